@@ -1,0 +1,40 @@
+"""What a command does with an error: one message on stderr and a non-zero exit status.
+
+A ``ValueError`` or ``OSError`` comes from the input (that is how this package reports bad input) and its message says
+what to do, so the traceback is left out. Any other exception is a defect and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+__all__ = ["TRACEBACK_VARIABLE", "report_errors"]
+
+TRACEBACK_VARIABLE = "nnUNet_stochastic_traceback"
+
+Main = Callable[[Sequence[str] | None], int]
+
+
+def report_errors(main: Main) -> Main:
+    """Make a command's ``main`` return 1 for bad input and 130 when interrupted, with one message on stderr.
+
+    With the environment variable ``nnUNet_stochastic_traceback`` set, errors are raised as they are.
+    """
+
+    @functools.wraps(main)
+    def reporting(argv: Sequence[str] | None = None) -> int:
+        try:
+            return main(argv)
+        except (ValueError, OSError) as error:
+            if os.environ.get(TRACEBACK_VARIABLE):
+                raise
+            print(f"error: {error}\n(set {TRACEBACK_VARIABLE}=1 to see where it was raised)", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return 130
+
+    return reporting
