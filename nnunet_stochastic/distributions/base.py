@@ -1,0 +1,98 @@
+"""The contract of every distribution over logits, and the distribution of a deterministic network.
+
+A network maps an image to the parameters of p(η), a distribution over the logits of all voxels (Eq. 2 of *Structured
+Covariance Modeling Using Learned Mixture-of-Bases for Uncertainty in 3D Segmentation*, MoB). What the rest of the
+package asks of p(η) is its mean, samples of it, and the covariance of the logits at one voxel.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+__all__ = ["LogitDistribution", "PointMass", "check_field", "full_precision"]
+
+
+def check_field(name: str, field: Tensor, like: Tensor, channels: int | None = None) -> None:
+    """Raise ``ValueError`` unless ``field`` is (B, channels, *S) with the B and *S of ``like``, (B, C, *S)."""
+    expected = (like.shape[0], like.shape[1] if channels is None else channels, *like.shape[2:])
+    if tuple(field.shape) != expected:
+        raise ValueError(f"{name} must have shape {expected} to match mean_logits, got {tuple(field.shape)}")
+
+
+def full_precision(tensor: Tensor) -> Tensor:
+    """``tensor`` in float32 if it is in half precision, as under autocast, else unchanged."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+class LogitDistribution(ABC):
+    """A distribution p(η) over the logits of a batch of images.
+
+    Parameters
+    ----------
+    mean_logits
+        μ, shape (B, C, *S).
+    """
+
+    is_random: bool = True
+
+    def __init__(self, mean_logits: Tensor) -> None:
+        if mean_logits.ndim < 3:
+            raise ValueError(
+                f"mean_logits must be (B, C, *S) with at least one spatial axis, got {mean_logits.ndim} axes"
+            )
+        self.mean_logits = mean_logits
+
+    @abstractmethod
+    def rsample(
+        self,
+        num_samples: int,
+        *,
+        generator: torch.Generator | None = None,
+        shared_generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Draw logits, differentiable in the parameters.
+
+        Parameters
+        ----------
+        num_samples
+            K, at least 1.
+        generator
+            Source of the noise that each voxel draws for itself. ``None`` is torch's default generator.
+        shared_generator
+            Source of the noise that is one draw for a whole image (z2 of LowRank and of the volume scope). Seeded alike
+            in every tile of an image it makes the tiles parts of one sample. ``None`` means ``generator``.
+
+        Returns
+        -------
+        Tensor
+            η, shape (K, B, C, *S).
+        """
+
+    @abstractmethod
+    def voxel_covariance(self) -> Tensor:
+        """Covariance of the C logits at each voxel, shape (B, C, C, *S), float32 or wider."""
+
+    def _noise(self, *shape: int, generator: torch.Generator | None) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=self.mean_logits.dtype, device=self.mean_logits.device)
+
+
+class PointMass(LogitDistribution):
+    """All mass at μ: what a deterministic network predicts."""
+
+    is_random = False
+
+    def rsample(
+        self,
+        num_samples: int,
+        *,
+        generator: torch.Generator | None = None,
+        shared_generator: torch.Generator | None = None,
+    ) -> Tensor:
+        return self.mean_logits.expand(num_samples, *self.mean_logits.shape)
+
+    def voxel_covariance(self) -> Tensor:
+        batch, classes, *spatial = self.mean_logits.shape
+        return self.mean_logits.new_zeros(batch, classes, classes, *spatial)

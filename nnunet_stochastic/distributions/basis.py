@@ -1,0 +1,188 @@
+"""Noise projected on learned bases: SingleBasis (Eq. 4-5 of MoB) and Mixture-of-Bases (Eq. 6-7).
+
+At voxel n of partition p, with B̂_p in R^(C x R) the basis of the partition, a_n in R^R the predicted scales and d_n
+in R^C the predicted variances,
+
+    Σ_n = B̂_p diag(a_n)² B̂_pᵀ + diag(d_n).                                                            (Eq. 4, 7)
+
+SingleBasis is the case of one basis for all partitions. ``noise_scope`` says what happens between voxels:
+
+``"voxel"``
+    z2 is drawn anew at every voxel (Eq. 14 as printed): logits of different voxels are independent. B̂(a ∘ z2) is then
+    Gaussian in C dimensions, so where C is small the sample is drawn from C numbers through the Cholesky factor of Σ_n
+    instead of from C + R: the same law at a fraction of the random numbers.
+``"volume"``
+    One z2 in R^R for the whole image: η_n = μ_n + √d_n ∘ z1 + B̂_n (a_n ∘ z2). The covariance at a voxel is the same,
+    and Cov(η_n, η_m) = B̂_n diag(a_n) diag(a_m) B̂_mᵀ between voxels.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from nnunet_stochastic.distributions.base import LogitDistribution, check_field, full_precision
+from nnunet_stochastic.distributions.cholesky import cholesky_of_field
+from nnunet_stochastic.distributions.partitions import apply_per_partition
+
+__all__ = ["BasisGaussian", "BasisSelection", "NoiseScope", "select_bases"]
+
+NoiseScope = Literal["voxel", "volume"]
+BasisSelection = Literal["straight_through", "soft", "argmax"]
+
+
+def select_bases(bases: Tensor, basis_weights: Tensor, selection: BasisSelection) -> Tensor:
+    """B̂ of every partition.
+
+    Parameters
+    ----------
+    bases
+        B_1 … B_M, shape (M, C, R).
+    basis_weights
+        W, probabilities of the bases, shape (B, M, *G).
+    selection
+        ``"argmax"`` takes the most probable basis (MoB), through which no gradient reaches W; ``"straight_through"``
+        takes the same and lets the gradient of the mixture pass; ``"soft"`` is the mixture Σ_i W_i B_i.
+
+    Returns
+    -------
+    Tensor
+        shape (B, *G, C, R).
+    """
+    if selection not in get_args(BasisSelection):
+        raise ValueError(f"selection must be one of {get_args(BasisSelection)}, got {selection!r}")
+    if basis_weights.shape[1] != bases.shape[0]:
+        raise ValueError(f"basis_weights has {basis_weights.shape[1]} bases along axis 1, bases has {bases.shape[0]}")
+    weights = basis_weights.movedim(1, -1)
+    if selection != "soft":
+        chosen = torch.nn.functional.one_hot(weights.argmax(-1), weights.shape[-1]).to(weights.dtype)
+        weights = chosen if selection == "argmax" else chosen + weights - weights.detach()
+    return torch.tensordot(weights, bases.to(weights.dtype), dims=1)
+
+
+class BasisGaussian(LogitDistribution):
+    """N(μ, Σ) with Σ_n = B̂ diag(a_n)² B̂ᵀ + diag(d_n) at every voxel.
+
+    Parameters
+    ----------
+    mean_logits
+        μ, shape (B, C, *S).
+    diag_var
+        d, variances, shape (B, C, *S), positive.
+    basis_scale
+        a, shape (B, R, *S).
+    partition_bases
+        B̂ of every partition, shape (B, *G, C, R); every axis of G is 1 for SingleBasis.
+    noise_scope
+        Whether z2 is one draw per voxel or per volume, see the module.
+    """
+
+    def __init__(
+        self,
+        mean_logits: Tensor,
+        diag_var: Tensor,
+        basis_scale: Tensor,
+        partition_bases: Tensor,
+        *,
+        noise_scope: NoiseScope = "voxel",
+    ) -> None:
+        super().__init__(mean_logits)
+        check_field("diag_var", diag_var, mean_logits)
+        check_field("basis_scale", basis_scale, mean_logits, channels=partition_bases.shape[-1])
+        batch, classes = mean_logits.shape[:2]
+        if (
+            partition_bases.ndim != mean_logits.ndim + 1
+            or partition_bases.shape[0] != batch
+            or partition_bases.shape[-2] != classes
+        ):
+            raise ValueError(
+                f"partition_bases must be (B, *G, C, R) with B = {batch}, C = {classes} and {mean_logits.ndim - 2} axes "
+                f"of partitions, got {tuple(partition_bases.shape)}"
+            )
+        if noise_scope not in get_args(NoiseScope):
+            raise ValueError(f"noise_scope must be one of {get_args(NoiseScope)}, got {noise_scope!r}")
+        self.diag_var = diag_var
+        self.basis_scale = basis_scale
+        self.partition_bases = partition_bases
+        self.noise_scope = noise_scope
+        # Computed here and not at the first sample: a sample may be drawn under activation checkpointing, where what
+        # the first one left behind would be missing from the graph of the others.
+        self._cholesky = cholesky_of_field(self._covariance_entries()) if self._draws_by_factor else None
+        self._std = None if self._draws_by_factor else diag_var.sqrt()
+
+    def rsample(
+        self,
+        num_samples: int,
+        *,
+        generator: torch.Generator | None = None,
+        shared_generator: torch.Generator | None = None,
+    ) -> Tensor:
+        if self.noise_scope == "volume":
+            return self._sample_shared(num_samples, generator, shared_generator or generator)
+        if self._draws_by_factor:
+            return self._sample_by_factor(num_samples, generator)
+        return self._sample_by_basis(num_samples, generator)
+
+    def voxel_covariance(self) -> Tensor:
+        classes = self.mean_logits.shape[1]
+        entries = self._covariance_entries()
+        covariance = [[entries[max(i, j)][min(i, j)] for j in range(classes)] for i in range(classes)]
+        return torch.stack([torch.stack(row, dim=1) for row in covariance], dim=1)
+
+    @property
+    def _draws_by_factor(self) -> bool:
+        """Whether a sample is cheaper through the factor: its C(C+1)/2 products against C + R random numbers."""
+        classes, rank = self.partition_bases.shape[-2:]
+        return self.noise_scope == "voxel" and classes * (classes + 1) // 2 <= classes + rank
+
+    def _covariance_entries(self) -> list[list[Tensor]]:
+        """Lower triangle of Σ_n, entry [i][j] of shape (B, *S), float32 or wider.
+
+        Entry (i, j) is Σ_r a_r² B̂_ir B̂_jr: one matrix per partition with C(C+1)/2 rows, applied to a².
+        """
+        with torch.autocast(self.mean_logits.device.type, enabled=False):
+            bases = full_precision(self.partition_bases)
+            classes = bases.shape[-2]
+            pairs = [(i, j) for i in range(classes) for j in range(i + 1)]
+            products = torch.stack([bases[..., i, :] * bases[..., j, :] for i, j in pairs], dim=-2)
+            entries = apply_per_partition(products, full_precision(self.basis_scale).square())
+            triangle: list[list[Tensor]] = [[] for _ in range(classes)]
+            for channel, (i, j) in enumerate(pairs):
+                entry = entries[:, channel]
+                triangle[i].append(entry + full_precision(self.diag_var[:, i]) if i == j else entry)
+            return triangle
+
+    def _sample_by_factor(self, num_samples: int, generator: torch.Generator | None) -> Tensor:
+        noise = self._noise(num_samples, *self.mean_logits.shape, generator=generator)
+        channels = []
+        for i, row in enumerate(self._cholesky):
+            value = self.mean_logits[:, i]
+            for j, entry in enumerate(row):
+                value = torch.addcmul(value, entry, noise[:, :, j])
+            channels.append(value)
+        return torch.stack(channels, dim=2)
+
+    def _sample_by_basis(self, num_samples: int, generator: torch.Generator | None) -> Tensor:
+        batch, rank, *spatial = self.basis_scale.shape
+        samples = []
+        for _ in range(num_samples):
+            noise = self._noise(*self.mean_logits.shape, generator=generator)
+            basis_noise = self._noise(batch, rank, *spatial, generator=generator)
+            projected = apply_per_partition(self.partition_bases, self.basis_scale * basis_noise)
+            samples.append(torch.addcmul(self.mean_logits, self._std, noise) + projected)
+        return torch.stack(samples)
+
+    def _sample_shared(
+        self, num_samples: int, generator: torch.Generator | None, shared_generator: torch.Generator | None
+    ) -> Tensor:
+        batch, rank = self.basis_scale.shape[:2]
+        grid_axes = (1,) * (self.mean_logits.ndim - 2)
+        shared = self._noise(num_samples, batch, *grid_axes, 1, rank, generator=shared_generator)
+        samples = []
+        for basis_noise in shared:
+            noise = self._noise(*self.mean_logits.shape, generator=generator)
+            projected = apply_per_partition(self.partition_bases * basis_noise, self.basis_scale)
+            samples.append(torch.addcmul(self.mean_logits, self._std, noise) + projected)
+        return torch.stack(samples)

@@ -1,0 +1,45 @@
+"""Independent Gaussian noise on every logit: p(η) = N(μ, diag d).
+
+The first baseline of *Structured Covariance Modeling Using Learned Mixture-of-Bases for Uncertainty in 3D Segmentation*
+(MoB, Fig. 2a): Eq. 3 without its low-rank term. ``diag_var`` holds variances d, not standard deviations.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nnunet_stochastic.distributions.base import LogitDistribution, check_field, full_precision
+
+__all__ = ["DiagonalGaussian"]
+
+
+class DiagonalGaussian(LogitDistribution):
+    """N(μ, diag d).
+
+    Parameters
+    ----------
+    mean_logits
+        μ, shape (B, C, *S).
+    diag_var
+        d, variances, shape (B, C, *S), positive.
+    """
+
+    def __init__(self, mean_logits: Tensor, diag_var: Tensor) -> None:
+        super().__init__(mean_logits)
+        check_field("diag_var", diag_var, mean_logits)
+        self.diag_var = diag_var
+        self._std = diag_var.sqrt()
+
+    def rsample(
+        self,
+        num_samples: int,
+        *,
+        generator: torch.Generator | None = None,
+        shared_generator: torch.Generator | None = None,
+    ) -> Tensor:
+        noise = self._noise(num_samples, *self.mean_logits.shape, generator=generator)
+        return torch.addcmul(self.mean_logits, self._std, noise)
+
+    def voxel_covariance(self) -> Tensor:
+        return torch.diag_embed(full_precision(self.diag_var).movedim(1, -1)).movedim((-2, -1), (1, 2))

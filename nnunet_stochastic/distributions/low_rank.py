@@ -1,0 +1,62 @@
+"""Diagonal plus low-rank covariance over all voxels and classes of a patch: p(η) = N(μ, diag d + P Pᵀ).
+
+The covariance of Stochastic Segmentation Networks (Monteiro et al. 2020, https://arxiv.org/abs/2006.06015, Eq. 3-4),
+the second baseline of MoB (Eq. 3, Fig. 2b). A sample is η = μ + √d ∘ z1 + P z2 with z1 in R^(C·N) and one z2 in R^R
+for the whole patch: exact, linear in the number of voxels, and free of the Cholesky factorisation by which
+``torch.distributions.LowRankMultivariateNormal`` prepares its densities.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nnunet_stochastic.distributions.base import LogitDistribution, check_field, full_precision
+
+__all__ = ["LowRankGaussian"]
+
+
+class LowRankGaussian(LogitDistribution):
+    """N(μ, diag d + P Pᵀ).
+
+    Parameters
+    ----------
+    mean_logits
+        μ, shape (B, C, *S).
+    diag_var
+        d, variances, shape (B, C, *S), positive.
+    cov_factor
+        P, shape (B, C, R, *S).
+    """
+
+    def __init__(self, mean_logits: Tensor, diag_var: Tensor, cov_factor: Tensor) -> None:
+        super().__init__(mean_logits)
+        check_field("diag_var", diag_var, mean_logits)
+        batch, classes, *spatial = mean_logits.shape
+        if cov_factor.ndim != mean_logits.ndim + 1 or cov_factor.shape[:2] + cov_factor.shape[3:] != mean_logits.shape:
+            raise ValueError(
+                f"cov_factor must have shape ({batch}, {classes}, R, {', '.join(map(str, spatial))}) to match "
+                f"mean_logits, got {tuple(cov_factor.shape)}"
+            )
+        self.diag_var = diag_var
+        self.cov_factor = cov_factor
+        self._std = diag_var.sqrt()
+
+    def rsample(
+        self,
+        num_samples: int,
+        *,
+        generator: torch.Generator | None = None,
+        shared_generator: torch.Generator | None = None,
+    ) -> Tensor:
+        batch, _, rank = self.cov_factor.shape[:3]
+        shared = self._noise(num_samples, batch, rank, generator=shared_generator or generator)
+        noise = self._noise(num_samples, *self.mean_logits.shape, generator=generator)
+        low_rank = torch.einsum("bcrn,kbr->kbcn", self.cov_factor.flatten(3), shared.to(self.cov_factor.dtype))
+        return torch.addcmul(self.mean_logits, self._std, noise) + low_rank.reshape(noise.shape)
+
+    def voxel_covariance(self) -> Tensor:
+        factor = full_precision(self.cov_factor)
+        covariance = torch.einsum("bcr...,bdr...->bcd...", factor, factor)
+        covariance.diagonal(dim1=1, dim2=2).add_(full_precision(self.diag_var).movedim(1, -1))
+        return covariance

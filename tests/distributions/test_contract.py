@@ -1,0 +1,101 @@
+"""One contract for all distributions, against dense covariances in float64."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.autograd import gradcheck
+
+from nnunet_stochastic.distributions import PointMass
+
+NUM_SAMPLES = 50_000
+
+
+def test_samples_have_the_mean_and_the_dense_covariance(case) -> None:
+    distribution = case.distribution()
+    samples = case.samples(NUM_SAMPLES)
+    mean, dense = distribution.mean_logits.flatten(), case.dense_covariance
+    variance = dense.diagonal()
+    assert ((samples.mean(0) - mean).abs() < 5.5 * (variance / NUM_SAMPLES).sqrt()).all()
+    # Standard error of an entry of the covariance of a Gaussian (Isserlis).
+    error = ((variance[:, None] * variance + dense**2) / NUM_SAMPLES).sqrt()
+    assert ((samples.T.cov() - dense).abs() < 5.5 * error).all()
+
+
+def test_voxel_covariance_is_the_block_of_the_dense_covariance(case) -> None:
+    distribution = case.distribution()
+    _, classes, *spatial = distribution.mean_logits.shape
+    dense = case.dense_covariance.reshape(classes, -1, classes, torch.Size(spatial).numel())
+    expected = dense.diagonal(dim1=1, dim2=3).reshape(classes, classes, *spatial)
+    torch.testing.assert_close(distribution.voxel_covariance()[0], expected)
+
+
+def test_samples_are_differentiable_in_every_parameter(case) -> None:
+    names = list(case.tensors)
+    tensors = [case.tensors[name].clone().requires_grad_() for name in names]
+
+    def sample(*values: torch.Tensor) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(3)
+        return case.build(**dict(zip(names, values, strict=True))).rsample(2, generator=generator)
+
+    assert gradcheck(sample, tensors)
+
+
+def test_a_seed_gives_the_same_samples_one_by_one_or_together(case) -> None:
+    distribution = case.distribution()
+    again = distribution.rsample(3, generator=torch.Generator().manual_seed(5))
+    torch.testing.assert_close(
+        distribution.rsample(3, generator=torch.Generator().manual_seed(5)), again, rtol=0, atol=0
+    )
+    assert (again[0] != again[1]).any()
+
+
+def test_shared_generator_draws_only_what_is_shared(case) -> None:
+    """Two calls with the same shared seed differ by the noise of voxels alone: their difference has variance 2 d."""
+    distribution = case.distribution()
+    difference = (case.samples(4_000, seed=1, shared_seed=9) - case.samples(4_000, seed=2, shared_seed=9)).var(0)
+    has_shared_noise = "cov_factor" in case.tensors or getattr(distribution, "noise_scope", "voxel") == "volume"
+    own = case.tensors["diag_var"].flatten() if has_shared_noise else case.dense_covariance.diagonal()
+    torch.testing.assert_close(difference, 2 * own, rtol=0.15, atol=0)
+
+
+def test_batch_entries_are_independent_images(case) -> None:
+    other = {name: tensor.flip(-3) + 0.5 * tensor for name, tensor in case.tensors.items()}
+    both = case.build(**{name: torch.cat([case.tensors[name], other[name]]) for name in other})
+    expected = torch.cat([case.distribution().voxel_covariance(), case.build(**other).voxel_covariance()])
+    torch.testing.assert_close(both.voxel_covariance(), expected)
+    samples = both.rsample(1_000, generator=torch.Generator().manual_seed(1)) - both.mean_logits
+    first, second = samples[:, 0].flatten(1), samples[:, 1].flatten(1)
+    correlation = torch.corrcoef(torch.cat([first, second], 1).T)[: first.shape[1], first.shape[1] :]
+    assert correlation.abs().max() < 5.5 / 1_000**0.5
+
+
+def test_half_precision_parameters_of_autocast_are_accepted(case) -> None:
+    halves = {
+        name: tensor.to(torch.bfloat16) if name in {"cov_factor", "basis_scale"} else tensor.float()
+        for name, tensor in case.tensors.items()
+    }
+    distribution = case.build(**halves)
+    assert distribution.rsample(2).dtype == torch.float32
+    covariance = distribution.voxel_covariance()
+    torch.testing.assert_close(covariance, case.distribution().voxel_covariance().float(), rtol=0.05, atol=0.05)
+
+
+def test_fields_of_another_shape_are_refused(case) -> None:
+    for name in case.tensors.keys() - {"mean_logits", "partition_bases"}:
+        with pytest.raises(ValueError, match=name):
+            case.build(**(case.tensors | {name: case.tensors[name][..., :1, :]}))
+
+
+def test_point_mass_repeats_the_mean() -> None:
+    logits = torch.randn(2, 3, 4, 4)
+    distribution = PointMass(logits)
+    assert not distribution.is_random
+    torch.testing.assert_close(distribution.rsample(3), logits.expand(3, *logits.shape))
+    assert distribution.voxel_covariance().shape == (2, 3, 3, 4, 4)
+    assert not distribution.voxel_covariance().any()
+
+
+def test_logits_without_spatial_axes_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least one spatial axis"):
+        PointMass(torch.zeros(2, 3))
