@@ -1,0 +1,67 @@
+"""Regularizers of the covariance (MoB Eq. 8-10)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nnunet_stochastic.distributions import full_precision
+
+__all__ = ["basis_entropy_loss", "kl_to_unit_variance", "orthogonality_loss"]
+
+
+def kl_to_unit_variance(diag_var: Tensor) -> Tensor:
+    """KL(N(μ, I) || N(μ, diag d)), mean over voxels and classes (Eq. 8).
+
+    ½ (1/d - 1 + ln d): 0 at d = 1, and without bound as d -> 0, so variances do not collapse.
+
+    Parameters
+    ----------
+    diag_var
+        d, variances, any shape, positive.
+
+    Returns
+    -------
+    Tensor
+        Scalar, float32 or wider, nats, at least 0.
+    """
+    variance = full_precision(diag_var)
+    return 0.5 * (variance.reciprocal() - 1 + variance.log()).mean()
+
+
+def orthogonality_loss(bases: Tensor) -> Tensor:
+    """Mean squared cosine between different bases, each flattened to a vector (Eq. 9).
+
+    Parameters
+    ----------
+    bases
+        B_1 … B_M, shape (M, C, R).
+
+    Returns
+    -------
+    Tensor
+        Scalar in [0, 1]; 0 for M = 1.
+    """
+    num_bases = bases.shape[0]
+    if num_bases == 1:
+        return bases.new_zeros(())
+    directions = torch.nn.functional.normalize(bases.flatten(1), dim=1)
+    gram = directions @ directions.T
+    off_diagonal = gram - torch.diag(torch.diagonal(gram))
+    return off_diagonal.square().sum() / (num_bases * (num_bases - 1))
+
+
+def basis_entropy_loss(basis_weights: Tensor) -> Tensor:
+    """Negative entropy of W, mean over the batch and partitions (Eq. 10). Minimising it spreads W over the bases.
+
+    Parameters
+    ----------
+    basis_weights
+        W, shape (B, M, *G), probabilities over M.
+
+    Returns
+    -------
+    Tensor
+        Scalar in [-ln M, 0], nats; 0·ln 0 counts as 0.
+    """
+    return torch.xlogy(basis_weights, basis_weights).sum(dim=1).mean()
