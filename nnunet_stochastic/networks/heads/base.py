@@ -1,0 +1,78 @@
+"""Heads: 1x1 convolutions from the last features of a segmentation network to the parameters of p(η).
+
+The heads take the place of the network's last segmentation layer. They keep that layer's ``weight`` and ``bias`` under
+their names, so that the mean μ of every model *is* the deterministic network's output, and a deterministic state dict
+fits; whatever a model adds is named below them. Variances start small (log-variance -3, zero weights), so that a
+fine-tuned model starts as the deterministic one.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nnunet_stochastic.distributions import LogitDistribution, full_precision
+
+__all__ = ["LOG_VARIANCE_RANGE", "GaussianHeads", "constant_convolution"]
+
+#: Log-variances are clamped to this range before they are exponentiated.
+LOG_VARIANCE_RANGE = (-5.0, 5.0)
+
+
+def constant_convolution(like: nn.Module, out_channels: int, value: float) -> nn.Module:
+    """A 1x1 convolution of the kind of ``like`` whose output is ``value`` everywhere until it is trained."""
+    layer = type(like)(like.in_channels, out_channels, kernel_size=1, bias=True)
+    nn.init.zeros_(layer.weight)
+    nn.init.constant_(layer.bias, value)
+    return layer
+
+
+class GaussianHeads(nn.Module, ABC):
+    """Mean and independent variances; the base of every Gaussian model.
+
+    Parameters
+    ----------
+    segmentation_layer
+        The 1x1 convolution (2D or 3D) that the heads replace. Its parameters become the mean's.
+    log_variance_bias
+        Log-variance with which training starts.
+    """
+
+    def __init__(self, segmentation_layer: nn.Module, *, log_variance_bias: float = -3.0) -> None:
+        super().__init__()
+        if not isinstance(segmentation_layer, nn.Conv2d | nn.Conv3d) or segmentation_layer.bias is None:
+            raise ValueError(
+                "the network's last segmentation layer must be a Conv2d or Conv3d with a bias, as in nnU-Net's own "
+                f"U-Nets, got {segmentation_layer}"
+            )
+        if any(size != 1 for size in segmentation_layer.kernel_size):
+            raise ValueError(
+                f"the last segmentation layer must have kernel size 1, got {segmentation_layer.kernel_size}"
+            )
+        self.weight = segmentation_layer.weight
+        self.bias = segmentation_layer.bias
+        self.log_variance = constant_convolution(segmentation_layer, segmentation_layer.out_channels, log_variance_bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Hand the features (B, F, *S) through: the decoder calls this in the place of its last segmentation layer."""
+        return features
+
+    def mean_logits(self, features: Tensor) -> Tensor:
+        """μ, shape (B, C, *S), from features (B, F, *S)."""
+        convolution = functional.conv3d if self.weight.ndim == 5 else functional.conv2d
+        return convolution(features, self.weight, self.bias)
+
+    def distribution_parameters(self, features: Tensor) -> dict[str, Tensor]:
+        """Parameters of p(η) by their names in the package's documentation; μ and the variances in float32."""
+        log_variance = full_precision(self.log_variance(features))
+        return {
+            "mean_logits": full_precision(self.mean_logits(features)),
+            "diag_var": torch.exp(log_variance.clamp(*LOG_VARIANCE_RANGE)),
+        }
+
+    @abstractmethod
+    def distribution(self, parameters: dict[str, Tensor]) -> LogitDistribution:
+        """p(η) with the given parameters."""

@@ -1,0 +1,94 @@
+"""Heads of SingleBasis (Eq. 4-5 of MoB) and Mixture-of-Bases (Eq. 6-7).
+
+Image -> a (R channels) and, with more than one basis, W (M probabilities per partition); B_1 … B_M are learned and do
+not depend on the image. W is pooled features, a linear map and a softmax: MoB's 1x1 convolution in front of the pooling
+commutes with it and merges with the linear map.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nnunet_stochastic.distributions import BasisGaussian, BasisSelection, NoiseScope, partition_grid, select_bases
+from nnunet_stochastic.networks.heads.base import GaussianHeads, constant_convolution
+
+__all__ = ["BasisHeads"]
+
+
+class BasisHeads(GaussianHeads):
+    """μ, d and a: C + C + R channels, whatever the number of bases.
+
+    Parameters
+    ----------
+    segmentation_layer
+        The layer that the heads replace.
+    rank
+        R.
+    num_bases
+        M. 1 is SingleBasis: no partitions and no W.
+    partitions
+        G, partitions per axis; fewer along axes with fewer voxels.
+    noise_scope, basis_selection
+        See ``nnunet_stochastic.distributions.basis``.
+    temperature
+        Divides the logits of W before the softmax where ``basis_selection`` is ``"soft"``.
+    initial_scale
+        a with which training starts. With a² in the covariance the gradient at 0 would be zero.
+    """
+
+    def __init__(
+        self,
+        segmentation_layer: nn.Module,
+        *,
+        rank: int = 16,
+        num_bases: int = 3,
+        partitions: int = 4,
+        noise_scope: NoiseScope = "voxel",
+        basis_selection: BasisSelection = "straight_through",
+        temperature: float = 0.3,
+        initial_scale: float = 0.7,
+        log_variance_bias: float = -3.0,
+    ) -> None:
+        if rank < 1 or num_bases < 1 or partitions < 1:
+            raise ValueError(
+                f"rank, num_bases and partitions must be at least 1, got {rank}, {num_bases}, {partitions}"
+            )
+        if initial_scale == 0:
+            raise ValueError("initial_scale must not be 0: the gradient of the scales is zero there")
+        super().__init__(segmentation_layer, log_variance_bias=log_variance_bias)
+        self.num_bases = num_bases
+        self.partitions = partitions
+        self.noise_scope = noise_scope
+        self.basis_selection = basis_selection
+        self.temperature = temperature if basis_selection == "soft" else 1.0
+        self.scale = constant_convolution(segmentation_layer, rank, initial_scale)
+        self.bases = nn.Parameter(torch.randn(num_bases, segmentation_layer.out_channels, rank) / rank**0.5)
+        self.basis_logits = nn.Linear(segmentation_layer.in_channels, num_bases) if num_bases > 1 else None
+
+    def distribution_parameters(self, features: Tensor) -> dict[str, Tensor]:
+        return super().distribution_parameters(features) | {
+            "basis_scale": self.scale(features),
+            "bases": self.bases,
+            "basis_weights": self._basis_weights(features),
+        }
+
+    def distribution(self, parameters: dict[str, Tensor]) -> BasisGaussian:
+        return BasisGaussian(
+            parameters["mean_logits"],
+            parameters["diag_var"],
+            parameters["basis_scale"],
+            select_bases(parameters["bases"], parameters["basis_weights"], self.basis_selection),
+            noise_scope=self.noise_scope,
+        )
+
+    def _basis_weights(self, features: Tensor) -> Tensor:
+        """W, shape (B, M, *G), float32, sums to 1 over M."""
+        dimensions = features.ndim - 2
+        if self.basis_logits is None:
+            return features.new_ones(features.shape[0], 1, *(1,) * dimensions, dtype=torch.float32)
+        grid = partition_grid(features.shape[2:], self.partitions)
+        pool = functional.adaptive_avg_pool3d if dimensions == 3 else functional.adaptive_avg_pool2d
+        logits = self.basis_logits(pool(features, grid).movedim(1, -1)).float()
+        return torch.softmax(logits / self.temperature, dim=-1).movedim(-1, 1)
