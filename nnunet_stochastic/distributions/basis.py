@@ -98,8 +98,8 @@ class BasisGaussian(LogitDistribution):
             or partition_bases.shape[-2] != classes
         ):
             raise ValueError(
-                f"partition_bases must be (B, *G, C, R) with B = {batch}, C = {classes} and {mean_logits.ndim - 2} axes "
-                f"of partitions, got {tuple(partition_bases.shape)}"
+                f"partition_bases must be (B, *G, C, R) with B = {batch}, C = {classes} and {mean_logits.ndim - 2} "
+                f"axes of partitions, got {tuple(partition_bases.shape)}"
             )
         if noise_scope not in get_args(NoiseScope):
             raise ValueError(f"noise_scope must be one of {get_args(NoiseScope)}, got {noise_scope!r}")

@@ -1,0 +1,53 @@
+"""nnU-Net's checkpoint files, read without running code from them.
+
+``torch.load`` unpickles, and a pickle can name any function to call. With ``weights_only=True`` it builds tensors and
+plain Python values alone; nnU-Net's files hold NumPy scalars besides (the log, the best score), which are allowed here
+by name.
+"""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+__all__ = ["read_checkpoint"]
+
+_SCALAR_TYPES = (np.float16, np.float32, np.float64, np.int32, np.int64, np.bool_)
+
+
+def read_checkpoint(path: Path, *, trust: bool = False) -> dict[str, Any]:
+    """Map a checkpoint file of nnU-Net into memory, on the CPU.
+
+    Parameters
+    ----------
+    path
+        ``checkpoint_*.pth``.
+    trust
+        Also read files that hold arbitrary Python objects, and so could run code.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, or holds more than plain values and ``trust`` is not set.
+    """
+    scalar_constructor = np.float64(0).__reduce__()[0]
+    allowed = [
+        (scalar_constructor, "numpy.core.multiarray.scalar"),  # NumPy 1
+        (scalar_constructor, "numpy._core.multiarray.scalar"),  # NumPy 2
+        np.dtype,
+        *(type(np.dtype(scalar_type)) for scalar_type in _SCALAR_TYPES),
+    ]
+    try:
+        with torch.serialization.safe_globals(allowed):
+            return torch.load(path, map_location="cpu", weights_only=not trust, mmap=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path} is no plain checkpoint: {str(error).splitlines()[0]} Loading it could run code from it. If "
+            "you know where it comes from, load it with --trust_checkpoint"
+        ) from error
+    except RuntimeError as error:
+        raise ValueError(f"{path} cannot be read as a checkpoint, it may be incomplete: {error}") from error

@@ -1,0 +1,128 @@
+"""The two recipes, and the base of every trainer that starts from a deterministic nnU-Net.
+
+With a deterministic checkpoint (see ``starting_point``): MoB's fine-tuning (section 4.1), AdamW, learning rate 1e-4,
+weight decay 1e-4, 20 epochs. Without one: nnU-Net's own recipe from scratch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from torch import nn
+from torch._dynamo import OptimizedModule
+from torch.nn.parallel import DistributedDataParallel
+
+from nnunet_stochastic.checkpoints import read_checkpoint
+from nnunet_stochastic.training.starting_point import find_deterministic_checkpoint, load_deterministic_weights
+
+__all__ = ["FineTuningTrainer", "Recipe"]
+
+Recipe = Literal["fine_tuning", "scratch"]
+
+
+class FineTuningTrainer(nnUNetTrainer):
+    """nnU-Net's trainer, continued from the deterministic model of the same dataset, plans, configuration and fold.
+
+    Everything that is not about where training starts, for how long and with which optimizer is nnU-Net's.
+    """
+
+    #: Trainer whose checkpoint is the starting point.
+    deterministic_trainer = "nnUNetTrainer"
+    fine_tuning_epochs = 20
+    fine_tuning_learning_rate = 1e-4
+    fine_tuning_weight_decay = 1e-4
+
+    def __init__(
+        self,
+        plans: dict,
+        configuration: str,
+        fold: int,
+        dataset_json: dict,
+        device: torch.device = torch.device("cuda"),
+    ) -> None:
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        own_name = Path(self.output_folder_base).name
+        folder = Path(self.output_folder_base).with_name(
+            own_name.replace(type(self).__name__, self.deterministic_trainer, 1)
+        )
+        checkpoint = find_deterministic_checkpoint(folder / f"fold_{fold}")
+        self._nnunet_settings = (self.num_epochs, self.initial_lr, self.weight_decay)
+        self._weights_come_from_elsewhere = False
+        self._resumed = False
+        self._set_recipe("scratch" if checkpoint is None else "fine_tuning", checkpoint)
+
+    def _set_recipe(self, recipe: Recipe, checkpoint: Path | None) -> None:
+        self.recipe: Recipe = recipe
+        self.starting_checkpoint = checkpoint
+        # nnU-Net stores the arguments of __init__ in a checkpoint and gives them back on --c: the one place in its
+        # files where a trainer can leave what it must know again.
+        self.my_init_kwargs["stochastic_recipe"] = recipe
+        self.my_init_kwargs["stochastic_starting_checkpoint"] = None if checkpoint is None else str(checkpoint)
+        self.num_epochs, self.initial_lr, self.weight_decay = (
+            (self.fine_tuning_epochs, self.fine_tuning_learning_rate, self.fine_tuning_weight_decay)
+            if recipe == "fine_tuning"
+            else self._nnunet_settings
+        )
+
+    @staticmethod
+    def unwrap(network: nn.Module) -> nn.Module:
+        """The network under DistributedDataParallel and torch.compile."""
+        if isinstance(network, DistributedDataParallel):
+            network = network.module
+        return network._orig_mod if isinstance(network, OptimizedModule) else network
+
+    def initialize(self) -> None:
+        super().initialize()
+        # -pretrained_weights loads into the initialized network from outside of the trainer.
+        self.unwrap(self.network).register_load_state_dict_post_hook(self._note_loaded_weights)
+
+    def _note_loaded_weights(self, *_: object) -> None:
+        self._weights_come_from_elsewhere = True
+
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler]:
+        if self.recipe == "scratch":
+            return super().configure_optimizers()
+        optimizer = torch.optim.AdamW(self.network.parameters(), self.initial_lr, weight_decay=self.weight_decay)
+        return optimizer, PolyLRScheduler(optimizer, self.initial_lr, self.num_epochs)
+
+    def on_train_start(self) -> None:
+        if not self.was_initialized:
+            self.initialize()
+        if not self._resumed:
+            self._take_starting_weights()
+        super().on_train_start()
+
+    def _take_starting_weights(self) -> None:
+        if self._weights_come_from_elsewhere:
+            if self.recipe == "fine_tuning":
+                self._set_recipe("scratch", None)
+                self.optimizer, self.lr_scheduler = self.configure_optimizers()
+            self.print_to_log_file(
+                f"{type(self).__name__} starts from the weights given with -pretrained_weights and follows nnU-Net's "
+                f"recipe for {self.num_epochs} epochs."
+            )
+        elif self.starting_checkpoint is not None:
+            load_deterministic_weights(self.unwrap(self.network), self.starting_checkpoint)
+            self.print_to_log_file(
+                f"{type(self).__name__} fine-tunes the deterministic model {self.starting_checkpoint} for "
+                f"{self.num_epochs} epochs."
+            )
+        else:
+            self.print_to_log_file(
+                f"{type(self).__name__} trains from scratch with nnU-Net's recipe for {self.num_epochs} epochs: no "
+                f"deterministic model ({self.deterministic_trainer}) of this dataset, plans, configuration and fold, "
+                "or told so by nnUNet_stochastic_init."
+            )
+
+    def load_checkpoint(self, filename_or_checkpoint: str) -> None:
+        """Resume as nnU-Net does, with the recipe that the checkpoint was trained with."""
+        if not self.was_initialized:
+            init_args = read_checkpoint(Path(filename_or_checkpoint))["init_args"]
+            start = init_args["stochastic_starting_checkpoint"]
+            self._set_recipe(init_args["stochastic_recipe"], None if start is None else Path(start))
+        super().load_checkpoint(filename_or_checkpoint)
+        self._resumed = True

@@ -1,0 +1,169 @@
+"""The trainer of every Gaussian model: heads on the planned network, the k-sample loss and the regularizers.
+
+    L = 1/K Σ_k [λ_CE CE(η_k, t) + λ_dice Dice(η_k, t)] + λ_KL L_KL + λ_orth L_orth + λ_w L_weight    (MoB Eq. 11-12)
+
+λ_CE = λ_dice = 1 are nnU-Net's own compound loss (or Dice + BCE for regions). Deep-supervision outputs are
+deterministic and keep nnU-Net's weights.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from contextlib import nullcontext
+from functools import partial
+
+import numpy as np
+import torch
+from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
+from torch import Tensor, nn
+
+from nnunet_stochastic.distributions import LogitDistribution
+from nnunet_stochastic.losses import basis_entropy_loss, k_sample_loss, kl_to_unit_variance, orthogonality_loss
+from nnunet_stochastic.networks import GaussianHeads, StochasticNetwork
+from nnunet_stochastic.training.fine_tuning import FineTuningTrainer
+from nnunet_stochastic.training.optimizers import GroupedPolyLRScheduler, group_parameters
+
+__all__ = ["StochasticTrainer", "predictive_mean_logits"]
+
+#: nnU-Net's limit on the norm of the gradient.
+GRADIENT_NORM = 12
+
+
+class StochasticTrainer(FineTuningTrainer):
+    """Base of the trainers with heads. A subclass says which heads in ``build_heads``.
+
+    Validation, and with it the best checkpoint, judges the predictive mean E[softmax(η)] over ``num_training_samples``
+    samples, not the softmax of the mean logits.
+    """
+
+    #: K during training and validation.
+    num_training_samples = 5
+    weight_kl = 5e-4
+    weight_orthogonality = 1.0
+    weight_basis_entropy = 0.1
+    #: Epochs on the mean logits alone before samples are drawn, when training starts from scratch.
+    warm_up_epochs = 10
+    #: Learning rate of what the heads add, in units of the learning rate, while fine-tuning.
+    head_learning_rate_factor = 10.0
+    #: Recompute each sample's loss in the backward pass rather than keep its graph: memory stays flat in K.
+    recompute_samples = True
+
+    @classmethod
+    @abstractmethod
+    def build_heads(cls, segmentation_layer: nn.Module) -> GaussianHeads:
+        """The heads that replace the network's last segmentation layer."""
+
+    @classmethod
+    def build_network_architecture(
+        cls, plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision=True
+    ) -> StochasticNetwork:
+        backbone = super().build_network_architecture(
+            plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision
+        )
+        return StochasticNetwork(backbone, cls.build_heads)
+
+    def configure_optimizers(self):
+        if self.recipe == "scratch":
+            return super().configure_optimizers()
+        groups = group_parameters(self.unwrap(self.network), self.head_learning_rate_factor)
+        optimizer = torch.optim.AdamW(groups, self.initial_lr, weight_decay=self.weight_decay)
+        return optimizer, GroupedPolyLRScheduler(optimizer, self.initial_lr, self.num_epochs)
+
+    @property
+    def in_warm_up(self) -> bool:
+        """Whether the current epoch trains the mean logits alone."""
+        return self.recipe == "scratch" and self.current_epoch < self.warm_up_epochs
+
+    def train_step(self, batch: dict) -> dict[str, np.ndarray]:
+        data = batch["data"].to(self.device, non_blocking=True)
+        target = batch["target"]
+        targets = [t.to(self.device, non_blocking=True) for t in (target if isinstance(target, list) else [target])]
+        self.optimizer.zero_grad(set_to_none=True)
+        with self._autocast():
+            output, parameters = self.network(data, return_parameters=True)
+            loss = self.training_loss(output if isinstance(output, list) else [output], parameters, targets)
+        if self.grad_scaler is None:
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_NORM)
+            self.optimizer.step()
+        else:
+            self.grad_scaler.scale(loss).backward()
+            self.grad_scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_NORM)
+            self.grad_scaler.step(self.optimizer)
+            self.grad_scaler.update()
+        return {"loss": loss.detach().cpu().numpy()}
+
+    def training_loss(self, outputs: list[Tensor], parameters: dict[str, Tensor], targets: list[Tensor]) -> Tensor:
+        """L of the module, scalar.
+
+        Parameters
+        ----------
+        outputs
+            Mean logits at every resolution of deep supervision, highest first, each (B, C, *S).
+        parameters
+            Of p(η) at the highest resolution.
+        targets
+            nnU-Net's targets at the same resolutions.
+        """
+        if isinstance(self.loss, DeepSupervisionWrapper):
+            segmentation_loss, weights = self.loss.loss, self.loss.weight_factors
+        else:
+            segmentation_loss, weights = self.loss, (1.0,)
+        lower = sum(
+            weight * segmentation_loss(output, target)
+            for weight, output, target in zip(weights[1:], outputs[1:], targets[1:], strict=True)
+            if weight != 0
+        )
+        if self.in_warm_up:
+            # A sum of zero keeps every head in the graph: DistributedDataParallel waits for the gradient of each.
+            unused = sum(0.0 * parameter.sum() for parameter in parameters.values())
+            return weights[0] * segmentation_loss(outputs[0], targets[0]) + lower + unused
+        sampled = k_sample_loss(
+            self.unwrap(self.network).distribution(parameters),
+            segmentation_loss,
+            targets[0],
+            self.num_training_samples,
+            recompute=self.recompute_samples,
+        )
+        return weights[0] * sampled + lower + self.regularization(parameters)
+
+    def regularization(self, parameters: dict[str, Tensor]) -> Tensor:
+        """The weighted sum of MoB's regularizers that apply to these parameters, scalar."""
+        loss = self.weight_kl * kl_to_unit_variance(parameters["diag_var"])
+        if "bases" in parameters and parameters["bases"].shape[0] > 1:
+            loss = loss + self.weight_orthogonality * orthogonality_loss(parameters["bases"])
+            loss = loss + self.weight_basis_entropy * basis_entropy_loss(parameters["basis_weights"])
+        return loss
+
+    def validation_step(self, batch: dict) -> dict[str, np.ndarray]:
+        # nnU-Net's validation step takes logits from self.network: hand it those of the predictive mean.
+        network = self.network
+        if not self.in_warm_up:
+            self.network = partial(self._predict_mean, network=network)
+        try:
+            return super().validation_step(batch)
+        finally:
+            self.network = network
+
+    def _predict_mean(self, data: Tensor, network: nn.Module) -> Tensor | list[Tensor]:
+        output, parameters = network(data, return_parameters=True)
+        mean = predictive_mean_logits(
+            self.unwrap(network).distribution(parameters),
+            self.num_training_samples,
+            regions=self.label_manager.has_regions,
+        )
+        return [mean, *output[1:]] if isinstance(output, list) else mean
+
+    def _autocast(self):
+        return torch.autocast(self.device.type) if self.device.type == "cuda" else nullcontext()
+
+
+def predictive_mean_logits(distribution: LogitDistribution, num_samples: int, *, regions: bool) -> Tensor:
+    """Logits whose softmax (sigmoid for regions) is the mean of the softmax over K samples, shape (B, C, *S)."""
+    mean = torch.zeros_like(distribution.mean_logits)
+    for _ in range(num_samples):
+        logits = distribution.rsample(1)[0]
+        mean += torch.sigmoid(logits) if regions else torch.softmax(logits, dim=1)
+    mean /= num_samples
+    return torch.logit(mean, eps=1e-6) if regions else mean.clamp_min(1e-6).log()

@@ -1,0 +1,55 @@
+"""Two processes under DistributedDataParallel, on gloo and the CPU."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import torch
+import torch.distributed
+import torch.multiprocessing
+
+
+def train_on_one_rank(rank: int, dataset, folder: str, port: int) -> None:
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
+    # nnU-Net knows DDP on CUDA alone: it names the device and passes device_ids. Both go, the rest is as it is there.
+    from nnunetv2.training.nnUNetTrainer import nnUNetTrainer as module
+
+    data_parallel = module.DDP
+    module.DDP = lambda network, device_ids: data_parallel(network)
+    for name in ("nnUNetTrainerMoB", "nnUNetTrainerLowRank"):
+        torch.manual_seed(rank)
+        trainer = dataset.trainer(name)
+        trainer.device, trainer.grad_scaler = torch.device("cpu"), None
+        trainer.on_train_start()
+        assert isinstance(trainer.network, data_parallel)
+        trainer.network.train()
+        for epoch in (0, 0, 50, 50):  # on the mean alone, then on samples
+            trainer.current_epoch = epoch
+            trainer.train_step(next(trainer.dataloader_train))
+        trainer.network.eval()
+        with torch.no_grad():
+            trainer.validation_step(next(trainer.dataloader_val))
+        torch.save(trainer.network.module.state_dict(), Path(folder) / f"{name}_{rank}.pth")
+        torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+
+
+def test_ranks_stay_equal_through_warm_up_and_sampling(make_dataset, tmp_path: Path) -> None:
+    dataset = make_dataset()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    arguments = (dataset, str(tmp_path), port)
+    torch.multiprocessing.spawn(train_on_one_rank, args=arguments, nprocs=2)
+    for name in ("nnUNetTrainerMoB", "nnUNetTrainerLowRank"):
+        ranks = [torch.load(tmp_path / f"{name}_{rank}.pth") for rank in range(2)]
+        fresh = dataset.trainer(name)
+        fresh.initialize()
+        for key, value in ranks[0].items():
+            assert torch.equal(value, ranks[1][key]), f"{name}: {key} differs between the ranks"
+        added = fresh.network.names_of_added_weights()
+        assert any(ranks[0][key].any() for key in added if "log_variance.weight" in key)

@@ -1,0 +1,140 @@
+"""Where training starts, and what resuming brings back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
+
+
+@pytest.fixture
+def dataset(make_dataset):
+    """A dataset with a deterministic model trained on it for one epoch."""
+    dataset = make_dataset()
+    trainer = dataset.trainer("nnUNetTrainer")
+    trainer.num_epochs = 1
+    trainer.run_training()
+    return dataset
+
+
+def results(dataset, trainer: str = "nnUNetTrainer") -> Path:
+    return dataset.folders["nnUNet_results"] / "Dataset999_Tiny" / f"{trainer}__nnUNetPlans__3d_fullres" / "fold_0"
+
+
+def weights_of(path: Path) -> dict[str, torch.Tensor]:
+    return torch.load(path, weights_only=False)["network_weights"]
+
+
+@pytest.mark.parametrize("name", ["nnUNetTrainerDeterministic", "nnUNetTrainerLowRank", "nnUNetTrainerMoB"])
+def test_starts_from_the_deterministic_model_mean_head_included(dataset, name: str) -> None:
+    trainer = dataset.trainer(name)
+    trainer.on_train_start()
+    assert trainer.recipe == "fine_tuning"
+    assert (trainer.num_epochs, trainer.initial_lr, trainer.weight_decay) == (20, 1e-4, 1e-4)
+    assert type(trainer.optimizer) is torch.optim.AdamW
+    own = trainer.network.state_dict()
+    for key, value in weights_of(results(dataset) / "checkpoint_final.pth").items():
+        torch.testing.assert_close(own[key], value, rtol=0, atol=0)
+    assert str(results(dataset) / "checkpoint_final.pth") in Path(trainer.log_file).read_text()
+
+
+def test_heads_learn_at_a_multiple_of_the_learning_rate(dataset) -> None:
+    trainer = dataset.trainer("nnUNetTrainerMoB")
+    trainer.head_learning_rate_factor = 7.0
+    trainer.on_train_start()
+    trainer.lr_scheduler.step(5)
+    shared, added = trainer.optimizer.param_groups
+    assert shared["lr"] == pytest.approx(1e-4 * (1 - 5 / 20) ** 0.9)
+    assert added["lr"] == pytest.approx(7 * shared["lr"])
+    assert len(added["params"]) == len(trainer.network.names_of_added_weights())
+
+
+def test_best_checkpoint_serves_where_there_is_no_final_one(dataset) -> None:
+    (results(dataset) / "checkpoint_final.pth").unlink()
+    assert dataset.trainer("nnUNetTrainerMoB").starting_checkpoint == results(dataset) / "checkpoint_best.pth"
+
+
+def test_init_variable(dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("nnUNet_stochastic_init", "scratch")
+    assert dataset.trainer("nnUNetTrainerMoB").recipe == "scratch"
+    elsewhere = tmp_path / "elsewhere.pth"
+    elsewhere.write_bytes((results(dataset) / "checkpoint_final.pth").read_bytes())
+    monkeypatch.setenv("nnUNet_stochastic_init", str(elsewhere))
+    assert dataset.trainer("nnUNetTrainerMoB").starting_checkpoint == elsewhere
+    monkeypatch.setenv("nnUNet_stochastic_init", str(tmp_path / "missing.pth"))
+    with pytest.raises(FileNotFoundError, match=r"nnUNet_stochastic_init is set to .*missing.pth.*scratch"):
+        dataset.trainer("nnUNetTrainerMoB")
+
+
+def test_a_checkpoint_of_another_plan_is_refused_and_changes_nothing(dataset, monkeypatch, tmp_path: Path) -> None:
+    path = results(dataset) / "checkpoint_final.pth"
+    checkpoint = torch.load(path, weights_only=False)
+    key = "decoder.seg_layers.1.weight"
+    checkpoint["network_weights"][key] = checkpoint["network_weights"][key].repeat(2, 1, 1, 1, 1)
+    torch.save(checkpoint, tmp_path / "other.pth")
+    monkeypatch.setenv("nnUNet_stochastic_init", str(tmp_path / "other.pth"))
+    trainer = dataset.trainer("nnUNetTrainerMoB")
+    trainer.initialize()
+    before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+    with pytest.raises(ValueError, match=r"other.pth does not fit.*seg_layers.1.weight is \(6, 8, 1, 1, 1\)"):
+        trainer.on_train_start()
+    assert all(torch.equal(value, before[name]) for name, value in trainer.network.state_dict().items())
+
+
+def test_resumes_bit_exactly_and_by_the_recipe_it_began_with(dataset) -> None:
+    trainer = dataset.trainer("nnUNetTrainerMoB")
+    trainer.num_epochs = 2
+    trainer.run_training()
+    path = results(dataset, "nnUNetTrainerMoB") / "checkpoint_final.pth"
+    for checkpoint in results(dataset).glob("*.pth"):
+        checkpoint.unlink()
+    resumed = dataset.trainer("nnUNetTrainerMoB", resume=True)
+    assert resumed.recipe == "scratch"
+    resumed.load_checkpoint(str(path))
+    assert resumed.recipe == "fine_tuning"
+    assert (resumed.num_epochs, resumed.initial_lr) == (20, 1e-4)
+    assert resumed.current_epoch == 2
+    assert resumed._best_ema == trainer._best_ema
+    for key, value in trainer.network.state_dict().items():
+        assert torch.equal(resumed.network.state_dict()[key], value), key
+    theirs, ours = trainer.optimizer.state_dict(), resumed.optimizer.state_dict()
+    assert ours["param_groups"] == theirs["param_groups"]
+    for index, state in theirs["state"].items():
+        assert all(torch.equal(torch.as_tensor(ours["state"][index][k]), torch.as_tensor(v)) for k, v in state.items())
+    resumed.num_epochs = 3
+    resumed.run_training()
+    assert len(resumed.logger.get_value("train_losses", step=None)) == 3
+    assert "fine-tunes the deterministic" not in Path(resumed.log_file).read_text()
+
+
+def test_pretrained_weights_take_the_place_of_the_deterministic_model(dataset) -> None:
+    path = results(dataset) / "checkpoint_final.pth"
+    trainer = dataset.trainer("nnUNetTrainerMoB")
+    trainer.initialize()
+    fresh = trainer.network.heads.weight.clone()
+    load_pretrained_weights(trainer.network, str(path))
+    trainer.on_train_start()
+    assert trainer.recipe == "scratch"
+    assert trainer.num_epochs == 1000
+    assert type(trainer.optimizer) is torch.optim.SGD
+    key = "encoder.stages.0.0.convs.0.conv.weight"
+    torch.testing.assert_close(trainer.network.state_dict()[key], weights_of(path)[key], rtol=0, atol=0)
+    torch.testing.assert_close(trainer.network.heads.weight, fresh, rtol=0, atol=0)
+
+
+def test_stock_prediction_is_exactly_the_mean(dataset) -> None:
+    """nnU-Net's own predictor gives to the bit the same on a MoB model that has not left its start as on that start."""
+    trainer = dataset.trainer("nnUNetTrainerMoB")
+    trainer.on_train_start()
+    trainer.save_checkpoint(str(Path(trainer.output_folder) / "checkpoint_final.pth"))
+    image = torch.randn(1, 20, 18, 24, generator=torch.Generator().manual_seed(0))
+    logits = []
+    for name in ("nnUNetTrainer", "nnUNetTrainerMoB"):
+        predictor = nnUNetPredictor(device=torch.device("cpu"), perform_everything_on_device=False, allow_tqdm=False)
+        predictor.initialize_from_trained_model_folder(str(results(dataset, name).parent), (0,), "checkpoint_final.pth")
+        logits.append(predictor.predict_logits_from_preprocessed_data(image))
+    assert torch.equal(*logits)
+    assert logits[0].std() > 0

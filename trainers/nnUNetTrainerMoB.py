@@ -1,0 +1,31 @@
+"""A mixture of learned bases, one chosen per partition of the volume (MoB Eq. 6-7, Fig. 2d)."""
+
+import torch
+
+from nnunet_stochastic.training import BasisTrainer
+
+
+class nnUNetTrainerMoB(BasisTrainer):
+    """Σ_n = B̂ diag(a_n)² B̂ᵀ + diag(d_n), z2 drawn anew at every voxel: the paper's form."""
+
+    rank = 16
+    num_bases = 3
+    partitions = 4
+
+
+class nnUNetTrainerMoBVolume(nnUNetTrainerMoB):
+    """The same covariance at each voxel, with one z2 for the whole volume: noise is correlated between voxels."""
+
+    noise_scope = "volume"
+
+
+class nnUNetTrainerMoBDemo(nnUNetTrainerMoB):
+    """nnUNetTrainerMoB at the length of `nnunet_stochastic_demo`, continued from nnUNetTrainerDemo."""
+
+    deterministic_trainer = "nnUNetTrainerDemo"
+    fine_tuning_epochs = 4
+
+    def __init__(self, plans, configuration, fold, dataset_json, device=torch.device("cuda")):
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.num_iterations_per_epoch = 20
+        self.num_val_iterations_per_epoch = 4
