@@ -1,0 +1,157 @@
+"""Calibration error of confidences: ECE = sum_b n_b/N |acc_b - conf_b|, MCE = max_b |acc_b - conf_b|.
+
+Bins are of equal width on [0, 1]; bin b holds confidences in ((b-1)/M, b/M], and 0 belongs to the first.
+What a set of voxels adds to the diagram is three sums per bin (``ReliabilityBins``). They add up over cases, so the
+error of a whole data set is exact and needs no voxel twice.
+Policy: empty bins are left out; no voxels at all -> NaN. Voxels with the ignore label are left out before the call.
+Reference: Guo et al., On calibration of modern neural networks, ICML 2017, https://arxiv.org/abs/1706.04599.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from nnunet_stochastic.metrics._checks import check_binary, check_labels
+
+__all__ = [
+    "ReliabilityBins",
+    "ReliabilityCurve",
+    "expected_calibration_error",
+    "maximum_calibration_error",
+    "predicted_class_confidence",
+    "predicted_event_confidence",
+    "reliability_bins",
+    "reliability_curve",
+]
+
+# Elements binned at a time, so that the temporary arrays stay small whatever the image's size.
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class ReliabilityBins:
+    """Sufficient statistic of a reliability diagram; ``a + b`` pools two sets of voxels.
+
+    Attributes
+    ----------
+    count
+        Elements per bin, (M,), int64.
+    confidence_sum
+        Sum of their confidences, (M,), float64.
+    correct_sum
+        How many of them were correct, (M,), int64.
+    """
+
+    count: np.ndarray
+    confidence_sum: np.ndarray
+    correct_sum: np.ndarray
+
+    def __add__(self, other: ReliabilityBins) -> ReliabilityBins:
+        if self.count.shape != other.count.shape:
+            raise ValueError(f"Cannot add {len(self.count)} bins to {len(other.count)}; use the same num_bins.")
+        return ReliabilityBins(
+            self.count + other.count,
+            self.confidence_sum + other.confidence_sum,
+            self.correct_sum + other.correct_sum,
+        )
+
+
+class ReliabilityCurve(NamedTuple):
+    """The non-empty bins of a reliability diagram, each (bins,)."""
+
+    confidence: np.ndarray
+    accuracy: np.ndarray
+    count: np.ndarray
+
+
+def reliability_bins(confidence: np.ndarray, correct: np.ndarray, *, num_bins: int = 15) -> ReliabilityBins:
+    """Sort confidences into bins.
+
+    Parameters
+    ----------
+    confidence
+        Stated probability of being correct, any shape, in [0, 1].
+    correct
+        Whether it was, bool, same shape.
+    num_bins
+        M, bins of equal width on [0, 1].
+
+    Returns
+    -------
+    ReliabilityBins
+        The sums per bin.
+    """
+    if num_bins < 1:
+        raise ValueError(f"num_bins must be at least 1, got {num_bins}.")
+    check_binary(confidence, correct)
+    confidence, correct = confidence.ravel(), correct.ravel()
+    count = np.zeros(num_bins, dtype=np.int64)
+    confidence_sum = np.zeros(num_bins)
+    correct_sum = np.zeros(num_bins, dtype=np.int64)
+    for start in range(0, confidence.size, _CHUNK):
+        values = confidence[start : start + _CHUNK].astype(np.float64)
+        bins = np.clip(np.ceil(values * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
+        count += np.bincount(bins, minlength=num_bins)
+        confidence_sum += np.bincount(bins, weights=values, minlength=num_bins)
+        correct_sum += np.bincount(bins[correct[start : start + _CHUNK]], minlength=num_bins)
+    return ReliabilityBins(count, confidence_sum, correct_sum)
+
+
+def predicted_class_confidence(probabilities: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Confidence of the predicted class, max_c p[c], and whether that class is the label.
+
+    Parameters
+    ----------
+    probabilities
+        Predictive mean, (C, *S), in [0, 1], summing to 1 over classes.
+    label
+        Label map, (*S), integers in [0, C).
+
+    Returns
+    -------
+    tuple[np.ndarray, np.ndarray]
+        Confidence (*S) in [1/C, 1] and correct (*S), bool.
+    """
+    check_labels(probabilities, label)
+    return probabilities.max(axis=0), probabilities.argmax(axis=0) == label
+
+
+def predicted_event_confidence(probability: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Confidence of the predicted side of yes/no events (regions), max(p, 1 - p), and whether that side is right.
+
+    Parameters
+    ----------
+    probability
+        Probability that the event happens, any shape, in [0, 1]; predicted to happen where p > 0.5.
+    target
+        Whether it happened, bool, same shape.
+
+    Returns
+    -------
+    tuple[np.ndarray, np.ndarray]
+        Confidence in [0.5, 1] and correct, bool, both of the same shape.
+    """
+    check_binary(probability, target)
+    return np.maximum(probability, 1 - probability), (probability > 0.5) == target
+
+
+def reliability_curve(bins: ReliabilityBins) -> ReliabilityCurve:
+    """Mean confidence, accuracy and count of every non-empty bin, in order of confidence."""
+    filled = bins.count > 0
+    count = bins.count[filled]
+    return ReliabilityCurve(bins.confidence_sum[filled] / count, bins.correct_sum[filled] / count, count)
+
+
+def expected_calibration_error(bins: ReliabilityBins) -> float:
+    """ECE in [0, 1]: |accuracy - mean confidence| of the bins, weighted by their counts; NaN without voxels."""
+    total = bins.count.sum()
+    return float(np.abs(bins.correct_sum - bins.confidence_sum).sum() / total) if total else float("nan")
+
+
+def maximum_calibration_error(bins: ReliabilityBins) -> float:
+    """MCE in [0, 1]: the largest |accuracy - mean confidence| of a non-empty bin; NaN without voxels."""
+    confidence, accuracy, _ = reliability_curve(bins)
+    return float(np.abs(accuracy - confidence).max()) if accuracy.size else float("nan")
