@@ -1,0 +1,89 @@
+"""Which labels are scored, and what each channel of the probabilities means, in nnU-Net's terms.
+
+Labels: softmax over all label values, channel c is label c. Regions: one sigmoid channel per foreground region, in the
+order of dataset.json; regions overlap. The ignore label, the largest value, is left out of every metric.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["EvaluatedLabels"]
+
+
+@dataclass(frozen=True)
+class EvaluatedLabels:
+    """Foreground classes of a dataset.
+
+    Attributes
+    ----------
+    names
+        Name of each foreground class.
+    classes
+        Label values of each foreground class: one for a label, several for a region.
+    has_regions
+        Whether probabilities are sigmoid per region (C = len(classes)) or softmax (C = num_labels).
+    num_labels
+        Number of label values, background included, ignore label left out.
+    ignore_label
+        Value of voxels without annotation, or None.
+    """
+
+    names: tuple[str, ...]
+    classes: tuple[tuple[int, ...], ...]
+    has_regions: bool
+    num_labels: int
+    ignore_label: int | None = None
+
+    @classmethod
+    def from_dataset_json(cls, dataset_json: Mapping) -> EvaluatedLabels:
+        """Read the entry ``labels`` of nnU-Net's dataset.json."""
+        entries = {
+            name: tuple(int(value) for value in (values if isinstance(values, list | tuple) else [values]))
+            for name, values in dataset_json["labels"].items()
+        }
+        ignore = entries.pop("ignore", None)
+        foreground = {name: values for name, values in entries.items() if set(values) != {0}}
+        if not foreground:
+            raise ValueError(
+                "dataset.json has the background as its only label; evaluation needs at least one foreground label."
+            )
+        values = sorted({0}.union(*foreground.values()))
+        if values != list(range(len(values))):
+            raise ValueError(
+                f"The labels of dataset.json must be consecutive from 0, as nnU-Net demands, got {values}."
+            )
+        has_regions = any(len(labels) > 1 for labels in entries.values())
+        if not has_regions:
+            # Channel order is the order of label values, whatever order dataset.json lists them in.
+            foreground = dict(sorted(foreground.items(), key=lambda entry: entry[1]))
+        return cls(
+            names=tuple(foreground),
+            classes=tuple(foreground.values()),
+            has_regions=has_regions,
+            num_labels=len(values),
+            ignore_label=ignore[0] if ignore else None,
+        )
+
+    @property
+    def num_channels(self) -> int:
+        """C, channels of the probabilities."""
+        return len(self.classes) if self.has_regions else self.num_labels
+
+    def channel(self, index: int) -> int:
+        """Channel of the probabilities that belongs to foreground class ``index``."""
+        return index if self.has_regions else self.classes[index][0]
+
+    def target(self, label: np.ndarray, index: int) -> np.ndarray:
+        """Voxels of the label map (*S) that belong to foreground class ``index``, (*S), bool."""
+        values = self.classes[index]
+        return label == values[0] if len(values) == 1 else np.isin(label, values)
+
+    def value_names(self) -> dict[int, str]:
+        """Name of each foreground label value: its class, or the smallest region that holds it."""
+        by_size = sorted(zip(self.classes, self.names, strict=True), key=lambda entry: -len(entry[0]))
+        names = {value: name for values, name in by_size for value in values}
+        return dict(sorted(names.items()))

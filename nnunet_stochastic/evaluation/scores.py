@@ -1,0 +1,113 @@
+"""Scores of one case against one annotation: Dice of the segmentation; NLL, Brier, ECE and MCE of the probabilities.
+
+A class is scored one against the rest: its probability p_c against whether the voxel belongs to it. All classes
+together are scored on the label (softmax), or on all yes/no events pooled (regions).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nnunet_stochastic import metrics
+from nnunet_stochastic.evaluation.cases import Case
+from nnunet_stochastic.evaluation.labels import EvaluatedLabels
+
+__all__ = ["ALL_CLASSES", "METRICS", "REFERENCE", "AnnotationScores", "score_annotation", "score_case"]
+
+ALL_CLASSES = "all classes"
+REFERENCE = "reference"
+METRICS = ("dice", "nll", "brier", "ece", "mce")
+
+
+@dataclass(frozen=True)
+class AnnotationScores:
+    """Scores against one annotation.
+
+    Attributes
+    ----------
+    rows
+        One table row per foreground class and one for all classes.
+    bins
+        Reliability bins under the same names, for calibration errors over many cases.
+    """
+
+    rows: list[dict[str, object]]
+    bins: dict[str, metrics.ReliabilityBins]
+
+
+def score_case(case: Case, labels: EvaluatedLabels, *, num_bins: int = 15) -> dict[str, AnnotationScores]:
+    """Scores against the reference and each rater, under the names ``reference``, ``rater0``, ``rater1`` …."""
+    annotations = {REFERENCE: case.reference} | {f"rater{index}": label for index, label in enumerate(case.raters)}
+    return {
+        annotation: score_annotation(case, label, labels, annotation=annotation, num_bins=num_bins)
+        for annotation, label in annotations.items()
+    }
+
+
+def score_annotation(
+    case: Case, label: np.ndarray, labels: EvaluatedLabels, *, annotation: str, num_bins: int = 15
+) -> AnnotationScores:
+    """Scores of a case against one label map.
+
+    Parameters
+    ----------
+    case
+        The prediction: segmentation (z, y, x) and probabilities (C, z, y, x).
+    label
+        Annotation, (z, y, x), integer; voxels with the ignore label are left out of everything.
+    labels
+        The classes.
+    annotation
+        Name of the annotation, for the table.
+    num_bins
+        Bins of ECE and MCE.
+    """
+    probabilities, prediction = case.probabilities, case.prediction
+    if labels.ignore_label is not None:
+        valid = label != labels.ignore_label
+        probabilities, prediction, label = probabilities[:, valid], prediction[valid], label[valid]
+        # Networks do not predict the ignore label, but a segmentation from elsewhere may hold it: not foreground.
+        prediction = np.where(prediction == labels.ignore_label, 0, prediction)
+
+    counts = metrics.joint_label_counts(prediction, label, num_labels=labels.num_labels)
+    dice = metrics.dice(counts, labels.classes)
+    rows, bins = [], {}
+    for index, name in enumerate(labels.names):
+        probability, target = probabilities[labels.channel(index)], labels.target(label, index)
+        bins[name] = metrics.reliability_bins(probability, target, num_bins=num_bins)
+        rows.append(
+            {
+                "class": name,
+                "dice": float(dice[index]),
+                "nll": metrics.binary_nll(probability, target),
+                "brier": metrics.binary_brier(probability, target),
+                "reference_voxels": int(counts[:, labels.classes[index]].sum()),
+                "predicted_voxels": int(counts[labels.classes[index], :].sum()),
+            }
+        )
+
+    if labels.has_regions:
+        target = np.stack([labels.target(label, index) for index in range(len(labels.names))])
+        confidence, correct = metrics.predicted_event_confidence(probabilities, target)
+        nll, brier = metrics.binary_nll(probabilities, target), metrics.binary_brier(probabilities, target)
+    else:
+        confidence, correct = metrics.predicted_class_confidence(probabilities, label)
+        nll, brier = metrics.nll(probabilities, label), metrics.brier(probabilities, label)
+    bins[ALL_CLASSES] = metrics.reliability_bins(confidence, correct, num_bins=num_bins)
+    rows.append(
+        {
+            "class": ALL_CLASSES,
+            "dice": float(np.nanmean(dice)) if np.isfinite(dice).any() else float("nan"),
+            "nll": nll,
+            "brier": brier,
+            "reference_voxels": int(counts[:, 1:].sum()),
+            "predicted_voxels": int(counts[1:, :].sum()),
+        }
+    )
+    for row in rows:
+        row["case"], row["annotation"] = case.name, annotation
+        row["ece"] = metrics.expected_calibration_error(bins[row["class"]])
+        row["mce"] = metrics.maximum_calibration_error(bins[row["class"]])
+    return AnnotationScores(rows, bins)

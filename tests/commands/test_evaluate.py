@@ -1,0 +1,239 @@
+"""The command from files to files, on a prediction folder made up here; every user error ends in one message."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import SimpleITK as sitk
+
+from nnunet_stochastic import metrics
+from nnunet_stochastic.commands.evaluate import main
+
+SHAPE = (4, 24, 20)
+SPACING = (0.7, 0.9, 2.5)
+MAPS = ("total", "aleatoric", "epistemic", "variance")
+
+
+def write(path, array):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(SPACING)
+    image.SetOrigin((1.0, -20.0, 300.0))
+    sitk.WriteImage(image, str(path))
+
+
+def read(path):
+    return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+
+
+def disc(radius):
+    y, x = np.ogrid[: SHAPE[1], : SHAPE[2]]
+    inside = (y - 12) ** 2 + (x - 10) ** 2 <= radius**2
+    return np.broadcast_to(inside, SHAPE).astype(np.uint8)
+
+
+def make_folder(root, labels=None, **dataset_json):
+    """Prediction folder of two cases: radius 5 predicted, radius 6 in the reference, raters of radius 4 to 6."""
+    rng = np.random.default_rng(0)
+    cases = {}
+    for name in ("case_0", "case_1"):
+        probability = np.clip(disc(5) * 0.8 + rng.uniform(0, 0.2, SHAPE), 0, 1).astype(np.float32)
+        write(root / "images" / f"{name}_0000.nii.gz", rng.normal(size=SHAPE).astype(np.float32) + disc(6))
+        write(root / "pred" / f"{name}.nii.gz", (probability > 0.5).astype(np.uint8))
+        np.savez(root / "pred" / f"{name}.npz", probabilities=np.stack([1 - probability, probability]))
+        for map_name in MAPS:
+            write(root / "pred" / map_name / f"{name}.nii.gz", probability * (1 - probability))
+        write(root / "gt" / f"{name}.nii.gz", disc(6))
+        for rater, radius in enumerate((4, 5, 6)):
+            write(root / "raters" / f"{name}_rater{rater}.nii.gz", disc(radius))
+        cases[name] = {"input_files": [str(root / "images" / f"{name}_0000.nii.gz")]}
+    dataset_json = {"labels": labels or {"background": 0, "nodule": 1}, "file_ending": ".nii.gz"} | dataset_json
+    (root / "pred" / "dataset.json").write_text(json.dumps(dataset_json))
+    (root / "pred" / "uncertainty.json").write_text(json.dumps({"settings": {}, "cases": cases}))
+    return root
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return make_folder(tmp_path)
+
+
+def run(folder, *options, raters=True):
+    rater_option = ["-gt_raters", str(folder / "raters")] if raters else []
+    folders = ["-pred", str(folder / "pred"), "-gt", str(folder / "gt"), *rater_option]
+    return main([*folders, "--disable_progress_bar", *map(str, options)])
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory):
+    folder = make_folder(tmp_path_factory.mktemp("evaluated"), num_raters=3)
+    assert run(folder) == 0
+    return folder
+
+
+def test_everything_is_written(evaluated):
+    output = evaluated / "pred" / "evaluation"
+    names = sorted(str(path.relative_to(output)) for path in output.rglob("*") if path.is_file())
+    assert names == ["cases.csv", "pictures/case_0.png", "pictures/case_1.png", "reliability.png", "summary.json"]
+
+
+def test_numbers_in_the_files(evaluated):
+    output = evaluated / "pred" / "evaluation"
+    rows = pd.read_csv(output / "cases.csv").set_index(["case", "annotation", "class"])
+    assert len(rows) == 2 * 4 * 2
+    with np.load(evaluated / "pred" / "case_1.npz") as archive:
+        probabilities = archive["probabilities"]
+    reference = read(evaluated / "gt" / "case_1.nii.gz")
+    found = rows.loc[("case_1", "reference", "nodule")]
+    overlap, sizes = disc(5).sum(), disc(5).sum() + disc(6).sum()
+    assert found["dice"] == pytest.approx(2 * overlap / sizes)
+    assert found["nll"] == pytest.approx(metrics.binary_nll(probabilities[1], reference == 1))
+    assert found["reference_voxels"] == disc(6).sum()
+    assert rows.loc[("case_1", "rater1", "nodule"), "dice"] == 1
+
+    summary = json.loads((output / "summary.json").read_text())
+    assert summary["num_cases"] == 2
+    assert summary["num_raters"] == 3
+    assert "dice" in summary["conventions"]
+    raters = rows.loc[(slice(None), ["rater0", "rater1", "rater2"], "nodule"), :]
+    assert summary["results"]["raters"]["nodule"]["mean"]["dice"] == pytest.approx(raters["dice"].mean())
+    assert summary["results"]["raters"]["nodule"]["mean"]["ece"] == pytest.approx(raters["ece"].mean())
+
+
+def test_nnunet_evaluates_the_folder_to_the_same_dice(evaluated):
+    from nnunetv2.evaluation.evaluate_predictions import compute_metrics
+    from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+
+    pairs = [(str(evaluated / part / f"case_{case}.nii.gz") for part in ("gt", "pred")) for case in (0, 1)]
+    theirs = [compute_metrics(*pair, SimpleITKIO(), [1])["metrics"][1]["Dice"] for pair in pairs]
+    summary = json.loads((evaluated / "pred" / "evaluation" / "summary.json").read_text())
+    assert summary["results"]["reference"]["nodule"]["mean"]["dice"] == pytest.approx(np.mean(theirs))
+
+
+def test_same_files_for_any_number_of_threads(folder, tmp_path):
+    for threads in (1, 3):
+        assert run(folder, "-np", threads, "-o", tmp_path / str(threads), "--no_pictures") == 0
+    for name in ("summary.json", "cases.csv"):
+        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "3" / name).read_bytes()
+
+
+def test_table_on_the_terminal(folder, capsys):
+    assert run(folder, "--no_pictures", raters=False) == 0
+    printed = capsys.readouterr().out
+    assert "Against the reference: 2 cases" in printed
+    assert "nodule" in printed
+    assert "raters" not in printed
+    assert not (folder / "pred" / "evaluation" / "pictures").exists()
+
+
+def test_predictions_without_maps_and_record(folder):
+    """As nnUNetv2_predict --save_probabilities leaves them."""
+    (folder / "pred" / "uncertainty.json").unlink()
+    for name in MAPS:
+        for path in (folder / "pred" / name).iterdir():
+            path.unlink()
+    assert run(folder) == 0
+    assert (folder / "pred" / "evaluation" / "pictures" / "case_0.png").is_file()
+
+
+def test_images_from_a_folder(folder, capsys):
+    fails_with("case_0_0000.nii.gz", folder, capsys, "-i", folder / "gt")
+    assert run(folder, "-i", folder / "images") == 0
+
+
+def test_image_of_another_size(folder, capsys):
+    write(folder / "images" / "case_0_0000.nii.gz", np.zeros((3, 3, 3), dtype=np.float32))
+    assert run(folder) == 1
+    assert "case_0_0000.nii.gz has size" in capsys.readouterr().err
+    assert (folder / "pred" / "evaluation" / "summary.json").is_file()  # the scores are not lost
+
+
+def test_regions_and_ignore_label(tmp_path):
+    labels = {"background": 0, "whole": [1, 2], "core": 2, "ignore": 3}
+    folder = make_folder(tmp_path, labels=labels, regions_class_order=[1, 2])
+    reference = disc(6)
+    reference[0] = 3
+    write(folder / "gt" / "case_0.nii.gz", reference)
+    assert run(folder, "--no_pictures", raters=False) == 0
+    rows = pd.read_csv(folder / "pred" / "evaluation" / "cases.csv").set_index(["case", "class"])
+    assert rows.loc[("case_0", "whole"), "reference_voxels"] == 3 * disc(6)[0].sum()
+    assert np.isnan(rows.loc[("case_0", "core"), "dice"])
+
+
+def fails_with(message, folder, capsys, *options, **keywords):
+    assert run(folder, *options, **keywords) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    for name in ("summary.json", "cases.csv"):
+        assert not (folder / "pred" / "evaluation" / name).exists()
+
+
+def test_missing_probabilities(folder, capsys):
+    (folder / "pred" / "case_0.npz").unlink()
+    fails_with("--save_probabilities", folder, capsys)
+
+
+def test_unknown_case_in_the_reference_and_chill(folder, capsys):
+    write(folder / "gt" / "case_2.nii.gz", disc(6))
+    fails_with("case_2", folder, capsys)
+    assert run(folder, "--chill", "--no_pictures") == 0
+
+
+def test_case_without_reference(folder, capsys):
+    (folder / "gt" / "case_1.nii.gz").unlink()
+    fails_with("case_1: predicted, but not in", folder, capsys, "--chill")
+
+
+def test_missing_rater(folder, capsys):
+    (folder / "raters" / "case_1_rater2.nii.gz").unlink()
+    fails_with("case_1_rater2.nii.gz", folder, capsys)
+
+
+def test_fewer_raters_than_dataset_json_says(tmp_path, capsys):
+    fails_with("case_0_rater3.nii.gz", make_folder(tmp_path, num_raters=4), capsys)
+
+
+def test_other_geometry(folder, capsys):
+    image = sitk.ReadImage(str(folder / "gt" / "case_1.nii.gz"))
+    image.SetSpacing((0.7, 0.9, 3.0))
+    sitk.WriteImage(image, str(folder / "gt" / "case_1.nii.gz"))
+    fails_with("differ in spacing", folder, capsys)
+
+
+def test_labels_outside_the_dataset(folder, capsys):
+    write(folder / "gt" / "case_0.nii.gz", disc(6) * 2)
+    fails_with("holds 2; the labels of dataset.json are 0 to 1", folder, capsys)
+
+
+def test_nan(folder, capsys):
+    np.savez(folder / "pred" / "case_0.npz", probabilities=np.full((2, *SHAPE), np.nan))
+    fails_with("NaN", folder, capsys)
+
+
+def test_one_class_only(tmp_path, capsys):
+    fails_with("at least one foreground label", make_folder(tmp_path, labels={"background": 0}), capsys)
+
+
+def test_output_that_cannot_be_written(folder, capsys):
+    (folder / "file").touch()
+    fails_with("cannot be written", folder, capsys, "-o", folder / "file" / "evaluation")
+
+
+def test_missing_and_broken_dataset_json(folder, capsys):
+    (folder / "pred" / "dataset.json").write_text('{"labels": {}}')
+    fails_with("lacks file_ending", folder, capsys)
+    (folder / "pred" / "dataset.json").write_text("{")
+    fails_with("not valid JSON", folder, capsys)
+    (folder / "pred" / "dataset.json").unlink()
+    fails_with("-djfile", folder, capsys)
+
+
+def test_no_thread(folder, capsys):
+    fails_with("-np must be at least 1", folder, capsys, "-np", 0)
+
+
+def test_unknown_reader(folder, capsys):
+    (folder / "pred" / "plans.json").write_text(json.dumps({"image_reader_writer": "NoSuchReader"}))
+    fails_with("NoSuchReader", folder, capsys)
