@@ -47,7 +47,7 @@ def read_checkpoint(path: Path, *, trust: bool = False) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path} is no plain checkpoint: {str(error).splitlines()[0]} Loading it could run code from it. If "
-            "you know where it comes from, load it with --trust_checkpoint"
+            "you know where it comes from, predict with it by --trust_checkpoint"
         ) from error
     except RuntimeError as error:
         raise ValueError(f"{path} cannot be read as a checkpoint, it may be incomplete: {error}") from error

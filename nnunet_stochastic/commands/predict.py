@@ -1,0 +1,187 @@
+"""``nnunet_stochastic_predict``: nnUNetv2_predict with uncertainty maps."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from nnunet_stochastic.commands._errors import report_errors
+
+__all__ = ["main"]
+
+
+@report_errors
+def main(argv: Sequence[str] | None = None) -> int:
+    """Predict a folder; return 0 if all cases went well and 1 if some failed."""
+    arguments = _parser().parse_args(argv)
+    # After parsing: nnU-Net takes seconds to import, and a typing error should not wait for it.
+    from nnunet_stochastic.inference import PredictionOptions, StochasticPredictor, predict_folder
+
+    options = PredictionOptions(
+        num_samples=arguments.num_samples,
+        seed=arguments.seed,
+        maps=arguments.maps,
+        step_size=arguments.step_size,
+        mirroring=not arguments.disable_tta,
+        accumulate_on_device=not arguments.not_on_device,
+    )
+    device = _device(arguments.device)
+    folder = Path(arguments.m) if arguments.m else _trained_model_folder(arguments)
+    if not Path(arguments.i).is_dir():
+        raise FileNotFoundError(f"there is no input folder {arguments.i}")
+    predictor = StochasticPredictor.from_model_folder(
+        folder,
+        folds=[fold if fold == "all" else int(fold) for fold in arguments.f],
+        checkpoint_name=arguments.chk,
+        trainer_name=None if arguments.m else arguments.tr,
+        configuration_name=None if arguments.m else arguments.c,
+        trust_checkpoint=arguments.trust_checkpoint,
+        options=options,
+        device=device,
+    )
+    settings = predictor.settings()
+    samples = f", {settings['num_samples']} samples each" if predictor.model.random else ""
+    members = ", ".join(settings["checkpoints"])
+    print(f"{predictor.model.trainer_name}, members: {members}{samples}; maps: {', '.join(predictor.maps)}")
+    for note in settings["notes"]:
+        print(f"note: {note}")
+    if arguments.verbose:
+        print(f"samples per mirrored view: {settings['samples_per_view']}")
+
+    failures = predict_folder(
+        predictor,
+        arguments.i,
+        arguments.o,
+        save_probabilities=arguments.save_probabilities,
+        continue_prediction=arguments.continue_prediction,
+        previous_stage_folder=arguments.prev_stage_predictions,
+        preprocessing_threads=arguments.npp,
+        export_threads=arguments.nps,
+        num_parts=arguments.num_parts,
+        part_id=arguments.part_id,
+        progress=not arguments.disable_progress_bar,
+    )
+    if failures:
+        print(f"{len(failures)} failed, all other cases are complete:", file=sys.stderr)
+        for name, reason in failures.items():
+            print(f"  {name}: {reason}", file=sys.stderr)
+        return 1
+    print(f"predictions are in {arguments.o}, settings and a summary of each case in its uncertainty.json")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nnunet_stochastic_predict",
+        description="Predict images with a trained nnU-Net and map the uncertainty of the prediction. Takes every "
+        "nnU-Net model: one of this package's trainers gives all maps; so do several folds of any other one, which "
+        "act as an ensemble; one fold of any other trainer gives the total uncertainty. Flags of nnUNetv2_predict "
+        "mean the same here.",
+    )
+    add = parser.add_argument
+    add("-i", required=True, metavar="FOLDER", help="images, named CASE_0000.nii.gz and so on, one number per channel")
+    add("-o", required=True, metavar="FOLDER", help="where to write; made if missing")
+    add("-d", metavar="DATASET", help="name or number of the dataset the model was trained on")
+    add("-p", default="nnUNetPlans", metavar="PLANS", help="plans of the model (default: %(default)s)")
+    add("-tr", default="nnUNetTrainer", metavar="TRAINER", help="trainer of the model (default: %(default)s)")
+    add("-c", metavar="CONFIGURATION", help="configuration of the model, for instance 3d_fullres")
+    add(
+        "-f",
+        nargs="+",
+        type=_fold,
+        default=["0", "1", "2", "3", "4"],
+        metavar="FOLD",
+        help="folds of the model, numbers or all; several are the members of an ensemble (default: 0 1 2 3 4)",
+    )
+    add(
+        "-m",
+        metavar="FOLDER",
+        help="folder of a trained model, instead of -d -p -tr -c and nnUNet_results",
+    )
+    add("-chk", default="checkpoint_final.pth", metavar="FILE", help="checkpoint of each fold (default: %(default)s)")
+    add(
+        "--num_samples",
+        type=int,
+        default=30,
+        metavar="K",
+        help="samples per fold of a stochastic network (default: %(default)s)",
+    )
+    add("--seed", type=int, default=0, help="the same seed gives the same files (default: %(default)s)")
+    add(
+        "--maps",
+        nargs="+",
+        metavar="MAP",
+        help="maps to write, of: total aleatoric epistemic variance (default: all that the model has)",
+    )
+    add(
+        "-step_size",
+        type=float,
+        default=0.5,
+        help="distance of tiles as a fraction of the patch (default: %(default)s)",
+    )
+    add(
+        "--disable_tta",
+        action="store_true",
+        help="predict no mirrored views: up to 8 times faster in 3D, less accurate",
+    )
+    add(
+        "--save_probabilities",
+        action="store_true",
+        help="write the predictive mean, which evaluation needs",
+    )
+    add("--continue_prediction", action="store_true", help="skip the cases that are complete in the output folder")
+    add("-prev_stage_predictions", metavar="FOLDER", help="for a cascade: segmentations of its previous stage")
+    add("-npp", type=int, default=3, metavar="N", help="threads that preprocess, 0 for none (default: %(default)s)")
+    add("-nps", type=int, default=3, metavar="N", help="threads that export, 0 for none (default: %(default)s)")
+    add(
+        "-num_parts",
+        type=int,
+        default=1,
+        metavar="N",
+        help="number of commands that share the cases (default: %(default)s)",
+    )
+    add("-part_id", type=int, default=0, metavar="I", help="which of them this one is, from 0 (default: %(default)s)")
+    add("-device", default="cuda", choices=("cuda", "cpu", "mps"), help="where the network runs (default: %(default)s)")
+    add(
+        "--not_on_device",
+        action="store_true",
+        help="keep image and sums in main memory: slower, for large images",
+    )
+    add(
+        "--trust_checkpoint",
+        action="store_true",
+        help="load checkpoints with arbitrary objects: they could run code",
+    )
+    add("--disable_progress_bar", action="store_true", help="show no progress")
+    add("--verbose", action="store_true", help="print more")
+    return parser
+
+
+def _fold(text: str) -> str:
+    if text != "all" and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"a fold is a number or all, got {text}")
+    return text
+
+
+def _device(name: str):  # torch is imported late
+    import torch
+
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available[name]:
+        raise ValueError(
+            f"this machine has no {name} device that torch can use: choose another, for instance -device cpu"
+        )
+    return torch.device(name)
+
+
+def _trained_model_folder(arguments: argparse.Namespace) -> Path:
+    from nnunetv2.utilities.file_path_utilities import get_output_folder
+
+    if not arguments.d or not arguments.c:
+        raise ValueError("name the model with -d (dataset) and -c (configuration), or with -m (folder)")
+    try:
+        return Path(get_output_folder(arguments.d, arguments.tr, arguments.p, arguments.c))
+    except RuntimeError as error:  # nnU-Net's own message: no such dataset, or nnUNet_results is not set
+        raise ValueError(f"{error}\nThe model's folder can be named with -m instead") from error

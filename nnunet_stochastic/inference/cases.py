@@ -1,0 +1,131 @@
+"""The cases of a prediction: their input files, and the files that make a case complete."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nnunet_stochastic.maps import MapName
+
+__all__ = ["Case", "OutputFolder", "cases_from_files", "find_cases"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image to predict.
+
+    Parameters
+    ----------
+    name
+        Its identifier.
+    files
+        One file per channel, in order; or one file that holds all channels.
+    previous_stage
+        Segmentation of the previous stage of a cascade.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+    previous_stage: Path | None = None
+
+
+def find_cases(
+    folder: str | Path, *, file_ending: str, num_channels: int, previous_stage_folder: str | Path | None = None
+) -> list[Case]:
+    """Cases of a folder of images named CASE_XXXX + ending, XXXX the channel, sorted by name.
+
+    Parameters
+    ----------
+    folder
+        Where the images are.
+    file_ending
+        Of the dataset, for instance ``.nii.gz``.
+    num_channels
+        Of an image. A case has that many files, or one that holds all channels (RGB, 4D).
+    previous_stage_folder
+        Where a cascade's previous stage put its segmentations.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no input folder {folder}")
+    pattern = re.compile(r"(.+)_(\d{4})" + re.escape(file_ending))
+    channels: dict[str, dict[int, Path]] = defaultdict(dict)
+    for path in sorted(folder.iterdir()):
+        if match := pattern.fullmatch(path.name):
+            channels[match[1]][int(match[2])] = path
+    if not channels:
+        raise FileNotFoundError(
+            f"no images in {folder}: they must be named CASE_0000{file_ending}, CASE_0001{file_ending} and so on, one "
+            "number per channel, with the file ending of the training data"
+        )
+    problems = []
+    for name, files in channels.items():
+        if sorted(files) not in (list(range(num_channels)), [0]):
+            problems.append(f"{name} has channels {' '.join(f'{channel:04d}' for channel in sorted(files))}")
+    if problems:
+        raise ValueError(
+            f"images of {num_channels} channel{'s' if num_channels > 1 else ''} are needed, numbered from 0000; "
+            f"in {folder} {'; '.join(problems)}"
+        )
+    files = [[paths[channel] for channel in sorted(paths)] for paths in channels.values()]
+    return cases_from_files(files, file_ending=file_ending, previous_stage_folder=previous_stage_folder)
+
+
+def cases_from_files(
+    files: Sequence[Sequence[str | Path]], *, file_ending: str, previous_stage_folder: str | Path | None = None
+) -> list[Case]:
+    """Cases from lists of files, one list per case, one file per channel."""
+    cases = []
+    for case_files in files:
+        paths = tuple(Path(file) for file in case_files)
+        name = re.sub(r"_\d{4}$", "", paths[0].name.removesuffix(file_ending))
+        previous = Path(previous_stage_folder) / f"{name}{file_ending}" if previous_stage_folder is not None else None
+        cases.append(Case(name, paths, previous))
+    names = [case.name for case in cases]
+    if duplicates := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"several cases are named {', '.join(duplicates)}: give every case a name of its own")
+    inputs = [path for case in cases for path in (*case.files, case.previous_stage) if path is not None]
+    missing = [path for path in inputs if not path.is_file()]
+    if missing:
+        raise FileNotFoundError("missing input files: " + ", ".join(map(str, missing)))
+    return cases
+
+
+@dataclass(frozen=True)
+class OutputFolder:
+    """Names of the files that a prediction writes."""
+
+    folder: Path
+    file_ending: str
+    map_ending: str
+    maps: tuple[MapName, ...]
+    probabilities: bool
+
+    def segmentation(self, case: str) -> Path:
+        """The segmentation, written last: where it is, the case is complete."""
+        return self.folder / f"{case}{self.file_ending}"
+
+    def relative_files(self, case: str) -> list[Path]:
+        """All files of a case but the segmentation, relative to the folder."""
+        files = [Path(name) / f"{case}{self.map_ending}" for name in self.maps]
+        return files + ([Path(f"{case}.npz"), Path(f"{case}.pkl")] if self.probabilities else [])
+
+    def is_complete(self, case: str) -> bool:
+        """Whether the segmentation and every other requested file exist."""
+        return self.segmentation(case).is_file() and all(
+            (self.folder / file).is_file() for file in self.relative_files(case)
+        )
+
+    def create(self) -> None:
+        """Make the folder and those of the maps; raise if nothing can be written there."""
+        for folder in (self.folder, *(self.folder / name for name in self.maps)):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                probe = folder / ".write_test"
+                probe.touch()
+                probe.unlink()
+            except OSError as error:
+                raise OSError(f"the output folder {folder} cannot be written: {error}") from error

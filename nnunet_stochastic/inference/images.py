@@ -1,0 +1,106 @@
+"""Check the images that are read, and write float maps in their geometry.
+
+nnU-Net's ``write_seg`` casts to integers, so floats are written here, for each of nnU-Net's reader-writers with the
+properties that its reader returned. 2D formats that hold no floats (png, bmp) become tif.
+
+ITK's NIfTI reader turns NaN and infinities into 0 without a word, so NIfTI files are checked apart from it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import SimpleITK as sitk
+import tifffile
+from batchgenerators.utilities.file_and_folder_operations import save_json
+from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
+from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
+from nnunetv2.imageio.nibabel_reader_writer import NibabelIO, NibabelIOWithReorient
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
+
+__all__ = ["check_stored_values", "map_ending", "voxel_volume_ml", "write_map"]
+
+_SUPPORTED = (SimpleITKIO, NibabelIO, NibabelIOWithReorient, NaturalImage2DIO, Tiff3DIO)
+
+
+def check_stored_values(path: Path) -> None:
+    """Raise ``ValueError`` if a NIfTI file stores NaN or infinite values. Other files are left to their readers."""
+    if not path.name.endswith((".nii", ".nii.gz")):
+        return
+    image = nibabel.load(path)
+    if image.get_data_dtype().kind == "f":
+        stored = image.dataobj.get_unscaled()
+        if count := stored.size - np.count_nonzero(np.isfinite(stored)):
+            raise ValueError(f"{path.name} has {count} voxels that are NaN or infinite: replace them in the image")
+
+
+def map_ending(reader_writer: type[BaseReaderWriter], file_ending: str) -> str:
+    """File ending of the maps of a dataset whose images end with ``file_ending``."""
+    if not issubclass(reader_writer, _SUPPORTED):
+        raise ValueError(
+            f"maps cannot be written for images read with {reader_writer.__name__}, only for "
+            f"{', '.join(supported.__name__ for supported in _SUPPORTED)} and their subclasses"
+        )
+    return ".tif" if issubclass(reader_writer, NaturalImage2DIO) else file_ending
+
+
+def voxel_volume_ml(properties: dict[str, Any], reader_writer: type[BaseReaderWriter]) -> float | None:
+    """Volume of a voxel in ml, or ``None`` for 2D images, which have none."""
+    flat = (
+        issubclass(reader_writer, NaturalImage2DIO) or len(properties.get("sitk_stuff", {}).get("spacing", "xyz")) == 2
+    )
+    return None if flat else float(np.prod(properties["spacing"])) / 1000
+
+
+def write_map(array: np.ndarray, path: Path, properties: dict[str, Any], reader_writer: type[BaseReaderWriter]) -> None:
+    """Write a float32 map (z, y, x), axes as nnU-Net's reader gives them.
+
+    Parameters
+    ----------
+    array
+        The map; its first axis has length 1 for 2D images.
+    path
+        With the ending that ``map_ending`` gives.
+    properties
+        What the reader returned with the image.
+    reader_writer
+        nnU-Net's class that read the image.
+    """
+    array = np.ascontiguousarray(array, dtype=np.float32)
+    if issubclass(reader_writer, SimpleITKIO):
+        _write_simpleitk(array, path, properties["sitk_stuff"])
+    elif issubclass(reader_writer, (NibabelIO, NibabelIOWithReorient)):
+        _write_nibabel(array, path, properties["nibabel_stuff"])
+    elif issubclass(reader_writer, NaturalImage2DIO):
+        tifffile.imwrite(path, array[0], photometric="minisblack", compression="zlib")
+    elif issubclass(reader_writer, Tiff3DIO):
+        tifffile.imwrite(path, array, photometric="minisblack", compression="zlib")
+        # Tiff3DIO reads the spacing from a file of this name.
+        save_json({"spacing": properties["spacing"]}, str(path.with_suffix(".json")))
+    else:
+        map_ending(reader_writer, path.suffix)
+
+
+def _write_simpleitk(array: np.ndarray, path: Path, geometry: dict[str, Any]) -> None:
+    image = sitk.GetImageFromArray(array[0] if len(geometry["spacing"]) == 2 else array)
+    image.SetSpacing(geometry["spacing"])
+    image.SetOrigin(geometry["origin"])
+    image.SetDirection(geometry["direction"])
+    if "original_orientation" in geometry:  # SimpleITKIOWithReorient
+        image = sitk.DICOMOrient(image, geometry["original_orientation"])
+    sitk.WriteImage(image, str(path), True)
+
+
+def _write_nibabel(array: np.ndarray, path: Path, geometry: dict[str, Any]) -> None:
+    array = array.transpose(2, 1, 0)
+    if "reoriented_affine" not in geometry:
+        nibabel.save(nibabel.Nifti1Image(array, geometry["original_affine"]), path)
+        return
+    canonical = nibabel.Nifti1Image(array, geometry["reoriented_affine"])
+    original = ornt_transform(axcodes2ornt("RAS"), io_orientation(geometry["original_affine"]))
+    nibabel.save(canonical.as_reoriented(original), path)

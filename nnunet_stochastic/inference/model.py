@@ -1,0 +1,208 @@
+"""A trained model folder of nnU-Net: one network and the files that hold its members' weights."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from batchgenerators.utilities.file_and_folder_operations import load_json
+from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+from nnunetv2.utilities.label_handling.label_handling import LabelManager, determine_num_input_channels
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+from torch import nn
+
+from nnunet_stochastic.checkpoints import read_checkpoint
+from nnunet_stochastic.moments import OutcomeSpace
+
+__all__ = ["Member", "Model", "load_model", "load_weights"]
+
+
+@dataclass(frozen=True)
+class Member:
+    """One set of weights: a fold's checkpoint."""
+
+    name: str  # fold_0, fold_all
+    path: Path
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a model folder says, with the network built and the first member's weights in it."""
+
+    folder: Path
+    plans_manager: PlansManager
+    configuration_manager: ConfigurationManager
+    configuration_name: str
+    dataset_json: dict[str, Any]
+    label_manager: LabelManager
+    trainer_name: str
+    mirror_axes: tuple[int, ...]
+    network: nn.Module
+    members: tuple[Member, ...]
+    trust_checkpoint: bool = False
+
+    @property
+    def random(self) -> bool:
+        """Whether the network predicts a distribution over logits."""
+        return hasattr(self.network, "distribution")
+
+    @property
+    def space(self) -> OutcomeSpace:
+        """What the network's outputs mean."""
+        return OutcomeSpace(self.label_manager.num_segmentation_heads, regions=self.label_manager.has_regions)
+
+    @property
+    def num_image_channels(self) -> int:
+        """Channels of the image, without those of a previous stage's segmentation."""
+        return len(self.dataset_json.get("channel_names", self.dataset_json.get("modality")))
+
+
+def load_model(
+    folder: str | Path,
+    *,
+    folds: Sequence[int | str],
+    checkpoint_name: str = "checkpoint_final.pth",
+    trainer_name: str | None = None,
+    configuration_name: str | None = None,
+    trust_checkpoint: bool = False,
+) -> Model:
+    """Read a model folder, as nnUNetv2_train leaves it.
+
+    Parameters
+    ----------
+    folder
+        TRAINER__PLANS__CONFIGURATION, with plans.json, dataset.json and fold_X folders.
+    folds
+        Which folds are the members.
+    checkpoint_name
+        File in each fold's folder.
+    trainer_name, configuration_name
+        What the checkpoints must name; ``None`` accepts any, but the same in all of them.
+    trust_checkpoint
+        Also load checkpoints that hold arbitrary Python objects, and so could run code.
+    """
+    folder = Path(folder)
+    paths = _checkpoint_paths(folder, folds, checkpoint_name)
+    plans_manager, dataset_json = PlansManager(load_json(folder / "plans.json")), load_json(folder / "dataset.json")
+    label_manager = plans_manager.get_label_manager(dataset_json)
+    OutcomeSpace(label_manager.num_segmentation_heads, regions=label_manager.has_regions)
+
+    headers = {}
+    for path in paths:
+        checkpoint = read_checkpoint(path, trust=trust_checkpoint)
+        lacking = [key for key in ("trainer_name", "init_args", "network_weights") if key not in checkpoint]
+        if lacking:
+            raise ValueError(f"{path} is no checkpoint of nnU-Net: it has no {', '.join(lacking)}")
+        headers[path] = (
+            checkpoint["trainer_name"],
+            checkpoint["init_args"]["configuration"],
+            tuple(checkpoint.get("inference_allowed_mirroring_axes") or ()),
+        )
+        del checkpoint
+    expected = headers[paths[0]]
+    for path, header in headers.items():
+        if header != expected:
+            raise ValueError(
+                f"{path} and {paths[0]} cannot be members of one ensemble: (trainer, configuration, mirrored axes) is "
+                f"{header} and {expected}"
+            )
+    found_trainer, found_configuration, mirror_axes = expected
+    if trainer_name not in (None, found_trainer):
+        raise ValueError(f"{paths[0]} was written by {found_trainer}, not by {trainer_name}: check -tr and the folder")
+    if configuration_name not in (None, found_configuration):
+        raise ValueError(
+            f"{paths[0]} is of {found_configuration}, not of {configuration_name}: check -c and the folder"
+        )
+
+    configuration_manager = plans_manager.get_configuration(found_configuration)
+    network = _build_network(found_trainer, plans_manager, configuration_manager, dataset_json, label_manager)
+    model = Model(
+        folder=folder,
+        plans_manager=plans_manager,
+        configuration_manager=configuration_manager,
+        configuration_name=found_configuration,
+        dataset_json=dataset_json,
+        label_manager=label_manager,
+        trainer_name=found_trainer,
+        mirror_axes=mirror_axes,
+        network=network.eval(),
+        members=tuple(Member(path.parent.name, path, _sha256(path)) for path in paths),
+        trust_checkpoint=trust_checkpoint,
+    )
+    load_weights(model, model.members[0])
+    return model
+
+
+def load_weights(model: Model, member: Member) -> None:
+    """Put a member's weights into the model's network, in place."""
+    # The file is mapped, not read: nothing of a member stays in memory, however many there are.
+    weights = read_checkpoint(member.path, trust=model.trust_checkpoint)["network_weights"]
+    try:
+        model.network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(
+            f"the weights in {member.path} do not fit the network that {model.trainer_name} builds now. "
+            f"Was the trainer changed since it was trained? {error}"
+        ) from error
+
+
+def _checkpoint_paths(folder: Path, folds: Sequence[int | str], checkpoint_name: str) -> list[Path]:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no model folder {folder}: check -d, -tr, -p, -c and nnUNet_results, or -m")
+    for name in ("plans.json", "dataset.json"):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder} is no model folder of nnU-Net: {name} is missing")
+    if not folds or len(set(map(str, folds))) != len(folds):
+        raise ValueError(f"folds must be at least one and all different, got {list(folds)}")
+    paths = [folder / f"fold_{fold}" / checkpoint_name for fold in folds]
+    missing = [str(path) for path in paths if not path.is_file()]
+    if missing:
+        trained = sorted(path.parent.name.removeprefix("fold_") for path in folder.glob(f"fold_*/{checkpoint_name}"))
+        hint = (
+            f"folds with {checkpoint_name}: {' '.join(trained)}, choose from them with -f"
+            if trained
+            else (f"no fold has {checkpoint_name}: check -chk, or train first")
+        )
+        raise FileNotFoundError(f"missing checkpoints: {', '.join(missing)}; {hint}")
+    return paths
+
+
+def _build_network(
+    trainer_name: str,
+    plans_manager: PlansManager,
+    configuration_manager: ConfigurationManager,
+    dataset_json: dict[str, Any],
+    label_manager: LabelManager,
+) -> nn.Module:
+    try:
+        trainer_class = recursive_find_trainer_class_by_name(trainer_name)
+    except RuntimeError as error:
+        raise ValueError(str(error)) from error
+    build = trainer_class.build_network_architecture
+    if "plans_manager" in inspect.signature(build).parameters:
+        architecture = (plans_manager, configuration_manager)
+    else:  # trainers written for nnU-Net before 2.8
+        architecture = (
+            configuration_manager.network_arch_class_name,
+            configuration_manager.network_arch_init_kwargs,
+            configuration_manager.network_arch_init_kwargs_req_import,
+        )
+    return build(
+        *architecture,
+        determine_num_input_channels(plans_manager, configuration_manager, dataset_json),
+        label_manager.num_segmentation_heads,
+        enable_deep_supervision=False,
+    )
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,93 @@
+"""uncertainty.json: with which settings a folder was predicted, and a summary of each case.
+
+Each of ``num_parts`` concurrent commands keeps a record of its own, uncertainty_part{i}of{n}.json, from which
+uncertainty.json is put together; a single command writes uncertainty.json alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Record", "write_json"]
+
+# Settings that change no voxel of a file, so a prediction may be continued with others.
+_FREE_SETTINGS = {"maps", "versions", "notes", "device", "model_folder", "save_probabilities", "accumulate_on_device"}
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file so that a reader sees the old content or the new, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")  # other parts write the same file
+    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+class Record:
+    """The record of one command. Threads may add cases.
+
+    Parameters
+    ----------
+    folder
+        The output folder.
+    settings
+        What decides the results, and versions and notes.
+    resume
+        Keep the cases of an earlier command with the same settings; other settings are an error.
+    num_parts, part_id
+        As in nnU-Net.
+    """
+
+    def __init__(
+        self, folder: Path, settings: dict[str, Any], *, resume: bool = False, num_parts: int = 1, part_id: int = 0
+    ) -> None:
+        self._folder, self._num_parts = folder, num_parts
+        self.path = folder / ("uncertainty.json" if num_parts == 1 else f"uncertainty_part{part_id}of{num_parts}.json")
+        self._lock = threading.Lock()
+        cases: dict[str, Any] = {}
+        if resume and self.path.is_file():
+            earlier = json.loads(self.path.read_text(encoding="utf-8"))
+            _check_same_settings(self.path, earlier["settings"], settings)
+            cases = earlier["cases"]
+        self._content = {"settings": settings, "cases": cases}
+        write_json(self.path, self._content)
+
+    def add(self, case: str, entry: dict[str, Any]) -> None:
+        """Add a case and write the record."""
+        with self._lock:
+            self._content["cases"][case] = entry
+            self._content["cases"] = dict(sorted(self._content["cases"].items()))
+            write_json(self.path, self._content)
+
+    def finish(self) -> None:
+        """Put uncertainty.json together from the parts that are there."""
+        if self._num_parts == 1:
+            return
+        merged = None
+        # Another part may finish between reading and writing; whoever writes last looks again.
+        while merged != (current := self._merge()):
+            merged = current
+            write_json(self._folder / "uncertainty.json", merged)
+
+    def _merge(self) -> dict[str, Any]:
+        cases = {}
+        for part in sorted(self._folder.glob(f"uncertainty_part*of{self._num_parts}.json")):
+            content = json.loads(part.read_text(encoding="utf-8"))
+            _check_same_settings(part, content["settings"], self._content["settings"])
+            cases.update(content["cases"])
+        return {"settings": self._content["settings"], "cases": dict(sorted(cases.items()))}
+
+
+def _check_same_settings(path: Path, earlier: dict[str, Any], settings: dict[str, Any]) -> None:
+    earlier, settings = json.loads(json.dumps([earlier, settings]))
+    different = [
+        f"{key} was {earlier.get(key)!r} and is now {settings.get(key)!r}"
+        for key in sorted((earlier.keys() | settings.keys()) - _FREE_SETTINGS)
+        if earlier.get(key) != settings.get(key)
+    ]
+    if different:
+        raise ValueError(
+            f"{path} was written with other settings: {'; '.join(different)}. Use another output folder or those"
+        )

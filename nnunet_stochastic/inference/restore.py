@@ -1,0 +1,142 @@
+"""From the network's grid back to the image's: resampled, un-cropped, un-transposed, slab by slab.
+
+Outside the crop nnU-Net's preprocessing saw only zeros: there the background has probability 1 (regions: every region
+0) as in nnU-Net, and all maps are 0. ``maps`` explains what is resampled and what is computed after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from nnunetv2.utilities.label_handling.label_handling import LabelManager
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from torch import Tensor
+
+from nnunet_stochastic.inference.resampling import resample_slab
+from nnunet_stochastic.maps import MapName, decompose_total
+from nnunet_stochastic.moments import OutcomeSpace
+
+__all__ = ["GridPrediction", "Prediction", "restore"]
+
+_SLAB_VOXELS = 1 << 21  # per slab and channel
+
+
+@dataclass(frozen=True)
+class GridPrediction:
+    """What is predicted of an image on the network's grid, on the CPU.
+
+    Parameters
+    ----------
+    space
+        What the channels mean.
+    mean
+        Predictive mean p̄, (P, *S).
+    epistemic, variance
+        Maps (*S), or ``None`` where they are not wanted.
+    """
+
+    space: OutcomeSpace
+    mean: Tensor
+    epistemic: Tensor | None
+    variance: Tensor | None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What is predicted of an image in its own geometry, axes as nnU-Net's reader gives them.
+
+    Parameters
+    ----------
+    segmentation
+        Labels, uint8 or uint16.
+    maps
+        Uncertainty maps by name, float32: nats, the variance squared probabilities.
+    probabilities
+        Predictive mean, (C, *image), float32; ``None`` unless asked for.
+    """
+
+    segmentation: np.ndarray
+    maps: dict[MapName, np.ndarray]
+    probabilities: np.ndarray | None
+
+
+@torch.inference_mode()
+def restore(
+    grid: GridPrediction,
+    properties: dict[str, Any],
+    plans_manager: PlansManager,
+    label_manager: LabelManager,
+    *,
+    maps: Collection[MapName],
+    probabilities: bool = False,
+) -> Prediction:
+    """Bring a prediction into the geometry of its image.
+
+    Parameters
+    ----------
+    grid
+        The prediction on the network's grid.
+    properties
+        What nnU-Net's preprocessing said of the image.
+    plans_manager, label_manager
+        Of the model.
+    maps
+        Names of the maps to make.
+    probabilities
+        Whether to return the predictive mean of all classes too.
+    """
+    forward, backward = plans_manager.transpose_forward, plans_manager.transpose_backward
+    whole_shape = properties["shape_before_cropping"]
+    image_shape = tuple(int(whole_shape[axis]) for axis in backward)
+    crop = tuple(slice(int(low), int(high)) for low, high in properties["bbox_used_for_cropping"])
+    crop_shape = tuple(int(size) for size in properties["shape_after_cropping_and_before_resampling"])
+
+    few_labels = len(label_manager.foreground_labels) < 255
+    segmentation = np.zeros(image_shape, dtype=np.uint8 if few_labels else np.uint16)
+    map_arrays = {name: np.zeros(image_shape, dtype=np.float32) for name in maps}
+    mean = np.zeros((grid.space.num_logits, *image_shape), dtype=np.float32) if probabilities else None
+    if mean is not None and not grid.space.regions:
+        mean[0] = 1
+
+    def in_crop(array: np.ndarray) -> np.ndarray:  # a view: what is written into it is un-cropped and un-transposed
+        return array.transpose(forward)[crop]
+
+    slab_size = max(1, _SLAB_VOXELS // (crop_shape[1] * crop_shape[2]))
+    for start in range(0, crop_shape[0], slab_size):
+        stop = min(start + slab_size, crop_shape[0])
+        slab = resample_slab(grid.mean, crop_shape, start, stop).clamp(0, 1)
+        values = _slab_maps(grid, slab, crop_shape, start, stop, map_arrays)
+        for name, array in map_arrays.items():
+            in_crop(array)[start:stop] = values[name].numpy()
+        slab = grid.space.all_probabilities(slab)
+        in_crop(segmentation)[start:stop] = label_manager.convert_probabilities_to_segmentation(slab).numpy()
+        if mean is not None:
+            for channel, array in zip(slab, mean, strict=True):
+                in_crop(array)[start:stop] = channel.numpy()
+    return Prediction(segmentation, map_arrays, mean)
+
+
+def _slab_maps(
+    grid: GridPrediction,
+    mean: Tensor,
+    shape: tuple[int, ...],
+    start: int,
+    stop: int,
+    names: Collection[MapName],
+) -> dict[MapName, Tensor]:
+    """The maps of one slab, (slices, y, x) each."""
+    result: dict[MapName, Tensor] = {}
+    if "variance" in names:
+        result["variance"] = resample_slab(grid.variance[None], shape, start, stop)[0]
+    if {"total", "aleatoric"} & set(names):
+        result["total"] = grid.space.entropy(mean)
+    if {"aleatoric", "epistemic"} & set(names):
+        epistemic = resample_slab(grid.epistemic[None], shape, start, stop)[0]
+        # The total bounds the epistemic map, so both are made even where only one is written.
+        total = result["total"] if "total" in result else grid.space.entropy(mean)
+        result["aleatoric"], result["epistemic"] = decompose_total(total, epistemic)
+    return result

@@ -1,0 +1,142 @@
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from nnunet_stochastic.commands.predict import main
+
+_SPEC = importlib.util.spec_from_file_location(
+    "model_folder", Path(__file__).parents[1] / "inference" / "model_folder.py"
+)
+folders = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(folders)
+
+
+@pytest.fixture(autouse=True)
+def no_variables(monkeypatch):
+    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """nnUNet_results with two folds of a plain nnUNetTrainer, and two images."""
+    root = tmp_path_factory.mktemp("trained")
+    folder = root / "nnUNet_results" / "Dataset999_Test" / "nnUNetTrainer__nnUNetPlans__3d_fullres"
+    folders.write_model_folder(folder, folds=(0, 1))
+    for name in ("a", "b"):
+        folders.write_image(root / "images" / f"{name}_0000.nii.gz", folders.image_array(ord(name), (14, 16, 15)))
+    return root
+
+
+def run(trained, out, *arguments: str) -> int:
+    common = [
+        "-i",
+        str(trained / "images"),
+        "-o",
+        str(out),
+        "-device",
+        "cpu",
+        "--disable_tta",
+        "--disable_progress_bar",
+    ]
+    return main([*common, "-npp", "0", "-nps", "0", *arguments])
+
+
+def model(trained) -> list[str]:
+    return ["-m", str(trained / "nnUNet_results" / "Dataset999_Test" / "nnUNetTrainer__nnUNetPlans__3d_fullres")]
+
+
+def test_folds_of_a_plain_trainer_give_all_maps(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("nnUNet_results", str(trained / "nnUNet_results"))
+    assert run(trained, tmp_path / "out", "-d", "999", "-c", "3d_fullres", "-f", "0", "1", "--save_probabilities") == 0
+    record = json.loads((tmp_path / "out" / "uncertainty.json").read_text())
+    assert record["settings"]["members"] == 2
+    assert record["settings"]["epistemic_source"] == "ensemble"
+    assert record["settings"]["maps"] == ["total", "aleatoric", "epistemic", "variance"]
+    maps = {name: nibabel.load(tmp_path / "out" / name / "a.nii.gz").get_fdata() for name in record["settings"]["maps"]}
+    np.testing.assert_allclose(maps["aleatoric"] + maps["epistemic"], maps["total"], atol=1e-6)
+    assert maps["epistemic"].mean() > 1e-3
+    assert (tmp_path / "out" / "a.npz").is_file()
+    assert "members: fold_0, fold_1; maps: total, aleatoric, epistemic, variance" in capsys.readouterr().out
+
+
+def test_one_fold_of_a_plain_trainer_gives_the_total_and_says_why(trained, tmp_path, capsys):
+    assert run(trained, tmp_path / "out", *model(trained), "-f", "1") == 0
+    note = "one deterministic network: only the total uncertainty exists"
+    settings = json.loads((tmp_path / "out" / "uncertainty.json").read_text())["settings"]
+    assert settings["maps"] == ["total"]
+    assert settings["epistemic_source"] == "none"
+    assert note in settings["notes"]
+    assert f"note: {note}" in capsys.readouterr().out
+    assert not (tmp_path / "out" / "epistemic").exists()
+
+
+def test_failed_cases_are_listed(trained, tmp_path, capsys):
+    shutil.copytree(trained / "images", tmp_path / "images")
+    (tmp_path / "images" / "a_0000.nii.gz").write_bytes(b"this is no image")
+    assert run(tmp_path, tmp_path / "out", *model(trained), "-f", "0") == 1
+    assert "1 failed, all other cases are complete:\n  a: " in capsys.readouterr().err
+    assert (tmp_path / "out" / "b.nii.gz").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-f", "0", "--maps", "epistemic"], "one fold of a deterministic network has no epistemic map"),
+        (["-f", "0", "--maps", "doubt"], "unknown maps doubt"),
+        (["-f", "0", "3"], "folds with checkpoint_final.pth: 0 1"),
+        (["-f", "0", "-chk", "checkpoint_best.pth"], "no fold has checkpoint_best.pth"),
+        (["-f", "0", "--num_samples", "0"], "num_samples must be at least 1"),
+        (["-f", "0", "-part_id", "1"], "part_id must be in"),
+        (["-f", "0", "-prev_stage_predictions", "somewhere"], "no cascade"),
+    ],
+)
+def test_bad_arguments_write_nothing(trained, tmp_path, capsys, arguments, message):
+    assert run(trained, tmp_path / "out", *model(trained), *arguments) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_model_that_is_not_named_or_not_there(trained, tmp_path, monkeypatch, capsys):
+    assert run(trained, tmp_path / "out") == 1
+    assert "name the model with -d" in capsys.readouterr().err
+    assert run(trained, tmp_path / "out", "-d", "999", "-c", "3d_fullres") == 1
+    assert "-m instead" in capsys.readouterr().err
+    monkeypatch.setenv("nnUNet_results", str(trained / "nnUNet_results"))
+    assert run(trained, tmp_path / "out", "-d", "999", "-c", "2d") == 1
+    assert "there is no model folder" in capsys.readouterr().err
+
+
+def test_checkpoint_of_another_trainer(trained, tmp_path, monkeypatch, capsys):
+    results = tmp_path / "results" / "Dataset999_Test"
+    shutil.copytree(model(trained)[1], results / "nnUNetTrainerMoB__nnUNetPlans__3d_fullres")
+    monkeypatch.setenv("nnUNet_results", str(tmp_path / "results"))
+    arguments = ["-d", "Dataset999_Test", "-c", "3d_fullres", "-tr", "nnUNetTrainerMoB", "-f", "0"]
+    assert run(trained, tmp_path / "out", *arguments) == 1
+    assert "was written by nnUNetTrainer, not by nnUNetTrainerMoB" in capsys.readouterr().err
+
+
+def test_input_and_output_folders(trained, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert run(trained, tmp_path / "file" / "out", *model(trained), "-f", "0") == 1
+    assert "cannot be written" in capsys.readouterr().err
+    assert run(tmp_path, tmp_path / "out", *model(trained), "-f", "0") == 1
+    assert "there is no input folder" in capsys.readouterr().err
+
+
+def test_a_fold_is_a_number_or_all(trained, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run(trained, tmp_path / "out", *model(trained), "-f", "first")
+    assert "a fold is a number or all, got first" in capsys.readouterr().err
+
+
+def test_help_is_quick_and_names_the_maps(capsys):
+    with pytest.raises(SystemExit) as exit_status:
+        main(["-h"])
+    assert exit_status.value.code == 0
+    assert "total aleatoric epistemic variance" in " ".join(capsys.readouterr().out.split())

@@ -1,0 +1,224 @@
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import tifffile
+from batchgenerators.utilities.file_and_folder_operations import subfiles
+from nnunetv2.ensembling.ensemble import merge_files
+from nnunetv2.evaluation.evaluate_predictions import compute_metrics
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
+from skimage import io
+
+from nnunet_stochastic.inference import PredictionOptions, StochasticPredictor, predict_folder
+
+NAMES = ("a", "b", "c", "d")
+
+
+@pytest.fixture
+def images(tmp_path, folders):
+    for seed, name in enumerate(NAMES):
+        folders.write_image(
+            tmp_path / "images" / f"{name}_0000.nii.gz",
+            folders.image_array(seed, (14, 16, 15)),
+            spacing=(0.9, 1.0, 1.2),
+        )
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def predictor(tmp_path, folders, stochastic_trainer):
+    model = folders.write_model_folder(tmp_path / "model", trainer=stochastic_trainer)
+    options = PredictionOptions(num_samples=2, mirroring=False)
+    return StochasticPredictor.from_model_folder(model, folds=(0,), options=options)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Contents of the files of the cases."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.suffix in (".gz", ".npz", ".pkl")]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def test_all_files_are_there(predictor, images, tmp_path):
+    out = tmp_path / "out"
+    assert predict_folder(predictor, images, out, save_probabilities=True) == {}
+    maps = ("total", "aleatoric", "epistemic", "variance")
+    expected = {f"{folder}/{name}.nii.gz" for folder in maps for name in NAMES}
+    expected |= {f"{name}{ending}" for name in NAMES for ending in (".nii.gz", ".npz", ".pkl")}
+    jsons = {"dataset.json", "plans.json", "predict_from_raw_data_args.json", "uncertainty.json"}
+    assert {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()} == expected | jsons
+    assert {path.name for path in out.iterdir() if path.is_dir()} == set(maps)
+
+    record = json.loads((out / "uncertainty.json").read_text())
+    assert record["settings"]["epistemic_source"] == "aleatoric_samples"
+    assert list(record["cases"]) == list(NAMES)
+    case = record["cases"]["a"]
+    assert case["input_files"] == [str(images / "a_0000.nii.gz")]
+    total = nibabel.load(out / "total" / "a.nii.gz")
+    assert case["mean_total"] == pytest.approx(total.get_fdata().mean(), rel=1e-5)
+    assert case["mean_total"] == pytest.approx(case["mean_aleatoric"] + case["mean_epistemic"], rel=1e-5)
+    segmentation = nibabel.load(out / "a.nii.gz")
+    assert case["volume_ml"] == {"nodule": pytest.approx((segmentation.get_fdata() == 1).sum() * 1.08 / 1000, rel=1e-5)}
+    np.testing.assert_allclose(total.affine, nibabel.load(images / "a_0000.nii.gz").affine)
+    probabilities = np.load(out / "a.npz")["probabilities"]
+    np.testing.assert_array_equal(probabilities.argmax(0), segmentation.get_fdata().transpose(2, 1, 0))
+
+
+def test_nnunet_evaluates_and_ensembles_the_folder(predictor, images, tmp_path):
+    out = tmp_path / "out"
+    predict_folder(predictor, images, out, save_probabilities=True)
+    assert subfiles(str(out), suffix=".nii.gz", join=False) == [f"{name}.nii.gz" for name in NAMES]
+    file = str(out / "a.nii.gz")
+    assert compute_metrics(file, file, SimpleITKIO(), [1])["metrics"][1]["Dice"] == 1
+
+    label_manager = predictor.model.label_manager
+    merge_files([str(out / "a.npz")] * 2, str(tmp_path / "merged"), ".nii.gz", SimpleITKIO(), label_manager, False)
+    merged, segmentation = nibabel.load(tmp_path / "merged.nii.gz"), nibabel.load(file)
+    np.testing.assert_array_equal(merged.get_fdata(), segmentation.get_fdata())
+    np.testing.assert_array_equal(merged.affine, segmentation.affine)
+
+
+@pytest.mark.parametrize(("preprocessing_threads", "export_threads"), [(0, 0), (1, 4), (3, 1)])
+def test_files_do_not_depend_on_threads(predictor, images, tmp_path, preprocessing_threads, export_threads):
+    predict_folder(predictor, images, tmp_path / "reference", save_probabilities=True)
+    predict_folder(
+        predictor,
+        images,
+        tmp_path / "out",
+        save_probabilities=True,
+        preprocessing_threads=preprocessing_threads,
+        export_threads=export_threads,
+    )
+    assert files_of(tmp_path / "out") == files_of(tmp_path / "reference")
+    first, second = ((tmp_path / folder / "uncertainty.json").read_text() for folder in ("reference", "out"))
+    assert first == second
+
+
+def test_parts_and_subsets_write_the_same_files(predictor, images, tmp_path):
+    predict_folder(predictor, images, tmp_path / "reference")
+    for part in (1, 0):
+        predict_folder(predictor, images, tmp_path / "parts", num_parts=2, part_id=part)
+    assert files_of(tmp_path / "parts") == files_of(tmp_path / "reference")
+    first, second = ((tmp_path / folder / "uncertainty.json").read_text() for folder in ("reference", "parts"))
+    assert first == second
+    predict_folder(predictor, [[images / "c_0000.nii.gz"]], tmp_path / "subset")
+    subset, reference = files_of(tmp_path / "subset"), files_of(tmp_path / "reference")
+    assert subset == {name: reference[name] for name in subset}
+    assert len(subset) == 5
+
+
+def test_a_failing_case_does_not_lose_the_others(predictor, images, tmp_path, folders, capsys):
+    array = folders.image_array()
+    array[0, 0, 0] = np.nan
+    folders.write_image(images / "b_0000.nii.gz", array)
+    (images / "c_0000.nii.gz").write_bytes(b"this is no image")
+    failures = predict_folder(predictor, images, tmp_path / "out", preprocessing_threads=0)
+    assert list(failures) == ["b", "c"]
+    assert "b_0000.nii.gz has 1 voxels that are NaN" in failures["b"]
+    assert "case b failed: b_0000.nii.gz has" in capsys.readouterr().err
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.nii.gz")) == ["a.nii.gz", "d.nii.gz"]
+    assert list(json.loads((tmp_path / "out" / "uncertainty.json").read_text())["cases"]) == ["a", "d"]
+
+
+def test_failure_of_the_export_leaves_no_complete_case(predictor, images, tmp_path, monkeypatch):
+    def fail(array, path, *_):
+        if path.parent.name == "variance" and path.name.startswith("b"):
+            raise OSError("disk full")
+        path.write_bytes(b"")
+
+    monkeypatch.setattr("nnunet_stochastic.inference.folder.write_map", fail)
+    failures = predict_folder(predictor, images, tmp_path / "out")
+    assert failures == {"b": "disk full"}
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.name.startswith(("b", ".b"))]
+
+
+def test_continuing_predicts_what_is_missing(predictor, images, tmp_path):
+    out = tmp_path / "out"
+    predict_folder(predictor, images, out)
+    reference = files_of(out)
+    (out / "a.nii.gz").unlink()
+    (out / "variance" / "b.nii.gz").unlink()
+    (out / "c.nii.gz").write_bytes(b"left alone")
+    assert predict_folder(predictor, images, out, continue_prediction=True) == {}
+    assert files_of(out) == {**reference, "c.nii.gz": b"left alone"}
+    assert list(json.loads((out / "uncertainty.json").read_text())["cases"]) == list(NAMES)
+
+
+def test_continuing_with_other_settings_is_an_error(predictor, images, tmp_path):
+    predict_folder(predictor, images, tmp_path / "out")
+    reference = files_of(tmp_path / "out")
+    other = StochasticPredictor(predictor.model, options=PredictionOptions(num_samples=2, mirroring=False, seed=1))
+    with pytest.raises(ValueError, match="seed was 0 and is now 1"):
+        predict_folder(other, images, tmp_path / "out", continue_prediction=True)
+    assert files_of(tmp_path / "out") == reference
+
+
+def test_only_the_maps_asked_for(predictor, images, tmp_path):
+    options = PredictionOptions(num_samples=2, mirroring=False, maps=("aleatoric",))
+    predict_folder(StochasticPredictor(predictor.model, options=options), images, tmp_path / "out")
+    predict_folder(predictor, images, tmp_path / "all")
+    some, everything = files_of(tmp_path / "out"), files_of(tmp_path / "all")
+    assert sorted(some) == sorted(f"{folder}{name}.nii.gz" for folder in ("", "aleatoric/") for name in NAMES)
+    assert all(some[name] == everything[name] for name in some)
+
+
+def test_bad_arguments(predictor, images, tmp_path):
+    with pytest.raises(ValueError, match="part_id must be in"):
+        predict_folder(predictor, images, tmp_path / "out", num_parts=2, part_id=2)
+    with pytest.raises(ValueError, match="must not be negative"):
+        predict_folder(predictor, images, tmp_path / "out", export_threads=-1)
+    with pytest.raises(ValueError, match="3d_fullres is no cascade"):
+        predict_folder(predictor, images, tmp_path / "out", previous_stage_folder=images)
+    assert not (tmp_path / "out").exists()
+
+
+def test_cascade_in_a_folder(images, tmp_path, folders):
+    model = folders.write_model_folder(tmp_path / "cascade", previous_stage="3d_lowres", spacing=(1.2, 1.0, 1.0))
+    predictor = StochasticPredictor.from_model_folder(model, folds=(0,), options=PredictionOptions(mirroring=False))
+    with pytest.raises(ValueError, match="predict the images with 3d_lowres first"):
+        predict_folder(predictor, images, tmp_path / "out")
+    for name in NAMES:
+        segmentation = (folders.image_array(shape=(14, 16, 15)) > 300).astype(np.uint8)
+        folders.write_image(tmp_path / "stage" / f"{name}.nii.gz", segmentation, spacing=(0.9, 1.0, 1.2))
+    assert predict_folder(predictor, images, tmp_path / "out", previous_stage_folder=tmp_path / "stage") == {}
+    assert (tmp_path / "out" / "total" / "d.nii.gz").is_file()
+
+
+def test_2d_pictures(tmp_path, folders):
+    model = folders.write_model_folder(
+        tmp_path / "model",
+        folds=(0, 1),
+        dimension=2,
+        channels=3,
+        file_ending=".png",
+        reader_writer="NaturalImage2DIO",
+        spacing=(999.0, 1.0, 1.0),
+    )
+    picture = np.random.default_rng(0).integers(0, 255, (20, 24, 3), dtype=np.uint8)
+    (tmp_path / "images").mkdir()
+    io.imsave(tmp_path / "images" / "eye_0000.png", picture, check_contrast=False)
+    predictor = StochasticPredictor.from_model_folder(model, folds=(0, 1))
+    assert predict_folder(predictor, tmp_path / "images", tmp_path / "out") == {}
+    assert io.imread(tmp_path / "out" / "eye.png").shape == (20, 24)
+    total = tifffile.imread(tmp_path / "out" / "total" / "eye.tif")
+    assert total.shape == (20, 24)
+    assert total.dtype == np.float32
+    case = json.loads((tmp_path / "out" / "uncertainty.json").read_text())["cases"]["eye"]
+    assert case["mean_total"] == pytest.approx(total.mean(), rel=1e-5)
+    assert "volume_ml" not in case
+
+
+def test_3d_tifs_with_their_spacing(tmp_path, folders):
+    model = folders.write_model_folder(tmp_path / "model", file_ending=".tif", reader_writer="Tiff3DIO")
+    (tmp_path / "images").mkdir()
+    array = folders.image_array(shape=(12, 14, 13))
+    tifffile.imwrite(tmp_path / "images" / "cell_0000.tif", array, photometric="minisblack")
+    (tmp_path / "images" / "cell.json").write_text('{"spacing": [1.2, 1.0, 0.9]}')
+    predictor = StochasticPredictor.from_model_folder(model, folds=(0,))
+    assert predict_folder(predictor, tmp_path / "images", tmp_path / "out") == {}
+    for path in ("cell.tif", "total/cell.tif"):
+        written, properties = Tiff3DIO().read_seg(str(tmp_path / "out" / path))
+        assert written.shape == (1, 12, 14, 13)
+        assert properties["spacing"] == [1.2, 1.0, 0.9]
