@@ -1,0 +1,151 @@
+"""Steps of a longer job: each runs as a process of its own with its output in a log file, and is skipped once done."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+__all__ = ["RECORD", "Report", "Step", "assignment", "minutes", "read_record", "run_steps", "write_record"]
+
+RECORD = (
+    "demo.json"  # which steps are done, by name, and the command that did it; also marks a folder as the demo's own
+)
+LOG_TAIL = 15  # lines of a failed step's log that go to the terminal
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: a command line for a new process, or an action in this one."""
+
+    name: str
+    title: str
+    command: tuple[str, ...] = ()
+    variables: tuple[tuple[str, str], ...] = ()  # environment of this step alone
+    action: Callable[[Report], None] | None = None
+    shows_output: bool = False
+
+    @property
+    def typed(self) -> str:
+        """The step as one types it."""
+        words = subprocess.list2cmdline(self.command) if os.name == "nt" else shlex.join(self.command)
+        if os.name == "nt":
+            return " && ".join([*map(assignment, self.variables), words])
+        return " ".join([*(f"{name}={shlex.quote(value)}" for name, value in self.variables), words])
+
+
+def read_record(folder: Path) -> dict[str, str]:
+    """The steps that are done in `folder`: name -> the command that did it."""
+    try:
+        return json.loads((folder / RECORD).read_text(encoding="utf-8"))["done"]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{folder / RECORD} is damaged; start over with --overwrite") from error
+
+
+def write_record(folder: Path, done: dict[str, str]) -> None:
+    """Record which steps are done in `folder`."""
+    (folder / RECORD).write_text(json.dumps({"done": done}, indent=2), encoding="utf-8")
+
+
+def run_steps(steps: list[Step], folder: Path, environment: dict[str, str], console: Console) -> None:
+    """Run what is not done yet, and whatever follows a step that was run."""
+    recorded = read_record(folder)
+    done: dict[str, str] = {}
+    for number, step in enumerate(steps, start=1):
+        label = f"[bold]{number}/{len(steps)}[/bold] {escape(step.title)}"
+        if recorded.get(step.name) == step.typed:
+            console.print(f"{label}: done before")
+            done[step.name] = step.typed
+            continue
+        console.print(label)
+        if step.command:
+            console.print(f"  {escape(step.typed)}", style="cyan")
+        if done != recorded:  # this step's results are gone as soon as it starts, and later ones were made from them
+            recorded = dict(done)
+            write_record(folder, recorded)
+        log = folder / "logs" / f"{number}_{step.name}.log"
+        start = time.monotonic()
+        columns = (SpinnerColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task("")
+            width = max(20, console.width - 15)
+
+            def report(line: str, progress: Progress = progress, task: int = task, width: int = width) -> None:
+                progress.update(task, description=line[:width])
+
+            if step.action is not None:
+                step.action(report)
+            else:
+                _run_command(step, log, environment, report)
+        console.print(f"  {minutes(time.monotonic() - start)}", style="green")
+        if step.shows_output:
+            console.print(log.read_text(encoding="utf-8"), markup=False)
+        done[step.name] = step.typed
+        recorded = dict(done)
+        write_record(folder, recorded)
+
+
+def _run_command(step: Step, log: Path, environment: dict[str, str], report: Report) -> None:
+    """Run a step's command with its output in `log`; report each line, and raise with the last ones if it fails."""
+    # The commands of this interpreter's environment first, even where that is not activated.
+    path = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", "")])
+    program = shutil.which(step.command[0], path=path)
+    if program is None:
+        raise FileNotFoundError(
+            f"the command {step.command[0]} was not found; run `pip install nnunet-stochastic` in this environment"
+        )
+    environment = environment | dict(step.variables) | {"PATH": path, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
+    log.parent.mkdir(exist_ok=True)
+    tail: deque[str] = deque(maxlen=LOG_TAIL)
+    with log.open("w", encoding="utf-8") as stream:
+        process = subprocess.Popen(
+            [program, *step.command[1:]],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=environment,
+            encoding="utf-8",
+            errors="replace",  # universal newlines: each state of a progress bar is a line
+        )
+        try:
+            for line in process.stdout:
+                stream.write(line)
+                if line.strip():
+                    tail.append(line.rstrip())
+                    report(line.strip())
+            status = process.wait()
+        except BaseException:  # an interrupt above all: leave no process behind
+            process.terminate()
+            process.wait()
+            raise
+    if status != 0:
+        raise ChildProcessError(
+            f"step {step.name!r} failed with exit status {status}. The last lines of {log}:\n"
+            + "\n".join(f"  | {line}" for line in tail)
+            + "\nRun the demo again to repeat this step and those after it."
+        )
+
+
+def assignment(variable: tuple[str, str]) -> str:
+    """The shell command that sets an environment variable (name, value)."""
+    name, value = variable
+    return f'set "{name}={value}"' if os.name == "nt" else f"export {name}={shlex.quote(value)}"
+
+
+def minutes(seconds: float) -> str:
+    """A duration as text."""
+    return f"{int(seconds) // 60} min {int(seconds) % 60} s"

@@ -1,0 +1,202 @@
+"""`nnunet_stochastic_demo`: the whole way from raw data to scored uncertainty maps, on a small example.
+
+Every step is a command that works on one's own data just as well; it is printed as it can be typed, and its output goes
+to a log file. The masks of the example are real (LIDC-IDRI, four radiologists per nodule), its images are simulated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from nnunet_stochastic import discovery
+from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.commands._steps import RECORD, Report, Step, assignment, minutes, run_steps, write_record
+from nnunet_stochastic.datasets.demo import DATASET_ID, DATASET_NAME, write_demo_dataset
+from nnunet_stochastic.datasets.demo_plans import DEMO_CONFIGURATION, DEMO_PLANS, demo_plans
+
+__all__ = ["main"]
+
+SUBFOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "predictions", "logs")
+DETERMINISTIC_TRAINER = "nnUNetTrainerDemo"
+STOCHASTIC_TRAINER = "nnUNetTrainerMoBDemo"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nnunet_stochastic_demo",
+        description="Simulates CT images around real lung nodule masks by four radiologists (LIDC-IDRI), trains a "
+        "small nnU-Net on them, fine-tunes it to predict a distribution over segmentations, predicts uncertainty maps "
+        "for unseen patients and scores them. Takes about 10 minutes on two CPU cores.",
+        epilog="Steps that are done are skipped when the command is run again. Scores on simulated images say that the "
+        "software works; they are not comparable with published results.",
+    )
+    parser.add_argument(
+        "-o", type=Path, default=Path("nnunet_stochastic_demo"), help="folder for everything. Default: ./%(default)s"
+    )
+    parser.add_argument("--dataset_only", action="store_true", help="write the data set in nnU-Net's format and stop")
+    parser.add_argument(
+        "-device",
+        choices=("cpu", "cuda", "mps"),
+        help="where to train and predict. Default: cuda if there is one, else cpu",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="start over: delete what an earlier run left in -o")
+    return parser
+
+
+@report_errors
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demo; the exit status is 0 when every step succeeded."""
+    arguments = _parser().parse_args(argv)
+    folder = arguments.o.resolve()
+    _prepare_folder(folder, overwrite=arguments.overwrite)
+    variables = _variables(folder)
+    steps = _steps(folder, device=arguments.device or _default_device())
+    if arguments.dataset_only:
+        steps = steps[:1]
+
+    console = Console(highlight=False, soft_wrap=True)
+    console.print("Lung nodules: the masks are real, drawn by four radiologists each (LIDC-IDRI, CC BY 3.0);")
+    console.print("the CT images around them are simulated.\n")
+    console.print("To type the steps yourself, first set:")
+    for variable in variables.items():
+        console.print(f"  {escape(assignment(variable))}")
+    console.print()
+    start = time.monotonic()
+    run_steps(steps, folder, os.environ | variables, console)
+    console.print(f"\nDone after {minutes(time.monotonic() - start)}. Look at:")
+    for what, where in _results(folder, dataset_only=arguments.dataset_only):
+        console.print(f"  {what:<34} {escape(str(where))}")
+    return 0
+
+
+def _variables(folder: Path) -> dict[str, str]:
+    """Environment variables of all steps; nothing is set outside this process and its children."""
+    discovery.activate()
+    variables = {name: str(folder / name) for name in SUBFOLDERS[:3]}
+    variables[discovery.VARIABLE] = os.environ[discovery.VARIABLE]
+    variables["nnUNet_def_n_proc"] = "1"  # starting a worker takes longer than the work it would take over
+    variables["nnUNet_compile"] = "f"  # compiling takes longer than these few iterations
+    # Threads that wait by spinning would take the cores from other programs, and those from these.
+    variables["OMP_WAIT_POLICY"] = "PASSIVE"
+    return variables
+
+
+def _steps(folder: Path, *, device: str) -> list[Step]:
+    raw = folder / "nnUNet_raw" / DATASET_NAME
+    plans = folder / "nnUNet_preprocessed" / DATASET_NAME
+    predictions = folder / "predictions"
+    dataset = str(DATASET_ID)
+    trained = ("-p", DEMO_PLANS, "-device", device)
+    planning = ("--verify_dataset_integrity", "--no_pp", "-npfp", "1")
+    model = ("-d", dataset, "-c", DEMO_CONFIGURATION, "-f", "0", "-tr", STOCHASTIC_TRAINER, "--save_probabilities")
+    references = ("-gt", str(raw / "labelsTs"), "-gt_raters", str(raw / "ratersTs"))
+
+    def write_dataset(report: Report) -> None:
+        if not raw.exists():  # it appears only when it is complete
+            write_demo_dataset(raw.parent, on_case=lambda done, total: report(f"{done}/{total} images"))
+
+    def write_plans(report: Report) -> None:
+        small = demo_plans(json.loads((plans / "nnUNetPlans.json").read_text(encoding="utf-8")))
+        (plans / f"{DEMO_PLANS}.json").write_text(json.dumps(small, indent=4), encoding="utf-8")
+
+    def train(name: str, title: str, trainer: str) -> Step:
+        return Step(
+            name,
+            title,
+            ("nnUNetv2_train", dataset, DEMO_CONFIGURATION, "0", "-tr", trainer, *trained),
+            # Augment in the training process; nnU-Net's planning does not accept this setting.
+            (("nnUNet_n_proc_DA", "0"),),
+        )
+
+    return [
+        Step(
+            "dataset",
+            f"simulate images around the real masks: {raw}",
+            ("nnunet_stochastic_demo", "-o", str(folder), "--dataset_only"),
+            action=write_dataset,
+        ),
+        Step(
+            "plan",
+            "let nnU-Net plan",
+            ("nnUNetv2_plan_and_preprocess", "-d", dataset, "-c", DEMO_CONFIGURATION, *planning),
+        ),
+        Step(
+            "shrink",
+            f"make the planned network small: {DEMO_PLANS}.json beside nnUNetPlans.json",
+            action=write_plans,
+        ),
+        Step(
+            "preprocess",
+            "preprocess",
+            ("nnUNetv2_preprocess", "-d", dataset, "-plans_name", DEMO_PLANS, "-c", DEMO_CONFIGURATION, "-np", "1"),
+        ),
+        train("train", "train a deterministic nnU-Net", DETERMINISTIC_TRAINER),
+        train("finetune", "fine-tune it as a stochastic one (mixture of bases)", STOCHASTIC_TRAINER),
+        Step(
+            "predict",
+            "predict segmentations and uncertainty maps of unseen patients",
+            ("nnunet_stochastic_predict", "-i", str(raw / "imagesTs"), "-o", str(predictions), *model, *trained),
+        ),
+        Step(
+            "evaluate",
+            "evaluate against the majority vote and against each rater",
+            ("nnunet_stochastic_evaluate", "-pred", str(predictions), *references),
+            shows_output=True,
+        ),
+    ]
+
+
+def _results(folder: Path, *, dataset_only: bool) -> list[tuple[str, Path]]:
+    data = [("data set", folder / "nnUNet_raw" / DATASET_NAME)]
+    if dataset_only:
+        return data
+    predictions = folder / "predictions"
+    return [
+        ("a picture per case", predictions / "evaluation" / "pictures"),
+        ("reliability diagram", predictions / "evaluation" / "reliability.png"),
+        ("scores", predictions / "evaluation" / "summary.json"),
+        ("segmentations", predictions),
+        ("uncertainty maps", predictions / "{total,aleatoric,epistemic,variance}"),
+        ("model", folder / "nnUNet_results" / DATASET_NAME),
+        ("output of each step", folder / "logs"),
+        *data,
+    ]
+
+
+def _prepare_folder(folder: Path, *, overwrite: bool) -> None:
+    """Make `folder` if need be; refuse one that holds something else, or that cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(f"cannot write to the folder {folder} ({error.strerror}); choose another one with -o") from error
+    if not (folder / RECORD).exists() and any(folder.iterdir()):
+        raise ValueError(
+            f"the folder {folder} holds files that are not the demo's; choose an empty or a new one with -o"
+        )
+    if overwrite:
+        for name in SUBFOLDERS:
+            if (folder / name).exists():
+                shutil.rmtree(folder / name)
+        (folder / RECORD).unlink(missing_ok=True)
+    for name in SUBFOLDERS[:3]:
+        (folder / name).mkdir(exist_ok=True)
+    if not (folder / RECORD).exists():
+        write_record(folder, {})
+
+
+def _default_device() -> str:
+    import torch  # here because it takes seconds, and wrong options should be reported at once
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

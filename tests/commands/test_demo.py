@@ -1,0 +1,84 @@
+"""The demo command: bad folders, the data set alone, and the steps it would run."""
+
+import functools
+import json
+
+import pytest
+
+from nnunet_stochastic.commands import demo, evaluate, predict
+from nnunet_stochastic.datasets.demo import DATASET_NAME
+
+
+@pytest.fixture
+def small_dataset(monkeypatch):
+    small = functools.partial(demo.write_demo_dataset, num_train=1, num_test=1)
+    monkeypatch.setattr(demo, "write_demo_dataset", small)
+    monkeypatch.setenv("nnUNet_extTrainer", "")  # the command appends the trainers' folder to it
+
+
+def test_folder_that_cannot_be_written(tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    assert demo.main(["-o", str(tmp_path / "file" / "demo"), "--dataset_only"]) == 1
+    message = capsys.readouterr().err
+    assert "cannot write to the folder" in message
+    assert "-o" in message
+
+
+@pytest.mark.parametrize("options", [[], ["--overwrite"]])
+def test_folder_with_other_files_is_left_alone(tmp_path, capsys, options):
+    (tmp_path / "nnUNet_raw").mkdir()
+    (tmp_path / "nnUNet_raw" / "mine.txt").write_text("mine")
+    assert demo.main(["-o", str(tmp_path), "--dataset_only", *options]) == 1
+    assert "not the demo's" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.rglob("*")] == ["nnUNet_raw", "mine.txt"]
+
+
+def test_damaged_record(tmp_path, capsys, small_dataset):
+    (tmp_path / "demo.json").write_text("{}")
+    assert demo.main(["-o", str(tmp_path), "--dataset_only"]) == 1
+    assert "--overwrite" in capsys.readouterr().err
+
+
+def test_dataset_only_then_again_then_anew(tmp_path, capsys, small_dataset, monkeypatch):
+    folder = tmp_path / "new" / "demo"
+    monkeypatch.delenv("nnUNet_raw", raising=False)
+    assert demo.main(["-o", str(folder), "--dataset_only"]) == 0
+    output = capsys.readouterr().out
+    assert "masks are real" in output
+    assert "images around them are simulated" in output
+    assert f"nnUNet_raw={folder / 'nnUNet_raw'}" in output
+    assert "nnUNet_raw" not in demo.os.environ
+    description = folder / "nnUNet_raw" / DATASET_NAME / "dataset.json"
+    first = description.stat().st_mtime_ns
+
+    assert demo.main(["-o", str(folder), "--dataset_only"]) == 0
+    assert "done before" in capsys.readouterr().out
+    assert description.stat().st_mtime_ns == first
+
+    (folder / "notes.txt").write_text("mine")
+    assert demo.main(["-o", str(folder), "--dataset_only", "--overwrite"]) == 0
+    assert description.stat().st_mtime_ns > first
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_shrunken_plans_are_written_beside_nnunets(tmp_path):
+    steps = {step.name: step for step in demo._steps(tmp_path, device="cpu")}
+    folder = tmp_path / "nnUNet_preprocessed" / DATASET_NAME
+    folder.mkdir(parents=True)
+    plans = {"configurations": {"3d_fullres": {"architecture": {"arch_kwargs": {}}}}}
+    (folder / "nnUNetPlans.json").write_text(json.dumps(plans))
+    steps["shrink"].action(lambda line: None)
+    assert json.loads((folder / "nnUNetDemoPlans.json").read_text())["plans_name"] == "nnUNetDemoPlans"
+
+
+def test_steps_are_options_that_the_commands_have(tmp_path):
+    steps = {step.name: step for step in demo._steps(tmp_path, device="cpu")}
+    assert list(steps) == ["dataset", "plan", "shrink", "preprocess", "train", "finetune", "predict", "evaluate"]
+    prediction = predict._parser().parse_args(steps["predict"].command[1:])
+    assert prediction.save_probabilities
+    assert prediction.tr == "nnUNetTrainerMoBDemo"
+    evaluation = evaluate._parser().parse_args(steps["evaluate"].command[1:])
+    assert str(evaluation.pred) == prediction.o
+    assert evaluation.gt_raters == tmp_path / "nnUNet_raw" / DATASET_NAME / "ratersTs"
+    assert "nnUNet_n_proc_DA=0" in steps["train"].typed
+    assert "nnUNet_n_proc_DA" not in steps["plan"].typed  # planning crashes with it
