@@ -45,6 +45,11 @@ class FineTuningTrainer(nnUNetTrainer):
         device: torch.device = torch.device("cuda"),
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
+        if not self.label_manager.has_regions and self.label_manager.num_segmentation_heads < 2:
+            raise ValueError(
+                f"{self.plans_manager.dataset_name} has one class only ({', '.join(dataset_json['labels'])}): there is "
+                "nothing to be uncertain about. Its dataset.json needs the background and at least one foreground label"
+            )
         own_name = Path(self.output_folder_base).name
         folder = Path(self.output_folder_base).with_name(
             own_name.replace(type(self).__name__, self.deterministic_trainer, 1)

@@ -89,6 +89,7 @@ def configuration_plan(dimensions: int, *, channels: int, residual: bool, patch:
 LABELS = {
     "classes": {"background": 0, "ball": 1, "core": 2},
     "regions": {"background": 0, "ball": [1, 2], "core": 2},
+    "one class": {"background": 0},
     "ignore": {"background": 0, "ball": 1, "core": 2, "ignore": 3},
 }
 

@@ -81,6 +81,11 @@ def test_steps_in_every_setting_of_nnunet(make_dataset, name: str, setting: str)
     assert np.isfinite(result["loss"])
 
 
+def test_one_class_is_refused(make_dataset) -> None:
+    with pytest.raises(ValueError, match=r"Dataset999_Tiny has one class only \(background\)"):
+        make_dataset(labels="one class").trainer("nnUNetTrainerMoB")
+
+
 def test_training_loss_is_equation_11_and_12(make_dataset) -> None:
     """Deep supervision's weights on the outputs, K samples at the highest resolution, and the regularizers once."""
     trainer = make_dataset().trainer("nnUNetTrainerMoB")
