@@ -1,0 +1,50 @@
+"""Turn a folder of images and raters' masks into an nnU-Net dataset whose label is the raters' majority vote.
+
+    python prepare.py SOURCE DATASET_FOLDER
+
+SOURCE holds imagesTr, imagesTs (case_0000.nii.gz) and ratersTr, ratersTs (case_rater0.nii.gz …, binary masks).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path)
+    parser.add_argument("dataset_folder", type=Path, help="…/nnUNet_raw/Dataset501_Name, must not exist")
+    arguments = parser.parse_args()
+    target = arguments.dataset_folder
+    target.mkdir(parents=True)
+    for part in ("Tr", "Ts"):
+        for kind in ("images", "raters"):
+            shutil.copytree(arguments.source / f"{kind}{part}", target / f"{kind}{part}")
+        (target / f"labels{part}").mkdir()
+        for path in sorted((target / f"images{part}").glob("*_0000.nii.gz")):
+            case = path.name.removesuffix("_0000.nii.gz")
+            raters = [
+                sitk.ReadImage(str(rater)) for rater in sorted((target / f"raters{part}").glob(f"{case}_rater*.nii.gz"))
+            ]
+            votes = sum(sitk.GetArrayFromImage(rater).astype(int) for rater in raters)
+            label = sitk.GetImageFromArray((2 * votes >= len(raters)).astype(np.uint8))  # ties are foreground
+            label.CopyInformation(raters[0])
+            sitk.WriteImage(label, str(target / f"labels{part}" / f"{case}.nii.gz"))
+    dataset = {
+        "channel_names": {"0": "CT"},
+        "labels": {"background": 0, "nodule": 1},
+        "numTraining": len(list((target / "imagesTr").iterdir())),
+        "file_ending": ".nii.gz",
+        "num_raters": len(raters),
+    }
+    (target / "dataset.json").write_text(json.dumps(dataset, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""The trainers of this comparison: the package's, at a length that two CPU cores carry."""
+
+from __future__ import annotations
+
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+from nnunet_stochastic.training import BasisTrainer, DiagonalTrainer, FineTuningTrainer, LowRankTrainer
+
+ITERATIONS_PER_EPOCH = 50
+
+
+class nnUNetTrainerShort(nnUNetTrainer):
+    """The deterministic model that all others start from: 30 epochs of 50 iterations."""
+
+    def __init__(self, plans, configuration, fold, dataset_json, device=torch.device("cuda")):
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.num_epochs = 30
+        self.num_iterations_per_epoch = ITERATIONS_PER_EPOCH
+        self.num_val_iterations_per_epoch = 5
+
+
+class Short:
+    """5 epochs of fine-tuning of nnUNetTrainerShort."""
+
+    deterministic_trainer = "nnUNetTrainerShort"
+    fine_tuning_epochs = 5
+
+    def __init__(self, plans, configuration, fold, dataset_json, device=torch.device("cuda")):
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.num_iterations_per_epoch = ITERATIONS_PER_EPOCH
+        self.num_val_iterations_per_epoch = 5
+
+
+class nnUNetTrainerDeterministicShort(Short, FineTuningTrainer):
+    pass
+
+
+class nnUNetTrainerDiagonalShort(Short, DiagonalTrainer):
+    pass
+
+
+class nnUNetTrainerLowRankShort(Short, LowRankTrainer):
+    pass
+
+
+class nnUNetTrainerSingleBasisShort(Short, BasisTrainer):
+    num_bases, partitions = 1, 1
+
+
+class nnUNetTrainerSingleBasisVolumeShort(nnUNetTrainerSingleBasisShort):
+    noise_scope = "volume"
+
+
+class nnUNetTrainerMoBShort(Short, BasisTrainer):
+    pass
+
+
+class nnUNetTrainerMoBVolumeShort(nnUNetTrainerMoBShort):
+    noise_scope = "volume"
+
+
+# What was tried on validation data, one option at a time.
+
+
+class nnUNetTrainerMoBVolumeHeads1(nnUNetTrainerMoBVolumeShort):
+    head_learning_rate_factor = 1.0
+
+
+class nnUNetTrainerMoBVolumeScale02(nnUNetTrainerMoBVolumeShort):
+    initial_scale = 0.2
+
+
+class nnUNetTrainerMoBVolumeVariance0(nnUNetTrainerMoBVolumeShort):
+    log_variance_bias = 0.0
+
+
+class nnUNetTrainerMoBVolumeSoft(nnUNetTrainerMoBVolumeShort):
+    basis_selection = "soft"
+
+
+class nnUNetTrainerMoBVolumeArgmax(nnUNetTrainerMoBVolumeShort):
+    basis_selection = "argmax"
+
+
+class nnUNetTrainerMoBVolumeNoKL(nnUNetTrainerMoBVolumeShort):
+    weight_kl = 0.0
+
+
+class nnUNetTrainerMoBVolumeKL10(nnUNetTrainerMoBVolumeShort):
+    weight_kl = 5e-3
+
+
+class nnUNetTrainerMoBVolumeNoEntropy(nnUNetTrainerMoBVolumeShort):
+    weight_basis_entropy = 0.0
+
+
+class nnUNetTrainerLowRankFactor02(nnUNetTrainerLowRankShort):
+    factor_scale = 0.2
