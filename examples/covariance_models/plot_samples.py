@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 NUM_SAMPLES = 5
+MARGIN = 8  # voxels around the annotators' masks
 
 
 def main() -> None:
@@ -27,19 +28,21 @@ def main() -> None:
     first = next(iter(files.values()))
     raters = first["raters"] > 0
     z = int(np.argmax(raters.astype(float).var(0).sum((1, 2))))
-    image = first["image"][z]
+    rows, columns = np.nonzero(raters[:, z].any(0))
+    window = tuple(slice(max(0, position.min() - MARGIN), position.max() + MARGIN + 1) for position in (rows, columns))
+    image = first["image"][z][window]
 
     figure, axes = plt.subplots(len(files) + 1, NUM_SAMPLES, figsize=(2 * NUM_SAMPLES, 2.1 * (len(files) + 1)))
     for index, axis in enumerate(axes[0]):
         axis.imshow(image, cmap="gray")
         if 1 <= index <= len(raters):
-            axis.contour(raters[index - 1, z], levels=[0.5], colors="orange", linewidths=1.2)
+            axis.contour(raters[index - 1, z][window], levels=[0.5], colors="orange", linewidths=1.2)
             axis.set_title(f"rater {index - 1}", fontsize=9)
     axes[0, 0].set_title(f"{arguments.case}, z = {z}", fontsize=9)
     for row, (name, file) in zip(axes[1:], files.items(), strict=True):
         for index, axis in enumerate(row):
             axis.imshow(image, cmap="gray")
-            axis.contour(file["samples"][index, z] > 0, levels=[0.5], colors="deepskyblue", linewidths=1.0)
+            axis.contour(file["samples"][index, z][window] > 0, levels=[0.5], colors="deepskyblue", linewidths=1.0)
         row[0].set_title(f"{name}: samples", fontsize=9, loc="left")
     for axis in axes.flat:
         axis.set_axis_off()

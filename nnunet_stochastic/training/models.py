@@ -28,7 +28,7 @@ class LowRankTrainer(DiagonalTrainer):
     #: R.
     rank = 16
     #: Standard deviation of the weights with which P starts.
-    factor_scale = 0.05
+    factor_scale = 0.2
 
     @classmethod
     def build_heads(cls, segmentation_layer: nn.Module) -> LowRankHeads:

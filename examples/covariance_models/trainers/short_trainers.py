@@ -83,17 +83,20 @@ class nnUNetTrainerMoBVolumeArgmax(nnUNetTrainerMoBVolumeShort):
     basis_selection = "argmax"
 
 
-class nnUNetTrainerMoBVolumeNoKL(nnUNetTrainerMoBVolumeShort):
-    weight_kl = 0.0
-
-
 class nnUNetTrainerMoBVolumeKL10(nnUNetTrainerMoBVolumeShort):
     weight_kl = 5e-3
 
 
-class nnUNetTrainerMoBVolumeNoEntropy(nnUNetTrainerMoBVolumeShort):
-    weight_basis_entropy = 0.0
+class nnUNetTrainerLowRankFactor005(nnUNetTrainerLowRankShort):
+    factor_scale = 0.05
 
 
-class nnUNetTrainerLowRankFactor02(nnUNetTrainerLowRankShort):
-    factor_scale = 0.2
+# The same once more: training is not seeded, so these tell how much chance there is in a comparison.
+
+
+class nnUNetTrainerMoBVolumeAgain(nnUNetTrainerMoBVolumeShort):
+    pass
+
+
+class nnUNetTrainerMoBVolumeHeads1Again(nnUNetTrainerMoBVolumeHeads1):
+    pass

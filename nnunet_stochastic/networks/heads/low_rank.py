@@ -28,7 +28,7 @@ class LowRankHeads(GaussianHeads):
         segmentation_layer: nn.Module,
         *,
         rank: int = 16,
-        factor_scale: float = 0.05,
+        factor_scale: float = 0.2,
         log_variance_bias: float = -3.0,
     ) -> None:
         if rank < 1:
