@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 
 help:
 	@echo "make test       lint and run all tests"
-	@echo "make demo       train, predict and evaluate on the demo dataset (about 15 minutes on 2 CPU cores)"
+	@echo "make demo       train, predict and evaluate on the demo dataset (about 6 minutes on 2 idle CPU cores)"
 	@echo "make lint       ruff check and ruff format --check"
 	@echo "make format     let ruff rewrite the files"
 	@echo "make benchmark  measure speed and memory"

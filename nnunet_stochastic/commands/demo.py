@@ -36,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="nnunet_stochastic_demo",
         description="Simulates CT images around real lung nodule masks by four radiologists (LIDC-IDRI), trains a "
         "small nnU-Net on them, fine-tunes it to predict a distribution over segmentations, predicts uncertainty maps "
-        "for unseen patients and scores them. Takes about 10 minutes on two CPU cores.",
+        "for unseen patients and scores them. Takes about 6 minutes on two idle CPU cores.",
         epilog="Steps that are done are skipped when the command is run again. Scores on simulated images say that the "
         "software works; they are not comparable with published results.",
     )
