@@ -7,7 +7,7 @@ weight decay 1e-4, 20 epochs. Without one: nnU-Net's own recipe from scratch.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
@@ -17,6 +17,7 @@ from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
 from nnunet_stochastic.checkpoints import read_checkpoint
+from nnunet_stochastic.training.optimizers import GroupedPolyLRScheduler
 from nnunet_stochastic.training.starting_point import find_deterministic_checkpoint, load_deterministic_weights
 
 __all__ = ["FineTuningTrainer", "Recipe"]
@@ -91,8 +92,12 @@ class FineTuningTrainer(nnUNetTrainer):
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler]:
         if self.recipe == "scratch":
             return super().configure_optimizers()
-        optimizer = torch.optim.AdamW(self.network.parameters(), self.initial_lr, weight_decay=self.weight_decay)
-        return optimizer, PolyLRScheduler(optimizer, self.initial_lr, self.num_epochs)
+        optimizer = torch.optim.AdamW(self.parameter_groups(), self.initial_lr, weight_decay=self.weight_decay)
+        return optimizer, GroupedPolyLRScheduler(optimizer, self.initial_lr, self.num_epochs)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What fine-tuning optimizes, each group with its ``learning_rate_factor``."""
+        return [{"params": list(self.network.parameters()), "learning_rate_factor": 1.0}]
 
     def on_train_start(self) -> None:
         if not self.was_initialized:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from contextlib import nullcontext
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from nnunet_stochastic.distributions import LogitDistribution
 from nnunet_stochastic.losses import basis_entropy_loss, k_sample_loss, kl_to_unit_variance, orthogonality_loss
 from nnunet_stochastic.networks import GaussianHeads, StochasticNetwork
 from nnunet_stochastic.training.fine_tuning import FineTuningTrainer
-from nnunet_stochastic.training.optimizers import GroupedPolyLRScheduler, group_parameters
+from nnunet_stochastic.training.optimizers import group_parameters
 
 __all__ = ["StochasticTrainer", "predictive_mean_logits"]
 
@@ -62,12 +63,8 @@ class StochasticTrainer(FineTuningTrainer):
         )
         return StochasticNetwork(backbone, cls.build_heads)
 
-    def configure_optimizers(self):
-        if self.recipe == "scratch":
-            return super().configure_optimizers()
-        groups = group_parameters(self.unwrap(self.network), self.head_learning_rate_factor)
-        optimizer = torch.optim.AdamW(groups, self.initial_lr, weight_decay=self.weight_decay)
-        return optimizer, GroupedPolyLRScheduler(optimizer, self.initial_lr, self.num_epochs)
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return group_parameters(self.unwrap(self.network), self.head_learning_rate_factor)
 
     @property
     def in_warm_up(self) -> bool:
