@@ -17,6 +17,7 @@ from nnunet_stochastic.evaluation.cases import CaseFiles, ImageReader, load_case
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.scores import AnnotationScores, score_case
 from nnunet_stochastic.evaluation.summary import Evaluation, summarise
+from nnunet_stochastic.nifti import check_not_truncated
 
 __all__ = ["check_cases", "evaluate_cases", "map_in_threads"]
 
@@ -53,6 +54,8 @@ def check_cases(
 
     def check(files: CaseFiles) -> str | None:
         try:
+            for path in (files.prediction, files.reference, *files.raters):
+                check_not_truncated(path)
             load_case(files, labels, reader)
         except (ValueError, OSError, RuntimeError) as error:  # RuntimeError: what the readers raise for broken files
             return f"{files.name}: {error}"
