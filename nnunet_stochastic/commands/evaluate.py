@@ -6,14 +6,13 @@ import argparse
 import json
 import os
 import tempfile
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 
 from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.commands._pictures import PICTURE_DPI, write_pictures
 from nnunet_stochastic.evaluation import (
     ALL_CLASSES,
     RATERS,
@@ -24,18 +23,11 @@ from nnunet_stochastic.evaluation import (
     check_cases,
     evaluate_cases,
     find_cases,
-    flipped_axes,
-    map_in_threads,
-    read_label_map,
 )
 from nnunet_stochastic.evaluation.cases import ImageReader
-from nnunet_stochastic.report import CasePicture, case_figure, reliability_figure, summary_table
+from nnunet_stochastic.report import reliability_figure, summary_table
 
 __all__ = ["main"]
-
-MAPS = ("total", "aleatoric", "epistemic", "variance")
-# A picture that is looked at on a screen; at 100 a row of four panels is about 1300 pixels wide.
-PICTURE_DPI = 100
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -71,6 +63,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--chill", action="store_true", help="do not stop if -pred lacks some of the cases of -gt; evaluate the others"
+    )
+    parser.add_argument(
+        "--shared_scale",
+        action="store_true",
+        help="draw the aleatoric, epistemic and total map of a picture on one colour scale, which shows how they "
+        "compare but hides a small one. Default: each from 0 to its own maximum",
     )
     parser.add_argument("--no_pictures", action="store_true", help="write no picture per case")
     parser.add_argument("--disable_progress_bar", action="store_true", help="draw no progress bars")
@@ -109,13 +107,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     folders = {"prediction": arguments.pred, "reference": arguments.gt, "raters": arguments.gt_raters}
     _write_tables(evaluation, labels, output, folders=folders)
     if not arguments.no_pictures:
-        _write_pictures(
+        write_pictures(
             cases,
             labels,
             reader,
             output / "pictures",
             images=images,
             file_ending=dataset_json["file_ending"],
+            shared_scale=arguments.shared_scale,
             num_threads=arguments.np,
             show_progress=progress,
         )
@@ -197,61 +196,3 @@ def _first_images(
     entries = _load_json(record, option="-pred")["cases"]
     images = {case.name: Path(entries[case.name]["input_files"][0]) for case in cases if case.name in entries}
     return {name: image for name, image in images.items() if image.is_file()}
-
-
-def _write_pictures(
-    cases: Sequence[CaseFiles],
-    labels: EvaluatedLabels,
-    reader: ImageReader,
-    folder: Path,
-    *,
-    images: dict[str, Path],
-    file_ending: str,
-    num_threads: int,
-    show_progress: bool,
-) -> None:
-    folder.mkdir(exist_ok=True)
-
-    matplotlib = threading.Lock()  # which is not safe to draw with from several threads
-
-    def draw(case: CaseFiles) -> None:
-        picture = _load_picture(case, labels, reader, images.get(case.name), file_ending)
-        with matplotlib:
-            case_figure(picture).savefig(folder / f"{case.name}.png", dpi=PICTURE_DPI)
-
-    map_in_threads(draw, cases, num_threads=num_threads, description="pictures", show_progress=show_progress)
-
-
-def _load_picture(
-    case: CaseFiles, labels: EvaluatedLabels, reader: ImageReader, image: Path | None, file_ending: str
-) -> CasePicture:
-    prediction, grid = read_label_map(case.prediction, labels, reader)
-    maps = {}
-    for name in MAPS:
-        # Where the dataset's format holds no fractions (png), maps are tif.
-        for path in (case.prediction.parent / name / f"{case.name}{ending}" for ending in (file_ending, ".tif")):
-            if path.is_file():
-                maps[name] = _read_volume(path, reader, prediction.shape)
-                break
-    return CasePicture.from_volumes(
-        case.name,
-        spacing_mm=grid["spacing"],
-        image=None if image is None else _read_volume(image, reader, prediction.shape),
-        prediction=prediction,
-        reference=read_label_map(case.reference, labels, reader)[0],
-        class_names=labels.value_names(),
-        raters=[read_label_map(rater, labels, reader)[0] for rater in case.raters],
-        maps=maps,
-        flipped=flipped_axes(grid),
-    )
-
-
-def _read_volume(path: Path, reader: ImageReader, shape: tuple[int, ...]) -> np.ndarray:
-    """First channel of an image or map, which must have the size of the prediction."""
-    try:
-        array, _ = reader.read_images([str(path)])
-    except RuntimeError as error:  # what the readers raise for broken files
-        raise ValueError(f"{path} cannot be read: {error}") from error
-    if array.shape[1:] != shape:
-        raise ValueError(f"{path} has size (z, y, x) {array.shape[1:]}, the prediction {shape}.")
-    return array[0]

@@ -1,287 +1,269 @@
-"""A case in one picture: image, prediction, reference with the raters' contours, and the uncertainty maps.
+"""A case in one row, with the maxima of its maps in red as in Fig. 6 of Christensen et al., Rethinking Uncertainty
+Quantification and Entanglement in Image Segmentation.
 
-One slice is shown, perpendicular to z unless another axis is much coarser: where prediction and annotations together
-hold most foreground, else where the total uncertainty is largest. The view is narrowed to what is annotated or
-predicted there.
+From left to right: the image with a contour per annotation and that of the prediction; the mean probability of the
+foreground, 0 to 1, with the predicted classes in colour where there are several; the maps that are there: aleatoric,
+epistemic, total (nats) and variance. Every panel is the same window of the same slice.
+
+A map's colours run from 0 to its own maximum, so that its structure is seen however small it is, and the maximum in red
+says how large it is. With ``shared_scale`` the three entropies run to the largest of their maxima instead: total =
+aleatoric + epistemic can then be compared by eye.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 
 from nnunet_stochastic.report.reliability import OKABE_ITO
+from nnunet_stochastic.report.slice_view import SliceView
 
-__all__ = ["CasePicture", "case_figure", "choose_slice"]
+__all__ = ["MAP_TITLES", "CasePicture", "case_figure"]
 
 MAP_TITLES = {
-    "total": "total (nats)",
     "aleatoric": "aleatoric (nats)",
     "epistemic": "epistemic (nats)",
+    "total": "total (nats)",
     "variance": "variance of p",
 }
-# Not the colours of the first two classes; with more classes the dashes tell raters apart.
-RATER_COLOURS = ("#F0E442", "#E69F00", "#CC79A7", "#009E73")
-# Sky blue is seen on every part of the magma colour map.
-OUTLINE_STYLE: dict[str, Any] = {"colors": "#56B4E9", "linestyles": "solid", "linewidths": 1.0}
+# Those that are light enough for a dark image come first; with more annotations the dashes tell them apart.
+ANNOTATION_COLOURS = tuple(OKABE_ITO[index] for index in (4, 5, 2, 3, 6, 1, 0))
+DASHES: tuple[Any, ...] = ("solid", (0, (4, 1.5)), (0, (2, 0.8)))
+PANEL_WIDTH, HIGHEST_PANEL = 2.9, 4.5  # inches
+OTHER_CLASSES_COLOUR = "0.5"
+MAXIMUM_COLOUR = "#FF4040"
+# Text and white lines are seen on dark and bright parts alike.
+OUTLINED = [withStroke(linewidth=2.2, foreground="black")]
+PREDICTION_STYLE: dict[str, Any] = {
+    "color": "white",
+    "linestyle": "solid",
+    "linewidth": 1.6,
+    "path_effects": [withStroke(linewidth=2.4, foreground="black")],
+}
 
 
 @dataclass(frozen=True)
 class CasePicture:
-    """What a picture shows; arrays are one slice, (rows, columns).
+    """What a picture shows; arrays are what ``view`` cuts out of volumes, (rows, columns).
 
     Attributes
     ----------
     name
         The case.
-    where
-        Which slice it is, for the title.
-    spacing_mm
-        Row and column spacing.
+    view
+        Slice and window.
     image
-        First channel of the input, any unit, or None.
+        First channel of the input, any unit; (rows, columns, 3) for colours from 0 to 255; or None.
     prediction
         Label map.
-    reference
-        Label map.
+    foreground_probability
+        Predictive mean of the foreground, 0 to 1.
+    annotations
+        Label map of each rater, or of the reference, under the name for the legend.
     class_names
         Name of each foreground label value; other values are not drawn.
-    raters
-        Label maps.
     maps
-        Uncertainty maps under the names of their folders.
+        Uncertainty maps under the names of their folders, >= 0.
+    maxima
+        Maximum of each map over the whole image; where it is larger than what is shown, it is printed as well.
     """
 
     name: str
-    where: str
-    spacing_mm: tuple[float, float]
+    view: SliceView
     image: np.ndarray | None
     prediction: np.ndarray
-    reference: np.ndarray
+    foreground_probability: np.ndarray
+    annotations: Mapping[str, np.ndarray]
     class_names: Mapping[int, str]
-    raters: tuple[np.ndarray, ...] = ()
     maps: Mapping[str, np.ndarray] = field(default_factory=dict)
-
-    @classmethod
-    def from_volumes(
-        cls,
-        name: str,
-        *,
-        spacing_mm: Sequence[float],
-        image: np.ndarray | None,
-        prediction: np.ndarray,
-        reference: np.ndarray,
-        class_names: Mapping[int, str],
-        raters: Sequence[np.ndarray] = (),
-        maps: Mapping[str, np.ndarray] | None = None,
-        flipped: Sequence[bool] = (False, False, False),
-    ) -> CasePicture:
-        """Cut the slice out of volumes (z, y, x) with spacing_mm (z, y, x).
-
-        ``flipped`` names the array axes (z, y, x) that run against superior, posterior, left, so that the picture has
-        superior or anterior at its top, and the patient's left at its right, as radiologists look at it.
-        """
-        maps = dict(maps or {})
-        volumes = (prediction, reference, *raters)
-        foreground = np.any([np.isin(volume, list(class_names)) for volume in volumes], axis=0)
-        axis, index = choose_slice(foreground, spacing_mm, uncertainty=maps.get("total"))
-        window = _window(np.take(foreground, index, axis=axis))
-        rows, columns = (spacing for other, spacing in enumerate(spacing_mm) if other != axis)
-        # Rows are z, which points up, or y, which points down; columns are x, or y where the slice is sagittal.
-        upside_down, mirrored = (flag for other, flag in enumerate(flipped) if other != axis)
-        upside_down = upside_down if axis == 0 else not upside_down
-
-        def cut(volume: np.ndarray) -> np.ndarray:
-            plane = np.take(volume, index, axis=axis)[window]
-            return plane[:: -1 if upside_down else 1, :: -1 if mirrored else 1]
-
-        axis_name = "zyx"[axis]
-        return cls(
-            name=name,
-            where=f"slice {axis_name} = {index} of {foreground.shape[axis]}" if foreground.shape[axis] > 1 else "",
-            spacing_mm=(float(rows), float(columns)),
-            image=None if image is None else cut(image),
-            prediction=cut(prediction),
-            reference=cut(reference),
-            class_names=class_names,
-            raters=tuple(cut(rater) for rater in raters),
-            maps={key: cut(value) for key, value in maps.items()},
-        )
+    maxima: Mapping[str, float] = field(default_factory=dict)
 
 
-def choose_slice(
-    foreground: np.ndarray, spacing_mm: Sequence[float], *, uncertainty: np.ndarray | None = None
-) -> tuple[int, int]:
-    """Axis and index of the slice to show.
+def case_figure(picture: CasePicture, *, shared_scale: bool = False) -> Figure:
+    """Draw the row.
 
     Parameters
     ----------
-    foreground
-        Voxels predicted or annotated by anyone, (z, y, x), bool.
-    spacing_mm
-        (z, y, x).
-    uncertainty
-        Map that decides where there is no foreground, (z, y, x).
+    picture
+        What to draw.
+    shared_scale
+        Draw aleatoric, epistemic and total on one colour scale.
     """
-    coarsest = int(np.argmax(spacing_mm))
-    # Nearly isotropic images are shown as readers expect them, in the plane of the first axis.
-    axis = coarsest if spacing_mm[coarsest] > 1.5 * spacing_mm[0] else 0
-    others = tuple(other for other in range(foreground.ndim) if other != axis)
-    weight = foreground.sum(axis=others)
-    if not weight.any() and uncertainty is not None:
-        weight = uncertainty.sum(axis=others)
-    return axis, int(np.argmax(weight)) if np.any(weight) else foreground.shape[axis] // 2
-
-
-def case_figure(picture: CasePicture) -> Figure:
-    """Draw the picture: labels in the first row, the maps that are there in the second."""
+    if unknown := sorted(picture.maps.keys() - MAP_TITLES.keys()):
+        raise ValueError(f"{picture.name}: maps must be among {', '.join(MAP_TITLES)}, got {', '.join(unknown)}.")
     maps = [name for name in MAP_TITLES if name in picture.maps]
-    columns = max(2 + (picture.image is not None), len(maps))
-    rows = 2 if maps else 1
-    height_mm, width_mm = (size * mm for size, mm in zip(picture.prediction.shape, picture.spacing_mm, strict=True))
-    handles = _legend_handles(picture, with_outline=bool(maps))
-    legend_columns = max(1, min(len(handles), 6))
-    # Inches; laid out by hand, for matplotlib's own layout takes as long as the drawing.
-    panel_width, gap, row_gap, title_height = 2.7, 0.8, 0.3, 0.65
-    legend_height = 0.15 + 0.25 * -(-len(handles) // legend_columns)
-    panel_height = float(np.clip(panel_width * height_mm / width_mm, 1.5, 4.5))
-    width, height = columns * (panel_width + gap), rows * (panel_height + row_gap) + title_height + legend_height
-    figure = Figure(figsize=(width, height))
-    title = ", ".join(part for part in (picture.name, picture.where) if part)
-    figure.suptitle(title if picture.image is not None else f"{title} (the input image was not found)")
-    axes = figure.subplots(
-        rows,
-        columns,
-        squeeze=False,
-        gridspec_kw={
-            "left": 0.1 / width,
-            "right": 1 - (gap - 0.1) / width,
-            "bottom": (legend_height + 0.1) / height,
-            "top": 1 - title_height / height,
-            "wspace": gap / panel_width,
-            "hspace": row_gap / panel_height,
-        },
-    )
-    for ax in axes.ravel():
-        ax.set_axis_off()
+    colours = _class_colours(picture)
+    handles = _legend_handles(picture, colours)
+    figure, panels = _empty_row(picture, 2 + len(maps), handles)
+    title = ": ".join(part for part in (picture.name, picture.view.where) if part)
+    figure.suptitle(title, fontsize="medium", wrap=True)
 
-    panels = iter(axes[0])
-    if picture.image is not None:
-        _show_image(next(panels), picture, "image")
-    prediction, reference = next(panels), next(panels)
-    _show_image(prediction, picture, "prediction")
-    _show_labels(prediction, picture, picture.prediction)
-    _show_image(reference, picture, "reference and raters" if picture.raters else "reference")
-    _show_labels(reference, picture, picture.reference)
-    for index, rater in enumerate(picture.raters):
-        _contour(reference, _foreground(picture, rater), **_rater_style(index))
-
-    # One scale for the entropies, which add up: total = aleatoric + epistemic.
-    highest_entropy = max((picture.maps[name].max() for name in maps if name != "variance"), default=0.0)
-    for ax, name in zip(axes[-1], maps, strict=False):
-        top = picture.maps[name].max() if name == "variance" else highest_entropy
-        shown = ax.imshow(
-            picture.maps[name], cmap="magma", vmin=0, vmax=max(top, 1e-6), aspect=_aspect(picture), interpolation="none"
-        )
-        ax.set_title(MAP_TITLES[name], fontsize="medium")
-        figure.colorbar(shown, cax=ax.inset_axes((1.03, 0.0, 0.05, 1.0)))
-        _contour(ax, _foreground(picture, picture.prediction), **OUTLINE_STYLE)
-    if handles:
-        figure.legend(handles=handles, loc="lower center", ncols=legend_columns, frameon=False)
+    _draw_image(panels[0], picture)
+    _show(panels[1], picture, picture.foreground_probability, "mean p(foreground)", cmap="gray", vmin=0, vmax=1)
+    _draw_labels(panels[1], picture, colours)
+    tops = {name: float(picture.maps[name].max()) for name in maps}
+    highest_entropy = max((top for name, top in tops.items() if name != "variance"), default=0.0)
+    for name, ax in zip(maps, panels[2:], strict=True):
+        limit = highest_entropy if shared_scale and name != "variance" else tops[name]
+        # A map of zeros needs some scale, and no other value is on it.
+        _show(ax, picture, picture.maps[name], MAP_TITLES[name], cmap="magma", vmin=0, vmax=limit if limit > 0 else 1.0)
+        _print_maximum(ax, picture, tops[name], picture.maxima.get(name, tops[name]))
     return figure
 
 
-def _show_image(ax: Axes, picture: CasePicture, title: str) -> None:
+def _empty_row(picture: CasePicture, columns: int, handles: list[Artist]) -> tuple[Figure, np.ndarray]:
+    # Laid out by hand, for matplotlib's own layout takes as long as the drawing.
+    gap, title_height, border = 0.95, 0.65, 0.1
+    width = columns * (PANEL_WIDTH + gap)
+    longest = max(len(handle.get_label()) for handle in handles)
+    legend_columns = max(1, min(len(handles), int(width / (0.9 + 0.1 * longest))))
+    legend_height = 0.15 + 0.25 * -(-len(handles) // legend_columns)
+    panel_height = _drawn_size(picture)[0]
+    height = panel_height + title_height + legend_height + border
+    figure = Figure(figsize=(width, height))
+    axes = figure.subplots(
+        1,
+        columns,
+        squeeze=False,
+        gridspec_kw={
+            "left": border / width,
+            "right": 1 - (gap - border) / width,
+            "bottom": (legend_height + border) / height,
+            "top": 1 - title_height / height,
+            "wspace": gap / PANEL_WIDTH,
+        },
+    )[0]
+    figure.legend(handles=handles, loc="lower center", ncols=legend_columns, frameon=False)
+    return figure, axes
+
+
+def _drawn_size(picture: CasePicture) -> tuple[float, float]:
+    """Height and width of the picture's window on the figure, inches."""
+    pixel_height, pixel_width = picture.view.pixel_size
+    rows, columns = picture.prediction.shape
+    ratio = rows * pixel_height / (columns * pixel_width)
+    height = min(PANEL_WIDTH * ratio, HIGHEST_PANEL)
+    return height, height / ratio
+
+
+def _draw_image(ax: Axes, picture: CasePicture) -> None:
     if picture.image is None:
-        ax.imshow(np.zeros(picture.prediction.shape), cmap="gray", vmin=0, vmax=1, aspect=_aspect(picture))
+        nothing = np.zeros(picture.prediction.shape)
+        _show(ax, picture, nothing, "no image found", colour_bar=False, cmap="gray", vmin=0, vmax=1)
+    elif picture.image.ndim == 3:
+        _show(ax, picture, np.clip(picture.image / 255, 0, 1), "image", colour_bar=False)
     else:
-        low, high = np.percentile(picture.image, [0.5, 99.5])
-        ax.imshow(picture.image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect=_aspect(picture))
-    ax.set_title(title, fontsize="medium")
+        known = np.isfinite(picture.image)
+        low, high = np.percentile(picture.image[known], [0.5, 99.5]) if known.any() else (0.0, 1.0)
+        limits = {"vmin": low, "vmax": high if high > low else low + 1.0}
+        _show(ax, picture, np.where(known, picture.image, low), "image", colour_bar=False, cmap="gray", **limits)
+    _outline(ax, picture, picture.prediction, **PREDICTION_STYLE)
+    for index, annotation in enumerate(picture.annotations.values()):
+        _outline(ax, picture, annotation, **_annotation_style(index))
     _scale_bar(ax, picture)
 
 
-def _show_labels(ax: Axes, picture: CasePicture, label: np.ndarray) -> None:
+def _show(
+    ax: Axes, picture: CasePicture, values: np.ndarray, title: str, *, colour_bar: bool = True, **style: Any
+) -> AxesImage:
+    pixel_height, pixel_width = picture.view.pixel_size
+    shown = ax.imshow(values, aspect=pixel_height / pixel_width, interpolation="none", **style)
+    ax.set_axis_off()
+    ax.set_title(title, fontsize="medium")
+    if colour_bar:
+        height, width = _drawn_size(picture)
+        bar = ax.figure.colorbar(shown, cax=ax.inset_axes((1 + 0.08 / width, 0.0, 0.13 / width, 1.0)), format="{x:.3g}")
+        bar.ax.locator_params(nbins=int(np.clip(height / 0.35, 1, 5)))
+        bar.ax.tick_params(labelsize="small", pad=2)
+    return shown
+
+
+def _draw_labels(ax: Axes, picture: CasePicture, colours: Mapping[int, str]) -> None:
+    if len(picture.class_names) == 1:  # the probability says it all
+        return
+    overlay = np.zeros((*picture.prediction.shape, 4))
     for value in picture.class_names:
-        ax.imshow(
-            np.ma.masked_where(label != value, label),
-            cmap=ListedColormap([_colour(value)]),
-            alpha=0.4,
-            aspect=_aspect(picture),
-            interpolation="none",
+        overlay[picture.prediction == value] = to_rgba(colours.get(value, OTHER_CLASSES_COLOUR), alpha=0.5)
+    ax.imshow(overlay, aspect=ax.get_aspect(), interpolation="none")
+
+
+def _print_maximum(ax: Axes, picture: CasePicture, shown: float, whole: float) -> None:
+    text = f"max {shown:.3g}"
+    if f"{whole:.3g}" != f"{shown:.3g}":
+        text += f"\n{'volume' if picture.view.num_slices > 1 else 'image'} {whole:.3g}"
+    style = {"color": MAXIMUM_COLOUR, "fontsize": "medium", "fontweight": "bold", "path_effects": OUTLINED}
+    ax.text(0.03, 0.97, text, transform=ax.transAxes, va="top", **style)
+
+
+def _outline(ax: Axes, picture: CasePicture, label: np.ndarray, **style: Any) -> None:
+    """The border of each class, which runs along the edge of the view where the class does."""
+    # A margin without the class closes the contour, and lets a view of one row or one class have one.
+    rows, columns = (np.arange(-1, size + 1) for size in label.shape)
+    padded = np.pad(label, 1)
+    for value in np.intersect1d(label, list(picture.class_names)):
+        mask = padded == value
+        contour = ax.contour(
+            columns,
+            rows,
+            mask,
+            levels=[0.5],
+            colors=style["color"],
+            linestyles=[style["linestyle"]],
+            linewidths=style["linewidth"],
         )
-
-
-def _legend_handles(picture: CasePicture, *, with_outline: bool) -> list[Artist]:
-    shown = (picture.prediction, picture.reference)
-    present = [value for value in picture.class_names if any(np.any(label == value) for label in shown)]
-    handles: list[Artist] = [
-        Patch(color=_colour(value), alpha=0.6, label=picture.class_names[value]) for value in present[: len(OKABE_ITO)]
-    ]
-    styles = {f"rater {index}": _rater_style(index) for index in range(len(picture.raters))}
-    if with_outline:
-        styles["outline of the prediction"] = OUTLINE_STYLE
-    return handles + [
-        Line2D([], [], color=style["colors"], linewidth=style["linewidths"], linestyle=style["linestyles"], label=name)
-        for name, style in styles.items()
-    ]
-
-
-def _rater_style(index: int) -> dict[str, Any]:
-    return {
-        "colors": RATER_COLOURS[index % len(RATER_COLOURS)],
-        "linestyles": ("solid", "dashed", "dotted", "dashdot")[index % 4],
-        "linewidths": 1.5,
-    }
-
-
-def _foreground(picture: CasePicture, label: np.ndarray) -> np.ndarray:
-    return np.isin(label, list(picture.class_names))
-
-
-def _contour(ax: Axes, mask: np.ndarray, **style: Any) -> None:
-    # A mask that fills or misses the slice has no contour, and matplotlib warns about it; 1 voxel has no grid.
-    if mask.any() and not mask.all() and min(mask.shape) > 1:
-        ax.contour(mask, levels=[0.5], **style)
+        contour.set_path_effects(style.get("path_effects"))
+    ax.set(xlim=(-0.5, label.shape[1] - 0.5), ylim=(label.shape[0] - 0.5, -0.5))
 
 
 def _scale_bar(ax: Axes, picture: CasePicture) -> None:
-    """A bar of 1, 2 or 5 times a power of ten millimetres, about a quarter of the width."""
+    """A bar of 1, 2 or 5 times a power of ten, about a quarter of the width."""
     height, width = picture.prediction.shape
-    wanted = 0.25 * width * picture.spacing_mm[1]
+    wanted = 0.25 * width * picture.view.pixel_size[1]
     power = 10.0 ** np.floor(np.log10(wanted))
     length = max(factor * power for factor in (1, 2, 5) if factor * power <= wanted)
     end, row = 0.95 * width - 0.5, 0.94 * height - 0.5
-    ax.plot([end - length / picture.spacing_mm[1], end], [row, row], color="white", linewidth=2.5)
-    ax.text(end, row - 0.02 * height, f"{length:g} mm", color="white", ha="right", va="bottom", fontsize="x-small")
-    ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+    stroke = [withStroke(linewidth=4.5, foreground="black")]
+    ax.plot([end - length / picture.view.pixel_size[1], end], [row, row], color="white", lw=2.5, path_effects=stroke)
+    text = f"{length:g} {picture.view.unit}"
+    style = {"color": "white", "fontsize": "small", "path_effects": OUTLINED}
+    ax.text(end, row - 0.03 * height, text, ha="right", va="bottom", **style)
 
 
-def _colour(value: int) -> str:
-    return OKABE_ITO[(value - 1) % len(OKABE_ITO)]
+def _legend_handles(picture: CasePicture, colours: Mapping[int, str]) -> list[Artist]:
+    styles = {"prediction": PREDICTION_STYLE}
+    styles |= {name: _annotation_style(index) for index, name in enumerate(picture.annotations)}
+    handles: list[Artist] = [Line2D([], [], label=name, **style) for name, style in styles.items()]
+    if len(picture.class_names) == 1:
+        return handles
+    shown = [value for value in picture.class_names if np.any(picture.prediction == value)]
+    handles += [
+        Patch(color=colours[value], alpha=0.6, label=picture.class_names[value]) for value in shown if value in colours
+    ]
+    if others := sum(value not in colours for value in shown):
+        handles.append(Patch(color=OTHER_CLASSES_COLOUR, alpha=0.6, label=f"{others} other classes"))
+    return handles
 
 
-def _aspect(picture: CasePicture) -> float:
-    return picture.spacing_mm[0] / picture.spacing_mm[1]
+def _class_colours(picture: CasePicture) -> dict[int, str]:
+    """A colour per class; with more classes than colours, those that cover most of the shown prediction have one."""
+    values = list(picture.class_names)
+    if len(values) > len(OKABE_ITO):
+        covered = {value: int((picture.prediction == value).sum()) for value in values}
+        values = sorted(sorted(values, key=lambda value: -covered[value])[: len(OKABE_ITO)])
+    return dict(zip(values, OKABE_ITO, strict=False))
 
 
-def _window(foreground: np.ndarray) -> tuple[slice, slice]:
-    """Bounding box of the foreground of a slice with as much again around it, at least 16 pixels."""
-    if not foreground.any():
-        return slice(None), slice(None)
-    window = []
-    for axis in range(2):
-        filled = np.flatnonzero(foreground.any(axis=1 - axis))
-        first, last = int(filled[0]), int(filled[-1]) + 1
-        margin = max(last - first, 16)
-        window.append(slice(max(first - margin, 0), last + margin))
-    return window[0], window[1]
+def _annotation_style(index: int) -> dict[str, Any]:
+    colour = ANNOTATION_COLOURS[index % len(ANNOTATION_COLOURS)]
+    return {"color": colour, "linestyle": DASHES[index % len(DASHES)], "linewidth": 1.1}

@@ -6,9 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import SimpleITK as sitk
+import tifffile
+from skimage import io
 
 from nnunet_stochastic import metrics
+from nnunet_stochastic.commands import _pictures
 from nnunet_stochastic.commands.evaluate import main
+from nnunet_stochastic.report import case_figure
 
 SHAPE = (4, 24, 20)
 SPACING = (0.7, 0.9, 2.5)
@@ -140,6 +144,108 @@ def test_predictions_without_maps_and_record(folder):
 def test_images_from_a_folder(folder, capsys):
     fails_with("case_0_0000.nii.gz", folder, capsys, "-i", folder / "gt")
     assert run(folder, "-i", folder / "images") == 0
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The pictures that the command draws, and the options, under the case's name."""
+    pictures = {}
+
+    def keep(picture, **options):
+        pictures[picture.name] = picture, options
+        return case_figure(picture, **options)
+
+    monkeypatch.setattr(_pictures, "case_figure", keep)
+    return pictures
+
+
+def test_pictures_show_the_files(folder, drawn):
+    total = read(folder / "pred" / "total" / "case_1.nii.gz")
+    total[3, 0, 0] = 0.9
+    write(folder / "pred" / "total" / "case_1.nii.gz", total)
+    assert run(folder, "-np", 2, "--shared_scale") == 0
+    assert drawn.keys() == {"case_0", "case_1"}
+    picture, options = drawn["case_1"]
+    assert options == {"shared_scale": True}
+    # The disc is in all slices; with 12 pixels around it, the window is the whole slice.
+    assert picture.view.where == "xy plane, slice z = 0 (0 to 3)"
+    assert picture.view.pixel_size == pytest.approx((SPACING[1], SPACING[0]))
+    np.testing.assert_array_equal(picture.image, read(folder / "images" / "case_1_0000.nii.gz")[0])
+    np.testing.assert_array_equal(picture.prediction, disc(5)[0])
+    with np.load(folder / "pred" / "case_1.npz") as archive:
+        np.testing.assert_allclose(picture.foreground_probability, archive["probabilities"][1, 0], atol=1e-6)
+    assert list(picture.annotations) == ["rater 0", "rater 1", "rater 2"]
+    np.testing.assert_array_equal(picture.annotations["rater 2"], disc(6)[0])
+    for name in MAPS:
+        volume = read(folder / "pred" / name / "case_1.nii.gz")
+        np.testing.assert_array_equal(picture.maps[name], volume[0])
+        assert picture.maxima[name] == volume.max()
+    assert picture.maxima["total"] == pytest.approx(0.9)
+
+
+def test_picture_of_a_deterministic_prediction(folder, drawn):
+    for name in set(MAPS) - {"total"}:
+        (folder / "pred" / name / "case_0.nii.gz").unlink()
+    (folder / "images" / "case_0_0000.nii.gz").unlink()
+    assert run(folder, raters=False) == 0
+    picture, options = drawn["case_0"]
+    assert picture.image is None
+    assert picture.maps.keys() == {"total"}
+    assert picture.annotations.keys() == {"reference"}
+    assert options == {"shared_scale": False}
+
+
+def test_picture_without_foreground_is_where_the_total_is_largest(folder, drawn):
+    for path in (folder / "pred" / "case_0.nii.gz", folder / "gt" / "case_0.nii.gz"):
+        write(path, 0 * disc(1))
+    total = np.zeros(SHAPE, dtype=np.float32)
+    total[2] = 0.1
+    write(folder / "pred" / "total" / "case_0.nii.gz", total)
+    assert run(folder, raters=False) == 0
+    assert drawn["case_0"][0].view.index == 2
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "channels", "expected"),
+    [
+        ({"background": 0, "a": 1, "b": 2}, {}, (0.2, 0.5, 0.3), 0.8),
+        ({"background": 0, "whole": [1, 2], "core": 2}, {"regions_class_order": [1, 2]}, (0.7, 0.3), 0.7),
+    ],
+)
+def test_foreground_probability_of_several_classes(tmp_path, drawn, labels, options, channels, expected):
+    folder = make_folder(tmp_path, labels=labels, **options)
+    for name in ("case_0", "case_1"):
+        probabilities = np.broadcast_to(np.reshape(channels, (-1, 1, 1, 1)), (len(channels), *SHAPE))
+        np.savez(folder / "pred" / f"{name}.npz", probabilities=probabilities.astype(np.float32))
+    assert run(folder, raters=False) == 0
+    np.testing.assert_allclose(drawn["case_0"][0].foreground_probability, expected, rtol=1e-6)
+
+
+def test_pictures_of_png(tmp_path, drawn):
+    rng = np.random.default_rng(0)
+    label, colours = disc(5)[0], rng.integers(0, 256, (*SHAPE[1:], 3), dtype=np.uint8)
+    total = rng.uniform(0, 0.5, SHAPE[1:]).astype(np.float32)
+    for part in ("pred/total", "gt", "images"):
+        (tmp_path / part).mkdir(parents=True)
+    for part in ("pred", "gt"):
+        io.imsave(tmp_path / part / "eye.png", label, check_contrast=False)
+    io.imsave(tmp_path / "images" / "eye_0000.png", colours, check_contrast=False)
+    tifffile.imwrite(tmp_path / "pred" / "total" / "eye.tif", total)
+    np.savez(tmp_path / "pred" / "eye.npz", probabilities=np.stack([1 - label, label])[:, None].astype(np.float32))
+    dataset_json = {"labels": {"background": 0, "disc": 1}, "file_ending": ".png"}
+    (tmp_path / "pred" / "dataset.json").write_text(json.dumps(dataset_json))
+    assert run(tmp_path, "-i", tmp_path / "images", raters=False) == 0
+    picture, _ = drawn["eye"]
+    np.testing.assert_array_equal(picture.image, colours)
+    np.testing.assert_array_equal(picture.maps["total"], total)
+    assert (picture.view.where, picture.view.unit) == ("", "px")
+    assert (tmp_path / "pred" / "evaluation" / "pictures" / "eye.png").is_file()
+
+
+def test_negative_uncertainty(folder, capsys):
+    write(folder / "pred" / "epistemic" / "case_0.nii.gz", np.full(SHAPE, -0.1, dtype=np.float32))
+    assert run(folder) == 1
+    assert "epistemic/case_0.nii.gz must have finite values of at least 0, got -0.1" in capsys.readouterr().err
 
 
 def test_image_of_another_size(folder, capsys):
