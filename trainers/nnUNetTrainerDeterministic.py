@@ -1,7 +1,15 @@
 """nnU-Net's deterministic network under the fine-tuning recipe of the stochastic models."""
 
-from nnunet_stochastic.training import FineTuningTrainer
+from nnunet_stochastic.training import DropoutTrainer, FineTuningTrainer, SwagTrainer
 
 
 class nnUNetTrainerDeterministic(FineTuningTrainer):
     """The same further epochs and optimizer, no heads: a gain over it is not due to more training."""
+
+
+class nnUNetTrainerDeterministicDropout(DropoutTrainer, nnUNetTrainerDeterministic):
+    """nnUNetTrainerDeterministic with channel dropout: a set of dropout masks is a member."""
+
+
+class nnUNetTrainerDeterministicSWAG(SwagTrainer, nnUNetTrainerDeterministic):
+    """nnUNetTrainerDeterministic with snapshots of its last epochs: a draw from their Gaussian is a member."""

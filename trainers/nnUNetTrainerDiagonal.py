@@ -1,7 +1,15 @@
 """Independent Gaussian noise on every logit (MoB, Fig. 2a)."""
 
-from nnunet_stochastic.training import DiagonalTrainer
+from nnunet_stochastic.training import DiagonalTrainer, DropoutTrainer, SwagTrainer
 
 
 class nnUNetTrainerDiagonal(DiagonalTrainer):
     """p(η) = N(μ, diag d)."""
+
+
+class nnUNetTrainerDiagonalDropout(DropoutTrainer, nnUNetTrainerDiagonal):
+    """nnUNetTrainerDiagonal with channel dropout: a set of dropout masks is a member."""
+
+
+class nnUNetTrainerDiagonalSWAG(SwagTrainer, nnUNetTrainerDiagonal):
+    """nnUNetTrainerDiagonal with snapshots of its last epochs: a draw from their Gaussian is a member."""

@@ -1,9 +1,17 @@
 """Diagonal plus low-rank covariance over the whole patch (Stochastic Segmentation Networks; MoB, Fig. 2b)."""
 
-from nnunet_stochastic.training import LowRankTrainer
+from nnunet_stochastic.training import DropoutTrainer, LowRankTrainer, SwagTrainer
 
 
 class nnUNetTrainerLowRank(LowRankTrainer):
     """p(η) = N(μ, diag d + P Pᵀ), P of rank 16 over all voxels and classes of a patch."""
 
     rank = 16
+
+
+class nnUNetTrainerLowRankDropout(DropoutTrainer, nnUNetTrainerLowRank):
+    """nnUNetTrainerLowRank with channel dropout: a set of dropout masks is a member."""
+
+
+class nnUNetTrainerLowRankSWAG(SwagTrainer, nnUNetTrainerLowRank):
+    """nnUNetTrainerLowRank with snapshots of its last epochs: a draw from their Gaussian is a member."""

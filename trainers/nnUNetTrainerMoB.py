@@ -2,7 +2,7 @@
 
 import torch
 
-from nnunet_stochastic.training import BasisTrainer
+from nnunet_stochastic.training import BasisTrainer, DropoutTrainer, SwagTrainer
 
 
 class nnUNetTrainerMoB(BasisTrainer):
@@ -17,6 +17,22 @@ class nnUNetTrainerMoBVolume(nnUNetTrainerMoB):
     """The same covariance at each voxel, with one z2 for the whole volume: noise is correlated between voxels."""
 
     noise_scope = "volume"
+
+
+class nnUNetTrainerMoBDropout(DropoutTrainer, nnUNetTrainerMoB):
+    """nnUNetTrainerMoB with channel dropout: a set of dropout masks is a member."""
+
+
+class nnUNetTrainerMoBSWAG(SwagTrainer, nnUNetTrainerMoB):
+    """nnUNetTrainerMoB with snapshots of its last epochs: a draw from their Gaussian is a member."""
+
+
+class nnUNetTrainerMoBVolumeDropout(DropoutTrainer, nnUNetTrainerMoBVolume):
+    """nnUNetTrainerMoBVolume with channel dropout: a set of dropout masks is a member."""
+
+
+class nnUNetTrainerMoBVolumeSWAG(SwagTrainer, nnUNetTrainerMoBVolume):
+    """nnUNetTrainerMoBVolume with snapshots of its last epochs: a draw from their Gaussian is a member."""
 
 
 class nnUNetTrainerMoBDemo(nnUNetTrainerMoB):

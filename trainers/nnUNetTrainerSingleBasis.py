@@ -1,6 +1,6 @@
 """One learned basis for the whole volume (MoB Eq. 4-5, Fig. 2c)."""
 
-from nnunet_stochastic.training import BasisTrainer
+from nnunet_stochastic.training import BasisTrainer, DropoutTrainer, SwagTrainer
 
 
 class nnUNetTrainerSingleBasis(BasisTrainer):
@@ -15,3 +15,19 @@ class nnUNetTrainerSingleBasisVolume(nnUNetTrainerSingleBasis):
     """The same covariance at each voxel, with one z2 for the whole volume: noise is correlated between voxels."""
 
     noise_scope = "volume"
+
+
+class nnUNetTrainerSingleBasisDropout(DropoutTrainer, nnUNetTrainerSingleBasis):
+    """nnUNetTrainerSingleBasis with channel dropout: a set of dropout masks is a member."""
+
+
+class nnUNetTrainerSingleBasisSWAG(SwagTrainer, nnUNetTrainerSingleBasis):
+    """nnUNetTrainerSingleBasis with snapshots of its last epochs: a draw from their Gaussian is a member."""
+
+
+class nnUNetTrainerSingleBasisVolumeDropout(DropoutTrainer, nnUNetTrainerSingleBasisVolume):
+    """nnUNetTrainerSingleBasisVolume with channel dropout: a set of dropout masks is a member."""
+
+
+class nnUNetTrainerSingleBasisVolumeSWAG(SwagTrainer, nnUNetTrainerSingleBasisVolume):
+    """nnUNetTrainerSingleBasisVolume with snapshots of its last epochs: a draw from their Gaussian is a member."""

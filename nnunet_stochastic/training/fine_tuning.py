@@ -16,8 +16,9 @@ from torch import nn
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
-from nnunet_stochastic.checkpoints import read_checkpoint
+from nnunet_stochastic.checkpoints import UNFINISHED_SUFFIX, read_checkpoint, written_whole
 from nnunet_stochastic.training.optimizers import GroupedPolyLRScheduler
+from nnunet_stochastic.training.raters import RaterFolder, choose_training_labels, count_raters
 from nnunet_stochastic.training.starting_point import find_deterministic_checkpoint, load_deterministic_weights
 
 __all__ = ["FineTuningTrainer", "Recipe"]
@@ -36,6 +37,8 @@ class FineTuningTrainer(nnUNetTrainer):
     fine_tuning_epochs = 20
     fine_tuning_learning_rate = 1e-4
     fine_tuning_weight_decay = 1e-4
+    #: Draw one rater's mask each time a case is loaded, where dataset.json has num_raters; False: labelsTr alone.
+    train_on_raters = True
 
     def __init__(
         self,
@@ -99,12 +102,31 @@ class FineTuningTrainer(nnUNetTrainer):
         """What fine-tuning optimizes, each group with its ``learning_rate_factor``."""
         return [{"params": list(self.network.parameters()), "learning_rate_factor": 1.0}]
 
+    def get_tr_and_val_datasets(self) -> tuple:
+        training, validation = super().get_tr_and_val_datasets()
+        if count_raters(self.dataset_json):
+            plans = self.plans_manager
+            training = choose_training_labels(
+                training,
+                RaterFolder.of_configuration(
+                    Path(self.preprocessed_dataset_folder_base), plans, self.configuration_manager, self.dataset_json
+                ),
+                train_on_raters=self.train_on_raters,
+                command=f"nnunet_stochastic_preprocess_raters -d {plans.dataset_name} -p {plans.plans_name} "
+                f"-c {self.configuration_name}",
+                log=self.print_to_log_file,
+            )
+        return training, validation
+
     def on_train_start(self) -> None:
         if not self.was_initialized:
             self.initialize()
         if not self._resumed:
             self._take_starting_weights()
         super().on_train_start()
+        if self.local_rank == 0:
+            for left_by_a_kill in Path(self.output_folder).glob(f"*{UNFINISHED_SUFFIX}"):
+                left_by_a_kill.unlink()
 
     def _take_starting_weights(self) -> None:
         if self._weights_come_from_elsewhere:
@@ -127,6 +149,14 @@ class FineTuningTrainer(nnUNetTrainer):
                 f"deterministic model ({self.deterministic_trainer}) of this dataset, plans, configuration and fold, "
                 "or told so by nnUNet_stochastic_init."
             )
+
+    def save_checkpoint(self, filename: str) -> None:
+        """Save as nnU-Net does, but whole or not at all: a kill leaves the file that was there before."""
+        if self.local_rank != 0 or self.disable_checkpointing:
+            super().save_checkpoint(filename)
+            return
+        with written_whole(Path(filename)) as temporary:
+            super().save_checkpoint(str(temporary))
 
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:
         """Resume as nnU-Net does, with the recipe that the checkpoint was trained with."""

@@ -1,4 +1,4 @@
-"""Learning rates: the backbone at the schedule's, the heads at a multiple of it.
+"""Learning rates: the backbone at the schedule's, the heads at a multiple of it, and a constant rate at the end.
 
 The deterministic network has converged when fine-tuning starts and the heads have not: at the backbone's 1e-4 the
 variances hardly leave their initial value.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 
 from nnunet_stochastic.networks import StochasticNetwork
@@ -28,10 +29,38 @@ def group_parameters(network: StochasticNetwork, head_learning_rate_factor: floa
 
 
 class GroupedPolyLRScheduler(PolyLRScheduler):
-    """nnU-Net's polynomial schedule, times each group's ``learning_rate_factor``."""
+    """nnU-Net's polynomial schedule, times each group's ``learning_rate_factor`` (1 where a group has none).
+
+    Parameters
+    ----------
+    optimizer
+        Whose groups are scheduled.
+    initial_lr
+        Learning rate of the first step.
+    max_steps
+        Steps until the polynomial reaches 0.
+    learning_rate_afterwards
+        The constant learning rate of step ``max_steps`` and later ones; without it there are no later ones.
+    """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        initial_lr: float,
+        max_steps: int,
+        *,
+        learning_rate_afterwards: float | None = None,
+    ) -> None:
+        self.learning_rate_afterwards = learning_rate_afterwards
+        super().__init__(optimizer, initial_lr, max_steps)
 
     def step(self, current_step: int | None = None) -> None:
-        super().step(current_step)
+        step = self.ctr if current_step is None else current_step
+        if self.learning_rate_afterwards is not None and step >= self.max_steps:
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.learning_rate_afterwards
+        else:
+            super().step(current_step)
         for group in self.optimizer.param_groups:
-            group["lr"] *= group["learning_rate_factor"]
+            group["lr"] *= group.get("learning_rate_factor", 1.0)
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]

@@ -169,7 +169,7 @@ def make_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..
             properties = {"class_locations": locations, "spacing": [1.0] * 3}
             nnUNetDatasetBlosc2.save_case(image.astype(np.float32), segmentation, properties, str(folder / name))
             if cascade:
-                for trainer in ("nnUNetTrainerMoB", "nnUNetTrainerLowRank"):
+                for trainer in ("nnUNetTrainerMoB", "nnUNetTrainerLowRank", "nnUNetTrainerMoBDropout"):
                     previous = folders["nnUNet_results"] / "Dataset999_Tiny" / f"{trainer}__nnUNetPlans__3d_lowres"
                     previous = previous / "predicted_next_stage" / "3d_cascade_fullres"
                     previous.mkdir(parents=True, exist_ok=True)

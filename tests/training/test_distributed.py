@@ -10,6 +10,11 @@ import torch
 import torch.distributed
 import torch.multiprocessing
 
+from nnunet_stochastic.posteriors import SwagPosterior
+
+SWAG_FOLD = "nnUNetTrainerDeterministicSWAG__nnUNetPlans__3d_fullres/fold_0"
+TRAINERS = ("nnUNetTrainerMoB", "nnUNetTrainerLowRank", "nnUNetTrainerMoBDropout")
+
 
 def train_on_one_rank(rank: int, dataset, folder: str, port: int) -> None:
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
@@ -20,7 +25,7 @@ def train_on_one_rank(rank: int, dataset, folder: str, port: int) -> None:
 
     data_parallel = module.DDP
     module.DDP = lambda network, device_ids: data_parallel(network)
-    for name in ("nnUNetTrainerMoB", "nnUNetTrainerLowRank"):
+    for name in TRAINERS:
         torch.manual_seed(rank)
         trainer = dataset.trainer(name)
         trainer.device, trainer.grad_scaler = torch.device("cpu"), None
@@ -35,6 +40,13 @@ def train_on_one_rank(rank: int, dataset, folder: str, port: int) -> None:
             trainer.validation_step(next(trainer.dataloader_val))
         torch.save(trainer.network.module.state_dict(), Path(folder) / f"{name}_{rank}.pth")
         torch.distributed.barrier()
+
+    trainer = dataset.trainer("nnUNetTrainerDeterministicSWAG")
+    trainer.device, trainer.grad_scaler = torch.device("cpu"), None
+    trainer.num_epochs, trainer.num_snapshots = 3, 2
+    trainer.run_training()
+    torch.save(trainer.network.module.state_dict(), Path(folder) / f"SWAG_{rank}.pth")
+    torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 
 
@@ -45,7 +57,7 @@ def test_ranks_stay_equal_through_warm_up_and_sampling(make_dataset, tmp_path: P
         port = free.getsockname()[1]
     arguments = (dataset, str(tmp_path), port)
     torch.multiprocessing.spawn(train_on_one_rank, args=arguments, nprocs=2)
-    for name in ("nnUNetTrainerMoB", "nnUNetTrainerLowRank"):
+    for name in TRAINERS:
         ranks = [torch.load(tmp_path / f"{name}_{rank}.pth") for rank in range(2)]
         fresh = dataset.trainer(name)
         fresh.initialize()
@@ -53,3 +65,8 @@ def test_ranks_stay_equal_through_warm_up_and_sampling(make_dataset, tmp_path: P
             assert torch.equal(value, ranks[1][key]), f"{name}: {key} differs between the ranks"
         added = fresh.network.names_of_added_weights()
         assert any(ranks[0][key].any() for key in added if "log_variance.weight" in key)
+
+    posterior = SwagPosterior.load(Path(fresh.output_folder_base).parent / SWAG_FOLD)
+    for key, value in posterior.snapshots[-1].items():
+        for rank in range(2):
+            assert torch.equal(torch.load(tmp_path / f"SWAG_{rank}.pth")[key], value), f"{key} on rank {rank}"

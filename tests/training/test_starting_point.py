@@ -110,6 +110,29 @@ def test_resumes_bit_exactly_and_by_the_recipe_it_began_with(dataset) -> None:
     assert "fine-tunes the deterministic" not in Path(resumed.log_file).read_text()
 
 
+def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed(Exception):
+        """Stands for a kill."""
+
+    def write_half(_, path: str) -> None:
+        Path(path).write_bytes(b"half")
+        raise Killed
+
+    trainer = dataset.trainer("nnUNetTrainerDiagonal")
+    trainer.on_train_start()
+    path = Path(trainer.output_folder) / "checkpoint_latest.pth"
+    trainer.save_checkpoint(str(path))
+    before = path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", write_half)
+        with pytest.raises(Killed):
+            trainer.save_checkpoint(str(path))
+    assert path.read_bytes() == before
+    assert path.with_name("checkpoint_latest.pth.unfinished").read_bytes() == b"half"
+    dataset.trainer("nnUNetTrainerDiagonal").on_train_start()
+    assert not list(path.parent.glob("*.unfinished"))
+
+
 def test_pretrained_weights_take_the_place_of_the_deterministic_model(dataset) -> None:
     path = results(dataset) / "checkpoint_final.pth"
     trainer = dataset.trainer("nnUNetTrainerMoB")

@@ -11,6 +11,7 @@ from torch import nn
 
 from nnunet_stochastic.checkpoints import read_checkpoint
 from nnunet_stochastic.losses import basis_entropy_loss, kl_to_unit_variance, orthogonality_loss
+from nnunet_stochastic.posteriors import ChannelDropout
 
 STOCHASTIC = [
     "nnUNetTrainerDiagonal",
@@ -21,6 +22,8 @@ STOCHASTIC = [
     "nnUNetTrainerMoBVolume",
 ]
 ALL = ["nnUNetTrainerDeterministic", *STOCHASTIC]
+#: Class attributes that make a covariance model.
+OPTIONS = ("rank", "num_bases", "partitions", "noise_scope", "basis_selection", "num_training_samples")
 SETTINGS = {
     "2d": {"dimensions": 2},
     "ResEnc": {"residual": True},
@@ -65,7 +68,7 @@ def test_trains_from_scratch_and_writes_what_nnunet_writes(make_dataset, name: s
 
 
 @pytest.mark.parametrize("setting", list(SETTINGS))
-@pytest.mark.parametrize("name", ["nnUNetTrainerMoB", "nnUNetTrainerLowRank"])
+@pytest.mark.parametrize("name", ["nnUNetTrainerMoB", "nnUNetTrainerLowRank", "nnUNetTrainerMoBDropout"])
 def test_steps_in_every_setting_of_nnunet(make_dataset, name: str, setting: str) -> None:
     trainer = make_dataset(**SETTINGS[setting]).trainer(name)
     trainer.warm_up_epochs = 0
@@ -79,6 +82,32 @@ def test_steps_in_every_setting_of_nnunet(make_dataset, name: str, setting: str)
         result = trainer.validation_step(next(trainer.dataloader_val))
     assert len(result["tp_hard"]) == 2
     assert np.isfinite(result["loss"])
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_dropout_and_swag_trainers_are_their_model(make_dataset, name: str) -> None:
+    """The same options, the same weights from the same deterministic checkpoint, and a step that learns."""
+    dataset = make_dataset(2)
+    deterministic = dataset.trainer("nnUNetTrainer")
+    deterministic.initialize()
+    deterministic.save_checkpoint(str(Path(deterministic.output_folder) / "checkpoint_final.pth"))
+    model = dataset.trainer(name)
+    model.initialize()
+    for kind, convolutions in (("Dropout", 4), ("SWAG", 0)):
+        trainer = ready(dataset.trainer(name + kind))
+        assert trainer.recipe == "fine_tuning"
+        assert trainer.starting_checkpoint == model.starting_checkpoint
+        for option in OPTIONS:
+            assert getattr(trainer, option, None) == getattr(model, option, None)
+        shapes = {key: value.shape for key, value in model.network.state_dict().items()}
+        own = {key: value.clone() for key, value in trainer.network.state_dict().items()}
+        assert {key: value.shape for key, value in own.items()} == shapes
+        for key, value in deterministic.network.state_dict().items():
+            assert torch.equal(own[key], value), key
+        dropouts = [module for module in trainer.network.modules() if isinstance(module, ChannelDropout)]
+        assert [dropout.rate for dropout in dropouts] == [0.2] * convolutions
+        assert np.isfinite(trainer.train_step(next(trainer.dataloader_train))["loss"])
+        assert any(not torch.equal(value, own[key]) for key, value in trainer.network.state_dict().items())
 
 
 def test_one_class_is_refused(make_dataset) -> None:

@@ -25,6 +25,7 @@ class Short:
 
     deterministic_trainer = "nnUNetTrainerShort"
     fine_tuning_epochs = 5
+    train_on_raters = False  # the README's numbers are of models trained on the majority vote
 
     def __init__(self, plans, configuration, fold, dataset_json, device=torch.device("cuda")):
         super().__init__(plans, configuration, fold, dataset_json, device)

@@ -1,0 +1,67 @@
+"""Snapshots: a network's parameters after an epoch, one file each, ``fold_X/swag/epoch_0970.pth``.
+
+What has been collected is what lies in the folder, nothing else: a training that resumes from an earlier epoch deletes
+what came after it, and any subset of the files is consistent. A file holds {name: float32 tensor}, every parameter once
+(nnU-Net's state dicts name the same storage up to three times). Buffers are not in it; see ``refuse_batch_norm``.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from nnunet_stochastic.checkpoints import UNFINISHED_SUFFIX, written_whole
+
+__all__ = ["delete_snapshots", "refuse_batch_norm", "save_snapshot", "saved_epochs", "snapshot_path"]
+
+_FOLDER = "swag"
+_NAME = re.compile(r"epoch_(\d{4,})\.pth")
+
+
+def snapshot_path(fold_folder: Path, epoch: int) -> Path:
+    """Where the snapshot taken at the end of an epoch (the first is 0) lies."""
+    return fold_folder / _FOLDER / f"epoch_{epoch:04d}.pth"
+
+
+def save_snapshot(network: nn.Module, fold_folder: Path, epoch: int) -> None:
+    """Write the parameters of a network, without DistributedDataParallel or torch.compile around it."""
+    path = snapshot_path(fold_folder, epoch)
+    path.parent.mkdir(exist_ok=True)
+    weights = {
+        name: parameter.detach().to("cpu", torch.float32, copy=True) for name, parameter in network.named_parameters()
+    }
+    with written_whole(path) as temporary:
+        torch.save(weights, temporary)
+
+
+def saved_epochs(fold_folder: Path) -> list[int]:
+    """Epochs of which there is a snapshot, in their order."""
+    matches = (_NAME.fullmatch(path.name) for path in (fold_folder / _FOLDER).glob("epoch_*.pth"))
+    return sorted(int(match[1]) for match in matches if match)
+
+
+def delete_snapshots(fold_folder: Path, *, from_epoch: int) -> None:
+    """Delete the snapshots of ``from_epoch`` and later ones, and what a kill left half-written."""
+    for epoch in saved_epochs(fold_folder):
+        if epoch >= from_epoch:
+            snapshot_path(fold_folder, epoch).unlink()
+    for path in (fold_folder / _FOLDER).glob(f"*{UNFINISHED_SUFFIX}"):
+        path.unlink()
+
+
+def refuse_batch_norm(network: nn.Module) -> None:
+    """Raise ``ValueError`` if the network has a batch norm layer.
+
+    Its running statistics belong to one set of weights; each draw would need a pass over the training data. Instance
+    and group norm, which nnU-Net plans, keep none.
+    """
+    # The common base of BatchNorm1d, 2d, 3d and SyncBatchNorm; instance norm derives from its parent.
+    names = [name for name, module in network.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    if names:
+        raise ValueError(
+            f"SWAG draws weights, and the running statistics of batch norm would not fit them: {names[0]} and "
+            f"{len(names) - 1} further layers are batch norm. Plan the dataset with instance or group norm"
+        )

@@ -1,0 +1,182 @@
+"""Train on one rater's mask, drawn anew each time a case is loaded.
+
+Object: y_r, r uniform in {0, …, A - 1}, in place of the label, so that the expected loss of a case is the mean over its
+raters. The masks lie beside the preprocessed cases, on their voxel grid, in a folder that nnU-Net does not read:
+
+    nnUNet_preprocessed/DATASET/DATA_IDENTIFIER_raters/
+        case_rater0.b2nd    segmentation (1, z, y, x), blosc2
+        case_rater0.pkl     the rater's own class_locations, from which nnU-Net oversamples foreground
+        case.json           written last: with which settings and from which files; without it the case is absent
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import blosc2
+import numpy as np
+from batchgenerators.utilities.file_and_folder_operations import load_pickle
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+
+__all__ = ["RaterDataset", "RaterFolder", "choose_training_labels", "count_raters"]
+
+
+def count_raters(dataset_json: dict[str, Any]) -> int:
+    """A, the entry ``num_raters`` of dataset.json; 0 without one."""
+    count = dataset_json.get("num_raters", 0)
+    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+        raise ValueError(f"num_raters in dataset.json must be a whole number, got {count!r}; correct it or remove it")
+    return count
+
+
+@dataclass(frozen=True)
+class RaterFolder:
+    """Preprocessed masks of the raters of one configuration.
+
+    Attributes
+    ----------
+    path
+        The folder.
+    num_raters
+        A.
+    settings
+        What decides the result beside the raw files. A case that was preprocessed with others counts as absent.
+    """
+
+    path: Path
+    num_raters: int
+    settings: dict[str, Any]
+
+    @classmethod
+    def of_configuration(
+        cls, preprocessed: Path, plans: PlansManager, configuration: ConfigurationManager, dataset_json: dict[str, Any]
+    ) -> RaterFolder:
+        """The folder that belongs to a configuration; ``preprocessed`` is the folder nnUNet_preprocessed/DATASET."""
+        num_raters = count_raters(dataset_json)
+        settings = {
+            "num_raters": num_raters,
+            "labels": dataset_json["labels"],
+            "image_reader_writer": plans.plans["image_reader_writer"],
+            "transpose_forward": plans.transpose_forward,
+            "preprocessor_name": configuration.preprocessor_name,
+            "spacing": configuration.spacing,
+            "resampling_fn_seg": configuration.configuration["resampling_fn_seg"],
+            "resampling_fn_seg_kwargs": configuration.configuration["resampling_fn_seg_kwargs"],
+        }
+        # As the record gives them back: JSON has no tuples.
+        settings = json.loads(json.dumps(settings))
+        return cls(Path(preprocessed) / f"{configuration.data_identifier}_raters", num_raters, settings)
+
+    def mask(self, case: str, rater: int) -> Path:
+        """File of a rater's segmentation."""
+        return self.path / f"{case}_rater{rater}.b2nd"
+
+    def class_locations(self, case: str, rater: int) -> Path:
+        """File of a rater's class_locations."""
+        return self.path / f"{case}_rater{rater}.pkl"
+
+    def record(self, case: str) -> Path:
+        """File that makes the case complete."""
+        return self.path / f"{case}.json"
+
+    def is_complete(self, case: str, sources: list[list] | None = None) -> bool:
+        """Whether every file of the case is there, made with these settings and, if given, from these ``sources``."""
+        try:
+            record = json.loads(self.record(case).read_text(encoding="utf-8"))
+        except (FileNotFoundError, json.JSONDecodeError):
+            return False
+        raters = range(self.num_raters)
+        return (
+            record.get("settings") == self.settings
+            and (sources is None or record.get("sources") == sources)
+            and all(self.mask(case, r).is_file() and self.class_locations(case, r).is_file() for r in raters)
+        )
+
+    def load(self, case: str, rater: int) -> tuple[blosc2.NDArray, dict]:
+        """A rater's segmentation (1, z, y, x), opened and not yet read, and class_locations."""
+        # Memory mapping as nnU-Net opens its own files, and not on Windows either.
+        mapping = {} if os.name == "nt" else {"mmap_mode": "r"}
+        mask = blosc2.open(urlpath=str(self.mask(case, rater)), mode="r", dparams={"nthreads": 1}, **mapping)
+        return mask, load_pickle(str(self.class_locations(case, rater)))
+
+
+class RaterDataset:
+    """nnU-Net's dataset with the label of a case replaced by the mask of one rater at random.
+
+    Parameters
+    ----------
+    cases
+        nnU-Net's dataset of the same cases, in any of its formats.
+    raters
+        Their raters; all must be complete.
+    """
+
+    def __init__(self, cases: nnUNetBaseDataset, raters: RaterFolder) -> None:
+        if incomplete := [case for case in cases.identifiers if not raters.is_complete(case)]:
+            raise ValueError(
+                f"{raters.path} lacks the raters' masks, or has them from other plans or labels, of "
+                f"{len(incomplete)} of {len(cases.identifiers)} training cases: {', '.join(incomplete)}"
+            )
+        self.cases = cases
+        self.raters = raters
+        self.identifiers = cases.identifiers
+
+    def __getitem__(self, identifier: str) -> tuple:
+        return self.load_case(identifier)
+
+    def load_case(self, identifier: str) -> tuple:
+        """Image (C, z, y, x), one rater's segmentation (1, z, y, x), the previous stage's or None, properties."""
+        image, _, previous_stage, properties = self.cases.load_case(identifier)
+        rater = np.random.randint(self.raters.num_raters)  # noqa: NPY002 nnU-Net seeds no other one in its workers
+        mask, class_locations = self.raters.load(identifier, rater)
+        if mask.shape[1:] != image.shape[1:]:
+            raise ValueError(
+                f"{self.raters.mask(identifier, rater)} has shape {mask.shape[1:]}, the preprocessed image "
+                f"{image.shape[1:]} (z, y, x): the image was preprocessed again; do the same with the raters"
+            )
+        return image, mask, previous_stage, properties | {"class_locations": class_locations}
+
+
+def choose_training_labels(
+    cases: nnUNetBaseDataset,
+    raters: RaterFolder,
+    *,
+    train_on_raters: bool,
+    command: str,
+    log: Callable[[str], None],
+) -> nnUNetBaseDataset | RaterDataset:
+    """The dataset to train on where there are raters: ``cases`` with their masks, or as they are.
+
+    Parameters
+    ----------
+    cases
+        nnU-Net's training cases.
+    raters
+        Their raters.
+    train_on_raters
+        False keeps the labels of labelsTr although there are raters.
+    command
+        What to type if the raters are not preprocessed.
+    log
+        Takes one line that says which labels are trained on.
+    """
+    if not train_on_raters:
+        log(f"Trains on labelsTr, not on its {raters.num_raters} raters: train_on_raters is False.")
+        return cases
+    try:
+        dataset = RaterDataset(cases, raters)
+    except ValueError as error:
+        raise ValueError(
+            f"{error}. Run `{command}`, or train on labelsTr alone with a trainer that sets train_on_raters = False"
+        ) from error
+    log(
+        f"Trains on the masks of {raters.num_raters} raters, one at random each time a case is loaded; validates on "
+        "labelsTr."
+    )
+    return dataset

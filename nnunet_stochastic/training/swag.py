@@ -1,0 +1,114 @@
+"""Training that ends with snapshots of the weights, to which SWAG fits a Gaussian (see ``posteriors.swag``).
+
+T snapshots, one after each of the last T epochs, while the learning rate is constant. What is on disk at any moment
+can be resumed from, because each epoch writes in this order: its snapshot, nnU-Net's best checkpoint if it is one,
+the latest checkpoint. Resuming deletes the snapshots of the epochs that it trains again. At the end the moments are
+written in front of the final checkpoint.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
+
+from nnunet_stochastic.posteriors.snapshots import delete_snapshots, refuse_batch_norm, save_snapshot, saved_epochs
+from nnunet_stochastic.posteriors.swag import SWAG_FILE, fit_swag
+from nnunet_stochastic.training.fine_tuning import FineTuningTrainer, Recipe
+from nnunet_stochastic.training.optimizers import GroupedPolyLRScheduler
+
+__all__ = ["SwagTrainer"]
+
+
+class SwagTrainer(FineTuningTrainer):
+    """Snapshots for the trainer that stands behind it: ``class X(SwagTrainer, TrainerOfX)``.
+
+    Fine-tuning takes ``num_snapshots`` epochs more, with the same optimizer. From scratch they are the last of
+    nnU-Net's epochs. Until the first snapshot the learning rate follows nnU-Net's polynomial decay.
+    """
+
+    #: T.
+    num_snapshots = 30
+    #: Learning rate while snapshots are taken, in fine-tuning: that of Christensen et al.
+    snapshot_learning_rate = 1e-4
+    #: The same from scratch, in units of nnU-Net's initial learning rate.
+    scratch_snapshot_learning_rate_factor = 0.1
+
+    def _set_recipe(self, recipe: Recipe, checkpoint: Path | None) -> None:
+        super()._set_recipe(recipe, checkpoint)
+        if recipe == "fine_tuning":
+            self.num_epochs += self.num_snapshots
+
+    @property
+    def first_snapshot_epoch(self) -> int:
+        """The epoch, counted from 0, after which the first snapshot is taken."""
+        return self.num_epochs - self.num_snapshots
+
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler]:
+        optimizer, _ = super().configure_optimizers()
+        constant = (
+            self.snapshot_learning_rate
+            if self.recipe == "fine_tuning"
+            else self.initial_lr * self.scratch_snapshot_learning_rate_factor
+        )
+        return optimizer, GroupedPolyLRScheduler(
+            optimizer, self.initial_lr, self.first_snapshot_epoch, learning_rate_afterwards=constant
+        )
+
+    def on_train_start(self) -> None:
+        if not self.was_initialized:
+            self.initialize()
+        refuse_batch_norm(self.unwrap(self.network))
+        if not 2 <= self.num_snapshots <= self.num_epochs:
+            raise ValueError(
+                f"{type(self).__name__} is to take {self.num_snapshots} snapshots, one after each of its last epochs, "
+                f"and trains for {self.num_epochs} epochs: num_snapshots must be at least 2 and at most that"
+            )
+        writes = self.local_rank == 0 and not self.disable_checkpointing
+        if self._resumed and writes:
+            self._require_earlier_snapshots()
+        super().on_train_start()
+        if writes:
+            folder = Path(self.output_folder)
+            if self.current_epoch < self.num_epochs:
+                (folder / SWAG_FILE).unlink(missing_ok=True)
+            delete_snapshots(folder, from_epoch=self.current_epoch if self._resumed else 0)
+
+    def _require_earlier_snapshots(self) -> None:
+        folder = Path(self.output_folder)
+        missing = sorted(set(range(self.first_snapshot_epoch, self.current_epoch)) - set(saved_epochs(folder)))
+        if missing:
+            raise FileNotFoundError(
+                f"training is to be resumed behind epoch {self.current_epoch - 1}, and {folder / 'swag'} lacks the "
+                f"snapshots of {len(missing)} earlier epochs ({', '.join(map(str, missing))}). Were they deleted, or "
+                "is the checkpoint of an earlier training? Put them back, or train anew without --c"
+            )
+
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        if self.current_epoch == self.first_snapshot_epoch:
+            self.print_to_log_file(
+                f"SWAG: from here on a snapshot of the weights is taken after each of the last {self.num_snapshots} "
+                f"epochs, at a constant learning rate of {self.lr_scheduler.learning_rate_afterwards:g}."
+            )
+
+    def on_epoch_end(self) -> None:
+        if self.current_epoch < self.first_snapshot_epoch:
+            super().on_epoch_end()
+            return
+        if self.local_rank == 0 and not self.disable_checkpointing:
+            save_snapshot(self.unwrap(self.network), Path(self.output_folder), self.current_epoch)
+        # nnU-Net writes the latest checkpoint in front of the best one, and without knowing that it is the best: a kill
+        # in between would lose it. Keep nnU-Net from writing it, and write it last.
+        self.save_every = self.num_epochs + 1
+        super().on_epoch_end()
+        self.current_epoch -= 1  # save_checkpoint takes the epoch that has just ended
+        self.save_checkpoint(str(Path(self.output_folder) / "checkpoint_latest.pth"))
+        self.current_epoch += 1
+
+    def on_train_end(self) -> None:
+        if self.local_rank == 0 and not self.disable_checkpointing:
+            path = fit_swag(Path(self.output_folder), range(self.first_snapshot_epoch, self.num_epochs))
+            self.print_to_log_file(f"SWAG: mean and variance of {self.num_snapshots} snapshots are in {path}.")
+        super().on_train_end()

@@ -1,0 +1,291 @@
+"""SWAG's schedule and snapshots, and that a kill at any moment followed by --c gives what an undisturbed run gives."""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import os
+import random
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from nnunetv2.run.run_training import maybe_load_checkpoint
+from nnunetv2.training.logging.nnunet_logger import MetaLogger
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from torch import nn
+
+from nnunet_stochastic.posteriors import SwagPosterior
+from nnunet_stochastic.training import FineTuningTrainer, SwagTrainer
+
+NAME = "nnUNetTrainerDeterministicSWAG"
+
+
+class Killed(Exception):
+    """Stands for a kill: nothing in the package may catch it."""
+
+
+def seed(number: int) -> None:
+    random.seed(number)
+    np.random.seed(number)  # noqa: NPY002 - nnU-Net's augmentation draws from it
+    torch.manual_seed(number)
+
+
+@contextmanager
+def short_training(die: Callable[[], None] | None = None, at: int = -1) -> Iterator[list[str]]:
+    """Three epochs, two of them with snapshots, each with its own data; ``die`` at one of the changes to files.
+
+    Gives the list of those changes. A file that is being saved when it dies is left half-written.
+    """
+    changes: list[str] = []
+
+    def watched(function, name: str, half_done=None):
+        def wrapper(*arguments, **options):
+            changes.append(f"{name} {Path(str(arguments[-1])).name}")
+            if len(changes) - 1 == at:
+                if half_done is not None:
+                    half_done(*arguments)
+                die()
+            return function(*arguments, **options)
+
+        return wrapper
+
+    save = torch.save
+
+    def save_half(content, path) -> None:
+        buffer = io.BytesIO()
+        save(content, buffer)
+        Path(path).write_bytes(buffer.getvalue()[: len(buffer.getvalue()) // 2])
+
+    def start_epoch(trainer) -> None:
+        seed(trainer.current_epoch)
+        on_epoch_start(trainer)
+
+    on_epoch_start = nnUNetTrainer.on_epoch_start
+    with ExitStack() as stack:
+        for owner, name, value in (
+            (FineTuningTrainer, "fine_tuning_epochs", 1),
+            (SwagTrainer, "num_snapshots", 2),
+            (nnUNetTrainer, "on_epoch_start", start_epoch),
+            (MetaLogger, "plot_progress_png", lambda *_: None),
+            (torch, "save", watched(save, "save", save_half)),
+            (os, "replace", watched(os.replace, "replace")),
+            (os, "remove", watched(os.remove, "remove")),
+            (Path, "unlink", watched(Path.unlink, "unlink")),
+        ):
+            stack.enter_context(mock.patch.object(owner, name, value))
+        yield changes
+
+
+def train(dataset, results: Path, *, resume: bool = False, name: str = NAME):
+    os.environ["nnUNet_results"] = str(results)
+    seed(0)
+    trainer = dataset.trainer(name, resume=resume)
+    trainer.num_iterations_per_epoch = trainer.num_val_iterations_per_epoch = 1
+    maybe_load_checkpoint(trainer, resume, False)
+    trainer.run_training()
+    return trainer
+
+
+def train_until_killed(dataset, results: Path, name: str, at: int) -> None:
+    """In a process of its own: a real SIGKILL."""
+    torch.set_num_threads(1)
+    with short_training(lambda: os.kill(os.getpid(), signal.SIGKILL), at):
+        train(dataset, results, name=name)
+
+
+def fold(results: Path, name: str = NAME, configuration: str = "2d") -> Path:
+    return results / "Dataset999_Tiny" / f"{name}__nnUNetPlans__{configuration}" / "fold_0"
+
+
+def outcome(folder: Path) -> dict[str, object]:
+    """All that a training leaves and that does not depend on the time of day: file names, weights, optimizer."""
+    found: dict[str, object] = {}
+    for path in folder.rglob("*"):
+        if path.suffix == ".pth":
+            content = torch.load(path, weights_only=False)
+            logging = content.pop("logging", {})
+            content.pop("init_args", None)
+            found[path.name] = content | {key: value for key, value in logging.items() if "timestamps" not in key}
+        elif path.is_file() and not path.name.startswith("training_log"):
+            found[path.name] = None
+    return found
+
+
+def same(one: object, two: object) -> bool:
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, two)
+    if isinstance(one, dict):
+        return one.keys() == two.keys() and all(same(one[key], two[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(two) and all(map(same, one, two))
+    return one == two
+
+
+@pytest.fixture
+def dataset(make_dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """A 2D dataset with a deterministic checkpoint to start from."""
+    dataset = make_dataset(2)
+    seed(1)
+    trainer = dataset.trainer("nnUNetTrainer")
+    trainer.initialize()
+    trainer.save_checkpoint(str(tmp_path / "deterministic.pth"))
+    monkeypatch.setenv("nnUNet_stochastic_init", str(tmp_path / "deterministic.pth"))
+    monkeypatch.setenv("nnUNet_results", str(tmp_path / "nnUNet_results"))
+    return dataset
+
+
+def test_a_kill_at_any_change_of_a_file_is_made_good_by_resuming(dataset, tmp_path: Path) -> None:
+    def die() -> None:
+        raise Killed
+
+    with short_training() as changes:
+        train(dataset, tmp_path / "undisturbed")
+    expected = outcome(fold(tmp_path / "undisturbed"))
+    assert {"epoch_0001.pth", "epoch_0002.pth", "swag.pth", "checkpoint_final.pth"} <= expected.keys()
+    assert "checkpoint_latest.pth" not in expected
+    assert [change for change in changes if "best" not in change] == [
+        "unlink swag.pth",
+        "save epoch_0001.pth.unfinished",
+        "replace epoch_0001.pth",
+        "save checkpoint_latest.pth.unfinished",
+        "replace checkpoint_latest.pth",
+        "save epoch_0002.pth.unfinished",
+        "replace epoch_0002.pth",
+        "save checkpoint_latest.pth.unfinished",
+        "replace checkpoint_latest.pth",
+        "save swag.pth.unfinished",
+        "replace swag.pth",
+        "save checkpoint_final.pth.unfinished",
+        "replace checkpoint_final.pth",
+        "remove checkpoint_latest.pth",
+    ]
+    for at, change in enumerate(changes):
+        results = tmp_path / f"killed_at_{at}"
+        with short_training(die, at), pytest.raises(Killed):
+            train(dataset, results)
+        assert any(fold(results).rglob("*.unfinished")) == change.startswith(("save", "replace"))
+        with short_training():
+            train(dataset, results, resume=True)
+        assert same(outcome(fold(results)), expected), f"killed at {change}"
+
+
+@pytest.mark.slow
+def test_a_real_kill_of_a_training_process(dataset, tmp_path: Path) -> None:
+    """SIGKILL while the snapshot of the last epoch is half-written, of a model whose loss draws random numbers."""
+    name = "nnUNetTrainerMoBSWAG"
+    with short_training() as changes:
+        train(dataset, tmp_path / "undisturbed", name=name)
+    at = changes.index("save epoch_0002.pth.unfinished")
+    arguments = (dataset, tmp_path / "killed", name, at)
+    process = multiprocessing.get_context("spawn").Process(target=train_until_killed, args=arguments)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    folder = fold(tmp_path / "killed", name)
+    assert (folder / "swag" / "epoch_0002.pth.unfinished").is_file()
+    with pytest.raises(FileNotFoundError, match=r"has 1 snapshots and no swag\.pth"):
+        SwagPosterior.load(folder)
+    with short_training():
+        train(dataset, tmp_path / "killed", resume=True, name=name)
+    assert same(outcome(folder), outcome(fold(tmp_path / "undisturbed", name)))
+
+
+def test_the_posterior_is_that_of_the_last_epochs(dataset, tmp_path: Path) -> None:
+    with short_training():
+        trainer = train(dataset, tmp_path)
+        posterior = SwagPosterior.load(fold(tmp_path))
+        final = torch.load(fold(tmp_path) / "checkpoint_final.pth", weights_only=False)["network_weights"]
+        names = [name for name, _ in trainer.network.named_parameters()]
+        assert list(posterior.mean) == names
+        first, last = posterior.snapshots
+        for name in names:
+            assert torch.equal(last[name], final[name])
+            torch.testing.assert_close(posterior.mean[name], (first[name] + last[name]) / 2)
+        assert sum(float(variance.sum()) for variance in posterior.variance.values()) > 0
+        posterior.draw_into(trainer.network, torch.Generator().manual_seed(0))
+        drawn = trainer.network.state_dict()
+        assert any(not torch.equal(drawn[name], final[name]) for name in names)
+    log = Path(trainer.log_file).read_text()
+    assert "after each of the last 2 epochs, at a constant learning rate of 0.0001" in log
+    assert "SWAG: mean and variance of 2 snapshots are in" in log
+
+
+def test_training_anew_takes_nothing_from_an_earlier_training(dataset, tmp_path: Path) -> None:
+    with short_training():
+        train(dataset, tmp_path)
+        stale = fold(tmp_path) / "swag" / "epoch_0777.pth"
+        stale.write_bytes((fold(tmp_path) / "swag" / "epoch_0001.pth").read_bytes())
+        trainer = dataset.trainer(NAME)
+        trainer.on_train_start()
+    assert list((fold(tmp_path) / "swag").iterdir()) == []
+    assert not (fold(tmp_path) / "swag.pth").exists()
+
+
+def test_resuming_a_finished_training_keeps_what_it_has(dataset, tmp_path: Path) -> None:
+    with short_training():
+        train(dataset, tmp_path)
+        before = outcome(fold(tmp_path))
+        train(dataset, tmp_path, resume=True)
+        assert same(outcome(fold(tmp_path)), before)
+        (fold(tmp_path) / "swag" / "epoch_0001.pth").unlink()
+        with pytest.raises(FileNotFoundError, match=r"resumed behind epoch 2, and .* lacks .* 1 earlier .*\(1\)"):
+            train(dataset, tmp_path, resume=True)
+
+
+def test_nothing_is_written_where_checkpointing_is_disabled(dataset, tmp_path: Path) -> None:
+    os.environ["nnUNet_results"] = str(tmp_path)
+    with short_training() as changes:
+        trainer = dataset.trainer(NAME)
+        trainer.disable_checkpointing = True
+        trainer.run_training()
+    assert changes == []
+    assert not list(fold(tmp_path).rglob("*.pth"))
+
+
+def learning_rates(trainer) -> np.ndarray:
+    """Of the first group at each epoch."""
+    rates = []
+    for epoch in range(trainer.num_epochs):
+        trainer.lr_scheduler.step(epoch)
+        rates.append(trainer.optimizer.param_groups[0]["lr"])
+    return np.array(rates)
+
+
+def test_schedule_of_fine_tuning(dataset) -> None:
+    trainer = dataset.trainer("nnUNetTrainerMoBSWAG")
+    trainer.initialize()
+    assert (trainer.num_epochs, trainer.first_snapshot_epoch) == (50, 20)
+    polynomial = 1e-4 * (1 - np.arange(20) / 20) ** 0.9
+    np.testing.assert_allclose(learning_rates(trainer), [*polynomial, *[1e-4] * 30])
+    assert [group["lr"] for group in trainer.optimizer.param_groups] == pytest.approx(
+        [1e-4, 1e-3]
+    )  # the heads' tenfold
+    assert type(trainer.optimizer) is torch.optim.AdamW
+
+
+def test_schedule_from_scratch(dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("nnUNet_stochastic_init", "scratch")
+    trainer = dataset.trainer(NAME)
+    trainer.initialize()
+    assert (trainer.num_epochs, trainer.first_snapshot_epoch) == (1000, 970)
+    polynomial = 1e-2 * (1 - np.arange(970) / 970) ** 0.9
+    np.testing.assert_allclose(learning_rates(trainer), [*polynomial, *[1e-3] * 30])
+    assert type(trainer.optimizer) is torch.optim.SGD
+
+
+def test_what_is_refused_before_training(dataset) -> None:
+    trainer = dataset.trainer(NAME)
+    trainer.num_epochs = 29
+    with pytest.raises(ValueError, match=r"is to take 30 snapshots.*and trains for 29 epochs"):
+        trainer.on_train_start()
+    trainer = dataset.trainer(NAME)
+    trainer.initialize()
+    trainer.network.encoder.stages[0][0].convs[0].norm = nn.BatchNorm2d(8)
+    with pytest.raises(ValueError, match="batch norm"):
+        trainer.run_training()
