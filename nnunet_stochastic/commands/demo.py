@@ -140,8 +140,13 @@ def _steps(folder: Path, *, device: str) -> list[Step]:
             "preprocess",
             ("nnUNetv2_preprocess", "-d", dataset, "-plans_name", DEMO_PLANS, "-c", DEMO_CONFIGURATION, "-np", "1"),
         ),
-        train("train", "train a deterministic nnU-Net", DETERMINISTIC_TRAINER),
-        train("finetune", "fine-tune it as a stochastic one (mixture of bases)", STOCHASTIC_TRAINER),
+        train("train", "train a deterministic nnU-Net on the majority vote", DETERMINISTIC_TRAINER),
+        Step(
+            "raters",
+            "preprocess the masks of the four radiologists",
+            ("nnunet_stochastic_preprocess_raters", "-d", dataset, "-p", DEMO_PLANS, "-c", DEMO_CONFIGURATION),
+        ),
+        train("finetune", "fine-tune it on them as a stochastic one (mixture of bases)", STOCHASTIC_TRAINER),
         Step(
             "predict",
             "predict segmentations and uncertainty maps of unseen patients",

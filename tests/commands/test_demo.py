@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from nnunet_stochastic.commands import demo, evaluate, predict
+from nnunet_stochastic.commands import demo, evaluate, predict, preprocess_raters
 from nnunet_stochastic.datasets.demo import DATASET_NAME
 
 
@@ -73,7 +73,10 @@ def test_shrunken_plans_are_written_beside_nnunets(tmp_path):
 
 def test_steps_are_options_that_the_commands_have(tmp_path):
     steps = {step.name: step for step in demo._steps(tmp_path, device="cpu")}
-    assert list(steps) == ["dataset", "plan", "shrink", "preprocess", "train", "finetune", "predict", "evaluate"]
+    before = ["dataset", "plan", "shrink", "preprocess", "train"]
+    assert list(steps) == [*before, "raters", "finetune", "predict", "evaluate"]
+    raters = preprocess_raters._parser().parse_args(steps["raters"].command[1:])
+    assert (raters.d, raters.p, raters.c) == (["901"], "nnUNetDemoPlans", ["3d_fullres"])
     prediction = predict._parser().parse_args(steps["predict"].command[1:])
     assert prediction.save_probabilities
     assert prediction.tr == "nnUNetTrainerMoBDemo"

@@ -1,0 +1,63 @@
+"""``nnunet_stochastic_ensemble_splits``: make the folds of a dataset random initialisations on the same data."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from nnunet_stochastic.commands._errors import report_errors
+
+__all__ = ["main"]
+
+
+@report_errors
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write splits_final.json and print what to run next; return 0."""
+    arguments = _parser().parse_args(argv)
+    # After parsing: nnU-Net takes seconds to import, and a typing error should not wait for it.
+    from nnunet_stochastic.datasets.ensemble_splits import write_ensemble_splits
+
+    result = write_ensemble_splits(
+        arguments.d, num_members=arguments.members, fold=arguments.fold, overwrite=arguments.overwrite
+    )
+    sizes = f"{len(result.split['train'])} training and {len(result.split['val'])} validation cases"
+    if result.written:
+        print(f"{result.file}: {arguments.members} members, each with the same {sizes}")
+    else:
+        print(
+            f"{result.file} already gives {arguments.members} members the same {sizes}; nothing was written. For "
+            "another split put back the file of different folds first"
+        )
+    if result.backup is not None:
+        print(f"the splits that were there are kept in {result.backup}")
+    print("\nTrain every member (CONFIGURATION is for instance 3d_fullres; add -tr and -p as you need them):")
+    for member in range(arguments.members):
+        print(f"  nnUNetv2_train {arguments.d} CONFIGURATION {member}")
+    print("Models of these folds that were trained on other splits are no members: train them again.")
+    members = " ".join(map(str, range(arguments.members)))
+    print("Then predict with all of them:")
+    print(f"  nnunet_stochastic_predict -i imagesTs -o out -d {arguments.d} -c CONFIGURATION -f {members}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nnunet_stochastic_ensemble_splits",
+        description="Writes splits_final.json so that all folds have the same training and validation cases. Trained "
+        "folds then differ by their random initialisation alone, and are a deep ensemble.",
+        epilog="Members are folds: with -members M train the folds 0 to M-1, with M above 5 too; nnU-Net splits "
+        "at random for a fold that the file does not have.",
+    )
+    add = parser.add_argument
+    add("-d", required=True, metavar="DATASET", help="name or number of a preprocessed dataset")
+    add("-members", type=int, default=5, metavar="M", help="number of members, at least 2 (default: %(default)s)")
+    add(
+        "-fold",
+        type=int,
+        default=0,
+        metavar="K",
+        help="which of the present splits all members get; of nnU-Net's default where there are none yet "
+        "(default: %(default)s)",
+    )
+    add("--overwrite", action="store_true", help="replace a splits_final.json with other splits; a copy is kept")
+    return parser

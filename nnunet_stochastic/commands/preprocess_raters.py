@@ -1,0 +1,74 @@
+"""``nnunet_stochastic_preprocess_raters``: preprocess each rater's masks for training, after nnUNetv2_preprocess."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from nnunet_stochastic.commands._errors import report_errors
+
+__all__ = ["main"]
+
+
+@report_errors
+def main(argv: Sequence[str] | None = None) -> int:
+    """Preprocess the raters; return 0 if all cases are complete and 1 if some failed."""
+    arguments = _parser().parse_args(argv)
+    if arguments.np < 1:
+        raise ValueError(f"-np must be at least 1, got {arguments.np}")
+    # After parsing: nnU-Net takes seconds to import, and a typing error should not wait for it.
+    from nnunet_stochastic.datasets.rater_preprocessing import RaterPreprocessing
+
+    threads = {"num_threads": arguments.np, "show_progress": not arguments.no_pbar}
+    datasets = [
+        RaterPreprocessing.find(name, plans_name=arguments.p, configurations=arguments.c) for name in arguments.d
+    ]
+    for dataset in datasets:
+        dataset.check(**threads)
+    if problems := [f"  {dataset.dataset_name}: {line}" for dataset in datasets for line in dataset.problems]:
+        raise ValueError("nothing was preprocessed, because of these problems:\n" + "\n".join(problems))
+
+    for dataset in datasets:
+        num_done = dataset.run(**threads, verbose=arguments.verbose)
+        print(
+            f"{dataset.dataset_name}, {', '.join(dataset.configurations)}: {num_done} cases preprocessed, "
+            f"{dataset.num_complete} were complete, {len(dataset.failures)} failed"
+        )
+    failures = [f"  {d.dataset_name}: {case}: {why}" for d in datasets for case, why in d.failures.items()]
+    if failures:
+        print("These cases failed; run the command again when they are repaired:", *failures, sep="\n", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nnunet_stochastic_preprocess_raters",
+        description="Preprocesses the masks of several raters, ratersTr/CASE_rater0.nii.gz and so on (as many as "
+        "num_raters in dataset.json), with the images' own crop and resampling. Trainers of this package then "
+        "train on one rater at random each time a case is loaded. Run it after nnUNetv2_preprocess.",
+        epilog="Complete cases are skipped, so an interrupted command is simply run again; a case is done anew when "
+        "its files, the plans or the labels have changed. Results go to a folder beside the preprocessed images, with "
+        "_raters behind its name.",
+    )
+    add = parser.add_argument
+    add("-d", required=True, nargs="+", metavar="DATASET", help="names or numbers of the datasets")
+    add("-p", "-plans_name", default="nnUNetPlans", metavar="PLANS", help="plans (default: %(default)s)")
+    add(
+        "-c",
+        nargs="+",
+        metavar="CONFIGURATION",
+        help="configurations (default: those of the plans whose images are preprocessed)",
+    )
+    add(
+        "-np",
+        type=int,
+        default=min(4, os.cpu_count() or 1),
+        metavar="N",
+        help="cases at a time, in threads; each needs memory for its image (default: %(default)s)",
+    )
+    add("--no_pbar", action="store_true", help="draw no progress bars")
+    add("--verbose", action="store_true", help="let nnU-Net's preprocessor print what it does")
+    return parser

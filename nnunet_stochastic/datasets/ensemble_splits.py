@@ -1,0 +1,127 @@
+"""Splits that make nnU-Net's folds an ensemble: fold e of M is member e, trained from its own random initialisation.
+
+Object: splits_final.json = [s, s, …, s], M times one split s = {"train": …, "val": …}. nnU-Net trains fold e < M on
+entry e, also for M > 5, and seeds nothing, so folds with the same cases differ by initialisation and batches alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchgenerators.utilities.file_and_folder_operations import load_json
+from nnunetv2.utilities.crossval_split import generate_crossval_split
+
+from nnunet_stochastic.datasets.folders import dataset_folders
+from nnunet_stochastic.datasets.rater_cases import find_training_images
+
+__all__ = ["EnsembleSplits", "write_ensemble_splits"]
+
+Split = dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class EnsembleSplits:
+    """What was done.
+
+    Attributes
+    ----------
+    file
+        splits_final.json.
+    split
+        The cases that every member trains and validates on.
+    written
+        False if the file held these splits already.
+    backup
+        Copy of the file that was replaced, or None.
+    """
+
+    file: Path
+    split: Split
+    written: bool
+    backup: Path | None = None
+
+
+def write_ensemble_splits(
+    dataset: str, *, num_members: int = 5, fold: int = 0, overwrite: bool = False
+) -> EnsembleSplits:
+    """Give every member the same split.
+
+    Parameters
+    ----------
+    dataset
+        nnU-Net's name or number.
+    num_members
+        M, at least 2.
+    fold
+        Which split they get: of splits_final.json, or without one of nnU-Net's default for five folds.
+    overwrite
+        Replace a splits_final.json with other splits; a copy of it is kept.
+
+    Raises
+    ------
+    ValueError
+        There are other splits and not ``overwrite``, there is no such fold, or the file is no nnU-Net split file.
+    """
+    if num_members < 2:
+        raise ValueError(f"an ensemble has at least 2 members, got -members {num_members}")
+    raw, preprocessed = dataset_folders(dataset)
+    if not preprocessed.is_dir():
+        raise FileNotFoundError(f"there is no folder {preprocessed}; plan and preprocess the dataset first")
+    file = preprocessed / "splits_final.json"
+    existing = _read_splits(file) if file.is_file() else None
+    splits = existing or _default_splits(raw)
+    if not 0 <= fold < len(splits):
+        source = file if existing else "nnU-Net's default"
+        raise ValueError(f"{source} has the folds 0 to {len(splits) - 1}, got -fold {fold}")
+    split = splits[fold]
+    ensemble = [split] * num_members
+    if existing == ensemble:
+        return EnsembleSplits(file, split, written=False)
+    if existing and not overwrite:
+        raise ValueError(
+            f"{file} exists, with {len(existing)} folds; models trained on them do not belong to the ensemble. "
+            "--overwrite replaces it and keeps a copy"
+        )
+    backup = _back_up(file) if existing else None
+    temporary = file.with_name(f".{file.name}.unfinished")
+    temporary.write_text(json.dumps(ensemble, indent=4, sort_keys=True), encoding="utf-8")
+    os.replace(temporary, file)
+    return EnsembleSplits(file, split, written=True, backup=backup)
+
+
+def _default_splits(raw: Path) -> list[Split]:
+    """The five folds that nnU-Net would make."""
+    description = raw / "dataset.json"
+    if not description.is_file():
+        raise FileNotFoundError(f"{description} is missing, from which the cases of the dataset are listed")
+    cases = sorted(find_training_images(raw, load_json(str(description))))
+    if len(cases) < 5:
+        raise ValueError(f"{raw} has {len(cases)} training cases, nnU-Net's five folds need at least 5")
+    splits = generate_crossval_split(cases, seed=12345, n_splits=5)  # as nnUNetTrainer.do_split calls it
+    return [{part: list(map(str, names)) for part, names in split.items()} for split in splits]
+
+
+def _read_splits(file: Path) -> list[Split]:
+    try:
+        splits = json.loads(file.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{file} is no JSON file ({error}); remove or restore it") from error
+    if not (
+        isinstance(splits, list)
+        and splits
+        and all(isinstance(split, dict) and {"train", "val"} <= split.keys() for split in splits)
+    ):
+        raise ValueError(f'{file} is no list of {{"train": …, "val": …}}; remove or restore it')
+    return splits
+
+
+def _back_up(file: Path) -> Path:
+    number = 0
+    while (backup := file.with_name(f"splits_before_ensemble_{number}.json")).exists():
+        number += 1
+    shutil.copy2(file, backup)
+    return backup
