@@ -19,6 +19,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nnunet_stochastic.distributions import LogitDistribution, logistic_normal_moments
+
 __all__ = ["MomentSums", "Moments", "OutcomeSpace", "SampleSums"]
 
 
@@ -79,7 +81,7 @@ class OutcomeSpace:
 
 
 class SampleSums:
-    """Sums over the samples of one member in one tile.
+    """Sums over the samples of one member in one tile, drawn or integrated over.
 
     Parameters
     ----------
@@ -108,6 +110,52 @@ class SampleSums:
         if self._with_entropy:
             self.entropy = _accumulate(self.entropy, self.space.entropy(probabilities))
         self.count += 1
+
+    def add_expectation(
+        self, distribution: LogitDistribution, *, weight: int = 1, flipped_axes: tuple[int, ...] = ()
+    ) -> None:
+        """Add what ``weight`` samples of a view are expected to add: the limit of their average, by quadrature.
+
+        The logit of the foreground of two classes, x = η_1 - η_0 with variance Σ_00 + Σ_11 - 2 Σ_01, and the logit of a
+        region are scalar Gaussians at each voxel. The softmax of more classes is no function of one.
+
+        Parameters
+        ----------
+        distribution
+            p(η) of one tile, mean_logits (1, C, *T): Gaussian, or a point mass.
+        weight
+            The number of samples that it stands for, at least 1.
+        flipped_axes
+            As for ``add``.
+        """
+        mean, space = distribution.mean_logits, self.space
+        if not (space.regions or space.two_classes):
+            raise ValueError(
+                f"the exact estimator is for two classes and for regions, here are {space.num_logits} exclusive "
+                "classes: use Monte Carlo, the estimator 'mc'"
+            )
+        if tuple(mean.shape[:2]) != (1, space.num_logits):
+            raise ValueError(f"mean_logits must be (1, {space.num_logits}, *T), one tile, got {tuple(mean.shape)}")
+        if weight < 1:
+            raise ValueError(f"weight must be at least 1, got {weight}")
+        mean = mean[0].float()
+        if space.two_classes:
+            mean = mean[1:] - mean[:1]
+            covariance = distribution.voxel_covariance()[0].float()
+            # Where the logits are strongly correlated, the difference of rounded terms may fall below 0.
+            variance = (covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]).clamp_(min=0)[None]
+        else:
+            variance = distribution.voxel_variance()[0].float()
+        probability, square, entropy = (
+            moment.flip([axis + 1 for axis in flipped_axes]) if flipped_axes else moment
+            for moment in logistic_normal_moments(mean, variance)
+        )
+        self.probability = _accumulate(self.probability, probability.mul_(weight))
+        if self._with_square:
+            self.square = _accumulate(self.square, square.sum(0).mul_(weight))
+        if self._with_entropy:
+            self.entropy = _accumulate(self.entropy, entropy.sum(0).mul_(weight / space.num_channels))
+        self.count += weight
 
 
 @dataclass(frozen=True)
@@ -212,7 +260,8 @@ class MomentSums:
         """Close the sums of a member whose tiles have all been added."""
         if self._finished == 0 and not bool((self._weight > 0).all()):
             raise ValueError("the tiles do not cover the image")
-        self._probability /= self._weight
+        # Rounding may lift a weighted mean of ones above 1, where the binary entropy is minus infinity.
+        self._probability.div_(self._weight).clamp_(max=1)
         self._finished += 1
         if self.num_members == 1:
             return
@@ -229,7 +278,7 @@ class MomentSums:
         if self._finished != self.num_members:
             raise ValueError(f"{self._finished} of {self.num_members} members are finished")
         if self.num_members > 1:
-            self._mean /= self.num_members
+            self._mean.div_(self.num_members).clamp_(max=1)
         if self._entropy is not None:
             self._entropy /= self.num_members if self.num_members > 1 else self._weight
         if self._square is not None:

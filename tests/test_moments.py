@@ -3,7 +3,15 @@ import math
 import pytest
 import torch
 
-from nnunet_stochastic.moments import Moments, MomentSums, OutcomeSpace
+from nnunet_stochastic.distributions import (
+    BasisGaussian,
+    DiagonalGaussian,
+    LogitDistribution,
+    LowRankGaussian,
+    PointMass,
+    logistic_normal_moments,
+)
+from nnunet_stochastic.moments import Moments, MomentSums, OutcomeSpace, SampleSums
 
 SPACES = [OutcomeSpace(2), OutcomeSpace(3), OutcomeSpace(1, regions=True), OutcomeSpace(3, regions=True)]
 SHAPE = (6, 5)
@@ -139,6 +147,119 @@ def test_only_what_is_asked_for_is_kept():
     moments = stream(OutcomeSpace(3), logits, weights, random=False, expected_entropy=False, second_moment=False)
     assert moments.expected_entropy is None
     assert moments.second_moment is None
+
+
+@pytest.mark.parametrize("random", [True, False])
+def test_certain_voxels_have_no_entropy_whatever_the_weights(random):
+    """Rounding of the weights must not carry a mean of ones above 1."""
+    logits = torch.tensor([-60.0, 60.0])[:, None, None].expand(2, len(TILES), 3 if random else 1, 2, 4, 5)
+    for seed in range(20):
+        weights = torch.rand(4, 5, generator=torch.Generator().manual_seed(seed)) + 1e-6
+        moments = stream(OutcomeSpace(2), logits, weights, random=random)
+        assert moments.mean.max() <= 1
+        torch.testing.assert_close(moments.expected_entropy, torch.zeros(SHAPE), atol=1e-5, rtol=0)
+
+
+def gaussian(name: str, channels: int) -> LogitDistribution:
+    """One tile, (1, C, 4, 5), of a model with random parameters."""
+    generator = torch.Generator().manual_seed(3)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator)
+
+    mean, variance = 2 * normal(1, channels, 4, 5), 0.1 + torch.rand(1, channels, 4, 5, generator=generator)
+    if name == "point mass":
+        return PointMass(mean)
+    if name == "diagonal":
+        return DiagonalGaussian(mean, variance)
+    if name == "low rank":
+        return LowRankGaussian(mean, variance, normal(1, channels, 3, 4, 5))
+    return BasisGaussian(mean, variance, normal(1, 3, 4, 5), normal(1, 2, 2, channels, 3), noise_scope=name)
+
+
+def expectation(space: OutcomeSpace, distribution: LogitDistribution, **arguments) -> SampleSums:
+    sums = SampleSums(space, square=True, entropy=True)
+    sums.add_expectation(distribution, **arguments)
+    return sums
+
+
+MODELS = ["diagonal", "low rank", "voxel", "volume"]
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("space", [OutcomeSpace(2), OutcomeSpace(3, regions=True)], ids=names)
+def test_expectation_is_the_limit_of_samples(space, name):
+    distribution, count = gaussian(name, space.num_logits), 2_000
+    sums = SampleSums(space, square=True, entropy=True)
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(count // 500):
+        for logits in distribution.rsample(500, generator=generator):
+            sums.add(logits[0])
+    exact = expectation(space, distribution, weight=7)
+    assert exact.count == 7
+    # p and H are within [0, 1] and [0, ln 2], so their standard deviations are at most ½ and ½ ln 2; p² sums P terms.
+    for moment, deviation in (("probability", 0.5), ("square", 0.5 * space.num_channels), ("entropy", 0.35)):
+        drawn, integrated = getattr(sums, moment) / count, getattr(exact, moment) / 7
+        assert (drawn - integrated).abs().max() < 5 * deviation / count**0.5
+        assert integrated.std() > deviation / count**0.5
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_expectation_of_two_classes_takes_the_variance_of_their_difference(name):
+    distribution = gaussian(name, 2)
+    difference = torch.tensor([-1.0, 1.0])
+    mean = torch.einsum("i,i...->...", difference, distribution.mean_logits[0])
+    variance = torch.einsum("i,j,ij...->...", difference, difference, distribution.voxel_covariance()[0])
+    sums = expectation(OutcomeSpace(2), distribution)
+    expected = logistic_normal_moments(mean, variance)
+    for total, moment in zip((sums.probability[0], sums.square, sums.entropy), expected, strict=True):
+        torch.testing.assert_close(total, moment)
+
+
+@pytest.mark.parametrize("space", [OutcomeSpace(2), OutcomeSpace(3, regions=True)], ids=names)
+def test_expectation_of_a_point_mass_is_its_sample(space):
+    distribution = gaussian("point mass", space.num_logits)
+    sample = SampleSums(space, square=True, entropy=True)
+    sample.add(distribution.mean_logits[0], flipped_axes=(1,))
+    sums = expectation(space, distribution, flipped_axes=(1,))
+    assert sums.count == sample.count
+    for name in ("probability", "square", "entropy"):
+        torch.testing.assert_close(getattr(sums, name), getattr(sample, name), atol=1e-6, rtol=1e-5)
+
+
+def test_expectations_of_views_add_up():
+    space, distribution = OutcomeSpace(2), gaussian("low rank", 2)
+    mirrored = LowRankGaussian(
+        distribution.mean_logits.flip(2), distribution.diag_var.flip(2), distribution.cov_factor.flip(3)
+    )
+    once = expectation(space, distribution)
+    both = expectation(space, distribution, weight=2)
+    both.add_expectation(mirrored, weight=3, flipped_axes=(0,))
+    assert both.count == 5
+    for name in ("probability", "square", "entropy"):
+        torch.testing.assert_close(getattr(both, name), 5 * getattr(once, name))
+    sums = MomentSums(space, (4, 5))
+    sums.add_tile((slice(0, 4), slice(0, 5)), both, torch.rand(4, 5) + 0.1)
+    sums.finish_member()
+    moments = sums.moments()
+    torch.testing.assert_close(moments.mean, once.probability)
+    torch.testing.assert_close(moments.expected_entropy, once.entropy)
+
+
+def test_expectation_of_logits_that_move_together_has_no_negative_variance():
+    factor = 100 * torch.rand(1, 1, 4, 4, 5).expand(1, 2, 4, 4, 5)
+    mean = torch.randn(1, 2, 4, 5)
+    sums = expectation(OutcomeSpace(2), LowRankGaussian(mean, torch.full((1, 2, 4, 5), 1e-5), factor))
+    torch.testing.assert_close(sums.probability, mean[0].softmax(0)[1:], atol=2e-3, rtol=0)
+
+
+def test_expectation_is_refused_where_there_is_none():
+    with pytest.raises(ValueError, match="two classes and for regions, here are 3 exclusive classes"):
+        expectation(OutcomeSpace(3), gaussian("diagonal", 3))
+    with pytest.raises(ValueError, match=r"mean_logits must be \(1, 3, \*T\)"):
+        expectation(OutcomeSpace(3, regions=True), gaussian("diagonal", 2))
+    with pytest.raises(ValueError, match="weight must be at least 1, got 0"):
+        expectation(OutcomeSpace(2), gaussian("diagonal", 2), weight=0)
 
 
 def test_misuse_is_an_error():

@@ -3,6 +3,9 @@
 A network maps an image to the parameters of p(η), a distribution over the logits of all voxels (Eq. 2 of *Structured
 Covariance Modeling Using Learned Mixture-of-Bases for Uncertainty in 3D Segmentation*, MoB). What the rest of the
 package asks of p(η) is its mean, samples of it, and the covariance of the logits at one voxel.
+
+A sample is a fixed map of standard normal numbers, of which every voxel draws some for itself and a whole image shares
+others. Drawing them is kept apart from applying the map, so that parts of an image can be given parts of one noise.
 """
 
 from __future__ import annotations
@@ -45,7 +48,33 @@ class LogitDistribution(ABC):
             )
         self.mean_logits = mean_logits
 
+    @property
     @abstractmethod
+    def noise_channels(self) -> int:
+        """N, the numbers that each voxel draws for itself in a sample."""
+
+    @property
+    def shared_noise_channels(self) -> int:
+        """M, the numbers of a sample that all voxels of an image share."""
+        return 0
+
+    @abstractmethod
+    def transform(self, noise: Tensor, shared_noise: Tensor) -> Tensor:
+        """Samples made of given standard normal numbers, differentiable in the parameters.
+
+        Parameters
+        ----------
+        noise
+            Of each voxel, shape (K, B, N, *S).
+        shared_noise
+            Of each image, shape (K, B, M).
+
+        Returns
+        -------
+        Tensor
+            η, shape (K, B, C, *S).
+        """
+
     def rsample(
         self,
         num_samples: int,
@@ -70,10 +99,19 @@ class LogitDistribution(ABC):
         Tensor
             η, shape (K, B, C, *S).
         """
+        batch, _, *spatial = self.mean_logits.shape
+        return self.transform(
+            self._noise(num_samples, batch, self.noise_channels, *spatial, generator=generator),
+            self._noise(num_samples, batch, self.shared_noise_channels, generator=shared_generator or generator),
+        )
 
     @abstractmethod
     def voxel_covariance(self) -> Tensor:
         """Covariance of the C logits at each voxel, shape (B, C, C, *S), float32 or wider."""
+
+    def voxel_variance(self) -> Tensor:
+        """Variance of each logit, the diagonal of the voxels' covariance, shape (B, C, *S), float32 or wider."""
+        return self.voxel_covariance().diagonal(dim1=1, dim2=2).movedim(-1, 1)
 
     def _noise(self, *shape: int, generator: torch.Generator | None) -> Tensor:
         return torch.randn(shape, generator=generator, dtype=self.mean_logits.dtype, device=self.mean_logits.device)
@@ -83,16 +121,14 @@ class PointMass(LogitDistribution):
     """All mass at μ: what a deterministic network predicts."""
 
     is_random = False
+    noise_channels = 0
 
-    def rsample(
-        self,
-        num_samples: int,
-        *,
-        generator: torch.Generator | None = None,
-        shared_generator: torch.Generator | None = None,
-    ) -> Tensor:
-        return self.mean_logits.expand(num_samples, *self.mean_logits.shape)
+    def transform(self, noise: Tensor, shared_noise: Tensor) -> Tensor:
+        return self.mean_logits.expand(noise.shape[0], *self.mean_logits.shape)
 
     def voxel_covariance(self) -> Tensor:
         batch, classes, *spatial = self.mean_logits.shape
         return self.mean_logits.new_zeros(batch, classes, classes, *spatial)
+
+    def voxel_variance(self) -> Tensor:
+        return torch.zeros_like(full_precision(self.mean_logits))

@@ -109,21 +109,38 @@ class BasisGaussian(LogitDistribution):
         self.noise_scope = noise_scope
         # Computed here and not at the first sample: a sample may be drawn under activation checkpointing, where what
         # the first one left behind would be missing from the graph of the others.
-        self._cholesky = cholesky_of_field(self._covariance_entries()) if self._draws_by_factor else None
-        self._std = None if self._draws_by_factor else diag_var.sqrt()
+        by_factor = self._is_cheaper_by_factor
+        self._cholesky = cholesky_of_field(self._covariance_entries()) if by_factor else None
+        self._std = None if by_factor else diag_var.sqrt()
 
-    def rsample(
-        self,
-        num_samples: int,
-        *,
-        generator: torch.Generator | None = None,
-        shared_generator: torch.Generator | None = None,
-    ) -> Tensor:
+    @property
+    def noise_channels(self) -> int:
+        classes, rank = self.partition_bases.shape[-2:]
+        return classes + rank if self.noise_scope == "voxel" and self._cholesky is None else classes
+
+    @property
+    def shared_noise_channels(self) -> int:
+        return self.basis_scale.shape[1] if self.noise_scope == "volume" else 0
+
+    def transform(self, noise: Tensor, shared_noise: Tensor) -> Tensor:
+        if self._cholesky is not None:
+            return self._transform_by_factor(noise)
+        classes = self.mean_logits.shape[1]
         if self.noise_scope == "volume":
-            return self._sample_shared(num_samples, generator, shared_generator or generator)
-        if self._draws_by_factor:
-            return self._sample_by_factor(num_samples, generator)
-        return self._sample_by_basis(num_samples, generator)
+            grid_axes = (1,) * (self.mean_logits.ndim - 2)
+            scaled_bases = shared_noise.unflatten(1, (-1, *grid_axes, 1)) * self.partition_bases
+            projected = [apply_per_partition(bases, self.basis_scale) for bases in scaled_bases]
+        else:
+            projected = [
+                apply_per_partition(self.partition_bases, self.basis_scale * basis_noise)
+                for basis_noise in noise[:, :, classes:]
+            ]
+        return torch.stack(
+            [
+                torch.addcmul(self.mean_logits, self._std, own) + low_rank
+                for own, low_rank in zip(noise[:, :, :classes], projected, strict=True)
+            ]
+        )
 
     def voxel_covariance(self) -> Tensor:
         classes = self.mean_logits.shape[1]
@@ -131,8 +148,13 @@ class BasisGaussian(LogitDistribution):
         covariance = [[entries[max(i, j)][min(i, j)] for j in range(classes)] for i in range(classes)]
         return torch.stack([torch.stack(row, dim=1) for row in covariance], dim=1)
 
+    def voxel_variance(self) -> Tensor:
+        with torch.autocast(self.mean_logits.device.type, enabled=False):
+            bases, scale = full_precision(self.partition_bases), full_precision(self.basis_scale)
+            return apply_per_partition(bases.square(), scale.square()) + full_precision(self.diag_var)
+
     @property
-    def _draws_by_factor(self) -> bool:
+    def _is_cheaper_by_factor(self) -> bool:
         """Whether a sample is cheaper through the factor: its C(C+1)/2 products against C + R random numbers."""
         classes, rank = self.partition_bases.shape[-2:]
         return self.noise_scope == "voxel" and classes * (classes + 1) // 2 <= classes + rank
@@ -154,8 +176,7 @@ class BasisGaussian(LogitDistribution):
                 triangle[i].append(entry + full_precision(self.diag_var[:, i]) if i == j else entry)
             return triangle
 
-    def _sample_by_factor(self, num_samples: int, generator: torch.Generator | None) -> Tensor:
-        noise = self._noise(num_samples, *self.mean_logits.shape, generator=generator)
+    def _transform_by_factor(self, noise: Tensor) -> Tensor:
         channels = []
         for i, row in enumerate(self._cholesky):
             value = self.mean_logits[:, i]
@@ -163,29 +184,6 @@ class BasisGaussian(LogitDistribution):
                 value = torch.addcmul(value, entry, noise[:, :, j])
             channels.append(value)
         return torch.stack(channels, dim=2)
-
-    def _sample_by_basis(self, num_samples: int, generator: torch.Generator | None) -> Tensor:
-        batch, rank, *spatial = self.basis_scale.shape
-        samples = []
-        for _ in range(num_samples):
-            noise = self._noise(*self.mean_logits.shape, generator=generator)
-            basis_noise = self._noise(batch, rank, *spatial, generator=generator)
-            projected = apply_per_partition(self.partition_bases, self.basis_scale * basis_noise)
-            samples.append(torch.addcmul(self.mean_logits, self._std, noise) + projected)
-        return torch.stack(samples)
-
-    def _sample_shared(
-        self, num_samples: int, generator: torch.Generator | None, shared_generator: torch.Generator | None
-    ) -> Tensor:
-        batch, rank = self.basis_scale.shape[:2]
-        grid_axes = (1,) * (self.mean_logits.ndim - 2)
-        shared = self._noise(num_samples, batch, *grid_axes, 1, rank, generator=shared_generator)
-        samples = []
-        for basis_noise in shared:
-            noise = self._noise(*self.mean_logits.shape, generator=generator)
-            projected = apply_per_partition(self.partition_bases * basis_noise, self.basis_scale)
-            samples.append(torch.addcmul(self.mean_logits, self._std, noise) + projected)
-        return torch.stack(samples)
 
 
 class _Square(torch.autograd.Function):

@@ -31,15 +31,15 @@ class DiagonalGaussian(LogitDistribution):
         self.diag_var = diag_var
         self._std = diag_var.sqrt()
 
-    def rsample(
-        self,
-        num_samples: int,
-        *,
-        generator: torch.Generator | None = None,
-        shared_generator: torch.Generator | None = None,
-    ) -> Tensor:
-        noise = self._noise(num_samples, *self.mean_logits.shape, generator=generator)
+    @property
+    def noise_channels(self) -> int:
+        return self.mean_logits.shape[1]
+
+    def transform(self, noise: Tensor, shared_noise: Tensor) -> Tensor:
         return torch.addcmul(self.mean_logits, self._std, noise)
 
     def voxel_covariance(self) -> Tensor:
-        return torch.diag_embed(full_precision(self.diag_var).movedim(1, -1)).movedim((-2, -1), (1, 2))
+        return torch.diag_embed(self.voxel_variance().movedim(1, -1)).movedim((-2, -1), (1, 2))
+
+    def voxel_variance(self) -> Tensor:
+        return full_precision(self.diag_var)

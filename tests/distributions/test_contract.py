@@ -28,6 +28,7 @@ def test_voxel_covariance_is_the_block_of_the_dense_covariance(case) -> None:
     dense = case.dense_covariance.reshape(classes, -1, classes, torch.Size(spatial).numel())
     expected = dense.diagonal(dim1=1, dim2=3).reshape(classes, classes, *spatial)
     torch.testing.assert_close(distribution.voxel_covariance()[0], expected)
+    torch.testing.assert_close(distribution.voxel_variance()[0], expected.diagonal(dim1=0, dim2=1).movedim(-1, 0))
 
 
 def test_samples_are_differentiable_in_every_parameter(case) -> None:
@@ -79,6 +80,9 @@ def test_half_precision_parameters_of_autocast_are_accepted(case) -> None:
     assert distribution.rsample(2).dtype == torch.float32
     covariance = distribution.voxel_covariance()
     torch.testing.assert_close(covariance, case.distribution().voxel_covariance().float(), rtol=0.05, atol=0.05)
+    variance = distribution.voxel_variance()
+    assert variance.dtype == torch.float32
+    torch.testing.assert_close(variance, covariance.diagonal(dim1=1, dim2=2).movedim(-1, 1))
 
 
 def test_fields_of_another_shape_are_refused(case) -> None:
@@ -94,6 +98,8 @@ def test_point_mass_repeats_the_mean() -> None:
     torch.testing.assert_close(distribution.rsample(3), logits.expand(3, *logits.shape))
     assert distribution.voxel_covariance().shape == (2, 3, 3, 4, 4)
     assert not distribution.voxel_covariance().any()
+    assert distribution.voxel_variance().shape == logits.shape
+    assert not distribution.voxel_variance().any()
 
 
 def test_logits_without_spatial_axes_are_refused() -> None:

@@ -19,11 +19,14 @@ from nnunet_stochastic.distributions import LogitDistribution
 class UnitGaussian(LogitDistribution):
     """N(μ, I), plus one number of N(0, 1) per class for the whole image."""
 
-    def rsample(self, num_samples, *, generator=None, shared_generator=None):
-        mean = self.mean_logits
-        shared_shape = (num_samples, *mean.shape[:2], *[1] * (mean.ndim - 2))
-        noise = self._noise(num_samples, *mean.shape, generator=generator)
-        return mean + noise + self._noise(*shared_shape, generator=shared_generator or generator)
+    @property
+    def noise_channels(self):
+        return self.mean_logits.shape[1]
+
+    shared_noise_channels = noise_channels
+
+    def transform(self, noise, shared_noise):
+        return self.mean_logits + noise + shared_noise.unflatten(2, (-1, *[1] * (self.mean_logits.ndim - 2)))
 
     def voxel_covariance(self):
         raise NotImplementedError
