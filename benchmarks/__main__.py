@@ -15,7 +15,15 @@ from rich.console import Console
 from rich.table import Table
 
 #: Files of this folder, each with a function ``measure(device, repeats)``.
-BENCHMARKS = ("predict_command", "predict_in_process", "low_rank_sampling", "basis_sampling", "inference_memory")
+BENCHMARKS = (
+    "predict_command",
+    "predict_in_process",
+    "low_rank_sampling",
+    "basis_sampling",
+    "exact_estimator",
+    "inference_memory",
+    "export_memory",
+)
 
 
 def main() -> None:

@@ -20,7 +20,15 @@ from tempfile import TemporaryFile
 
 import torch
 
-__all__ = ["Row", "executable", "peak_command_bytes", "peak_tensor_bytes", "run_command", "time_ratios"]
+__all__ = [
+    "Row",
+    "executable",
+    "peak_command_bytes",
+    "peak_resident_bytes",
+    "peak_tensor_bytes",
+    "run_command",
+    "time_ratios",
+]
 
 POLLING_INTERVAL_S = 0.02
 
@@ -34,7 +42,7 @@ class Row:
     work, against
         What we do, and what a user would use instead.
     quantity
-        What is compared, ``"time"`` (wall) or ``"memory"`` (peak).
+        What is compared: ``"time"`` (wall), ``"memory"`` (peak), or ``"distance"`` from the exact result.
     ratios
         Ours over theirs, one per repeat.
     limit
@@ -95,6 +103,20 @@ def peak_tensor_bytes(call: Callable[[], object], device: torch.device) -> int:
         held += event.nbytes()
         peak = max(peak, held)
     return peak
+
+
+def peak_resident_bytes(call: Callable[[], object]) -> int:
+    """Most memory that this process held during the call above what it held before. Linux only.
+
+    Memory that was freed before and not given back to the system hides a part: measure in a fresh process.
+    """
+    reset = Path("/proc/self/clear_refs")
+    if not reset.exists():
+        raise OSError("the memory of processes is read from /proc, which only Linux has: choose other benchmarks")
+    reset.write_text("5")  # the peak starts anew at what is held now
+    before = _status_bytes("VmRSS")
+    call()
+    return _status_bytes("VmHWM") - before
 
 
 def executable(name: str) -> str:
@@ -168,6 +190,11 @@ def _proportional_set_bytes(process: int) -> int:
         if line.startswith("Pss:"):
             return 1024 * int(line.split()[1])
     return 0
+
+
+def _status_bytes(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
 def _text(path: Path) -> str:

@@ -19,7 +19,7 @@ import torch
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-__all__ = ["Workload", "workload_for", "write_images", "write_model_folder"]
+__all__ = ["Workload", "dataset_json", "plans", "workload_for", "write_images", "write_model_folder"]
 
 TRAINER = "nnUNetTrainerMoB"
 CONFIGURATION = "3d_lowres"
@@ -70,17 +70,10 @@ def workload_for(device: torch.device) -> Workload:
 def write_model_folder(results: Path, workload: Workload, *, num_folds: int = 1) -> Path:
     """Write folds 0 … num_folds - 1 into ``results``, laid out as nnUNet_results, and return the model's folder."""
     folder = results / DATASET / f"{TRAINER}__nnUNetPlans__{CONFIGURATION}"
-    plans = _plans(workload)
-    dataset_json = {
-        "channel_names": {"0": "CT"},
-        "labels": {"background": 0, "nodule": 1},
-        "numTraining": 1,
-        "file_ending": ".nii.gz",
-    }
     folder.mkdir(parents=True)
-    (folder / "plans.json").write_text(json.dumps(plans))
-    (folder / "dataset.json").write_text(json.dumps(dataset_json))
-    manager = PlansManager(plans)
+    (folder / "plans.json").write_text(json.dumps(plans(workload)))
+    (folder / "dataset.json").write_text(json.dumps(dataset_json(2)))
+    manager = PlansManager(plans(workload))
     trainer = recursive_find_trainer_class_by_name(TRAINER)
     for fold in range(num_folds):
         torch.manual_seed(fold)
@@ -108,7 +101,18 @@ def write_images(folder: Path, workload: Workload, *, num_cases: int) -> Path:
     return folder
 
 
-def _plans(workload: Workload) -> dict[str, Any]:
+def dataset_json(num_classes: int) -> dict[str, Any]:
+    """Of a dataset with this many classes, the background included."""
+    return {
+        "channel_names": {"0": "CT"},
+        "labels": {"background": 0, **{f"structure {label}": label for label in range(1, num_classes)}},
+        "numTraining": 1,
+        "file_ending": ".nii.gz",
+    }
+
+
+def plans(workload: Workload) -> dict[str, Any]:
+    """nnU-Net's plans with the one configuration of the workload."""
     stages = len(workload.strides)
     resampling = {"order_z": 0, "force_separate_z": None}
     configuration = {

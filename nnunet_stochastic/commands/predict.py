@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from nnunet_stochastic.commands._errors import report_errors
 
@@ -17,10 +18,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Predict a folder; return 0 if all cases went well and 1 if some failed."""
     arguments = _parser().parse_args(argv)
     # After parsing: nnU-Net takes seconds to import, and a typing error should not wait for it.
-    from nnunet_stochastic.inference import PredictionOptions, StochasticPredictor, predict_folder
+    from nnunet_stochastic.inference import PredictionOptions, StochasticPredictor, collapse_warning, predict_folder
 
     options = PredictionOptions(
         num_samples=arguments.num_samples,
+        aleatoric=arguments.aleatoric,
+        epistemic=arguments.epistemic,
+        num_members=arguments.num_members,
+        swag_scale=arguments.swag_scale,
+        estimator=arguments.estimator,
+        num_saved_samples=arguments.save_samples,
+        epistemic_factor=_epistemic_factor(arguments.rescale_epistemic),
         seed=arguments.seed,
         maps=arguments.maps,
         step_size=arguments.step_size,
@@ -42,15 +50,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         device=device,
     )
     settings = predictor.settings()
-    samples = f", {settings['num_samples']} samples each" if predictor.model.random else ""
-    members = ", ".join(settings["checkpoints"])
-    print(f"{predictor.model.trainer_name}, members: {members}{samples}; maps: {', '.join(predictor.maps)}")
+    print(_summary(settings))
     for note in settings["notes"]:
         print(f"note: {note}")
     if arguments.verbose:
-        print(f"samples per mirrored view: {settings['samples_per_view']}")
+        print(f"members: {', '.join(member.name for member in predictor.members)}")
+        print(f"samples per view: {settings['samples_per_view']}")
 
-    failures = predict_folder(
+    report = predict_folder(
         predictor,
         arguments.i,
         arguments.o,
@@ -63,9 +70,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         part_id=arguments.part_id,
         progress=not arguments.disable_progress_bar,
     )
-    if failures:
-        print(f"{len(failures)} failed, all other cases are complete:", file=sys.stderr)
-        for name, reason in failures.items():
+    if len(predictor.members) > 1 and (warning := collapse_warning(report.cases)):
+        print(f"warning: {warning}", file=sys.stderr)
+    if report.failures:
+        print(f"{len(report.failures)} failed, all other cases are complete:", file=sys.stderr)
+        for name, reason in report.failures.items():
             print(f"  {name}: {reason}", file=sys.stderr)
         return 1
     print(f"predictions are in {arguments.o}, settings and a summary of each case in its uncertainty.json")
@@ -80,7 +89,14 @@ def _parser() -> argparse.ArgumentParser:
         "act as an ensemble; one fold of any other trainer gives the total uncertainty. Flags of nnUNetv2_predict "
         "mean the same here.",
     )
-    add = parser.add_argument
+    _add_model_options(parser)
+    _add_uncertainty_options(parser)
+    _add_prediction_options(parser)
+    return parser
+
+
+def _add_model_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("images and model").add_argument
     add("-i", required=True, metavar="FOLDER", help="images, named CASE_0000.nii.gz and so on, one number per channel")
     add("-o", required=True, metavar="FOLDER", help="where to write; made if missing")
     add("-d", metavar="DATASET", help="name or number of the dataset the model was trained on")
@@ -101,12 +117,72 @@ def _parser() -> argparse.ArgumentParser:
         help="folder of a trained model, instead of -d -p -tr -c and nnUNet_results",
     )
     add("-chk", default="checkpoint_final.pth", metavar="FILE", help="checkpoint of each fold (default: %(default)s)")
+    add("-prev_stage_predictions", metavar="FOLDER", help="for a cascade: segmentations of its previous stage")
+    add(
+        "--trust_checkpoint",
+        action="store_true",
+        help="load checkpoints with arbitrary objects: they could run code",
+    )
+
+
+def _add_uncertainty_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("uncertainty").add_argument
+    add(
+        "--epistemic",
+        default="auto",
+        choices=("auto", "none", "ensemble", "dropout", "swag", "swag_diag"),
+        help="where the members come from: the folds, sets of dropout masks, or draws of SWAG's weights. auto takes "
+        "the folds if there are several, else dropout or SWAG if the trainer has it, else none (default: %(default)s)",
+    )
+    add(
+        "--num_members",
+        type=int,
+        default=10,
+        metavar="E",
+        help="members per fold, for dropout and SWAG (default: %(default)s)",
+    )
+    add(
+        "--swag_scale",
+        type=float,
+        metavar="S",
+        help="scale of SWAG's covariance (default: 0.5 for swag, 1 for swag_diag)",
+    )
+    add(
+        "--aleatoric",
+        default="model",
+        choices=("model", "tta"),
+        help="what one member's samples are: what a stochastic network predicts, or, for a deterministic one, passes "
+        "of mirrored images with shifted intensities (test-time augmentation; K passes, so slower) "
+        "(default: %(default)s)",
+    )
     add(
         "--num_samples",
         type=int,
         default=30,
         metavar="K",
-        help="samples per fold of a stochastic network (default: %(default)s)",
+        help="samples per member (default: %(default)s)",
+    )
+    add(
+        "--estimator",
+        default="mc",
+        choices=("mc", "exact"),
+        help="maps from K samples, or from their limit for K = infinity by quadrature: for stochastic trainers with "
+        "two classes or regions, where it is faster and free of noise (default: %(default)s)",
+    )
+    add(
+        "--save_samples",
+        type=int,
+        default=0,
+        metavar="N",
+        help="also write N whole segmentations per case to samples/, each one plausible outcome, and how volumes vary "
+        "over them (default: %(default)s)",
+    )
+    add(
+        "--rescale_epistemic",
+        metavar="FACTOR|FOLDER",
+        help="multiply the epistemic map with a number, or with the mean AU/EU of an earlier prediction in FOLDER "
+        "(of validation images), and let total be aleatoric + epistemic: a correction where EU is too small to "
+        "matter (default: no)",
     )
     add("--seed", type=int, default=0, help="the same seed gives the same files (default: %(default)s)")
     add(
@@ -115,6 +191,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MAP",
         help="maps to write, of: total aleatoric epistemic variance (default: all that the model has)",
     )
+
+
+def _add_prediction_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("prediction").add_argument
     add(
         "-step_size",
         type=float,
@@ -132,7 +212,6 @@ def _parser() -> argparse.ArgumentParser:
         help="write the predictive mean, which evaluation needs",
     )
     add("--continue_prediction", action="store_true", help="skip the cases that are complete in the output folder")
-    add("-prev_stage_predictions", metavar="FOLDER", help="for a cascade: segmentations of its previous stage")
     add("-npp", type=int, default=3, metavar="N", help="threads that preprocess, 0 for none (default: %(default)s)")
     add("-nps", type=int, default=3, metavar="N", help="threads that export, 0 for none (default: %(default)s)")
     add(
@@ -149,14 +228,37 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="keep image and sums in main memory: slower, for large images",
     )
-    add(
-        "--trust_checkpoint",
-        action="store_true",
-        help="load checkpoints with arbitrary objects: they could run code",
-    )
     add("--disable_progress_bar", action="store_true", help="show no progress")
     add("--verbose", action="store_true", help="print more")
-    return parser
+
+
+def _summary(settings: dict[str, Any]) -> str:
+    """One line: which model, what the members and samples are, and what is written."""
+    folds = ", ".join(settings["checkpoints"])
+    members = f"members: {folds}"
+    if settings["epistemic_source"] in ("dropout", "swag", "swag_diag"):
+        members = f"{settings['members']} members by {settings['epistemic_source']} of {folds}"
+    if settings["aleatoric_source"] != "none":
+        if settings["estimator"] == "exact":
+            members += ", exact expectations"
+        else:
+            augmented = " by test-time augmentation" if settings["aleatoric_source"] == "tta" else ""
+            members += f", {settings['num_samples']} samples each{augmented}"
+    written = ", ".join(settings["maps"])
+    if settings["num_saved_samples"]:
+        written += f" and {settings['num_saved_samples']} whole samples"
+    return f"{settings['trainer']}, {members}; maps: {written}"
+
+
+def _epistemic_factor(text: str | None) -> float:
+    from nnunet_stochastic.inference import epistemic_factor
+
+    if text is None:
+        return 1.0
+    try:
+        return float(text)
+    except ValueError:
+        return epistemic_factor(Path(text) / "uncertainty.json")
 
 
 def _fold(text: str) -> str:

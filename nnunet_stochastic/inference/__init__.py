@@ -1,18 +1,24 @@
-"""From a trained model folder and images to segmentations and uncertainty maps in the images' geometry."""
+"""From a trained model folder and images to segmentations, uncertainty maps and samples in the images' geometry."""
 
-from nnunet_stochastic.inference.folder import predict_folder
-from nnunet_stochastic.inference.model import Member, Model, load_model
+from nnunet_stochastic.inference.collapse import collapse_warning, epistemic_factor
+from nnunet_stochastic.inference.folder import FolderReport, predict_folder
+from nnunet_stochastic.inference.members import Member
+from nnunet_stochastic.inference.model import Checkpoint, Model, load_model
 from nnunet_stochastic.inference.options import PredictionOptions
 from nnunet_stochastic.inference.predictor import StochasticPredictor
 from nnunet_stochastic.inference.restore import GridPrediction, Prediction
 
 __all__ = [
+    "Checkpoint",
+    "FolderReport",
     "GridPrediction",
     "Member",
     "Model",
     "Prediction",
     "PredictionOptions",
     "StochasticPredictor",
+    "collapse_warning",
+    "epistemic_factor",
     "load_model",
     "predict_folder",
 ]

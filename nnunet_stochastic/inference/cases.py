@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nnunet_stochastic.maps import MapName
+from nnunet_stochastic.inference.written import check_written
+from nnunet_stochastic.maps import MAP_NAMES, MapName
 
 __all__ = ["Case", "OutputFolder", "cases_from_files", "find_cases"]
 
@@ -96,13 +99,17 @@ def cases_from_files(
 
 @dataclass(frozen=True)
 class OutputFolder:
-    """Names of the files that a prediction writes."""
+    """Names of the files that a prediction writes, and how they get there: all of a case, or none that counts.
+
+    A case is written into a hidden folder of its own and moved when it is finished, the segmentation last.
+    """
 
     folder: Path
     file_ending: str
     map_ending: str
     maps: tuple[MapName, ...]
     probabilities: bool
+    num_samples: int = 0
 
     def segmentation(self, case: str) -> Path:
         """The segmentation, written last: where it is, the case is complete."""
@@ -111,7 +118,12 @@ class OutputFolder:
     def relative_files(self, case: str) -> list[Path]:
         """All files of a case but the segmentation, relative to the folder."""
         files = [Path(name) / f"{case}{self.map_ending}" for name in self.maps]
+        files += [self.sample(case, index) for index in range(self.num_samples)]
         return files + ([Path(f"{case}.npz"), Path(f"{case}.pkl")] if self.probabilities else [])
+
+    def sample(self, case: str, index: int) -> Path:
+        """A whole sample, relative to the folder."""
+        return Path("samples") / f"{case}_{index:03d}{self.file_ending}"
 
     def is_complete(self, case: str) -> bool:
         """Whether the segmentation and every other requested file exist."""
@@ -120,8 +132,9 @@ class OutputFolder:
         )
 
     def create(self) -> None:
-        """Make the folder and those of the maps; raise if nothing can be written there."""
-        for folder in (self.folder, *(self.folder / name for name in self.maps)):
+        """Make the folder and those of maps and samples; raise if nothing can be written there."""
+        names = [*self.maps, *(["samples"] if self.num_samples else [])]
+        for folder in (self.folder, *(self.folder / name for name in names)):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 probe = folder / ".write_test"
@@ -129,3 +142,58 @@ class OutputFolder:
                 probe.unlink()
             except OSError as error:
                 raise OSError(f"the output folder {folder} cannot be written: {error}") from error
+
+    def begin(self, case: str) -> Path:
+        """An empty hidden folder to write the files of a case into, with the sub-folders they need."""
+        self.discard(case)
+        partial = self.begun(case)
+        for file in (Path(case), *self.relative_files(case)):
+            (partial / file).parent.mkdir(parents=True, exist_ok=True)
+        return partial
+
+    def begun(self, case: str) -> Path:
+        """The hidden folder of a case that was begun."""
+        return self.folder / f".{case}.partial"
+
+    def publish(self, case: str, *, before_last: Callable[[], object] = lambda: None) -> None:
+        """Move the files of a case to their places.
+
+        Parameters
+        ----------
+        case
+            Its files are in the folder that ``begin`` made.
+        before_last
+            Called when all is in place but the segmentation, which makes the case complete.
+
+        Raises
+        ------
+        OSError
+            If a file is missing or damaged, because the disk is full for instance. Nothing has been moved then.
+        """
+        partial, segmentation = self.begun(case), self.segmentation(case)
+        files = self.relative_files(case)
+        for file in (*files, Path(segmentation.name)):
+            check_written(partial / file)
+        segmentation.unlink(missing_ok=True)  # of an earlier prediction: it would mark a mixture as complete
+        for file in self._stale_files(case):
+            file.unlink()
+        extra = [path.relative_to(partial) for path in partial.rglob("*.json")]  # the spacing beside a tif
+        for file in (*files, *extra):
+            os.replace(partial / file, self.folder / file)
+        before_last()
+        os.replace(partial / segmentation.name, segmentation)
+        self.discard(case)
+
+    def discard(self, case: str) -> None:
+        """Remove what an unfinished or killed prediction of a case has left behind."""
+        shutil.rmtree(self.begun(case), ignore_errors=True)
+
+    def _stale_files(self, case: str) -> list[Path]:
+        """Files of the case that an earlier prediction wrote and this one does not."""
+        written = {self.folder / file for file in self.relative_files(case)}
+        known = [self.folder / name / f"{case}{self.map_ending}" for name in MAP_NAMES]
+        known += [self.folder / f"{case}.npz", self.folder / f"{case}.pkl"]
+        sample = re.compile(re.escape(case) + r"_\d{3,}" + re.escape(self.file_ending))
+        if (self.folder / "samples").is_dir():
+            known += [path for path in (self.folder / "samples").iterdir() if sample.fullmatch(path.name)]
+        return [path for path in known if path not in written and path.is_file()]

@@ -7,13 +7,12 @@ A case that fails is reported and the others go on.
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,33 @@ from torch import Tensor
 from tqdm import tqdm
 
 from nnunet_stochastic.inference.cases import Case, OutputFolder, cases_from_files, find_cases
-from nnunet_stochastic.inference.images import check_stored_values, map_ending, voxel_volume_ml, write_map
+from nnunet_stochastic.inference.collapse import epistemic_ratio
+from nnunet_stochastic.inference.files import write_json
+from nnunet_stochastic.inference.images import map_ending, voxel_volume_ml, write_map
 from nnunet_stochastic.inference.predictor import StochasticPredictor
-from nnunet_stochastic.inference.record import Record, write_json
+from nnunet_stochastic.inference.record import Record
 from nnunet_stochastic.inference.restore import GridPrediction, Prediction
+from nnunet_stochastic.inference.threads import results_ahead, thread_executor
+from nnunet_stochastic.inference.volumes import structure_volumes, summarize_volumes
+from nnunet_stochastic.nifti import check_not_truncated, check_stored_values
 
-__all__ = ["predict_folder"]
+__all__ = ["FolderReport", "predict_folder"]
+
+
+@dataclass(frozen=True)
+class FolderReport:
+    """What became of the cases of a folder.
+
+    Parameters
+    ----------
+    failures
+        Cases that failed, and why; empty if all went well.
+    cases
+        Entries of uncertainty.json, of this command's complete cases.
+    """
+
+    failures: dict[str, str]
+    cases: dict[str, Any]
 
 
 def predict_folder(
@@ -44,7 +64,7 @@ def predict_folder(
     num_parts: int = 1,
     part_id: int = 0,
     progress: bool = False,
-) -> dict[str, str]:
+) -> FolderReport:
     """Predict all cases of a folder.
 
     Parameters
@@ -58,7 +78,7 @@ def predict_folder(
     save_probabilities
         Also write CASE.npz and CASE.pkl in nnU-Net's format.
     continue_prediction
-        Skip the cases that are complete.
+        Skip the cases that are complete in the folder and in its uncertainty.json.
     previous_stage_folder
         For a cascade: segmentations of the previous stage.
     preprocessing_threads, export_threads
@@ -67,11 +87,6 @@ def predict_folder(
         Predict every ``num_parts``-th case from the ``part_id``-th on.
     progress
         Show bars over cases and tiles.
-
-    Returns
-    -------
-    dict
-        Cases that failed and why; empty if all went well.
     """
     if not 0 <= part_id < num_parts:
         raise ValueError(f"part_id must be in 0 … num_parts - 1, got part {part_id} of {num_parts}")
@@ -98,7 +113,12 @@ def predict_folder(
         cases = cases_from_files(images, file_ending=file_ending, previous_stage_folder=previous_stage_folder)
     reader_writer = model.plans_manager.image_reader_writer_class
     output = OutputFolder(
-        Path(output_folder), file_ending, map_ending(reader_writer, file_ending), predictor.maps, save_probabilities
+        Path(output_folder),
+        file_ending,
+        map_ending(reader_writer, file_ending),
+        predictor.maps,
+        save_probabilities,
+        predictor.options.num_saved_samples,
     )
     output.create()
     settings = {**predictor.settings(), "save_probabilities": save_probabilities}
@@ -106,11 +126,13 @@ def predict_folder(
     _copy_model_files(predictor, images, output, num_parts, part_id)
 
     cases = cases[part_id::num_parts]
+    for case in cases:
+        output.discard(case.name)
     if continue_prediction:
-        cases = [case for case in cases if not output.is_complete(case.name)]
+        cases = [case for case in cases if case.name not in record.cases or not output.is_complete(case.name)]
     failures = _Pipeline(predictor, output, record).run(cases, preprocessing_threads, export_threads, progress)
     record.finish()
-    return failures
+    return FolderReport(failures, record.cases)
 
 
 class _Pipeline:
@@ -127,8 +149,8 @@ class _Pipeline:
         """Predict the cases; returns what failed."""
         exports: deque[tuple[Case, Future]] = deque()
         with (
-            _executor(preprocessing_threads) as preprocessing,
-            _executor(export_threads) as exporting,
+            thread_executor(preprocessing_threads) as preprocessing,
+            thread_executor(export_threads) as exporting,
             tqdm(total=len(cases), desc="cases", disable=not progress) as bar,
         ):
 
@@ -138,18 +160,20 @@ class _Pipeline:
                     export.result()
                 bar.update()
 
-            for case, preprocessed in _ahead(preprocessing, self.read, cases, max(1, preprocessing_threads)):
+            for case, preprocessed in results_ahead(preprocessing, self.read, cases, max(1, preprocessing_threads)):
                 bar.set_postfix_str(case.name)
                 while len(exports) >= max(1, export_threads):
                     finish_export()
                 grid = None
                 with self._reporting(case):
                     data, properties = preprocessed.result()
-                    grid = self.predictor.predict_grid(data, progress=progress)
+                    samples = _SampleExport(self, case, properties, exporting, max(1, export_threads))
+                    grid = self.predictor.predict_grid(data, on_sample=samples.submit, progress=progress)
+                    volumes = samples.finish()
                 if grid is None:
                     bar.update()
                     continue
-                exports.append((case, exporting.submit(self.export, case, grid, properties)))
+                exports.append((case, exporting.submit(self.export, case, grid, properties, volumes)))
                 del preprocessed, data, grid, properties
             while exports:
                 finish_export()
@@ -158,80 +182,104 @@ class _Pipeline:
     def read(self, case: Case) -> tuple[Tensor, dict[str, Any]]:
         """Read and preprocess a case."""
         for file in case.files:
+            check_not_truncated(file)
             check_stored_values(file)
         reader = self.reader_writer()
         image, properties = reader.read_images([str(file) for file in case.files])
-        previous = None if case.previous_stage is None else reader.read_seg(str(case.previous_stage))[0]
+        previous = None
+        if case.previous_stage is not None:
+            check_not_truncated(case.previous_stage)
+            previous = reader.read_seg(str(case.previous_stage))[0]
         return self.predictor.preprocess(image, properties, previous_stage=previous)
 
-    def export(self, case: Case, grid: GridPrediction, properties: dict[str, Any]) -> None:
+    def export_sample(
+        self, case: Case, index: int, probabilities: Tensor, properties: dict[str, Any]
+    ) -> dict[str, float]:
+        """Write a whole sample to the case's hidden folder; returns its volumes in ml, none for 2D images."""
+        labels = self.predictor.restore_sample(probabilities, properties)
+        path = self.output.begun(case.name) / self.output.sample(case.name, index)
+        self.reader_writer().write_seg(labels, str(path), properties)
+        return self._volumes(labels, properties)
+
+    def export(
+        self,
+        case: Case,
+        grid: GridPrediction,
+        properties: dict[str, Any],
+        sample_volumes: Sequence[dict[str, float]] = (),
+    ) -> None:
         """Write all files of a case: complete, or none that counts as complete."""
         prediction = self.predictor.restore(grid, properties, probabilities=self.output.probabilities)
-        segmentation = self.output.segmentation(case.name)
-        with tempfile.TemporaryDirectory(dir=self.output.folder, prefix=f".{case.name}.") as temporary:
-            folder = Path(temporary)
-            for name, array in prediction.maps.items():
-                (folder / name).mkdir()
-                write_map(array, folder / name / f"{case.name}{self.output.map_ending}", properties, self.reader_writer)
-            if prediction.probabilities is not None:
-                np.savez_compressed(folder / f"{case.name}.npz", probabilities=prediction.probabilities)
-                save_pickle(properties, str(folder / f"{case.name}.pkl"))
-            self.reader_writer().write_seg(prediction.segmentation, str(folder / segmentation.name), properties)
+        folder, segmentation = self.output.begun(case.name), self.output.segmentation(case.name)
+        for name, array in prediction.maps.items():
+            write_map(array, folder / name / f"{case.name}{self.output.map_ending}", properties, self.reader_writer)
+        if prediction.probabilities is not None:
+            np.savez_compressed(folder / f"{case.name}.npz", probabilities=prediction.probabilities)
+            save_pickle(properties, str(folder / f"{case.name}.pkl"))
+        self.reader_writer().write_seg(prediction.segmentation, str(folder / segmentation.name), properties)
+        entry = self._entry(case, prediction, properties, sample_volumes)
+        self.output.publish(case.name, before_last=lambda: self.record.add(case.name, entry))
 
-            segmentation.unlink(missing_ok=True)  # of an earlier prediction: it would mark a mixture as complete
-            written = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
-            for path in written:
-                if path.name != segmentation.name or path.parent != Path():
-                    os.replace(folder / path, self.output.folder / path)
-            self.record.add(case.name, self._entry(case, prediction, properties))
-            os.replace(folder / segmentation.name, segmentation)
-
-    def _entry(self, case: Case, prediction: Prediction, properties: dict[str, Any]) -> dict[str, Any]:
+    def _entry(
+        self,
+        case: Case,
+        prediction: Prediction,
+        properties: dict[str, Any],
+        sample_volumes: Sequence[dict[str, float]],
+    ) -> dict[str, Any]:
         entry: dict[str, Any] = {"input_files": [str(file.resolve()) for file in case.files]}
         for name, array in prediction.maps.items():
             entry[f"mean_{name}"] = float(array.mean(dtype=np.float64))
-        voxel_ml = voxel_volume_ml(properties, self.reader_writer)
-        if voxel_ml is not None:
-            counts = np.bincount(prediction.segmentation.ravel())
-            entry["volume_ml"] = {
-                name: float(sum(counts[label] for label in np.atleast_1d(labels) if label < len(counts)) * voxel_ml)
-                for name, labels in self.predictor.model.dataset_json["labels"].items()
-                if name not in ("background", "ignore")
-            }
+        entry["epistemic_to_aleatoric"] = epistemic_ratio(entry, factor=self.predictor.options.epistemic_factor)
+        if volumes := self._volumes(prediction.segmentation, properties):
+            entry["volume_ml"] = volumes
+            if sample_volumes:
+                entry["sample_volumes"] = summarize_volumes(sample_volumes)
         return entry
+
+    def _volumes(self, segmentation: np.ndarray, properties: dict[str, Any]) -> dict[str, float]:
+        voxel_ml = voxel_volume_ml(properties, self.reader_writer)
+        labels = self.predictor.model.dataset_json["labels"]
+        return {} if voxel_ml is None else structure_volumes(segmentation, labels, voxel_ml)
 
     @contextmanager
     def _reporting(self, case: Case) -> Iterator[None]:
         try:
             yield
         except Exception as error:  # readers raise what their libraries raise: any Exception is this case's failure
+            self.output.discard(case.name)
             self.failures[case.name] = str(error) or type(error).__name__
             tqdm.write(f"case {case.name} failed: {self.failures[case.name]}", file=sys.stderr)
 
 
-class _InlineExecutor(Executor):
-    """Runs each call where it is submitted."""
+class _SampleExport:
+    """Writes the samples of one case while the next are drawn, a few at a time."""
 
-    def submit(self, function: Callable, /, *args: Any, **kwargs: Any) -> Future:
-        future: Future = Future()
-        try:
-            future.set_result(function(*args, **kwargs))
-        except Exception as error:  # raised again where the result is asked for
-            future.set_exception(error)
-        return future
+    def __init__(
+        self, pipeline: _Pipeline, case: Case, properties: dict[str, Any], executor: Executor, at_once: int
+    ) -> None:
+        self._pipeline, self._case, self._properties = pipeline, case, properties
+        self._executor, self._at_once = executor, at_once
+        self._running: deque[tuple[int, Future]] = deque()
+        self._volumes: dict[int, dict[str, float]] = {}
+        pipeline.output.begin(case.name)
 
+    def submit(self, index: int, probabilities: Tensor) -> None:
+        """Write a sample."""
+        while len(self._running) >= self._at_once:
+            self._finish_one()
+        export = self._executor.submit(self._pipeline.export_sample, self._case, index, probabilities, self._properties)
+        self._running.append((index, export))
 
-def _executor(num_threads: int) -> Executor:
-    return ThreadPoolExecutor(num_threads) if num_threads else _InlineExecutor()
+    def finish(self) -> list[dict[str, float]]:
+        """Wait for all samples; their volumes in order."""
+        while self._running:
+            self._finish_one()
+        return [self._volumes[index] for index in sorted(self._volumes)]
 
-
-def _ahead(executor: Executor, function: Callable, cases: Sequence[Case], count: int) -> Iterator[tuple[Case, Future]]:
-    """Results of ``function`` in the order of the cases, at most ``count`` of them computed ahead."""
-    remaining, running = deque(cases), deque()
-    while remaining or running:
-        while remaining and len(running) < count:
-            running.append((remaining[0], executor.submit(function, remaining.popleft())))
-        yield running.popleft()
+    def _finish_one(self) -> None:
+        index, export = self._running.popleft()
+        self._volumes[index] = export.result()
 
 
 def _copy_model_files(

@@ -1,9 +1,7 @@
-"""Check the images that are read, and write float maps in their geometry.
+"""Write float maps in the geometry of the images they are of.
 
 nnU-Net's ``write_seg`` casts to integers, so floats are written here, for each of nnU-Net's reader-writers with the
 properties that its reader returned. 2D formats that hold no floats (png, bmp) become tif.
-
-ITK's NIfTI reader turns NaN and infinities into 0 without a word, so NIfTI files are checked apart from it.
 """
 
 from __future__ import annotations
@@ -23,20 +21,9 @@ from nnunetv2.imageio.nibabel_reader_writer import NibabelIO, NibabelIOWithReori
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 
-__all__ = ["check_stored_values", "map_ending", "voxel_volume_ml", "write_map"]
+__all__ = ["map_ending", "voxel_volume_ml", "write_map"]
 
 _SUPPORTED = (SimpleITKIO, NibabelIO, NibabelIOWithReorient, NaturalImage2DIO, Tiff3DIO)
-
-
-def check_stored_values(path: Path) -> None:
-    """Raise ``ValueError`` if a NIfTI file stores NaN or infinite values. Other files are left to their readers."""
-    if not path.name.endswith((".nii", ".nii.gz")):
-        return
-    image = nibabel.load(path)
-    if image.get_data_dtype().kind == "f":
-        stored = image.dataobj.get_unscaled()
-        if count := stored.size - np.count_nonzero(np.isfinite(stored)):
-            raise ValueError(f"{path.name} has {count} voxels that are NaN or infinite: replace them in the image")
 
 
 def map_ending(reader_writer: type[BaseReaderWriter], file_ending: str) -> str:

@@ -1,4 +1,4 @@
-"""A trained model folder of nnU-Net: one network and the files that hold its members' weights."""
+"""A trained model folder of nnU-Net: one network and the files that hold its weights, one per fold."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from torch import nn
 from nnunet_stochastic.checkpoints import read_checkpoint
 from nnunet_stochastic.moments import OutcomeSpace
 
-__all__ = ["Member", "Model", "load_model", "load_weights"]
+__all__ = ["Checkpoint", "Model", "file_sha256", "load_model", "load_weights"]
 
 
 @dataclass(frozen=True)
-class Member:
-    """One set of weights: a fold's checkpoint."""
+class Checkpoint:
+    """The trained weights of a fold."""
 
     name: str  # fold_0, fold_all
     path: Path
@@ -32,7 +32,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Model:
-    """What a model folder says, with the network built and the first member's weights in it."""
+    """What a model folder says, with the network built and the first fold's weights in it."""
 
     folder: Path
     plans_manager: PlansManager
@@ -43,7 +43,7 @@ class Model:
     trainer_name: str
     mirror_axes: tuple[int, ...]
     network: nn.Module
-    members: tuple[Member, ...]
+    checkpoints: tuple[Checkpoint, ...]
     trust_checkpoint: bool = False
 
     @property
@@ -78,7 +78,7 @@ def load_model(
     folder
         TRAINER__PLANS__CONFIGURATION, with plans.json, dataset.json and fold_X folders.
     folds
-        Which folds are the members.
+        Which folds to use.
     checkpoint_name
         File in each fold's folder.
     trainer_name, configuration_name
@@ -131,22 +131,22 @@ def load_model(
         trainer_name=found_trainer,
         mirror_axes=mirror_axes,
         network=network.eval(),
-        members=tuple(Member(path.parent.name, path, _sha256(path)) for path in paths),
+        checkpoints=tuple(Checkpoint(path.parent.name, path, file_sha256(path)) for path in paths),
         trust_checkpoint=trust_checkpoint,
     )
-    load_weights(model, model.members[0])
+    load_weights(model, model.checkpoints[0])
     return model
 
 
-def load_weights(model: Model, member: Member) -> None:
-    """Put a member's weights into the model's network, in place."""
-    # The file is mapped, not read: nothing of a member stays in memory, however many there are.
-    weights = read_checkpoint(member.path, trust=model.trust_checkpoint)["network_weights"]
+def load_weights(model: Model, checkpoint: Checkpoint) -> None:
+    """Put a fold's weights into the model's network, in place."""
+    # The file is mapped, not read: nothing of it stays in memory, however many folds there are.
+    weights = read_checkpoint(checkpoint.path, trust=model.trust_checkpoint)["network_weights"]
     try:
         model.network.load_state_dict(weights)
     except RuntimeError as error:
         raise ValueError(
-            f"the weights in {member.path} do not fit the network that {model.trainer_name} builds now. "
+            f"the weights in {checkpoint.path} do not fit the network that {model.trainer_name} builds now. "
             f"Was the trainer changed since it was trained? {error}"
         ) from error
 
@@ -200,7 +200,8 @@ def _build_network(
     )
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal digits."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
+from nnunet_stochastic.inference.members import EpistemicMethod
 from nnunet_stochastic.maps import MAP_NAMES, MapName
+from nnunet_stochastic.moments import OutcomeSpace
 
-__all__ = ["PredictionOptions"]
+__all__ = ["AleatoricMethod", "Estimator", "PredictionOptions"]
+
+AleatoricMethod = Literal["model", "tta"]
+Estimator = Literal["mc", "exact"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,8 +24,25 @@ class PredictionOptions:
     num_samples
         K, aleatoric samples per member, spread evenly over the mirrored views. Views left without a sample
         (K smaller than their number) are not run. Deterministic networks have none and run every view once.
+    aleatoric
+        ``"model"``: what the network predicts. ``"tta"``, for deterministic networks: K passes of mirrored images with
+        shifted intensities are the samples (test-time augmentation; Ayhan and Berens 2018).
+    epistemic
+        Where the members come from, see ``inference.members``; ``"auto"`` takes the folds if there are several, else
+        what the model was trained for.
+    num_members
+        Members of each fold, for dropout and SWAG.
+    swag_scale
+        Scale of SWAG's covariance; ``None`` is ½ for ``"swag"`` and 1 for ``"swag_diag"``.
+    estimator
+        ``"mc"``: Monte Carlo over the K samples. ``"exact"``: their limit for K = ∞ by quadrature, for Gaussian models
+        with two classes or regions.
+    num_saved_samples
+        N, whole segmentations to draw per image.
+    epistemic_factor
+        Multiplies the epistemic map; the total is then the sum of the maps (ENT, section 5: epistemic collapse).
     seed
-        Seed of all samples.
+        Seed of everything random.
     maps
         Which maps to make; ``None`` makes all that the model has.
     step_size
@@ -31,6 +54,13 @@ class PredictionOptions:
     """
 
     num_samples: int = 30
+    aleatoric: AleatoricMethod = "model"
+    epistemic: Literal["auto"] | EpistemicMethod = "auto"
+    num_members: int = 10
+    swag_scale: float | None = None
+    estimator: Estimator = "mc"
+    num_saved_samples: int = 0
+    epistemic_factor: float = 1.0
     seed: int = 0
     maps: tuple[MapName, ...] | None = None
     step_size: float = 0.5
@@ -38,14 +68,47 @@ class PredictionOptions:
     accumulate_on_device: bool = True
 
     def __post_init__(self) -> None:
-        if self.num_samples < 1:
-            raise ValueError(f"num_samples must be at least 1, got {self.num_samples}")
+        for name, least in (("num_samples", 1), ("num_members", 1), ("num_saved_samples", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        for name, choices in (("aleatoric", AleatoricMethod), ("estimator", Estimator)):
+            if getattr(self, name) not in get_args(choices):
+                raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}, got {getattr(self, name)!r}")
         if not 0 < self.step_size <= 1:
             raise ValueError(f"step_size must be in (0, 1], got {self.step_size}")
+        if self.swag_scale is not None and not self.swag_scale > 0:
+            raise ValueError(f"swag_scale must be positive, got {self.swag_scale}")
+        if not self.epistemic_factor > 0:
+            raise ValueError(f"epistemic_factor must be positive, got {self.epistemic_factor}")
         if self.maps is not None:
             unknown = [name for name in self.maps if name not in MAP_NAMES]
             if unknown:
                 raise ValueError(f"unknown maps {', '.join(unknown)}: choose from {', '.join(MAP_NAMES)}")
+
+    def check_model(self, *, random: bool, space: OutcomeSpace) -> None:
+        """Raise ``ValueError`` if a model cannot be predicted in this way.
+
+        Parameters
+        ----------
+        random
+            Whether its network predicts a distribution.
+        space
+            What its logits mean.
+        """
+        if self.aleatoric == "tta" and random:
+            raise ValueError(
+                "test-time augmentation (tta) stands in for the aleatoric samples of deterministic networks, and this "
+                "model draws samples of its own: predict it with the aleatoric method 'model'"
+            )
+        if self.estimator == "exact" and not random:
+            raise ValueError(
+                "the exact estimator integrates over a Gaussian model's samples, and this network has none"
+            )
+        if self.estimator == "exact" and not (space.two_classes or space.regions):
+            raise ValueError(
+                f"the exact estimator is for two classes and for regions, this model has {space.num_logits} classes: "
+                "use the estimator 'mc'"
+            )
 
     def maps_of(self, *, num_members: int, random: bool) -> tuple[MapName, ...]:
         """The maps to make for a model with this many members, in the order of ``MAP_NAMES``.
@@ -53,13 +116,15 @@ class PredictionOptions:
         One deterministic network has the total only; asking for another map of it is an error.
         """
         available = MAP_NAMES if num_members > 1 or random else ("total",)
+        if len(available) == 1 and self.epistemic_factor != 1:
+            raise ValueError("one deterministic network has no epistemic uncertainty that could be rescaled")
         if self.maps is None:
             return available
         missing = [name for name in self.maps if name not in available]
         if missing:
             raise ValueError(
                 f"one fold of a deterministic network has no {' or '.join(missing)} map, only total. Predict with "
-                "several folds (-f 0 1 2 3 4), which act as an ensemble, or train a stochastic trainer such as "
-                "nnUNetTrainerMoB"
+                "several folds (-f 0 1 2 3 4), which act as an ensemble, with test-time augmentation "
+                "(--aleatoric tta), or train a stochastic trainer such as nnUNetTrainerMoB"
             )
         return tuple(name for name in MAP_NAMES if name in self.maps)

@@ -1,31 +1,42 @@
-"""A model and options: images to segmentations and uncertainty maps."""
+"""A model and options: images to segmentations, uncertainty maps and samples."""
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from acvl_utils.cropping_and_padding.padding import pad_nd_image
-from nnunetv2.utilities.label_handling.label_handling import convert_labelmap_to_one_hot
 from torch import Tensor
 from tqdm import tqdm
 
-from nnunet_stochastic import __version__
-from nnunet_stochastic.inference.model import Model, load_model, load_weights
+from nnunet_stochastic.inference.members import check_members_differ, choose_method, members_of
+from nnunet_stochastic.inference.model import Model, load_model
 from nnunet_stochastic.inference.options import PredictionOptions
+from nnunet_stochastic.inference.preprocessing import preprocess_image
 from nnunet_stochastic.inference.restore import GridPrediction, Prediction, restore
-from nnunet_stochastic.inference.sliding_window import stitch_tile, tile_weights, tiles, views
+from nnunet_stochastic.inference.samples import draws_of_members, stitch_samples
+from nnunet_stochastic.inference.settings import describe_settings
+from nnunet_stochastic.inference.sliding_window import (
+    View,
+    augmented_views,
+    mirrored_views,
+    stitch_tile,
+    tile_weights,
+    tiles,
+)
 from nnunet_stochastic.maps import MapName, epistemic_map, variance_map
 from nnunet_stochastic.moments import Moments, MomentSums
 
-__all__ = ["StochasticPredictor"]
+__all__ = ["OnSample", "StochasticPredictor"]
+
+#: Takes the index of a sample and its probabilities (P, *S) on the network's grid, on the CPU. After a lack of device
+#: memory samples come a second time, equal up to the rounding of the device.
+OnSample = Callable[[int, Tensor], object]
 
 
 class StochasticPredictor:
@@ -49,13 +60,22 @@ class StochasticPredictor:
         device: torch.device | str = "cpu",
     ) -> None:
         self.model = model
-        self.options = options or PredictionOptions()
+        self.options = options = options or PredictionOptions()
         self.device = torch.device(device)
-        self.maps: tuple[MapName, ...] = self.options.maps_of(num_members=len(model.members), random=model.random)
+        options.check_model(random=model.random, space=model.space)
+        self.random = model.random or options.aleatoric == "tta"
+        """Whether a member has aleatoric samples."""
+        self.method = choose_method(model, options.epistemic)
+        """The epistemic method."""
+        self.members = members_of(
+            model, self.method, num_members=options.num_members, seed=options.seed, swag_scale=options.swag_scale
+        )
+        self.maps: tuple[MapName, ...] = options.maps_of(num_members=len(self.members), random=self.random)
         """The maps that are made."""
-        self._preprocessor = model.configuration_manager.preprocessor_class(verbose=False)
-        self._views = views(
-            model.mirror_axes if self.options.mirroring else (), self.options.num_samples, random=model.random
+        self.views = self._choose_views()
+        """Views of each member."""
+        self._draws = draws_of_members(
+            options.num_saved_samples, len(self.members), self._sample_views(), random=model.random
         )
         model.network.to(self.device)
 
@@ -108,52 +128,46 @@ class StochasticPredictor:
             Show a bar over the tiles.
         """
         data, properties = self.preprocess(image, properties, previous_stage=previous_stage)
-        return self.restore(self.predict_grid(data, progress=progress), properties, probabilities=probabilities)
+        samples: dict[int, np.ndarray] = {}
+
+        def keep(index: int, sample: Tensor) -> None:
+            samples[index] = self.restore_sample(sample, properties)
+
+        grid = self.predict_grid(data, on_sample=keep, progress=progress)
+        prediction = self.restore(grid, properties, probabilities=probabilities)
+        return replace(prediction, samples=tuple(samples[index] for index in sorted(samples)))
 
     def preprocess(
         self, image: np.ndarray, properties: dict[str, Any], *, previous_stage: np.ndarray | None = None
     ) -> tuple[Tensor, dict[str, Any]]:
-        """nnU-Net's preprocessing. Arguments as for ``predict_array``.
+        """nnU-Net's preprocessing; see ``preprocess_image``."""
+        return preprocess_image(self.model, image, properties, previous_stage=previous_stage)
 
-        Returns
-        -------
-        tuple
-            The image on the network's grid, (channels, *S), and the properties needed to come back.
-        """
-        model = self.model
-        self._check_image(image, previous_stage)
-        data, segmentation, properties = self._preprocessor.run_case_npy(
-            image,
-            previous_stage,
-            dict(properties),
-            model.plans_manager,
-            model.configuration_manager,
-            model.dataset_json,
-        )
-        if previous_stage is not None:
-            one_hot = convert_labelmap_to_one_hot(segmentation[0], model.label_manager.foreground_labels, data.dtype)
-            data = np.vstack((data, one_hot))
-        return torch.from_numpy(np.ascontiguousarray(data, dtype=np.float32)), properties
-
-    def predict_grid(self, data: Tensor, *, progress: bool = False) -> GridPrediction:
-        """Predict a preprocessed image (channels, *S) on the network's grid."""
-        moments = self.predict_preprocessed(data, progress=progress)
-        epistemic = epistemic_map(moments).cpu() if {"aleatoric", "epistemic"} & set(self.maps) else None
+    def predict_grid(
+        self, data: Tensor, *, on_sample: OnSample | None = None, progress: bool = False
+    ) -> GridPrediction:
+        """Predict a preprocessed image (channels, *S) on the network's grid, and hand over whole samples if any."""
+        moments = self.predict_preprocessed(data, on_sample=on_sample, progress=progress)
+        epistemic = epistemic_map(moments).cpu() if self._decomposes else None
         variance = variance_map(moments).cpu() if "variance" in self.maps else None
-        return GridPrediction(moments.space, moments.mean.cpu(), epistemic, variance)
+        return GridPrediction(
+            moments.space, moments.mean.cpu(), epistemic, variance, epistemic_factor=self.options.epistemic_factor
+        )
 
-    def predict_preprocessed(self, data: Tensor, *, progress: bool = False) -> Moments:
+    def predict_preprocessed(
+        self, data: Tensor, *, on_sample: OnSample | None = None, progress: bool = False
+    ) -> Moments:
         """Moments of the probabilities of a preprocessed image (channels, *S), on the network's grid."""
         on_device = self.device.type == "cuda" and self.options.accumulate_on_device
         if on_device:
             try:
-                return self._predict_moments(data, self.device, progress)
+                return self._predict_moments(data, self.device, on_sample, progress)
             except torch.cuda.OutOfMemoryError:
                 tqdm.write(
                     "image and sums do not fit into the memory of the device: they stay on the CPU, which is slower"
                 )
             torch.cuda.empty_cache()
-        return self._predict_moments(data, torch.device("cpu"), progress)
+        return self._predict_moments(data, torch.device("cpu"), on_sample, progress)
 
     def restore(self, grid: GridPrediction, properties: dict[str, Any], *, probabilities: bool = False) -> Prediction:
         """Bring a prediction into the geometry of its image."""
@@ -166,90 +180,104 @@ class StochasticPredictor:
             probabilities=probabilities,
         )
 
+    def restore_sample(self, probabilities: Tensor, properties: dict[str, Any]) -> np.ndarray:
+        """Labels of a sample in the geometry of its image, from its probabilities (P, *S) on the network's grid."""
+        grid = GridPrediction(self.model.space, probabilities, epistemic=None, variance=None)
+        return restore(grid, properties, self.model.plans_manager, self.model.label_manager, maps=()).segmentation
+
     def settings(self) -> dict[str, Any]:
         """What decides the results, and versions and notes, for uncertainty.json."""
-        model, random, num_members = self.model, self.model.random, len(self.model.members)
-        notes = []
-        if num_members == 1 and not random:
-            source = "none"
-            notes.append("one deterministic network: only the total uncertainty exists")
-        elif num_members == 1:
-            source = "aleatoric_samples"
-            notes.append("one fold: its aleatoric samples stand in for the members of an ensemble")
-        else:
-            source = "ensemble"
-        if not random:
-            notes.append("deterministic networks: num_samples has no effect, variance is over the members")
-        return {
-            "model_folder": str(model.folder.resolve()),
-            "trainer": model.trainer_name,
-            "configuration": model.configuration_name,
-            "checkpoints": {
-                member.name: {"file": member.path.name, "sha256": member.sha256} for member in model.members
-            },
-            "members": num_members,
-            "num_samples": self.options.num_samples if random else 1,
-            "seed": self.options.seed,
-            "maps": list(self.maps),
-            "epistemic_source": source,
-            "step_size": self.options.step_size,
-            "samples_per_view": {
-                " ".join(["mirrored", *map(str, view.flipped_axes)]): view.num_samples for view in self._views
-            },
-            "accumulate_on_device": self.options.accumulate_on_device,
-            "device": self.device.type,
-            "units": {"total": "nat", "aleatoric": "nat", "epistemic": "nat", "variance": "squared probability"},
-            "notes": notes,
-            "versions": {
-                "nnunet_stochastic": __version__,
-                "nnunetv2": version("nnunetv2"),
-                "torch": torch.__version__,
-                "python": platform.python_version(),
-            },
-        }
+        return describe_settings(
+            self.model,
+            self.options,
+            method=self.method,
+            members=self.members,
+            views=self.views,
+            random=self.random,
+            maps=self.maps,
+            device=self.device,
+        )
+
+    @property
+    def _decomposes(self) -> bool:
+        """Whether the total has to be split into its parts."""
+        return bool({"aleatoric", "epistemic"} & set(self.maps)) or self.options.epistemic_factor != 1
+
+    def _choose_views(self) -> list[View]:
+        options, axes = self.options, self.model.mirror_axes if self.options.mirroring else ()
+        if options.aleatoric == "tta":
+            channels = self.model.num_image_channels
+            return augmented_views(axes, options.num_samples, num_channels=channels, seed=options.seed)
+        return mirrored_views(axes, options.num_samples, once=not self.random or options.estimator == "exact")
+
+    def _sample_views(self) -> list[View]:
+        """Views among which whole samples are dealt: all of them, also those that few map samples leave out."""
+        if self.options.aleatoric == "tta":
+            return self.views
+        return mirrored_views(self.model.mirror_axes if self.options.mirroring else (), 1, once=True)
 
     @torch.inference_mode()
-    def _predict_moments(self, data: Tensor, sums_device: torch.device, progress: bool) -> Moments:
-        model = self.model
+    def _predict_moments(
+        self, data: Tensor, sums_device: torch.device, on_sample: OnSample | None, progress: bool
+    ) -> Moments:
+        model, options, members = self.model, self.options, self.members
         patch_size = model.configuration_manager.patch_size
         image, unpad = pad_nd_image(data, patch_size, "constant", {"value": 0}, True, None)
+        inside = unpad[1:]
         image = image.to(sums_device)
         sums = MomentSums(
             model.space,
             tuple(image.shape[1:]),
-            num_members=len(model.members),
-            random=model.random,
-            expected_entropy=bool({"aleatoric", "epistemic"} & set(self.maps)),
+            num_members=len(members),
+            random=self.random,
+            expected_entropy=self._decomposes,
             second_moment="variance" in self.maps,
             device=sums_device,
         )
-        image_tiles = tiles(image.shape[1:], patch_size, self.options.step_size)
+        image_tiles = tiles(image.shape[1:], patch_size, options.step_size)
         weights = tile_weights(patch_size).to(sums_device)
-        bar = tqdm(total=len(image_tiles) * len(model.members), desc="tiles", leave=False, disable=not progress)
+        outputs = []
+        bar = tqdm(total=len(image_tiles) * len(members), desc="tiles", leave=False, disable=not progress)
         with bar, self._benchmark_convolutions():
-            for member in model.members:
-                if len(model.members) > 1:
-                    load_weights(model, member)
+            for member, draws in zip(members, self._draws, strict=True):
+                member.activate(model, previous=members[len(outputs) - 1] if outputs else None)
+                means = []
                 for tile in image_tiles:
-                    stitch_tile(
+                    means += stitch_tile(
                         model.network,
                         image,
                         tile,
                         sums,
                         weights=weights,
-                        tile_views=self._views,
-                        seed=self.options.seed,
+                        views=self.views,
+                        seed=options.seed,
                         member=member.name,
                         device=self.device,
+                        exact=options.estimator == "exact",
                     )
                     bar.update()
                 sums.finish_member()
+                outputs.append(torch.stack(means).cpu())
+                if on_sample is None:
+                    continue
+                for index, sample in stitch_samples(
+                    model.network,
+                    image,
+                    image_tiles,
+                    draws,
+                    model.space,
+                    weights=weights,
+                    seed=options.seed,
+                    device=self.device,
+                ):
+                    on_sample(index, sample[(slice(None), *inside)].cpu())
         moments = sums.moments()
         if not bool(torch.isfinite(moments.mean.sum())):
             raise ValueError(
                 "the network's output has NaN or infinite values: are its weights finite, and the image's intensities?"
             )
-        inside = unpad[1:]
+        if bool((data != data.flatten()[0]).any()):  # a blank image may look the same to all members
+            check_members_differ(members, outputs)
         return replace(
             moments,
             mean=moments.mean[(slice(None), *inside)],
@@ -262,26 +290,3 @@ class StochasticPredictor:
         if self.device.type != "cuda":
             return nullcontext()
         return torch.backends.cudnn.flags(benchmark=True, allow_tf32=torch.backends.cudnn.allow_tf32)
-
-    def _check_image(self, image: np.ndarray, previous_stage: np.ndarray | None) -> None:
-        if image.ndim != 4 or image.shape[0] != self.model.num_image_channels:
-            raise ValueError(
-                f"the image must be (channels, z, y, x), {self.model.num_image_channels} channels, got {image.shape}"
-            )
-        for index, channel in enumerate(image):
-            if not np.isfinite(channel).all():
-                count = int(channel.size - np.isfinite(channel).sum())
-                raise ValueError(
-                    f"channel {index:04d} has {count} voxels that are NaN or infinite: replace them in the image"
-                )
-        stage = self.model.configuration_manager.previous_stage_name
-        if (previous_stage is None) != (stage is None):
-            raise ValueError(
-                "this configuration takes no segmentation of a previous stage"
-                if stage is None
-                else f"this is a cascade: it needs the segmentation that {stage} predicts for the image"
-            )
-        if previous_stage is not None and previous_stage.shape != (1, *image.shape[1:]):
-            raise ValueError(
-                f"the previous stage's segmentation has shape {previous_stage.shape}, the image {image.shape}"
-            )

@@ -1,4 +1,4 @@
-"""uncertainty.json: with which settings a folder was predicted, and a summary of each case.
+"""uncertainty.json: with which settings a folder was predicted, and a summary of each case; volumes.csv from it.
 
 Each of ``num_parts`` concurrent commands keeps a record of its own, uncertainty_part{i}of{n}.json, from which
 uncertainty.json is put together; a single command writes uncertainty.json alone.
@@ -7,22 +7,17 @@ uncertainty.json is put together; a single command writes uncertainty.json alone
 from __future__ import annotations
 
 import json
-import os
 import threading
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Record", "write_json"]
+from nnunet_stochastic.inference.files import write_json
+from nnunet_stochastic.inference.volumes import write_volume_table
+
+__all__ = ["Record"]
 
 # Settings that change no voxel of a file, so a prediction may be continued with others.
 _FREE_SETTINGS = {"maps", "versions", "notes", "device", "model_folder", "save_probabilities", "accumulate_on_device"}
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file so that a reader sees the old content or the new, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")  # other parts write the same file
-    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
 
 
 class Record:
@@ -54,6 +49,11 @@ class Record:
         self._content = {"settings": settings, "cases": cases}
         write_json(self.path, self._content)
 
+    @property
+    def cases(self) -> dict[str, Any]:
+        """Entries of this command's cases."""
+        return self._content["cases"]
+
     def add(self, case: str, entry: dict[str, Any]) -> None:
         """Add a case and write the record."""
         with self._lock:
@@ -62,16 +62,19 @@ class Record:
             write_json(self.path, self._content)
 
     def finish(self) -> None:
-        """Put uncertainty.json together from the parts that are there."""
-        if self._num_parts == 1:
-            return
+        """Put uncertainty.json together from the parts that are there, and write the table of volumes."""
         merged = None
         # Another part may finish between reading and writing; whoever writes last looks again.
         while merged != (current := self._merge()):
             merged = current
-            write_json(self._folder / "uncertainty.json", merged)
+            if self._num_parts > 1:
+                write_json(self._folder / "uncertainty.json", merged)
+            if any("volume_ml" in entry for entry in merged["cases"].values()):
+                write_volume_table(self._folder / "volumes.csv", merged["cases"])
 
     def _merge(self) -> dict[str, Any]:
+        if self._num_parts == 1:
+            return {"settings": self._content["settings"], "cases": dict(self._content["cases"])}
         cases = {}
         for part in sorted(self._folder.glob(f"uncertainty_part*of{self._num_parts}.json")):
             content = json.loads(part.read_text(encoding="utf-8"))

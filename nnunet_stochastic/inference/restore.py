@@ -22,7 +22,7 @@ from nnunet_stochastic.moments import OutcomeSpace
 
 __all__ = ["GridPrediction", "Prediction", "restore"]
 
-_SLAB_VOXELS = 1 << 21  # per slab and channel
+_SLAB_VALUES = 1 << 21  # of all channels of a slab together: what a slab takes, a few times over
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,15 @@ class GridPrediction:
         Predictive mean p̄, (P, *S).
     epistemic, variance
         Maps (*S), or ``None`` where they are not wanted.
+    epistemic_factor
+        Multiplies the epistemic map once it is restored; unless it is 1, the total is then the sum of the other two.
     """
 
     space: OutcomeSpace
     mean: Tensor
     epistemic: Tensor | None
     variance: Tensor | None
+    epistemic_factor: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,14 @@ class Prediction:
         Uncertainty maps by name, float32: nats, the variance squared probabilities.
     probabilities
         Predictive mean, (C, *image), float32; ``None`` unless asked for.
+    samples
+        Whole segmentations, as many as were asked for, each like ``segmentation``.
     """
 
     segmentation: np.ndarray
     maps: dict[MapName, np.ndarray]
     probabilities: np.ndarray | None
+    samples: tuple[np.ndarray, ...] = ()
 
 
 @torch.inference_mode()
@@ -105,7 +111,7 @@ def restore(
     def in_crop(array: np.ndarray) -> np.ndarray:  # a view: what is written into it is un-cropped and un-transposed
         return array.transpose(forward)[crop]
 
-    slab_size = max(1, _SLAB_VOXELS // (crop_shape[1] * crop_shape[2]))
+    slab_size = max(1, _SLAB_VALUES // (grid.mean.shape[0] * crop_shape[1] * crop_shape[2]))
     for start in range(0, crop_shape[0], slab_size):
         stop = min(start + slab_size, crop_shape[0])
         slab = resample_slab(grid.mean, crop_shape, start, stop).clamp(0, 1)
@@ -134,9 +140,12 @@ def _slab_maps(
         result["variance"] = resample_slab(grid.variance[None], shape, start, stop)[0]
     if {"total", "aleatoric"} & set(names):
         result["total"] = grid.space.entropy(mean)
-    if {"aleatoric", "epistemic"} & set(names):
+    if {"aleatoric", "epistemic"} & set(names) or grid.epistemic_factor != 1:
         epistemic = resample_slab(grid.epistemic[None], shape, start, stop)[0]
         # The total bounds the epistemic map, so both are made even where only one is written.
         total = result["total"] if "total" in result else grid.space.entropy(mean)
         result["aleatoric"], result["epistemic"] = decompose_total(total, epistemic)
+        if grid.epistemic_factor != 1:
+            result["epistemic"] *= grid.epistemic_factor
+            result["total"] = result["aleatoric"] + result["epistemic"]
     return result

@@ -1,39 +1,78 @@
-"""Sliding window over one image: tiles, mirrored views, samples, stitching.
+"""Sliding window over one image: tiles, views, samples, stitching.
 
-The samples of a member are spread over the mirrored views of a tile; each view costs one forward pass of the network. A
-tile's sums are stitched with nnU-Net's Gaussian weights. All noise is a function of (seed, member, tile, view) and, for
-noise that is one draw for a whole image, of (seed, member, view): no result depends on the order of anything.
+The samples of a member are spread over the views of a tile, mirrored or with shifted intensities; each view costs one
+forward pass of the network. A tile's sums are stitched with nnU-Net's Gaussian weights. All noise is a function of
+(seed, member, tile, view) and, for noise that is one draw for a whole image, of (seed, member, view): no result depends
+on the order of anything.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from nnunetv2.inference.sliding_window_prediction import compute_gaussian, compute_steps_for_sliding_window
 from torch import Tensor, nn
 
 from nnunet_stochastic.distributions import LogitDistribution, PointMass
+from nnunet_stochastic.inference.seeds import stream_generator
 from nnunet_stochastic.moments import MomentSums, SampleSums
 
-__all__ = ["View", "predict_logit_distribution", "stitch_tile", "stream_seed", "tile_weights", "tiles", "views"]
+__all__ = [
+    "TTA_SHIFT_SD",
+    "Tile",
+    "View",
+    "augmented_views",
+    "mirrored_views",
+    "predict_logit_distribution",
+    "stitch_tile",
+    "tile_patch",
+    "tile_start",
+    "tile_weights",
+    "tiles",
+]
 
 Tile = tuple["slice | int", ...]
 
 _SAMPLED_CHANNELS = 16  # channels of logits sampled at once
 
+#: Standard deviation of the intensity shifts of test-time augmentation, in units of the normalised image.
+TTA_SHIFT_SD = 0.1
+
 
 @dataclass(frozen=True)
 class View:
-    """A mirrored view: the flipped spatial axes of the patch, and how many samples it gives."""
+    """One look at a tile.
+
+    Parameters
+    ----------
+    flipped_axes
+        Spatial axes of the patch that are mirrored.
+    num_samples
+        How many samples it gives.
+    shift
+        Added to the intensities of each image channel; none for ``()``.
+    """
 
     flipped_axes: tuple[int, ...]
     num_samples: int
+    shift: tuple[float, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """For a record: ``mirrored 0 2``, ``mirrored 0 2 shifted +0.031``."""
+        words = ["mirrored", *map(str, self.flipped_axes)]
+        return " ".join(words + (["shifted", *(f"{shift:+.3f}" for shift in self.shift)] if self.shift else []))
+
+    def of(self, patch: Tensor) -> Tensor:
+        """This view of a patch (1, channels, *T)."""
+        if self.shift:
+            patch = patch.clone()
+            patch[:, : len(self.shift)] += patch.new_tensor(self.shift).view(1, -1, *[1] * (patch.ndim - 2))
+        return patch.flip([axis + 2 for axis in self.flipped_axes]) if self.flipped_axes else patch
 
 
 def tiles(shape: Sequence[int], patch_size: Sequence[int], step_size: float) -> list[Tile]:
@@ -66,25 +105,46 @@ def tile_weights(patch_size: Sequence[int]) -> Tensor:
     return compute_gaussian(tuple(patch_size), dtype=torch.float32, device=torch.device("cpu"))
 
 
-def views(mirror_axes: Sequence[int], num_samples: int, *, random: bool) -> list[View]:
+def tile_start(tile: Tile) -> tuple[int, ...]:
+    """First voxel of a tile in the image."""
+    return tuple(index if isinstance(index, int) else index.start for index in tile)
+
+
+def tile_patch(image: Tensor, tile: Tile, device: torch.device) -> Tensor:
+    """The patch (1, channels, *T) of a tile of an image (channels, *S), on ``device``."""
+    return image[(slice(None), *tile)][None].to(device)
+
+
+def mirrored_views(mirror_axes: Sequence[int], num_samples: int, *, once: bool) -> list[View]:
     """Spread samples over the unmirrored view and all combinations of mirrored axes.
 
-    The first ``num_samples`` mod V of the V views give one sample more; views with none are left out. The prediction
-    of a deterministic network counts once per view.
+    The first ``num_samples`` mod V of the V views give one sample more; views with none are left out. With ``once``
+    every view counts once: for deterministic networks, and where nothing is sampled.
     """
-    combinations = [
-        axes for count in range(len(mirror_axes) + 1) for axes in itertools.combinations(sorted(mirror_axes), count)
-    ]
-    if not random:
+    combinations = _mirrorings(mirror_axes)
+    if once:
         return [View(axes, 1) for axes in combinations]
     each, more = divmod(num_samples, len(combinations))
     counts = [each + (index < more) for index in range(len(combinations))]
     return [View(axes, count) for axes, count in zip(combinations, counts, strict=True) if count]
 
 
-def stream_seed(*key: Any) -> int:
-    """A seed in [0, 2^63) that depends on the key alone, on every platform."""
-    return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=8).digest(), "big") >> 1
+def augmented_views(mirror_axes: Sequence[int], num_samples: int, *, num_channels: int, seed: int) -> list[View]:
+    """Test-time augmentation: K views of one sample each, mirrored in turn, with intensity shifts of N(0, 0.1²).
+
+    The shifts, one number per channel and view, are the same for all tiles and images.
+    """
+    combinations = _mirrorings(mirror_axes)
+    result = []
+    for index in range(num_samples):
+        shift = TTA_SHIFT_SD * torch.randn(num_channels, generator=stream_generator("tta", seed, index))
+        result.append(View(combinations[index % len(combinations)], 1, tuple(shift.tolist())))
+    return result
+
+
+def _mirrorings(mirror_axes: Sequence[int]) -> list[tuple[int, ...]]:
+    axes = sorted(mirror_axes)
+    return [chosen for count in range(len(axes) + 1) for chosen in itertools.combinations(axes, count)]
 
 
 def predict_logit_distribution(network: nn.Module, patch: Tensor) -> LogitDistribution:
@@ -104,11 +164,12 @@ def stitch_tile(
     sums: MomentSums,
     *,
     weights: Tensor,
-    tile_views: Sequence[View],
+    views: Sequence[View],
     seed: int,
     member: str,
     device: torch.device,
-) -> None:
+    exact: bool = False,
+) -> list[Tensor]:
     """Predict one tile of a member and add it to the sums.
 
     Parameters
@@ -123,28 +184,40 @@ def stitch_tile(
         Where to add it.
     weights
         Stitching weights (*T).
-    tile_views
+    views
         Views and their numbers of samples.
     seed, member
         Key of the noise, with the tile's place and the view.
+    exact
+        Integrate over the samples of each view instead of drawing them.
+
+    Returns
+    -------
+    list[Tensor]
+        The mean of the mean logits of each view, scalars on ``device``: what two members that are equal have in common.
     """
-    patch = image[(slice(None), *tile)][None].to(device)
-    start = tuple(index if isinstance(index, int) else index.start for index in tile)
+    patch = tile_patch(image, tile, device)
     tile_sums = sums.tile_sums()
-    for view in tile_views:
-        flipped = patch.flip([axis + 2 for axis in view.flipped_axes]) if view.flipped_axes else patch
-        distribution = predict_logit_distribution(network, flipped.contiguous())
-        _add_view(
+    means = []
+    for view in views:
+        distribution = predict_logit_distribution(network, view.of(patch).contiguous())
+        means.append(distribution.mean_logits.float().mean())
+        if exact:
+            tile_sums.add_expectation(distribution, flipped_axes=view.flipped_axes)
+            continue
+        key = (seed, member, view.flipped_axes, *view.shift)
+        _add_samples(
             tile_sums,
             distribution,
             view,
-            generator=_generator(device, seed, member, view.flipped_axes, start),
-            shared_generator=_generator(device, seed, member, view.flipped_axes),
+            generator=stream_generator(*key, tile_start(tile), device=device),
+            shared_generator=stream_generator(*key, device=device),
         )
     sums.add_tile(tile, tile_sums, weights)
+    return means
 
 
-def _add_view(
+def _add_samples(
     sums: SampleSums,
     distribution: LogitDistribution,
     view: View,
@@ -159,7 +232,3 @@ def _add_view(
         count = min(at_once, view.num_samples - start)
         for logits in distribution.rsample(count, generator=generator, shared_generator=shared_generator):
             sums.add(logits[0], flipped_axes=view.flipped_axes)
-
-
-def _generator(device: torch.device, *key: Any) -> torch.Generator:
-    return torch.Generator(device=device).manual_seed(stream_seed(*key))

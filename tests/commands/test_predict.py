@@ -6,6 +6,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import torch
 
 from nnunet_stochastic.commands.predict import main
 
@@ -76,6 +77,46 @@ def test_one_fold_of_a_plain_trainer_gives_the_total_and_says_why(trained, tmp_p
     assert not (tmp_path / "out" / "epistemic").exists()
 
 
+def test_augmentation_samples_and_rescaling(trained, tmp_path, capsys):
+    """One deterministic fold gets an aleatoric map, whole samples, and a total whose epistemic part is as large."""
+    tta = ["--aleatoric", "tta", "--num_samples", "6", "-f", "0", *model(trained)]
+    assert run(trained, tmp_path / "plain", *tta, "--save_samples", "3") == 0
+    assert "6 samples each by test-time augmentation; maps:" in capsys.readouterr().out
+    samples = [nibabel.load(tmp_path / "plain" / "samples" / f"b_{index:03d}.nii.gz") for index in range(3)]
+    plain = json.loads((tmp_path / "plain" / "uncertainty.json").read_text())
+    assert plain["settings"]["aleatoric_source"] == "tta"
+    voxel_ml = np.prod(samples[0].header.get_zooms()) / 1000
+    spread = plain["cases"]["b"]["sample_volumes"]["nodule"]
+    volumes = [(sample.get_fdata() == 1).sum() * voxel_ml for sample in samples]
+    np.testing.assert_allclose(spread["samples_ml"], volumes, rtol=1e-5)
+    np.testing.assert_allclose(spread["mean_ml"], np.mean(volumes), rtol=1e-5)
+    assert (tmp_path / "plain" / "volumes.csv").read_text().count("nodule") == 2
+
+    assert run(trained, tmp_path / "scaled", *tta, "--rescale_epistemic", str(tmp_path / "plain")) == 0
+    scaled = json.loads((tmp_path / "scaled" / "uncertainty.json").read_text())
+    before, after = (
+        [case[f"mean_{name}"] for case in record["cases"].values()]
+        for record, name in [(plain, "aleatoric"), (scaled, "epistemic")]
+    )
+    assert sum(after) == pytest.approx(sum(before), rel=1e-4)
+    assert scaled["settings"]["epistemic_factor"] > 1
+    case = scaled["cases"]["a"]
+    assert case["mean_total"] == pytest.approx(case["mean_aleatoric"] + case["mean_epistemic"], rel=1e-5)
+    assert case["epistemic_to_aleatoric"] == pytest.approx(plain["cases"]["a"]["epistemic_to_aleatoric"], rel=1e-4)
+
+
+def test_a_warning_where_the_epistemic_uncertainty_has_collapsed(trained, tmp_path, capsys):
+    """Two folds whose weights differ by next to nothing."""
+    folder = tmp_path / "model"
+    shutil.copytree(model(trained)[1], folder)
+    checkpoint = torch.load(folder / "fold_0" / "checkpoint_final.pth", weights_only=False)
+    for weight in checkpoint["network_weights"].values():
+        weight += 1e-3 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+    torch.save(checkpoint, folder / "fold_1" / "checkpoint_final.pth")
+    assert run(trained, tmp_path / "out", "-m", str(folder), "-f", "0", "1") == 0
+    assert "epistemic uncertainty has collapsed: mean EU/AU is below 0.05 in 2 of 2 cases" in capsys.readouterr().err
+
+
 def test_failed_cases_are_listed(trained, tmp_path, capsys):
     shutil.copytree(trained / "images", tmp_path / "images")
     (tmp_path / "images" / "a_0000.nii.gz").write_bytes(b"this is no image")
@@ -92,6 +133,13 @@ def test_failed_cases_are_listed(trained, tmp_path, capsys):
         (["-f", "0", "3"], "folds with checkpoint_final.pth: 0 1"),
         (["-f", "0", "-chk", "checkpoint_best.pth"], "no fold has checkpoint_best.pth"),
         (["-f", "0", "--num_samples", "0"], "num_samples must be at least 1"),
+        (["-f", "0", "--epistemic", "dropout"], "nnUNetTrainer has no dropout to keep on"),
+        (["-f", "0", "--epistemic", "swag"], "left no SWAG statistics"),
+        (["-f", "0", "1", "--epistemic", "none"], "got 2 folds: choose one"),
+        (["-f", "0", "--estimator", "exact"], "this network has none"),
+        (["-f", "0", "1", "--save_samples", "3"], "one per member and view, here 2 x 1"),
+        (["-f", "0", "1", "--rescale_epistemic", "nowhere"], "there is no nowhere/uncertainty.json"),
+        (["-f", "0", "1", "--rescale_epistemic", "-2"], "epistemic_factor must be positive"),
         (["-f", "0", "-part_id", "1"], "part_id must be in"),
         (["-f", "0", "-prev_stage_predictions", "somewhere"], "no cascade"),
     ],

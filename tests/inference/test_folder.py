@@ -13,6 +13,7 @@ from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 from skimage import io
 
 from nnunet_stochastic.inference import PredictionOptions, StochasticPredictor, predict_folder
+from nnunet_stochastic.inference.images import write_map
 
 NAMES = ("a", "b", "c", "d")
 
@@ -43,12 +44,12 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 def test_all_files_are_there(predictor, images, tmp_path):
     out = tmp_path / "out"
-    assert predict_folder(predictor, images, out, save_probabilities=True) == {}
+    assert predict_folder(predictor, images, out, save_probabilities=True).failures == {}
     maps = ("total", "aleatoric", "epistemic", "variance")
     expected = {f"{folder}/{name}.nii.gz" for folder in maps for name in NAMES}
     expected |= {f"{name}{ending}" for name in NAMES for ending in (".nii.gz", ".npz", ".pkl")}
-    jsons = {"dataset.json", "plans.json", "predict_from_raw_data_args.json", "uncertainty.json"}
-    assert {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()} == expected | jsons
+    others = {"dataset.json", "plans.json", "predict_from_raw_data_args.json", "uncertainty.json", "volumes.csv"}
+    assert {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()} == expected | others
     assert {path.name for path in out.iterdir() if path.is_dir()} == set(maps)
 
     record = json.loads((out / "uncertainty.json").read_text())
@@ -114,7 +115,7 @@ def test_a_failing_case_does_not_lose_the_others(predictor, images, tmp_path, fo
     array[0, 0, 0] = np.nan
     folders.write_image(images / "b_0000.nii.gz", array)
     (images / "c_0000.nii.gz").write_bytes(b"this is no image")
-    failures = predict_folder(predictor, images, tmp_path / "out", preprocessing_threads=0)
+    failures = predict_folder(predictor, images, tmp_path / "out", preprocessing_threads=0).failures
     assert list(failures) == ["b", "c"]
     assert "b_0000.nii.gz has 1 voxels that are NaN" in failures["b"]
     assert "case b failed: b_0000.nii.gz has" in capsys.readouterr().err
@@ -123,13 +124,13 @@ def test_a_failing_case_does_not_lose_the_others(predictor, images, tmp_path, fo
 
 
 def test_failure_of_the_export_leaves_no_complete_case(predictor, images, tmp_path, monkeypatch):
-    def fail(array, path, *_):
+    def fail(array, path, *geometry):
         if path.parent.name == "variance" and path.name.startswith("b"):
             raise OSError("disk full")
-        path.write_bytes(b"")
+        write_map(array, path, *geometry)
 
     monkeypatch.setattr("nnunet_stochastic.inference.folder.write_map", fail)
-    failures = predict_folder(predictor, images, tmp_path / "out")
+    failures = predict_folder(predictor, images, tmp_path / "out").failures
     assert failures == {"b": "disk full"}
     assert not [path for path in (tmp_path / "out").rglob("*") if path.name.startswith(("b", ".b"))]
 
@@ -141,7 +142,7 @@ def test_continuing_predicts_what_is_missing(predictor, images, tmp_path):
     (out / "a.nii.gz").unlink()
     (out / "variance" / "b.nii.gz").unlink()
     (out / "c.nii.gz").write_bytes(b"left alone")
-    assert predict_folder(predictor, images, out, continue_prediction=True) == {}
+    assert predict_folder(predictor, images, out, continue_prediction=True).failures == {}
     assert files_of(out) == {**reference, "c.nii.gz": b"left alone"}
     assert list(json.loads((out / "uncertainty.json").read_text())["cases"]) == list(NAMES)
 
@@ -182,7 +183,7 @@ def test_cascade_in_a_folder(images, tmp_path, folders):
     for name in NAMES:
         segmentation = (folders.image_array(shape=(14, 16, 15)) > 300).astype(np.uint8)
         folders.write_image(tmp_path / "stage" / f"{name}.nii.gz", segmentation, spacing=(0.9, 1.0, 1.2))
-    assert predict_folder(predictor, images, tmp_path / "out", previous_stage_folder=tmp_path / "stage") == {}
+    assert predict_folder(predictor, images, tmp_path / "out", previous_stage_folder=tmp_path / "stage").failures == {}
     assert (tmp_path / "out" / "total" / "d.nii.gz").is_file()
 
 
@@ -200,7 +201,7 @@ def test_2d_pictures(tmp_path, folders):
     (tmp_path / "images").mkdir()
     io.imsave(tmp_path / "images" / "eye_0000.png", picture, check_contrast=False)
     predictor = StochasticPredictor.from_model_folder(model, folds=(0, 1))
-    assert predict_folder(predictor, tmp_path / "images", tmp_path / "out") == {}
+    assert predict_folder(predictor, tmp_path / "images", tmp_path / "out").failures == {}
     assert io.imread(tmp_path / "out" / "eye.png").shape == (20, 24)
     total = tifffile.imread(tmp_path / "out" / "total" / "eye.tif")
     assert total.shape == (20, 24)
@@ -217,7 +218,7 @@ def test_3d_tifs_with_their_spacing(tmp_path, folders):
     tifffile.imwrite(tmp_path / "images" / "cell_0000.tif", array, photometric="minisblack")
     (tmp_path / "images" / "cell.json").write_text('{"spacing": [1.2, 1.0, 0.9]}')
     predictor = StochasticPredictor.from_model_folder(model, folds=(0,))
-    assert predict_folder(predictor, tmp_path / "images", tmp_path / "out") == {}
+    assert predict_folder(predictor, tmp_path / "images", tmp_path / "out").failures == {}
     for path in ("cell.tif", "total/cell.tif"):
         written, properties = Tiff3DIO().read_seg(str(tmp_path / "out" / path))
         assert written.shape == (1, 12, 14, 13)

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -5,8 +7,14 @@ import torch
 from nnunet_stochastic.inference.model import load_model, load_weights
 
 
-class Unknown:
-    """An object that a checkpoint of nnU-Net does not hold."""
+class Code:
+    """Makes a file when it is unpickled: what a checkpoint from anywhere could do, and worse."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
 
 
 @pytest.fixture
@@ -22,11 +30,11 @@ def edit(path, **changes):
 
 def test_members_have_their_own_weights(model_folder):
     model = load_model(model_folder, folds=(0, 1))
-    assert [member.name for member in model.members] == ["fold_0", "fold_1"]
-    assert model.members[0].sha256 != model.members[1].sha256
+    assert [checkpoint.name for checkpoint in model.checkpoints] == ["fold_0", "fold_1"]
+    assert model.checkpoints[0].sha256 != model.checkpoints[1].sha256
     assert not model.random
     assert model.mirror_axes == (0, 1, 2)
-    for member in reversed(model.members):
+    for member in reversed(model.checkpoints):
         load_weights(model, member)
         expected = torch.load(member.path, weights_only=False)["network_weights"]
         for name, weight in model.network.state_dict().items():
@@ -35,7 +43,7 @@ def test_members_have_their_own_weights(model_folder):
 
 def test_fold_all(tmp_path, folders):
     folder = folders.write_model_folder(tmp_path / "other", folds=("all",))
-    assert load_model(folder, folds=["all"]).members[0].name == "fold_all"
+    assert load_model(folder, folds=["all"]).checkpoints[0].name == "fold_all"
 
 
 def test_missing_files_are_named(tmp_path, model_folder):
@@ -71,19 +79,21 @@ def test_trainer_that_is_nowhere(model_folder):
         load_model(model_folder, folds=(0,))
 
 
-def test_checkpoint_with_objects_needs_trust(model_folder):
-    edit(model_folder / "fold_0" / "checkpoint_final.pth", logging=Unknown())
+def test_checkpoint_that_carries_code_needs_trust(model_folder, tmp_path):
+    edit(model_folder / "fold_0" / "checkpoint_final.pth", logging=Code(tmp_path / "ran"))
     with pytest.raises(ValueError, match="--trust_checkpoint"):
         load_model(model_folder, folds=(0,))
+    assert not (tmp_path / "ran").exists()
     assert load_model(model_folder, folds=(0,), trust_checkpoint=True).trainer_name == "nnUNetTrainer"
+    assert (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("scalar", [np.float32(1), np.float64(1), np.int64(1), np.bool_(True)], ids=repr)
 def test_scalars_of_numpy_need_no_trust(model_folder, scalar):
     edit(model_folder / "fold_0" / "checkpoint_final.pth", _best_ema=scalar)
-    allowed = torch.serialization.get_safe_globals()
+    allowed = set(torch.serialization.get_safe_globals())
     load_model(model_folder, folds=(0,))
-    assert torch.serialization.get_safe_globals() == allowed
+    assert set(torch.serialization.get_safe_globals()) == allowed
 
 
 def test_broken_checkpoints(model_folder):

@@ -4,14 +4,15 @@ import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from nnunet_stochastic.inference.seeds import stream_seed
 from nnunet_stochastic.inference.sliding_window import (
     View,
+    augmented_views,
+    mirrored_views,
     predict_logit_distribution,
     stitch_tile,
-    stream_seed,
     tile_weights,
     tiles,
-    views,
 )
 from nnunet_stochastic.moments import MomentSums, OutcomeSpace
 
@@ -31,18 +32,32 @@ def test_patch_of_too_few_axes():
 
 
 def test_samples_are_spread_evenly_over_the_views():
-    assert views((), 30, random=True) == [View((), 30)]
-    counts = [view.num_samples for view in views((0, 1, 2), 30, random=True)]
+    assert mirrored_views((), 30, once=False) == [View((), 30)]
+    counts = [view.num_samples for view in mirrored_views((0, 1, 2), 30, once=False)]
     assert counts == [4, 4, 4, 4, 4, 4, 3, 3]
-    assert [view.flipped_axes for view in views((1, 0), 4, random=True)] == [(), (0,), (1,), (0, 1)]
+    assert [view.flipped_axes for view in mirrored_views((1, 0), 4, once=False)] == [(), (0,), (1,), (0, 1)]
 
 
 def test_views_without_samples_are_left_out():
-    assert views((0, 1), 2, random=True) == [View((), 1), View((0,), 1)]
+    assert mirrored_views((0, 1), 2, once=False) == [View((), 1), View((0,), 1)]
 
 
 def test_deterministic_networks_run_each_view_once():
-    assert views((0, 1), 30, random=False) == [View(axes, 1) for axes in [(), (0,), (1,), (0, 1)]]
+    assert mirrored_views((0, 1), 30, once=True) == [View(axes, 1) for axes in [(), (0,), (1,), (0, 1)]]
+
+
+def test_augmented_views_shift_image_channels_alone():
+    chosen = augmented_views((0, 1), 200, num_channels=2, seed=0)
+    assert [view.flipped_axes for view in chosen[:5]] == [(), (0,), (1,), (0, 1), ()]
+    assert chosen == augmented_views((0, 1), 200, num_channels=2, seed=0)
+    assert chosen[0] != augmented_views((0, 1), 200, num_channels=2, seed=1)[0]
+    shifts = np.array([view.shift for view in chosen])
+    assert shifts.shape == (200, 2)
+    np.testing.assert_allclose(shifts.std(0), 0.1, rtol=0.2)
+    assert abs(np.corrcoef(shifts.T)[0, 1]) < 0.3
+    patch = torch.rand(1, 3, 4, 5)  # the last channel is of a previous stage
+    flipped = View((1,), 1, (0.5, -1.0)).of(patch).flip(3)
+    torch.testing.assert_close(flipped - patch, torch.tensor([0.5, -1.0, 0.0]).view(1, 3, 1, 1).expand_as(patch))
 
 
 def test_seeds_depend_on_the_key_alone():
@@ -62,7 +77,7 @@ def predict(network, image, tile_order, *, num_samples=1, seed=0, patch_size=(8,
             image_tiles[index],
             sums,
             weights=tile_weights(patch_size),
-            tile_views=views((0, 1, 2), num_samples, random=True),
+            views=mirrored_views((0, 1, 2), num_samples, once=False),
             seed=seed,
             member="fold_0",
             device=torch.device("cpu"),
@@ -84,10 +99,8 @@ class Noise(torch.nn.Module):
 
     def distribution(self, parameters):
         distribution = self.distribution_class(**parameters)
-        draw = distribution._noise
-        distribution._noise = lambda *shape, generator: (
-            draw(*shape, generator=generator) * (shape[-1] == 1 if self.shared else shape[-1] != 1)
-        )
+        transform = distribution.transform
+        distribution.transform = lambda noise, shared: transform(noise * (not self.shared), shared * self.shared)
         return distribution
 
 

@@ -1,0 +1,182 @@
+"""Notice files that a full disk cut short.
+
+Python's own writers raise when the disk is full, ITK's not always: its NIfTI and GIPL files end anywhere without a
+word, its NRRD and PNG files where only the last buffer does not fit; scikit-image's BMP files do, too. Each format says
+in its header or at its end how long a file is, so a check reads these and not the data:
+
+    NIfTI        data offset + voxels x bytes          = length, before compression: the last 4 bytes of a gzip stream
+    NRRD         voxels x bytes                        = length of the data, before compression likewise
+    MetaImage    header + CompressedDataSize           = length
+    GIPL         256 + voxels x bytes                  = length
+    BMP          bytes 2 to 5                          = length
+    PNG          ends with its IEND chunk
+    TIFF         has all pages of its shape, and their data
+    NumPy        npz has the central directory that ends a zip file
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import struct
+import zipfile
+from collections.abc import Callable
+from math import prod
+from pathlib import Path
+from typing import BinaryIO
+
+import nibabel
+import SimpleITK as sitk
+import tifffile
+
+__all__ = ["check_written"]
+
+_GIPL_HEADER_BYTES = 256
+#: What the libraries raise where a header is cut; SimpleITK raises RuntimeError.
+_CUT_HEADERS = (
+    EOFError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+    nibabel.filebasedimages.ImageFileError,
+    tifffile.TiffFileError,
+    zipfile.BadZipFile,
+)
+
+
+def check_written(path: Path) -> None:
+    """Raise ``OSError`` unless a file that was just written is complete and on the disk.
+
+    Parameters
+    ----------
+    path
+        The file. Formats that are not listed in the module, such as JSON and pickle, have writers that raise; they are
+        flushed only, as are all: network disks and quotas say only then that a file did not fit.
+    """
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
+    is_complete = next((check for ending, check in _CHECKS.items() if path.name.lower().endswith(ending)), None)
+    if is_complete is None:
+        return
+    cause = None
+    try:
+        complete = is_complete(path)
+    except _CUT_HEADERS as error:
+        complete, cause = False, error
+    if not complete:
+        free_mib = shutil.disk_usage(path.parent).free / 2**20
+        raise OSError(
+            f"{path} was cut short while it was written, {free_mib:.1f} MiB are free on its disk: make room there and "
+            "predict the case again"
+        ) from cause
+
+
+def _tail(path: Path, count: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(-min(count, path.stat().st_size), os.SEEK_END)
+        return file.read()
+
+
+def _ends_gzip_of(path: Path, length: int) -> bool:
+    """Whether a file ends with the trailer of a gzip stream of ``length`` bytes, which keeps 32 bits of it."""
+    return struct.unpack("<I", _tail(path, 4))[0] == length % 2**32
+
+
+def _nifti_bytes(path: Path) -> int:
+    image = nibabel.load(path)
+    return image.dataobj.offset + prod(image.shape) * image.get_data_dtype().itemsize
+
+
+def _is_complete_nifti(path: Path) -> bool:
+    return path.stat().st_size == _nifti_bytes(path)
+
+
+def _is_complete_compressed_nifti(path: Path) -> bool:
+    return _ends_gzip_of(path, _nifti_bytes(path))
+
+
+def _itk_data_bytes(path: Path) -> int:
+    """Bytes of the voxels, uncompressed, by the header alone."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    voxel = sitk.GetArrayViewFromImage(sitk.Image([1, 1], reader.GetPixelID()))
+    return prod(reader.GetSize()) * reader.GetNumberOfComponents() * voxel.itemsize
+
+
+def _header_lines(file: BinaryIO, *, last: bytes) -> list[bytes]:
+    """Lines up to the one that ends the header; the file is left at the first byte of the data."""
+    lines = []
+    for line in iter(file.readline, b""):
+        lines.append(line)
+        if line == last:
+            return lines
+    raise EOFError("the header has no end")
+
+
+def _is_complete_nrrd(path: Path) -> bool:
+    data_bytes = _itk_data_bytes(path)
+    with path.open("rb") as file:
+        if b"encoding: gzip\n" in _header_lines(file, last=b"\n"):
+            return _ends_gzip_of(path, data_bytes)
+        return path.stat().st_size == file.tell() + data_bytes
+
+
+def _is_complete_metaimage(path: Path) -> bool:
+    data_bytes = _itk_data_bytes(path)
+    with path.open("rb") as file:
+        for line in _header_lines(file, last=b"ElementDataFile = LOCAL\n"):
+            if line.startswith(b"CompressedDataSize = "):
+                data_bytes = int(line.split()[-1])
+        return path.stat().st_size == file.tell() + data_bytes
+
+
+def _is_complete_gipl(path: Path) -> bool:
+    return path.stat().st_size == _GIPL_HEADER_BYTES + _itk_data_bytes(path)
+
+
+def _is_complete_png(path: Path) -> bool:
+    return _tail(path, 12)[:8] == b"\0\0\0\0IEND"
+
+
+def _is_complete_bmp(path: Path) -> bool:
+    with path.open("rb") as file:
+        return struct.unpack("<2xI", file.read(6))[0] == path.stat().st_size
+
+
+def _is_complete_tiff(path: Path) -> bool:
+    length = path.stat().st_size
+    logger = logging.getLogger("tifffile")
+    disabled, logger.disabled = logger.disabled, True  # what it says of a cut file is said here
+    try:
+        with tifffile.TiffFile(path) as file:
+            pages = list(file.pages)
+            shaped = file.shaped_metadata
+            values = sum(page.size for page in pages)
+            return values == (prod(shaped[0]["shape"]) if shaped else max(values, 1)) and all(
+                offset + count <= length
+                for page in pages
+                for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)
+            )
+    finally:
+        logger.disabled = disabled
+
+
+def _is_complete_zip(path: Path) -> bool:
+    with zipfile.ZipFile(path):
+        return True
+
+
+_CHECKS: dict[str, Callable[[Path], bool]] = {
+    ".nii.gz": _is_complete_compressed_nifti,
+    ".nii": _is_complete_nifti,
+    ".nrrd": _is_complete_nrrd,
+    ".mha": _is_complete_metaimage,
+    ".gipl": _is_complete_gipl,
+    ".png": _is_complete_png,
+    ".bmp": _is_complete_bmp,
+    ".tif": _is_complete_tiff,
+    ".tiff": _is_complete_tiff,
+    ".npz": _is_complete_zip,
+}

@@ -1,0 +1,158 @@
+import numpy as np
+import pytest
+import torch
+
+from nnunet_stochastic.inference import PredictionOptions, StochasticPredictor, load_model
+from nnunet_stochastic.inference.members import choose_method, members_of
+from nnunet_stochastic.posteriors import ChannelDropout, fit_swag
+from nnunet_stochastic.posteriors.snapshots import save_snapshot
+from nnunet_stochastic.training import DropoutTrainer
+
+PROPERTIES = {"spacing": [1.0, 1.0, 1.0]}
+
+
+@pytest.fixture
+def dropout_model(tmp_path, folders, find_trainer):
+    return folders.write_model_folder(tmp_path / "dropout", trainer=find_trainer(DropoutTrainer))
+
+
+@pytest.fixture
+def swag_model(tmp_path, folders):
+    """A plain model with the snapshots of a SWAG training: fold 0's weights plus noise."""
+    folder = folders.write_model_folder(tmp_path / "swag")
+    network = load_model(folder, folds=(0,)).network
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for epoch in range(4):
+            for parameter in network.parameters():
+                parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+            save_snapshot(network, folder / "fold_0", epoch)
+    fit_swag(folder / "fold_0", range(4))
+    return folder
+
+
+def build(folder, folds=(0,), **options) -> StochasticPredictor:
+    options = PredictionOptions(**{"mirroring": False, **options})
+    return StochasticPredictor.from_model_folder(folder, folds=folds, options=options)
+
+
+def test_automatic_choice(tmp_path, folders, dropout_model, swag_model):
+    plain = folders.write_model_folder(tmp_path / "plain", folds=(0, 1))
+    assert choose_method(load_model(plain, folds=(0,)), "auto") == "none"
+    assert choose_method(load_model(plain, folds=(0, 1)), "auto") == "ensemble"
+    assert choose_method(load_model(dropout_model, folds=(0,)), "auto") == "dropout"
+    assert choose_method(load_model(swag_model, folds=(0,)), "auto") == "swag"
+    assert choose_method(load_model(swag_model, folds=(0,)), "swag_diag") == "swag_diag"
+    assert choose_method(load_model(dropout_model, folds=(0,)), "none") == "none"
+
+
+@pytest.mark.parametrize(
+    ("folds", "method", "message"),
+    [
+        ((0, 1), "none", "there is one member, got 2 folds"),
+        ((0,), "ensemble", "needs several trained folds"),
+        ((0,), "dropout", "nnUNetTrainer has no dropout"),
+        ((0, 1), "swag", r"no SWAG statistics \(swag.pth\) in fold_0 and fold_1"),
+        ((0,), "laplace", "must be one of auto, none, ensemble"),
+    ],
+)
+def test_methods_that_a_model_does_not_have(tmp_path, folders, folds, method, message):
+    model = load_model(folders.write_model_folder(tmp_path / "plain", folds=(0, 1)), folds=folds)
+    with pytest.raises(ValueError, match=message):
+        choose_method(model, method)
+
+
+def test_members_per_fold_have_names_of_their_own(dropout_model):
+    model = load_model(dropout_model, folds=(0,))
+    members = members_of(model, "dropout", num_members=3, seed=0)
+    assert [member.name for member in members] == ["fold_0_dropout_0", "fold_0_dropout_1", "fold_0_dropout_2"]
+
+
+def test_a_dropout_member_is_one_network_for_all_tiles_views_and_images(dropout_model):
+    """Two tiles that see the same image give the same: nothing is drawn anew between them."""
+    predictor = build(dropout_model, num_members=2, maps=("total",))
+    network, masks = predictor.model.network, []
+
+    def record(module, inputs, output):
+        masks.append([layer.mask.clone() for layer in network.modules() if isinstance(layer, ChannelDropout)])
+
+    network.register_forward_hook(record)
+    for seed in (0, 1):
+        predictor.predict_preprocessed(torch.randn((1, 16, 16, 24), generator=torch.Generator().manual_seed(seed)))
+    per_image = len(masks) // 2
+    first, second = masks[:per_image], masks[per_image:]
+    assert per_image == 4  # two tiles, two members
+    for place in range(per_image):
+        for layer, again in zip(first[place], second[place], strict=True):
+            assert torch.equal(layer, again)
+    assert all(torch.equal(*layers) for layers in zip(first[0], first[1], strict=True))
+    assert any(not torch.equal(*layers) for layers in zip(first[0], first[2], strict=True))
+
+
+def test_dropout_members_give_epistemic_uncertainty(dropout_model, folders):
+    image = folders.image_array()[None]
+    prediction = build(dropout_model, num_members=4).predict_array(image, PROPERTIES)
+    assert prediction.maps["epistemic"].mean() > 1e-3
+    none = build(dropout_model, epistemic="none")
+    assert none.maps == ("total",)
+    assert "dropout is off" in " ".join(none.settings()["notes"])
+    first, second = (none.predict_array(image, PROPERTIES).maps["total"] for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_inactive_dropout_is_an_error(dropout_model, folders, monkeypatch):
+    predictor = build(dropout_model, num_members=2)
+    monkeypatch.setattr(ChannelDropout, "forward", lambda self, x: x)
+    with pytest.raises(ValueError, match="fold_0_dropout_0 and fold_0_dropout_1 predict the same: dropout is inactive"):
+        predictor.predict_array(folders.image_array()[None], PROPERTIES)
+
+
+def test_a_blank_image_is_no_sign_of_inactive_dropout(dropout_model):
+    prediction = build(dropout_model, num_members=2).predict_array(np.zeros((1, 16, 16, 16), np.float32), PROPERTIES)
+    assert np.isfinite(prediction.maps["epistemic"]).all()
+
+
+def test_copies_of_one_fold_are_no_ensemble(tmp_path, folders):
+    folder = folders.write_model_folder(tmp_path / "plain", folds=(0, 1))
+    file = "checkpoint_final.pth"
+    (folder / "fold_1" / file).write_bytes((folder / "fold_0" / file).read_bytes())
+    with pytest.raises(ValueError, match="fold_0 and fold_1 predict the same: they hold the same weights"):
+        build(folder, folds=(0, 1)).predict_array(folders.image_array()[None], PROPERTIES)
+
+
+@pytest.mark.parametrize("method", ["swag", "swag_diag"])
+def test_swag_members_are_draws_from_the_snapshots(swag_model, method):
+    predictor = build(swag_model, epistemic=method, num_members=3, maps=("total",))
+    name, fixed = next(iter(predictor.model.network.named_parameters()))
+    values = []
+    for member in predictor.members:
+        member.activate(predictor.model)
+        values.append(fixed.detach().clone())
+    assert not torch.equal(values[0], values[1])
+    snapshots = torch.stack([torch.load(path)[name] for path in sorted((swag_model / "fold_0" / "swag").glob("*.pth"))])
+    spread = torch.stack(values).sub(snapshots.mean(0)).square().mean().sqrt() / snapshots.std(0).square().mean().sqrt()
+    assert 0.4 < spread < 2
+    predictor.members[0].activate(predictor.model)
+    assert torch.equal(fixed, values[0])
+
+
+def test_a_model_may_serve_several_predictors(swag_model, folders):
+    """Weights that one predictor drew must not stay in the network of the next."""
+    image = folders.image_array()[None]
+    model = load_model(swag_model, folds=(0,))
+    plain = StochasticPredictor(model, options=PredictionOptions(epistemic="none", mirroring=False))
+    before = plain.predict_array(image, PROPERTIES).maps["total"]
+    StochasticPredictor(model, options=PredictionOptions(num_members=2, mirroring=False)).predict_array(
+        image, PROPERTIES
+    )
+    np.testing.assert_array_equal(plain.predict_array(image, PROPERTIES).maps["total"], before)
+
+
+def test_scale_of_swag(swag_model, folders):
+    image = folders.image_array()[None]
+    small, large = (
+        build(swag_model, num_members=3, swag_scale=scale).predict_array(image, PROPERTIES).maps["epistemic"].mean()
+        for scale in (1e-6, 1.0)
+    )
+    assert large > 100 * small
+    assert build(swag_model, swag_scale=0.3).settings()["swag_scale"] == 0.3

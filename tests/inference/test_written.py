@@ -1,0 +1,117 @@
+"""Every format that a prediction writes: whole files pass, and a file cut at any place is noticed."""
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import tifffile
+from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
+from nnunetv2.imageio.nibabel_reader_writer import NibabelIO
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
+
+from nnunet_stochastic.inference.images import write_map
+from nnunet_stochastic.inference.written import check_written
+
+MAP = np.random.default_rng(0).random((4, 5, 6)).astype(np.float32)
+LABELS = np.random.default_rng(0).integers(0, 3, (4, 5, 6)).astype(np.uint8)
+SIMPLEITK = {
+    "sitk_stuff": {"spacing": (1, 2, 3), "origin": (0, 0, 0), "direction": np.eye(3).flatten()},
+    "spacing": [3, 2, 1],
+}
+NIBABEL = {"nibabel_stuff": {"original_affine": np.eye(4)}}
+TIFF = {"spacing": [3, 2, 1]}
+
+
+def savez(path):
+    np.savez_compressed(path, probabilities=MAP)
+
+
+WRITERS = {
+    "map.nii.gz": lambda path: write_map(MAP, path, SIMPLEITK, SimpleITKIO),
+    "map.nrrd": lambda path: write_map(MAP, path, SIMPLEITK, SimpleITKIO),
+    "map.mha": lambda path: write_map(MAP, path, SIMPLEITK, SimpleITKIO),
+    "map.gipl": lambda path: write_map(MAP, path, SIMPLEITK, SimpleITKIO),
+    "nibabel.nii.gz": lambda path: write_map(MAP, path, NIBABEL, NibabelIO),
+    "nibabel.nii": lambda path: write_map(MAP, path, NIBABEL, NibabelIO),
+    "itk.nii": lambda path: write_map(MAP, path, SIMPLEITK, SimpleITKIO),
+    "map.tif": lambda path: write_map(MAP, path, TIFF, Tiff3DIO),
+    "map.tiff": lambda path: write_map(MAP, path, TIFF, Tiff3DIO),
+    "flat.tif": lambda path: write_map(MAP[:1], path, {}, NaturalImage2DIO),
+    "probabilities.npz": savez,
+    "raw.nrrd": lambda path: sitk.WriteImage(sitk.GetImageFromArray(MAP), str(path), False),
+    "raw.mha": lambda path: sitk.WriteImage(sitk.GetImageFromArray(MAP), str(path), False),
+    "labels.nii.gz": lambda path: SimpleITKIO().write_seg(LABELS, str(path), SIMPLEITK),
+    "labels.nrrd": lambda path: SimpleITKIO().write_seg(LABELS, str(path), SIMPLEITK),
+    "labels.mha": lambda path: SimpleITKIO().write_seg(LABELS, str(path), SIMPLEITK),
+    "labels.gipl": lambda path: SimpleITKIO().write_seg(LABELS, str(path), SIMPLEITK),
+    "labels.nii": lambda path: NibabelIO().write_seg(LABELS, str(path), NIBABEL),
+    "labels.tif": lambda path: Tiff3DIO().write_seg(LABELS, str(path), TIFF),
+    "labels.png": lambda path: NaturalImage2DIO().write_seg(LABELS, str(path), {}),
+    "labels.bmp": lambda path: NaturalImage2DIO().write_seg(LABELS, str(path), {}),
+    "flat_labels.tif": lambda path: NaturalImage2DIO().write_seg(LABELS, str(path), {}),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_whole_files_pass_and_cut_files_do_not(tmp_path, name):
+    path = tmp_path / name
+    WRITERS[name](path)
+    check_written(path)
+    whole = path.read_bytes()
+    for length in sorted({0, 1, 3, 8, 20, len(whole) // 3, len(whole) // 2, len(whole) - 13, len(whole) - 1}):
+        path.write_bytes(whole[:length])
+        with pytest.raises(OSError, match=rf"{name} was cut short .* MiB are free"):
+            check_written(path)
+    path.write_bytes(whole)
+    check_written(path)
+
+
+@pytest.mark.parametrize("name", ["map.nii.gz", "map.nrrd"])
+def test_a_writer_that_loses_the_end_without_a_word_is_noticed(tmp_path, monkeypatch, name):
+    write = sitk.WriteImage
+
+    def write_to_a_full_disk(image, file_name, *arguments):
+        write(image, file_name, *arguments)
+        with open(file_name, "r+b") as file:
+            file.truncate(300)
+
+    monkeypatch.setattr(sitk, "WriteImage", write_to_a_full_disk)
+    write_map(MAP, tmp_path / name, SIMPLEITK, SimpleITKIO)
+    with pytest.raises(OSError, match=f"{name} was cut short"):
+        check_written(tmp_path / name)
+
+
+def test_a_gzip_stream_that_was_closed_early_is_noticed(tmp_path):
+    """A disk that has room again when the file is closed: the stream ends well, but half of the voxels are missing."""
+    path = tmp_path / "map.nii.gz"
+    image = nibabel.Nifti1Image(MAP, np.eye(4))
+    with nibabel.openers.Opener(path, "wb") as file:
+        file.write(image.to_bytes()[: 352 + MAP.nbytes // 2])
+    with pytest.raises(OSError, match=r"map.nii.gz was cut short"):
+        check_written(path)
+
+
+def test_missing_pages_of_a_tiff_are_noticed(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "map.tif") as file:
+        file.write(MAP[:3], photometric="minisblack", metadata={"shape": MAP.shape})
+    path = tmp_path / "map.tif"
+    tifffile.tiffcomment(path, '{"shape": [4, 5, 6]}')
+    with pytest.raises(OSError, match=r"map.tif was cut short"):
+        check_written(path)
+
+
+def test_the_error_names_what_the_library_found(tmp_path):
+    path = tmp_path / "probabilities.npz"
+    path.write_bytes(b"")
+    with pytest.raises(OSError, match="was cut short") as caught:
+        check_written(path)
+    assert "zip" in str(caught.value.__cause__)
+
+
+def test_other_formats_are_flushed_only(tmp_path):
+    path = tmp_path / "map.json"
+    path.write_text("{")
+    check_written(path)
+    with pytest.raises(FileNotFoundError):
+        check_written(tmp_path / "missing.json")
