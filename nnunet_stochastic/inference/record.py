@@ -17,7 +17,16 @@ from nnunet_stochastic.inference.volumes import write_volume_table
 __all__ = ["Record"]
 
 # Settings that change no voxel of a file, so a prediction may be continued with others.
-_FREE_SETTINGS = {"maps", "versions", "notes", "device", "model_folder", "save_probabilities", "accumulate_on_device"}
+_FREE_SETTINGS = {
+    "accumulate_on_device",
+    "device",
+    "maps",
+    "model_folder",
+    "notes",
+    "num_saved_samples",
+    "save_probabilities",
+    "versions",
+}
 
 
 class Record:

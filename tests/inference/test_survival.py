@@ -213,3 +213,12 @@ def test_samples_are_the_same_files_whatever_shares_the_work(predictor, images, 
     shared = {name: data for name, data in contents(tmp_path / "out").items() if "_part" not in name}
     assert shared == contents(tmp_path / "reference")
     assert len([name for name in shared if name.startswith("samples/")]) == 8
+
+
+def test_samples_are_added_by_continuing(predictor, images, tmp_path):
+    options = PredictionOptions(num_samples=2, mirroring=False)
+    predict(StochasticPredictor(predictor.model, options=options), images, tmp_path / "out")
+    assert not (tmp_path / "out" / "samples").exists()
+    predict(predictor, images, tmp_path / "out", continue_prediction=True)
+    predict(predictor, images, tmp_path / "reference")
+    assert contents(tmp_path / "out") == contents(tmp_path / "reference")
