@@ -99,6 +99,15 @@ def train_until_killed(dataset, results: Path, name: str, at: int) -> None:
         train(dataset, results, name=name)
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As in ``train_until_killed``: the number of threads decides how sums are rounded."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def fold(results: Path, name: str = NAME, configuration: str = "2d") -> Path:
     return results / "Dataset999_Tiny" / f"{name}__nnUNetPlans__{configuration}" / "fold_0"
 
@@ -176,7 +185,7 @@ def test_a_kill_at_any_change_of_a_file_is_made_good_by_resuming(dataset, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_real_kill_of_a_training_process(dataset, tmp_path: Path) -> None:
+def test_a_real_kill_of_a_training_process(dataset, tmp_path: Path, one_thread: None) -> None:
     """SIGKILL while the snapshot of the last epoch is half-written, of a model whose loss draws random numbers."""
     name = "nnUNetTrainerMoBSWAG"
     with short_training() as changes:
