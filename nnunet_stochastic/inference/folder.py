@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,17 +164,18 @@ class _Pipeline:
                 bar.set_postfix_str(case.name)
                 while len(exports) >= max(1, export_threads):
                     finish_export()
-                grid = None
+                export = None
                 with self._reporting(case):
                     data, properties = preprocessed.result()
-                    samples = _SampleExport(self, case, properties, exporting, max(1, export_threads))
-                    grid = self.predictor.predict_grid(data, on_sample=samples.submit, progress=progress)
-                    volumes = samples.finish()
-                if grid is None:
+                    with _SampleExport(self, case, properties, exporting, max(1, export_threads)) as samples:
+                        grid = self.predictor.predict_grid(data, on_sample=samples.submit, progress=progress)
+                        volumes = samples.finish()
+                    export = exporting.submit(self.export, case, grid, properties, volumes)
+                preprocessed = data = properties = samples = grid = None  # the next case needs their memory
+                if export is None:
                     bar.update()
-                    continue
-                exports.append((case, exporting.submit(self.export, case, grid, properties, volumes)))
-                del preprocessed, data, grid, properties
+                else:
+                    exports.append((case, export))
             while exports:
                 finish_export()
         return self.failures
@@ -263,6 +264,12 @@ class _SampleExport:
         self._running: deque[tuple[int, Future]] = deque()
         self._volumes: dict[int, dict[str, float]] = {}
         pipeline.output.begin(case.name)
+
+    def __enter__(self) -> _SampleExport:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        wait([export for _, export in self._running])  # none may write any more when a failed case is tidied up
 
     def submit(self, index: int, probabilities: Tensor) -> None:
         """Write a sample."""

@@ -153,6 +153,22 @@ def test_a_full_disk(predictor, images, tmp_path, monkeypatch, threads):
     assert not [path for path in (tmp_path / "out").rglob("*") if path.name.startswith(("b", ".b"))]
 
 
+@pytest.mark.parametrize("threads", [0, 2])
+def test_a_sample_that_cannot_be_written(predictor, images, tmp_path, monkeypatch, threads):
+    write = sitk.WriteImage
+
+    def fail(image, path, *options):
+        if "/.b.partial/samples/" in path:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(image, path, *options)
+
+    monkeypatch.setattr(sitk, "WriteImage", fail)
+    report = predict(predictor, images, tmp_path / "out", export_threads=threads)
+    assert report.failures == {"b": "[Errno 28] No space left on device"}
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.nii.gz")) == ["a.nii.gz", "c.nii.gz", "d.nii.gz"]
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.name.startswith(("b", ".b"))]
+
+
 def test_a_record_that_cannot_be_written(predictor, images, tmp_path, monkeypatch):
     """The case is then not complete either: its entry and its segmentation go together."""
     replace = os.replace
