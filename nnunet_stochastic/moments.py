@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nnunet_stochastic.distributions import LogitDistribution, logistic_normal_moments
+from nnunet_stochastic.distributions import GaussianLogits, logistic_normal_moments
 
 __all__ = ["MomentSums", "Moments", "OutcomeSpace", "SampleSums"]
 
@@ -112,7 +112,7 @@ class SampleSums:
         self.count += 1
 
     def add_expectation(
-        self, distribution: LogitDistribution, *, weight: int = 1, flipped_axes: tuple[int, ...] = ()
+        self, distribution: GaussianLogits, *, weight: int = 1, flipped_axes: tuple[int, ...] = ()
     ) -> None:
         """Add what ``weight`` samples of a view are expected to add: the limit of their average, by quadrature.
 
@@ -122,7 +122,7 @@ class SampleSums:
         Parameters
         ----------
         distribution
-            p(η) of one tile, mean_logits (1, C, *T): Gaussian, or a point mass.
+            p(η) of one tile, mean_logits (1, C, *T).
         weight
             The number of samples that it stands for, at least 1.
         flipped_axes

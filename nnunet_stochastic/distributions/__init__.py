@@ -1,23 +1,32 @@
 """Distributions over logits: parameters in, samples and covariances out. Knows torch alone."""
 
-from nnunet_stochastic.distributions.base import LogitDistribution, PointMass, full_precision
+from nnunet_stochastic.distributions.base import GaussianLogits, LogitDistribution, PointMass, full_precision
 from nnunet_stochastic.distributions.basis import BasisGaussian, BasisSelection, NoiseScope, select_bases
+from nnunet_stochastic.distributions.denoising import DenoisingLogits
 from nnunet_stochastic.distributions.diagonal import DiagonalGaussian
+from nnunet_stochastic.distributions.latent import LatentLogits
 from nnunet_stochastic.distributions.logistic_normal import logistic_normal_moments
 from nnunet_stochastic.distributions.low_rank import LowRankGaussian
+from nnunet_stochastic.distributions.mean_probability import logits_of_mean_probability
+from nnunet_stochastic.distributions.noise_schedule import NoiseSchedule
 from nnunet_stochastic.distributions.partitions import apply_per_partition, partition_grid, partition_index
 
 __all__ = [
     "BasisGaussian",
     "BasisSelection",
+    "DenoisingLogits",
     "DiagonalGaussian",
+    "GaussianLogits",
+    "LatentLogits",
     "LogitDistribution",
     "LowRankGaussian",
+    "NoiseSchedule",
     "NoiseScope",
     "PointMass",
     "apply_per_partition",
     "full_precision",
     "logistic_normal_moments",
+    "logits_of_mean_probability",
     "partition_grid",
     "partition_index",
     "select_bases",

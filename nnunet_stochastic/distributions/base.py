@@ -2,7 +2,8 @@
 
 A network maps an image to the parameters of p(η), a distribution over the logits of all voxels (Eq. 2 of *Structured
 Covariance Modeling Using Learned Mixture-of-Bases for Uncertainty in 3D Segmentation*, MoB). What the rest of the
-package asks of p(η) is its mean, samples of it, and the covariance of the logits at one voxel.
+package asks of p(η) is samples of it and one prediction that is no sample; where p(η) is Gaussian, also the covariance
+of the logits at one voxel.
 
 A sample is a fixed map of standard normal numbers, of which every voxel draws some for itself and a whole image shares
 others. Drawing them is kept apart from applying the map, so that parts of an image can be given parts of one noise.
@@ -11,11 +12,12 @@ others. Drawing them is kept apart from applying the map, so that parts of an im
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-__all__ = ["LogitDistribution", "PointMass", "check_field", "full_precision"]
+__all__ = ["GaussianLogits", "LogitDistribution", "PointMass", "check_field", "full_precision"]
 
 
 def check_field(name: str, field: Tensor, like: Tensor, channels: int | None = None) -> None:
@@ -35,18 +37,22 @@ class LogitDistribution(ABC):
 
     Parameters
     ----------
-    mean_logits
-        μ, shape (B, C, *S).
+    shape
+        (B, C, *S) of the logits.
+    dtype, device
+        Of the noise.
     """
 
     is_random: bool = True
+    #: The deterministic prediction, shape (B, C, *S); a subclass may compute it when it is first asked for.
+    mean_logits: Tensor
 
-    def __init__(self, mean_logits: Tensor) -> None:
-        if mean_logits.ndim < 3:
-            raise ValueError(
-                f"mean_logits must be (B, C, *S) with at least one spatial axis, got {mean_logits.ndim} axes"
-            )
-        self.mean_logits = mean_logits
+    def __init__(self, shape: Sequence[int], *, dtype: torch.dtype, device: torch.device) -> None:
+        if len(shape) < 3:
+            raise ValueError(f"logits must be (B, C, *S) with at least one spatial axis, got {len(shape)} axes")
+        self.shape = torch.Size(shape)
+        self.dtype = dtype
+        self.device = device
 
     @property
     @abstractmethod
@@ -99,11 +105,28 @@ class LogitDistribution(ABC):
         Tensor
             η, shape (K, B, C, *S).
         """
-        batch, _, *spatial = self.mean_logits.shape
+        batch, _, *spatial = self.shape
         return self.transform(
             self._noise(num_samples, batch, self.noise_channels, *spatial, generator=generator),
             self._noise(num_samples, batch, self.shared_noise_channels, generator=shared_generator or generator),
         )
+
+    def _noise(self, *shape: int, generator: torch.Generator | None) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=self.dtype, device=self.device)
+
+
+class GaussianLogits(LogitDistribution):
+    """A Gaussian p(η), or its limit without variance.
+
+    Parameters
+    ----------
+    mean_logits
+        μ, shape (B, C, *S).
+    """
+
+    def __init__(self, mean_logits: Tensor) -> None:
+        super().__init__(mean_logits.shape, dtype=mean_logits.dtype, device=mean_logits.device)
+        self.mean_logits = mean_logits
 
     @abstractmethod
     def voxel_covariance(self) -> Tensor:
@@ -113,11 +136,8 @@ class LogitDistribution(ABC):
         """Variance of each logit, the diagonal of the voxels' covariance, shape (B, C, *S), float32 or wider."""
         return self.voxel_covariance().diagonal(dim1=1, dim2=2).movedim(-1, 1)
 
-    def _noise(self, *shape: int, generator: torch.Generator | None) -> Tensor:
-        return torch.randn(shape, generator=generator, dtype=self.mean_logits.dtype, device=self.mean_logits.device)
 
-
-class PointMass(LogitDistribution):
+class PointMass(GaussianLogits):
     """All mass at μ: what a deterministic network predicts."""
 
     is_random = False

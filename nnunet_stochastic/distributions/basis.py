@@ -23,7 +23,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from nnunet_stochastic.distributions.base import LogitDistribution, check_field, full_precision
+from nnunet_stochastic.distributions.base import GaussianLogits, check_field, full_precision
 from nnunet_stochastic.distributions.cholesky import cholesky_of_field
 from nnunet_stochastic.distributions.partitions import apply_per_partition
 
@@ -62,7 +62,7 @@ def select_bases(bases: Tensor, basis_weights: Tensor, selection: BasisSelection
     return torch.tensordot(weights, bases.to(weights.dtype), dims=1)
 
 
-class BasisGaussian(LogitDistribution):
+class BasisGaussian(GaussianLogits):
     """N(μ, Σ) with Σ_n = B̂ diag(a_n)² B̂ᵀ + diag(d_n) at every voxel.
 
     Parameters

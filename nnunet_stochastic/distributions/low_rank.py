@@ -11,12 +11,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nnunet_stochastic.distributions.base import LogitDistribution, check_field, full_precision
+from nnunet_stochastic.distributions.base import GaussianLogits, check_field, full_precision
 
 __all__ = ["LowRankGaussian"]
 
 
-class LowRankGaussian(LogitDistribution):
+class LowRankGaussian(GaussianLogits):
     """N(μ, diag d + P Pᵀ).
 
     Parameters

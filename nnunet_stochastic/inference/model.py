@@ -49,7 +49,12 @@ class Model:
     @property
     def random(self) -> bool:
         """Whether the network predicts a distribution over logits."""
-        return hasattr(self.network, "distribution")
+        return getattr(self.network, "is_random", False)
+
+    @property
+    def gaussian(self) -> bool:
+        """Whether that distribution is Gaussian."""
+        return self.random and self.network.is_gaussian
 
     @property
     def space(self) -> OutcomeSpace:

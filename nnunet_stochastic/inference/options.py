@@ -85,13 +85,15 @@ class PredictionOptions:
             if unknown:
                 raise ValueError(f"unknown maps {', '.join(unknown)}: choose from {', '.join(MAP_NAMES)}")
 
-    def check_model(self, *, random: bool, space: OutcomeSpace) -> None:
+    def check_model(self, *, random: bool, gaussian: bool, space: OutcomeSpace) -> None:
         """Raise ``ValueError`` if a model cannot be predicted in this way.
 
         Parameters
         ----------
         random
             Whether its network predicts a distribution.
+        gaussian
+            Whether that is Gaussian.
         space
             What its logits mean.
         """
@@ -103,6 +105,11 @@ class PredictionOptions:
         if self.estimator == "exact" and not random:
             raise ValueError(
                 "the exact estimator integrates over a Gaussian model's samples, and this network has none"
+            )
+        if self.estimator == "exact" and not gaussian:
+            raise ValueError(
+                "the exact estimator integrates over Gaussian logits, and the logits of this model are not Gaussian: "
+                "use the estimator 'mc'"
             )
         if self.estimator == "exact" and not (space.two_classes or space.regions):
             raise ValueError(

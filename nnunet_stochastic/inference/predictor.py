@@ -62,7 +62,7 @@ class StochasticPredictor:
         self.model = model
         self.options = options = options or PredictionOptions()
         self.device = torch.device(device)
-        options.check_model(random=model.random, space=model.space)
+        options.check_model(random=model.random, gaussian=model.gaussian, space=model.space)
         self.random = model.random or options.aleatoric == "tta"
         """Whether a member has aleatoric samples."""
         self.method = choose_method(model, options.epistemic)
@@ -241,9 +241,9 @@ class StochasticPredictor:
         with bar, self._benchmark_convolutions():
             for member, draws in zip(members, self._draws, strict=True):
                 member.activate(model, previous=members[len(outputs) - 1] if outputs else None)
-                means = []
+                fingerprints = []
                 for tile in image_tiles:
-                    means += stitch_tile(
+                    fingerprint = stitch_tile(
                         model.network,
                         image,
                         tile,
@@ -255,9 +255,10 @@ class StochasticPredictor:
                         device=self.device,
                         exact=options.estimator == "exact",
                     )
+                    fingerprints.append(fingerprint)
                     bar.update()
                 sums.finish_member()
-                outputs.append(torch.stack(means).cpu())
+                outputs.append(torch.stack(fingerprints).cpu())
                 if on_sample is None:
                     continue
                 for index, sample in stitch_samples(

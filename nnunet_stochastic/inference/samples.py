@@ -166,7 +166,7 @@ def stitch_samples(
 
 def _sample_tile(distribution: LogitDistribution, tile: Tile, draw: SampleDraw, *, seed: int) -> Tensor:
     """Logits (C, *T) of a sample in one tile, in the orientation of the image."""
-    device = distribution.mean_logits.device
+    device = distribution.device
     axes = [axis + 1 for axis in draw.view.flipped_axes]
     noise = voxel_noise(tile, distribution.noise_channels, seed=seed, sample=draw.index, device=device)
     shared = torch.randn(

@@ -12,6 +12,7 @@ import contextlib
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from nnunetv2.inference.sliding_window_prediction import compute_gaussian, compute_steps_for_sliding_window
@@ -148,13 +149,12 @@ def _mirrorings(mirror_axes: Sequence[int]) -> list[tuple[int, ...]]:
 
 
 def predict_logit_distribution(network: nn.Module, patch: Tensor) -> LogitDistribution:
-    """p(η) of a patch (1, channels, *T). A network without ``distribution`` is deterministic."""
+    """p(η) of a patch (1, channels, *T). A network without ``logit_distribution`` is deterministic."""
     # As in nnU-Net: half precision on CUDA only.
     with torch.autocast("cuda") if patch.device.type == "cuda" else contextlib.nullcontext():
-        if not hasattr(network, "distribution"):
-            return PointMass(network(patch))
-        _, parameters = network(patch, return_parameters=True)
-    return network.distribution(parameters)
+        if hasattr(network, "logit_distribution"):
+            return network.logit_distribution(patch)
+        return PointMass(network(patch))
 
 
 def stitch_tile(
@@ -169,7 +169,7 @@ def stitch_tile(
     member: str,
     device: torch.device,
     exact: bool = False,
-) -> list[Tensor]:
+) -> Tensor:
     """Predict one tile of a member and add it to the sums.
 
     Parameters
@@ -193,15 +193,17 @@ def stitch_tile(
 
     Returns
     -------
-    list[Tensor]
-        The mean of the mean logits of each view, scalars on ``device``: what two members that are equal have in common.
+    Tensor
+        The mean of the logits that noise of 0 gives in the first view, a scalar on ``device``: what two members that
+        are equal have in common.
     """
     patch = tile_patch(image, tile, device)
     tile_sums = sums.tile_sums()
-    means = []
+    fingerprint = None
     for view in views:
         distribution = predict_logit_distribution(network, view.of(patch).contiguous())
-        means.append(distribution.mean_logits.float().mean())
+        if fingerprint is None:
+            fingerprint = _logits_of_no_noise(distribution).float().mean()
         if exact:
             tile_sums.add_expectation(distribution, flipped_axes=view.flipped_axes)
             continue
@@ -214,7 +216,7 @@ def stitch_tile(
             shared_generator=stream_generator(*key, device=device),
         )
     sums.add_tile(tile, tile_sums, weights)
-    return means
+    return fingerprint
 
 
 def _add_samples(
@@ -227,8 +229,16 @@ def _add_samples(
 ) -> None:
     # A few samples at a time: all K at once would make the memory grow with K, but LowRank reads its factor only once
     # per call.
-    at_once = max(1, _SAMPLED_CHANNELS // distribution.mean_logits.shape[1])
+    at_once = max(1, _SAMPLED_CHANNELS // distribution.shape[1])
     for start in range(0, view.num_samples, at_once):
         count = min(at_once, view.num_samples - start)
         for logits in distribution.rsample(count, generator=generator, shared_generator=shared_generator):
             sums.add(logits[0], flipped_axes=view.flipped_axes)
+
+
+def _logits_of_no_noise(distribution: LogitDistribution) -> Tensor:
+    batch, _, *spatial = distribution.shape
+    zeros = partial(torch.zeros, dtype=distribution.dtype, device=distribution.device)
+    return distribution.transform(
+        zeros(1, batch, distribution.noise_channels, *spatial), zeros(1, batch, distribution.shared_noise_channels)
+    )

@@ -13,13 +13,15 @@ import math
 import torch
 from torch import Tensor
 
-from nnunet_stochastic.distributions import LogitDistribution, full_precision
+from nnunet_stochastic.distributions import LogitDistribution
+from nnunet_stochastic.losses.cross_entropy import voxel_log_likelihood
+from nnunet_stochastic.targets import Target
 
 __all__ = ["log_mean_exp_loss"]
 
 
 def log_mean_exp_loss(
-    distribution: LogitDistribution, target: Tensor, num_samples: int, *, ignore_label: int | None = None
+    distribution: LogitDistribution, target: Target, num_samples: int, *, regions: bool = False
 ) -> Tensor:
     """Negative Monte-Carlo log-likelihood per voxel, mean over the batch.
 
@@ -28,11 +30,11 @@ def log_mean_exp_loss(
     distribution
         p(η) of logits (B, C, *S).
     target
-        Labels, shape (B, *S), integers in 0 … C - 1 or ``ignore_label``.
+        t; voxels that it does not count stand for nothing.
     num_samples
         K, at least 1.
-    ignore_label
-        Voxels of this label count for nothing.
+    regions
+        Whether the logits are of regions, each with a sigmoid of its own, rather than exclusive classes.
 
     Returns
     -------
@@ -41,10 +43,6 @@ def log_mean_exp_loss(
     """
     if num_samples < 1:
         raise ValueError(f"num_samples must be at least 1, got {num_samples}")
-    counted = torch.ones_like(target, dtype=torch.bool) if ignore_label is None else target != ignore_label
-    labels = torch.where(counted, target, 0)
-    log_probabilities = torch.log_softmax(full_precision(distribution.rsample(num_samples)), dim=2)
-    index = labels[None, :, None].expand(num_samples, *([-1] * (labels.ndim + 1)))
-    log_likelihood = log_probabilities.gather(2, index)[:, :, 0] * counted
+    log_likelihood = voxel_log_likelihood(distribution.rsample(num_samples), target, regions=regions)
     per_image = torch.logsumexp(log_likelihood.flatten(2).sum(-1), dim=0) - math.log(num_samples)
-    return -(per_image / counted.flatten(1).sum(1).clamp_min(1)).mean()
+    return -(per_image / target.counted.flatten(1).sum(1).clamp_min(1)).mean()

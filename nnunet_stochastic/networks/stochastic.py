@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
-from nnunet_stochastic.distributions import LogitDistribution
+from nnunet_stochastic.distributions import GaussianLogits
+from nnunet_stochastic.networks.base import DistributionNetwork
 from nnunet_stochastic.networks.heads import GaussianHeads
 
 __all__ = ["StochasticNetwork"]
 
 
-class StochasticNetwork(nn.Module):
+class StochasticNetwork(DistributionNetwork):
     """A backbone with heads.
 
     Parameters
@@ -32,6 +34,8 @@ class StochasticNetwork(nn.Module):
     ValueError
         If the backbone is not built that way.
     """
+
+    is_gaussian = True
 
     def __init__(self, backbone: nn.Module, build_heads: Callable[[nn.Module], GaussianHeads]) -> None:
         super().__init__()
@@ -82,6 +86,12 @@ class StochasticNetwork(nn.Module):
         output = [mean_logits, *outputs[1:]] if deep_supervision else mean_logits
         return output if parameters is None else (output, parameters)
 
-    def distribution(self, parameters: dict[str, Tensor]) -> LogitDistribution:
+    def distribution(self, parameters: dict[str, Tensor]) -> GaussianLogits:
         """p(η) with the parameters that ``forward`` returned."""
         return self.heads.distribution(parameters)
+
+    def logit_distribution(self, x: Tensor) -> GaussianLogits:
+        _, parameters = self(x, return_parameters=True)
+        # The network may run under autocast; what is made of its parameters does not.
+        with torch.autocast(x.device.type, enabled=False):
+            return self.distribution(parameters)

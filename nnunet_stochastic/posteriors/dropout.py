@@ -67,8 +67,10 @@ class ChannelDropout(nn.Module):
 def insert_channel_dropout(network: nn.Module, rate: float) -> None:
     """Put a ``ChannelDropout`` in front of the convolution of every block, in place.
 
-    Blocks are those of dynamic_network_architectures (``ConvDropoutNormReLU``: a ``conv``, and an ``all_modules`` that
-    starts with it), which nnU-Net's U-Nets are made of, encoder and decoder, plain and residual. Left alone are
+    A block with a place for it, ``channel_dropout`` beside its ``conv``, gets it there: the residual blocks of the
+    attention U-Net. In other networks blocks are those of dynamic_network_architectures (``ConvDropoutNormReLU``: a
+    ``conv``, and an ``all_modules`` that starts with it), which nnU-Net's U-Nets are made of, encoder and decoder,
+    plain and residual. Left alone are
 
     * the first block, which sees the image itself: a dropped channel would be a whole modality;
     * the shortcut of a residual block, where it is a projection as where it is the identity;
@@ -90,6 +92,11 @@ def insert_channel_dropout(network: nn.Module, rate: float) -> None:
     """
     if has_channel_dropout(network):
         raise ValueError(f"{type(network).__name__} has channel dropout already")
+    places = [block for block in network.modules() if isinstance(getattr(block, "channel_dropout", None), nn.Identity)]
+    for block in places:
+        block.channel_dropout = ChannelDropout(block.conv.in_channels, rate).train(block.training)
+    if places:
+        return
     # modules() names each module once, although nnU-Net's decoders hold the encoder a second time.
     shortcuts = {
         id(module)

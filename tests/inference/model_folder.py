@@ -13,10 +13,11 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import nn
 
-from nnunet_stochastic.distributions import LogitDistribution
+from nnunet_stochastic.distributions import GaussianLogits
+from nnunet_stochastic.networks import DistributionNetwork
 
 
-class UnitGaussian(LogitDistribution):
+class UnitGaussian(GaussianLogits):
     """N(μ, I), plus one number of N(0, 1) per class for the whole image."""
 
     @property
@@ -32,19 +33,18 @@ class UnitGaussian(LogitDistribution):
         raise NotImplementedError
 
 
-class GaussianNetwork(nn.Module):
+class GaussianNetwork(DistributionNetwork):
     """Any network, its output the mean of ``UnitGaussian``."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, x, return_parameters=False):
-        logits = self.network(x)
-        return (logits, {"mean_logits": logits}) if return_parameters else logits
+    def forward(self, x):
+        return self.network(x)
 
-    def distribution(self, parameters):
-        return UnitGaussian(**parameters)
+    def logit_distribution(self, x):
+        return UnitGaussian(self(x))
 
 
 class GaussianTrainer(nnUNetTrainer):

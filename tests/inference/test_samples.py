@@ -19,7 +19,7 @@ class LocalNetwork(nn.Module):
         super().__init__()
         self.kind = kind
 
-    def forward(self, x, return_parameters=False):
+    def logit_distribution(self, x):
         x = x.double()
         parameters = {
             "mean_logits": torch.cat([x.sin(), 1.5 * x], 1),
@@ -29,9 +29,6 @@ class LocalNetwork(nn.Module):
             parameters["cov_factor"] = torch.stack([torch.cat([x + r, 1 - r * x], 1) for r in range(3)], 2)
         elif self.kind != "diagonal":
             parameters["basis_scale"] = torch.cat([1 + 0.5 * x, 0.7 - x, x.cos()], 1)
-        return parameters["mean_logits"], parameters
-
-    def distribution(self, parameters):
         if self.kind == "diagonal":
             return DiagonalGaussian(**parameters)
         if self.kind == "low rank":
@@ -139,9 +136,7 @@ def test_correlation_reaches_across_tiles(kind):
     """Voxels in different tiles have the correlation of Cov(η_n, η_m) in closed form; those of z1 have none."""
     data, count = image((8, 8, 24)), 500
     near, far = (0, 3, 1), (5, 2, 22)
-    network = LocalNetwork(kind)
-    _, parameters = network(data[None])
-    distribution = network.distribution(parameters)
+    distribution = LocalNetwork(kind).logit_distribution(data[None])
     if kind == "low rank":
         factor = distribution.cov_factor[0]
     else:

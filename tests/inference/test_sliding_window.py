@@ -93,12 +93,8 @@ class Noise(torch.nn.Module):
         super().__init__()
         self.distribution_class, self.shared = distribution, shared
 
-    def forward(self, x, return_parameters=False):
-        logits = torch.zeros(1, 2, *x.shape[2:])
-        return logits, {"mean_logits": logits}
-
-    def distribution(self, parameters):
-        distribution = self.distribution_class(**parameters)
+    def logit_distribution(self, x):
+        distribution = self.distribution_class(torch.zeros(1, 2, *x.shape[2:]))
         transform = distribution.transform
         distribution.transform = lambda noise, shared: transform(noise * (not self.shared), shared * self.shared)
         return distribution

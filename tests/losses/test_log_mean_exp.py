@@ -7,30 +7,45 @@ import math
 import pytest
 import torch
 from torch.autograd import gradcheck
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from nnunet_stochastic.distributions import DiagonalGaussian, LowRankGaussian, PointMass
 from nnunet_stochastic.losses import log_mean_exp_loss
+from nnunet_stochastic.targets import Target, encode_target
+
+
+def encode(labels: torch.Tensor, classes: int, **options) -> Target:
+    return encode_target(labels[:, None], classes, **options)
 
 
 def test_of_a_point_mass_is_cross_entropy() -> None:
     logits, target = torch.randn(2, 3, 4, 5), torch.randint(3, (2, 4, 5))
-    torch.testing.assert_close(log_mean_exp_loss(PointMass(logits), target, 4), cross_entropy(logits, target))
+    torch.testing.assert_close(
+        log_mean_exp_loss(PointMass(logits), encode(target, 3), 4), cross_entropy(logits, target)
+    )
 
 
 def test_ignored_voxels_count_for_nothing() -> None:
     logits, target = torch.randn(1, 3, 6), torch.randint(3, (1, 6))
     target[:, 4:] = 9
     expected = cross_entropy(logits[..., :4], target[:, :4])
-    torch.testing.assert_close(log_mean_exp_loss(PointMass(logits), target, 2, ignore_label=9), expected)
-    assert log_mean_exp_loss(PointMass(logits), torch.full((1, 6), 9), 2, ignore_label=9).item() == 0
+    torch.testing.assert_close(log_mean_exp_loss(PointMass(logits), encode(target, 3, ignore_label=9), 2), expected)
+    nothing = encode(torch.full((1, 6), 9), 3, ignore_label=9)
+    assert log_mean_exp_loss(PointMass(logits), nothing, 2).item() == 0
+
+
+def test_regions_are_independent_binary_problems() -> None:
+    logits, target = torch.randn(2, 3, 4, 5), torch.randint(2, (2, 3, 4, 5)).float()
+    expected = 3 * binary_cross_entropy_with_logits(logits, target)
+    encoded = encode_target(target, 3, regions=True)
+    torch.testing.assert_close(log_mean_exp_loss(PointMass(logits), encoded, 2, regions=True), expected)
 
 
 def test_naive_sum_of_likelihoods() -> None:
     mean, target = torch.randn(1, 2, 3, dtype=torch.float64), torch.tensor([[0, 1, 1]])
     distribution = DiagonalGaussian(mean, torch.full_like(mean, 0.5))
     torch.manual_seed(0)
-    loss = log_mean_exp_loss(distribution, target, 6)
+    loss = log_mean_exp_loss(distribution, encode(target, 2), 6)
     torch.manual_seed(0)
     probabilities = distribution.rsample(6).softmax(2)[:, 0]
     likelihood = sum(math.prod(p[label, n].item() for n, label in enumerate(target[0])) for p in probabilities) / 6
@@ -45,11 +60,11 @@ def test_gradient() -> None:
 
     def loss(m: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
         torch.manual_seed(1)
-        return log_mean_exp_loss(LowRankGaussian(m, torch.ones_like(m), p), target, 3)
+        return log_mean_exp_loss(LowRankGaussian(m, torch.ones_like(m), p), encode(target, 2), 3)
 
     assert gradcheck(loss, (mean, factor))
 
 
 def test_needs_a_sample() -> None:
     with pytest.raises(ValueError, match="num_samples"):
-        log_mean_exp_loss(PointMass(torch.zeros(1, 2, 3)), torch.zeros(1, 3, dtype=torch.long), 0)
+        log_mean_exp_loss(PointMass(torch.zeros(1, 2, 3)), encode(torch.zeros(1, 3), 2), 0)

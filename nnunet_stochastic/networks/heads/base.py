@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nnunet_stochastic.distributions import LogitDistribution, full_precision
+from nnunet_stochastic.distributions import GaussianLogits, full_precision
 
 __all__ = ["LOG_VARIANCE_RANGE", "GaussianHeads", "constant_convolution"]
 
@@ -74,5 +74,5 @@ class GaussianHeads(nn.Module, ABC):
         }
 
     @abstractmethod
-    def distribution(self, parameters: dict[str, Tensor]) -> LogitDistribution:
+    def distribution(self, parameters: dict[str, Tensor]) -> GaussianLogits:
         """p(η) with the given parameters."""

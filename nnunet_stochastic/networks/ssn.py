@@ -1,0 +1,96 @@
+"""Stochastic Segmentation Network on the attention U-Net: p(η) = N(μ, diag d + P Pᵀ), rank 10.
+
+Monteiro et al. 2020, https://arxiv.org/abs/2006.06015, with the settings of Christensen et al., Rethinking Uncertainty
+Quantification and Entanglement in Image Segmentation, 3.2: d = exp(log-variance) + ε, ε = 1e-5. μ, log-variance and P
+are 3x3 convolutions of the last features.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from nnunet_stochastic.distributions import LowRankGaussian, full_precision
+from nnunet_stochastic.networks.attention_blocks import Dimension, convolution
+from nnunet_stochastic.networks.attention_unet import CHANNEL_MULTIPLIERS, AttentionUNet, zero_convolution
+from nnunet_stochastic.networks.base import GenerativeNetwork
+from nnunet_stochastic.networks.heads import LOG_VARIANCE_RANGE
+from nnunet_stochastic.targets import Target
+
+__all__ = ["StochasticSegmentationNetwork"]
+
+_EPSILON = 1e-5
+_LOG_VARIANCE_BIAS = -3.0
+_FACTOR_SCALE = 0.2
+
+
+class StochasticSegmentationNetwork(GenerativeNetwork):
+    """Attention U-Net with the heads of a low-rank Gaussian. Its deterministic prediction is μ.
+
+    Parameters
+    ----------
+    in_channels
+        Of the image.
+    num_channels
+        C, of the logits.
+    dimension
+        2 or 3 spatial axes.
+    rank
+        R.
+    base_channels, channel_multipliers
+        See ``AttentionUNet``.
+    """
+
+    is_gaussian = True
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_channels: int,
+        *,
+        dimension: Dimension,
+        rank: int = 10,
+        base_channels: int = 32,
+        channel_multipliers: Sequence[int] = CHANNEL_MULTIPLIERS,
+    ) -> None:
+        super().__init__()
+        if rank < 1:
+            raise ValueError(f"rank must be at least 1, got {rank}")
+        self.rank = rank
+        self.unet = AttentionUNet(
+            in_channels, dimension=dimension, base_channels=base_channels, channel_multipliers=channel_multipliers
+        )
+        self.output = zero_convolution(self.unet, num_channels)
+        self.log_variance = zero_convolution(self.unet, num_channels)
+        nn.init.constant_(self.log_variance.bias, _LOG_VARIANCE_BIAS)
+        self.factor = convolution(dimension, self.unet.out_channels, num_channels * rank, kernel_size=3)
+        # Small, but not 0, where the gradient of P would be 0.
+        nn.init.normal_(self.factor.weight, std=_FACTOR_SCALE / math.sqrt(self.factor.weight[0].numel()))
+        nn.init.normal_(self.factor.bias, std=_FACTOR_SCALE)
+
+    def deterministic_logits(self, x: Tensor) -> Tensor:
+        return self.output(self.unet(x))
+
+    def training_outputs(self, x: Tensor, target: Target) -> dict[str, Tensor]:
+        """``mean_logits`` and ``diag_var``, shape (B, C, *S), and ``cov_factor``, shape (B, C, R, *S)."""
+        return self._distribution_parameters(x)
+
+    def distribution(self, parameters: dict[str, Tensor]) -> LowRankGaussian:
+        """p(η) with the parameters that ``training_outputs`` returned."""
+        return LowRankGaussian(parameters["mean_logits"], parameters["diag_var"], parameters["cov_factor"])
+
+    def logit_distribution(self, x: Tensor) -> LowRankGaussian:
+        return self.distribution(self._distribution_parameters(x))
+
+    def _distribution_parameters(self, x: Tensor) -> dict[str, Tensor]:
+        features = self.unet(x)
+        log_variance = full_precision(self.log_variance(features))
+        return {
+            "mean_logits": full_precision(self.output(features)),
+            # ε alone bounds the variance from below.
+            "diag_var": torch.exp(log_variance.clamp(max=LOG_VARIANCE_RANGE[1])) + _EPSILON,
+            "cov_factor": self.factor(features).unflatten(1, (-1, self.rank)),
+        }
