@@ -1,17 +1,27 @@
-"""What the trainers share: where they start, the recipes, the heads and the losses, dropout and snapshots."""
+"""What the trainers share: where they start, the recipes, the models and their losses, dropout and snapshots."""
 
+from nnunet_stochastic.training.base import BaseTrainer
 from nnunet_stochastic.training.dropout import DropoutTrainer
 from nnunet_stochastic.training.fine_tuning import FineTuningTrainer
+from nnunet_stochastic.training.generative import GenerativeTrainer
+from nnunet_stochastic.training.generative_models import DiffusionTrainer, ProbUNetTrainer, SoftmaxTrainer, SSNTrainer
 from nnunet_stochastic.training.models import BasisTrainer, DiagonalTrainer, LowRankTrainer
 from nnunet_stochastic.training.stochastic import StochasticTrainer
-from nnunet_stochastic.training.swag import SwagTrainer
+from nnunet_stochastic.training.swag import SnapshotTrainer, SwagTrainer
 
 __all__ = [
+    "BaseTrainer",
     "BasisTrainer",
     "DiagonalTrainer",
+    "DiffusionTrainer",
     "DropoutTrainer",
     "FineTuningTrainer",
+    "GenerativeTrainer",
     "LowRankTrainer",
+    "ProbUNetTrainer",
+    "SSNTrainer",
+    "SnapshotTrainer",
+    "SoftmaxTrainer",
     "StochasticTrainer",
     "SwagTrainer",
 ]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from torch import nn
 
 from nnunet_stochastic.posteriors import insert_channel_dropout
-from nnunet_stochastic.training.fine_tuning import FineTuningTrainer
+from nnunet_stochastic.training.base import BaseTrainer
 
 __all__ = ["DropoutTrainer"]
 
 
-class DropoutTrainer(FineTuningTrainer):
+class DropoutTrainer(BaseTrainer):
     """Channel dropout in the network of the trainer that stands behind it: ``class X(DropoutTrainer, TrainerOfX)``.
 
     Validation during training judges the network without dropout.

@@ -11,14 +11,10 @@ from typing import Any, Literal
 
 import torch
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
-from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from torch import nn
-from torch._dynamo import OptimizedModule
-from torch.nn.parallel import DistributedDataParallel
 
-from nnunet_stochastic.checkpoints import UNFINISHED_SUFFIX, read_checkpoint, written_whole
+from nnunet_stochastic.checkpoints import read_checkpoint
+from nnunet_stochastic.training.base import BaseTrainer
 from nnunet_stochastic.training.optimizers import GroupedPolyLRScheduler
-from nnunet_stochastic.training.raters import RaterFolder, choose_training_labels, count_raters
 from nnunet_stochastic.training.starting_point import find_deterministic_checkpoint, load_deterministic_weights
 
 __all__ = ["FineTuningTrainer", "Recipe"]
@@ -26,7 +22,7 @@ __all__ = ["FineTuningTrainer", "Recipe"]
 Recipe = Literal["fine_tuning", "scratch"]
 
 
-class FineTuningTrainer(nnUNetTrainer):
+class FineTuningTrainer(BaseTrainer):
     """nnU-Net's trainer, continued from the deterministic model of the same dataset, plans, configuration and fold.
 
     Everything that is not about where training starts, for how long and with which optimizer is nnU-Net's.
@@ -37,8 +33,6 @@ class FineTuningTrainer(nnUNetTrainer):
     fine_tuning_epochs = 20
     fine_tuning_learning_rate = 1e-4
     fine_tuning_weight_decay = 1e-4
-    #: Draw one rater's mask each time a case is loaded, where dataset.json has num_raters; False: labelsTr alone.
-    train_on_raters = True
 
     def __init__(
         self,
@@ -49,11 +43,6 @@ class FineTuningTrainer(nnUNetTrainer):
         device: torch.device = torch.device("cuda"),
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
-        if not self.label_manager.has_regions and self.label_manager.num_segmentation_heads < 2:
-            raise ValueError(
-                f"{self.plans_manager.dataset_name} has one class only ({', '.join(dataset_json['labels'])}): there is "
-                "nothing to be uncertain about. Its dataset.json needs the background and at least one foreground label"
-            )
         own_name = Path(self.output_folder_base).name
         folder = Path(self.output_folder_base).with_name(
             own_name.replace(type(self).__name__, self.deterministic_trainer, 1)
@@ -61,7 +50,6 @@ class FineTuningTrainer(nnUNetTrainer):
         checkpoint = find_deterministic_checkpoint(folder / f"fold_{fold}")
         self._nnunet_settings = (self.num_epochs, self.initial_lr, self.weight_decay)
         self._weights_come_from_elsewhere = False
-        self._resumed = False
         self._set_recipe("scratch" if checkpoint is None else "fine_tuning", checkpoint)
 
     def _set_recipe(self, recipe: Recipe, checkpoint: Path | None) -> None:
@@ -76,13 +64,6 @@ class FineTuningTrainer(nnUNetTrainer):
             if recipe == "fine_tuning"
             else self._nnunet_settings
         )
-
-    @staticmethod
-    def unwrap(network: nn.Module) -> nn.Module:
-        """The network under DistributedDataParallel and torch.compile."""
-        if isinstance(network, DistributedDataParallel):
-            network = network.module
-        return network._orig_mod if isinstance(network, OptimizedModule) else network
 
     def initialize(self) -> None:
         super().initialize()
@@ -102,31 +83,12 @@ class FineTuningTrainer(nnUNetTrainer):
         """What fine-tuning optimizes, each group with its ``learning_rate_factor``."""
         return [{"params": list(self.network.parameters()), "learning_rate_factor": 1.0}]
 
-    def get_tr_and_val_datasets(self) -> tuple:
-        training, validation = super().get_tr_and_val_datasets()
-        if count_raters(self.dataset_json):
-            plans = self.plans_manager
-            training = choose_training_labels(
-                training,
-                RaterFolder.of_configuration(
-                    Path(self.preprocessed_dataset_folder_base), plans, self.configuration_manager, self.dataset_json
-                ),
-                train_on_raters=self.train_on_raters,
-                command=f"nnunet_stochastic_preprocess_raters -d {plans.dataset_name} -p {plans.plans_name} "
-                f"-c {self.configuration_name}",
-                log=self.print_to_log_file,
-            )
-        return training, validation
-
     def on_train_start(self) -> None:
         if not self.was_initialized:
             self.initialize()
         if not self._resumed:
             self._take_starting_weights()
         super().on_train_start()
-        if self.local_rank == 0:
-            for left_by_a_kill in Path(self.output_folder).glob(f"*{UNFINISHED_SUFFIX}"):
-                left_by_a_kill.unlink()
 
     def _take_starting_weights(self) -> None:
         if self._weights_come_from_elsewhere:
@@ -150,14 +112,6 @@ class FineTuningTrainer(nnUNetTrainer):
                 "or told so by nnUNet_stochastic_init."
             )
 
-    def save_checkpoint(self, filename: str) -> None:
-        """Save as nnU-Net does, but whole or not at all: a kill leaves the file that was there before."""
-        if self.local_rank != 0 or self.disable_checkpointing:
-            super().save_checkpoint(filename)
-            return
-        with written_whole(Path(filename)) as temporary:
-            super().save_checkpoint(str(temporary))
-
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:
         """Resume as nnU-Net does, with the recipe that the checkpoint was trained with."""
         if not self.was_initialized:
@@ -165,4 +119,3 @@ class FineTuningTrainer(nnUNetTrainer):
             start = init_args["stochastic_starting_checkpoint"]
             self._set_recipe(init_args["stochastic_recipe"], None if start is None else Path(start))
         super().load_checkpoint(filename_or_checkpoint)
-        self._resumed = True

@@ -9,25 +9,20 @@ deterministic and keep nnU-Net's weights.
 from __future__ import annotations
 
 from abc import abstractmethod
-from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from torch import Tensor, nn
 
-from nnunet_stochastic.distributions import LogitDistribution
+from nnunet_stochastic.distributions import logits_of_mean_probability
 from nnunet_stochastic.losses import basis_entropy_loss, k_sample_loss, kl_to_unit_variance, orthogonality_loss
 from nnunet_stochastic.networks import GaussianHeads, StochasticNetwork
 from nnunet_stochastic.training.fine_tuning import FineTuningTrainer
 from nnunet_stochastic.training.optimizers import group_parameters
 
-__all__ = ["StochasticTrainer", "predictive_mean_logits"]
-
-#: nnU-Net's limit on the norm of the gradient.
-GRADIENT_NORM = 12
+__all__ = ["StochasticTrainer"]
 
 
 class StochasticTrainer(FineTuningTrainer):
@@ -76,19 +71,10 @@ class StochasticTrainer(FineTuningTrainer):
         target = batch["target"]
         targets = [t.to(self.device, non_blocking=True) for t in (target if isinstance(target, list) else [target])]
         self.optimizer.zero_grad(set_to_none=True)
-        with self._autocast():
+        with self.autocast():
             output, parameters = self.network(data, return_parameters=True)
             loss = self.training_loss(output if isinstance(output, list) else [output], parameters, targets)
-        if self.grad_scaler is None:
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_NORM)
-            self.optimizer.step()
-        else:
-            self.grad_scaler.scale(loss).backward()
-            self.grad_scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_NORM)
-            self.grad_scaler.step(self.optimizer)
-            self.grad_scaler.update()
+        self.descend(loss)
         return {"loss": loss.detach().cpu().numpy()}
 
     def training_loss(self, outputs: list[Tensor], parameters: dict[str, Tensor], targets: list[Tensor]) -> Tensor:
@@ -145,22 +131,7 @@ class StochasticTrainer(FineTuningTrainer):
 
     def _predict_mean(self, data: Tensor, network: nn.Module) -> Tensor | list[Tensor]:
         output, parameters = network(data, return_parameters=True)
-        mean = predictive_mean_logits(
-            self.unwrap(network).distribution(parameters),
-            self.num_training_samples,
-            regions=self.label_manager.has_regions,
-        )
+        distribution = self.unwrap(network).distribution(parameters)
+        samples = (distribution.rsample(1)[0] for _ in range(self.num_training_samples))
+        mean = logits_of_mean_probability(samples, regions=self.label_manager.has_regions)
         return [mean, *output[1:]] if isinstance(output, list) else mean
-
-    def _autocast(self):
-        return torch.autocast(self.device.type) if self.device.type == "cuda" else nullcontext()
-
-
-def predictive_mean_logits(distribution: LogitDistribution, num_samples: int, *, regions: bool) -> Tensor:
-    """Logits whose softmax (sigmoid for regions) is the mean of the softmax over K samples, shape (B, C, *S)."""
-    mean = torch.zeros_like(distribution.mean_logits)
-    for _ in range(num_samples):
-        logits = distribution.rsample(1)[0]
-        mean += torch.sigmoid(logits) if regions else torch.softmax(logits, dim=1)
-    mean /= num_samples
-    return torch.logit(mean, eps=1e-6) if regions else mean.clamp_min(1e-6).log()

@@ -15,46 +15,26 @@ from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 
 from nnunet_stochastic.posteriors.snapshots import delete_snapshots, refuse_batch_norm, save_snapshot, saved_epochs
 from nnunet_stochastic.posteriors.swag import SWAG_FILE, fit_swag
+from nnunet_stochastic.training.base import BaseTrainer
 from nnunet_stochastic.training.fine_tuning import FineTuningTrainer, Recipe
 from nnunet_stochastic.training.optimizers import GroupedPolyLRScheduler
 
-__all__ = ["SwagTrainer"]
+__all__ = ["SnapshotTrainer", "SwagTrainer"]
 
 
-class SwagTrainer(FineTuningTrainer):
-    """Snapshots for the trainer that stands behind it: ``class X(SwagTrainer, TrainerOfX)``.
+class SnapshotTrainer(BaseTrainer):
+    """Snapshots for a trainer with a constant learning rate: ``class X(SnapshotTrainer, TrainerOfX)``.
 
-    Fine-tuning takes ``num_snapshots`` epochs more, with the same optimizer. From scratch they are the last of
-    nnU-Net's epochs. Until the first snapshot the learning rate follows nnU-Net's polynomial decay.
+    They are taken on the way and change nothing: the run is that of the trainer behind it.
     """
 
     #: T.
     num_snapshots = 30
-    #: Learning rate while snapshots are taken, in fine-tuning: that of Christensen et al.
-    snapshot_learning_rate = 1e-4
-    #: The same from scratch, in units of nnU-Net's initial learning rate.
-    scratch_snapshot_learning_rate_factor = 0.1
-
-    def _set_recipe(self, recipe: Recipe, checkpoint: Path | None) -> None:
-        super()._set_recipe(recipe, checkpoint)
-        if recipe == "fine_tuning":
-            self.num_epochs += self.num_snapshots
 
     @property
     def first_snapshot_epoch(self) -> int:
         """The epoch, counted from 0, after which the first snapshot is taken."""
         return self.num_epochs - self.num_snapshots
-
-    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler]:
-        optimizer, _ = super().configure_optimizers()
-        constant = (
-            self.snapshot_learning_rate
-            if self.recipe == "fine_tuning"
-            else self.initial_lr * self.scratch_snapshot_learning_rate_factor
-        )
-        return optimizer, GroupedPolyLRScheduler(
-            optimizer, self.initial_lr, self.first_snapshot_epoch, learning_rate_afterwards=constant
-        )
 
     def on_train_start(self) -> None:
         if not self.was_initialized:
@@ -90,7 +70,7 @@ class SwagTrainer(FineTuningTrainer):
         if self.current_epoch == self.first_snapshot_epoch:
             self.print_to_log_file(
                 f"SWAG: from here on a snapshot of the weights is taken after each of the last {self.num_snapshots} "
-                f"epochs, at a constant learning rate of {self.lr_scheduler.learning_rate_afterwards:g}."
+                f"epochs, at a constant learning rate of {self.optimizer.param_groups[0]['lr']:g}."
             )
 
     def on_epoch_end(self) -> None:
@@ -112,3 +92,32 @@ class SwagTrainer(FineTuningTrainer):
             path = fit_swag(Path(self.output_folder), range(self.first_snapshot_epoch, self.num_epochs))
             self.print_to_log_file(f"SWAG: mean and variance of {self.num_snapshots} snapshots are in {path}.")
         super().on_train_end()
+
+
+class SwagTrainer(SnapshotTrainer, FineTuningTrainer):
+    """Snapshots for a trainer with the two recipes: ``class X(SwagTrainer, TrainerOfX)``.
+
+    Fine-tuning takes ``num_snapshots`` epochs more, with the same optimizer. From scratch they are the last of
+    nnU-Net's epochs. Until the first snapshot the learning rate follows nnU-Net's polynomial decay.
+    """
+
+    #: Learning rate while snapshots are taken, in fine-tuning: that of Christensen et al.
+    snapshot_learning_rate = 1e-4
+    #: The same from scratch, in units of nnU-Net's initial learning rate.
+    scratch_snapshot_learning_rate_factor = 0.1
+
+    def _set_recipe(self, recipe: Recipe, checkpoint: Path | None) -> None:
+        super()._set_recipe(recipe, checkpoint)
+        if recipe == "fine_tuning":
+            self.num_epochs += self.num_snapshots
+
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler]:
+        optimizer, _ = super().configure_optimizers()
+        constant = (
+            self.snapshot_learning_rate
+            if self.recipe == "fine_tuning"
+            else self.initial_lr * self.scratch_snapshot_learning_rate_factor
+        )
+        return optimizer, GroupedPolyLRScheduler(
+            optimizer, self.initial_lr, self.first_snapshot_epoch, learning_rate_afterwards=constant
+        )

@@ -38,6 +38,18 @@ class TinyDataset:
         trainer.num_val_iterations_per_epoch = 2
         return trainer
 
+    @staticmethod
+    def shrink_generative_models(patch: pytest.MonkeyPatch) -> None:
+        """Give their networks three narrow levels, and samples that cost little."""
+        from nnunet_stochastic.training import DiffusionTrainer, GenerativeTrainer, ProbUNetTrainer, SSNTrainer
+
+        patch.setattr(GenerativeTrainer, "base_channels", 4)
+        patch.setattr(GenerativeTrainer, "channel_multipliers", (1, 1, 2))
+        patch.setattr(GenerativeTrainer, "batch_size_2d", None)
+        patch.setattr(ProbUNetTrainer, "base_channels", 4)
+        patch.setattr(SSNTrainer, "num_training_samples", 3)
+        patch.setattr(DiffusionTrainer, "num_mean_samples", 1)
+
 
 def network_plan(dimensions: int, *, residual: bool) -> dict[str, Any]:
     stages = {"n_blocks_per_stage": [1, 1, 1]} if residual else {"n_conv_per_stage": [1, 1, 1]}
@@ -92,6 +104,23 @@ LABELS = {
     "one class": {"background": 0},
     "ignore": {"background": 0, "ball": 1, "core": 2, "ignore": 3},
 }
+
+
+#: Trainers for which the previous stage of a cascade is there.
+CASCADED = (
+    "nnUNetTrainerMoB",
+    "nnUNetTrainerLowRank",
+    "nnUNetTrainerMoBDropout",
+    "nnUNetTrainerSoftmax",
+    "nnUNetTrainerSSN",
+    "nnUNetTrainerProbUNet",
+    "nnUNetTrainerDiffusion",
+)
+
+
+@pytest.fixture
+def tiny_generative_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    TinyDataset.shrink_generative_models(monkeypatch)
 
 
 @pytest.fixture
@@ -169,7 +198,7 @@ def make_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..
             properties = {"class_locations": locations, "spacing": [1.0] * 3}
             nnUNetDatasetBlosc2.save_case(image.astype(np.float32), segmentation, properties, str(folder / name))
             if cascade:
-                for trainer in ("nnUNetTrainerMoB", "nnUNetTrainerLowRank", "nnUNetTrainerMoBDropout"):
+                for trainer in CASCADED:
                     previous = folders["nnUNet_results"] / "Dataset999_Tiny" / f"{trainer}__nnUNetPlans__3d_lowres"
                     previous = previous / "predicted_next_stage" / "3d_cascade_fullres"
                     previous.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_stochastic.training.raters import RaterDataset, RaterFolder, count_raters
 
-TRAINERS = ["nnUNetTrainerDeterministic", "nnUNetTrainerLowRank", "nnUNetTrainerMoB"]
+TRAINERS = ["nnUNetTrainerDeterministic", "nnUNetTrainerLowRank", "nnUNetTrainerMoB", "nnUNetTrainerProbUNet"]
 NUM_RATERS = 3
 
 
@@ -83,7 +83,7 @@ def test_each_load_draws_one_of_all_raters_with_its_own_class_locations(with_rat
 
 
 @pytest.mark.parametrize("name", TRAINERS)
-def test_trainers_train_on_raters_and_validate_on_the_label(with_raters, name):
+def test_trainers_train_on_raters_and_validate_on_the_label(with_raters, name, tiny_generative_models):
     dataset = with_raters()
     trainer = dataset.trainer(name)
     trainer.initialize()
@@ -98,15 +98,20 @@ def test_trainers_train_on_raters_and_validate_on_the_label(with_raters, name):
     assert log.count("Trains on the masks of 3 raters, one at random each time a case is loaded") == 1
 
 
-def test_a_training_goes_through_and_its_batches_hold_raters(with_raters):
+@pytest.mark.parametrize("name", ["nnUNetTrainerMoB", "nnUNetTrainerDiffusion"])
+def test_a_training_goes_through_and_its_batches_hold_raters(with_raters, name, tiny_generative_models):
     dataset = with_raters()
-    trainer = dataset.trainer("nnUNetTrainerMoB")
+    trainer = dataset.trainer(name)
     trainer.num_epochs = 1
     trainer.on_train_start()
-    for _ in range(5):
-        batch = next(trainer.dataloader_train)
-        assert batch["target"][0].max() <= 1  # the label has a core, which is 2; the raters have none
-    assert any(next(trainer.dataloader_val)["target"][0].max() == 2 for _ in range(5))
+
+    def largest_label(loader) -> int:
+        target = next(loader)["target"]  # one for each resolution of deep supervision, or one
+        return int((target[0] if isinstance(target, list) else target).max())
+
+    # The label has a core, which is 2; the raters have none.
+    assert max(largest_label(trainer.dataloader_train) for _ in range(5)) <= 1
+    assert max(largest_label(trainer.dataloader_val) for _ in range(5)) == 2
     trainer.run_training()
     assert (Path(trainer.output_folder) / "checkpoint_final.pth").is_file()
 

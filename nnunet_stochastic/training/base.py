@@ -1,0 +1,100 @@
+"""What every trainer of this package does beside nnU-Net: raters, files that are whole, and a step on a given loss."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from torch import Tensor, nn
+from torch._dynamo import OptimizedModule
+from torch.nn.parallel import DistributedDataParallel
+
+from nnunet_stochastic.checkpoints import UNFINISHED_SUFFIX, written_whole
+from nnunet_stochastic.training.raters import RaterFolder, choose_training_labels, count_raters
+
+__all__ = ["BaseTrainer"]
+
+
+class BaseTrainer(nnUNetTrainer):
+    """nnU-Net's trainer, on a random rater per load where there are raters, with checkpoints that survive a kill."""
+
+    #: Draw one rater's mask each time a case is loaded, where dataset.json has num_raters; False: labelsTr alone.
+    train_on_raters = True
+    #: Largest norm of the gradient that a step follows: nnU-Net's.
+    gradient_norm_limit = 12.0
+
+    def __init__(
+        self,
+        plans: dict,
+        configuration: str,
+        fold: int,
+        dataset_json: dict,
+        device: torch.device = torch.device("cuda"),
+    ) -> None:
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        if not self.label_manager.has_regions and self.label_manager.num_segmentation_heads < 2:
+            raise ValueError(
+                f"{self.plans_manager.dataset_name} has one class only ({', '.join(dataset_json['labels'])}): there is "
+                "nothing to be uncertain about. Its dataset.json needs the background and at least one foreground label"
+            )
+        self._resumed = False
+
+    @staticmethod
+    def unwrap(network: nn.Module) -> nn.Module:
+        """The network under DistributedDataParallel and torch.compile."""
+        if isinstance(network, DistributedDataParallel):
+            network = network.module
+        return network._orig_mod if isinstance(network, OptimizedModule) else network
+
+    def get_tr_and_val_datasets(self) -> tuple:
+        training, validation = super().get_tr_and_val_datasets()
+        if count_raters(self.dataset_json):
+            plans = self.plans_manager
+            training = choose_training_labels(
+                training,
+                RaterFolder.of_configuration(
+                    Path(self.preprocessed_dataset_folder_base), plans, self.configuration_manager, self.dataset_json
+                ),
+                train_on_raters=self.train_on_raters,
+                command=f"nnunet_stochastic_preprocess_raters -d {plans.dataset_name} -p {plans.plans_name} "
+                f"-c {self.configuration_name}",
+                log=self.print_to_log_file,
+            )
+        return training, validation
+
+    def on_train_start(self) -> None:
+        super().on_train_start()
+        if self.local_rank == 0:
+            for left_by_a_kill in Path(self.output_folder).glob(f"*{UNFINISHED_SUFFIX}"):
+                left_by_a_kill.unlink()
+
+    def autocast(self) -> AbstractContextManager:
+        """Mixed precision where nnU-Net uses it: on CUDA."""
+        return torch.autocast(self.device.type) if self.device.type == "cuda" else nullcontext()
+
+    def descend(self, loss: Tensor) -> None:
+        """One step of the optimizer down the gradient of a scalar loss, its norm limited."""
+        if self.grad_scaler is None:
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_norm_limit)
+            self.optimizer.step()
+        else:
+            self.grad_scaler.scale(loss).backward()
+            self.grad_scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_norm_limit)
+            self.grad_scaler.step(self.optimizer)
+            self.grad_scaler.update()
+
+    def save_checkpoint(self, filename: str) -> None:
+        """Save as nnU-Net does, but whole or not at all: a kill leaves the file that was there before."""
+        if self.local_rank != 0 or self.disable_checkpointing:
+            super().save_checkpoint(filename)
+            return
+        with written_whole(Path(filename)) as temporary:
+            super().save_checkpoint(str(temporary))
+
+    def load_checkpoint(self, filename_or_checkpoint: str) -> None:
+        super().load_checkpoint(filename_or_checkpoint)
+        self._resumed = True

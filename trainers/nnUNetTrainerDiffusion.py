@@ -1,0 +1,17 @@
+"""Diffusion of the segmentation itself on the attention U-Net."""
+
+from nnunet_stochastic.training import DiffusionTrainer, DropoutTrainer, SnapshotTrainer
+
+
+class nnUNetTrainerDiffusion(DiffusionTrainer):
+    """Predicts the mask behind a noisy one; sampled in 10 DDIM steps."""
+
+    num_steps = 10
+
+
+class nnUNetTrainerDiffusionDropout(DropoutTrainer, nnUNetTrainerDiffusion):
+    """nnUNetTrainerDiffusion with channel dropout: a set of dropout masks is a member."""
+
+
+class nnUNetTrainerDiffusionSWAG(SnapshotTrainer, nnUNetTrainerDiffusion):
+    """The run of nnUNetTrainerDiffusion with snapshots of its last epochs: a draw from their Gaussian is a member."""
