@@ -46,14 +46,14 @@ class Row:
     ratios
         Ours over theirs, one per repeat.
     limit
-        What the median must not exceed.
+        What the median must not exceed; ``None`` where the price of a model is told and no claim made.
     """
 
     work: str
     against: str
     quantity: str
     ratios: tuple[float, ...]
-    limit: float
+    limit: float | None = None
 
     @property
     def ratio(self) -> float:
@@ -61,7 +61,7 @@ class Row:
 
     @property
     def met(self) -> bool:
-        return self.ratio <= self.limit
+        return self.limit is None or self.ratio <= self.limit
 
 
 def time_ratios(
