@@ -7,7 +7,6 @@ entry e, also for M > 5, and seeds nothing, so folds with the same cases differ 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from nnunetv2.utilities.crossval_split import generate_crossval_split
 
 from nnunet_stochastic.datasets.folders import dataset_folders
 from nnunet_stochastic.datasets.rater_cases import find_training_images
+from nnunet_stochastic.files import write_text
 
 __all__ = ["EnsembleSplits", "write_ensemble_splits"]
 
@@ -87,9 +87,7 @@ def write_ensemble_splits(
             "--overwrite replaces it and keeps a copy"
         )
     backup = _back_up(file) if existing else None
-    temporary = file.with_name(f".{file.name}.unfinished")
-    temporary.write_text(json.dumps(ensemble, indent=4, sort_keys=True), encoding="utf-8")
-    os.replace(temporary, file)
+    write_text(file, json.dumps(ensemble, indent=4, sort_keys=True))
     return EnsembleSplits(file, split, written=True, backup=backup)
 
 

@@ -21,9 +21,9 @@ from batchgenerators.utilities.file_and_folder_operations import save_pickle
 from torch import Tensor
 from tqdm import tqdm
 
+from nnunet_stochastic.files import write_json
 from nnunet_stochastic.inference.cases import Case, OutputFolder, cases_from_files, find_cases
 from nnunet_stochastic.inference.collapse import epistemic_ratio
-from nnunet_stochastic.inference.files import write_json
 from nnunet_stochastic.inference.images import map_ending, voxel_volume_ml, write_map
 from nnunet_stochastic.inference.predictor import StochasticPredictor
 from nnunet_stochastic.inference.record import Record

@@ -25,6 +25,7 @@ from nnunet_stochastic.posteriors import (
     fix_dropout_masks,
     has_channel_dropout,
 )
+from nnunet_stochastic.posteriors.snapshots import snapshot_path
 
 __all__ = ["EpistemicMethod", "Member", "choose_method", "members_of"]
 
@@ -166,4 +167,4 @@ def check_members_differ(members: Sequence[Member], outputs: Sequence[torch.Tens
 def _has_swag(checkpoint: Checkpoint) -> bool:
     folder = checkpoint.path.parent
     # Snapshots without statistics are an unfinished training, which loading reports.
-    return (folder / SWAG_FILE).is_file() or (folder / "swag").is_dir()
+    return (folder / SWAG_FILE).is_file() or snapshot_path(folder, epoch=0).parent.is_dir()

@@ -203,8 +203,12 @@ class StochasticPredictor:
         """Whether the total has to be split into its parts."""
         return bool({"aleatoric", "epistemic"} & set(self.maps)) or self.options.epistemic_factor != 1
 
+    @property
+    def _mirror_axes(self) -> tuple[int, ...]:
+        return self.model.mirror_axes if self.options.mirroring else ()
+
     def _choose_views(self) -> list[View]:
-        options, axes = self.options, self.model.mirror_axes if self.options.mirroring else ()
+        options, axes = self.options, self._mirror_axes
         if options.aleatoric == "tta":
             channels = self.model.num_image_channels
             return augmented_views(axes, options.num_samples, num_channels=channels, seed=options.seed)
@@ -214,7 +218,7 @@ class StochasticPredictor:
         """Views among which whole samples are dealt: all of them, also those that few map samples leave out."""
         if self.options.aleatoric == "tta":
             return self.views
-        return mirrored_views(self.model.mirror_axes if self.options.mirroring else (), 1, once=True)
+        return mirrored_views(self._mirror_axes, 1, once=True)
 
     @torch.inference_mode()
     def _predict_moments(

@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from nnunet_stochastic.inference.files import write_json
+from nnunet_stochastic.files import write_json
 from nnunet_stochastic.inference.volumes import write_volume_table
 
 __all__ = ["Record"]

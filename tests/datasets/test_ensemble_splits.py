@@ -83,7 +83,7 @@ def test_interrupted_writing_leaves_the_old_splits(folder, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("nnunet_stochastic.datasets.ensemble_splits.os.replace", stop)
+        patch.setattr("nnunet_stochastic.files.os.replace", stop)
         with pytest.raises(KeyboardInterrupt):
             write_ensemble_splits("999", overwrite=True)
     assert splits_in(folder) == FOLDS
