@@ -59,13 +59,17 @@ class Member:
     seed: int = 0
     scale: float | None = None
 
-    def activate(self, model: Model, previous: Member | None = None) -> None:
+    def activate(self, model: Model) -> None:
         """Turn the model's network into this member, the same on every device.
 
-        ``previous`` is the member that the network is now, ``None`` where that is not known.
+        What the network is already is not read again: a single member for the next image, the weights of a fold for
+        its next masks or draw.
         """
-        if previous is None or previous.checkpoint != self.checkpoint:
+        if model.active is self:
+            return
+        if not (model.active is not None and model.active._leaves_weights_for(self)):
             load_weights(model, self.checkpoint)
+        model.active = None  # not known, should what follows fail
         if self.method == "dropout":
             fix_dropout_masks(model.network, stream_generator(self.method, self.seed, self.name))
         elif has_channel_dropout(model.network):
@@ -73,6 +77,12 @@ class Member:
         if self.posterior is not None:
             generator = stream_generator(self.method, self.seed, self.name)
             self.posterior.draw_into(model.network, generator, diagonal=self.method == "swag_diag", scale=self.scale)
+        model.active = self
+
+    def _leaves_weights_for(self, other: Member) -> bool:
+        """Whether a network that is this member has the weights that the other starts from."""
+        overwritten = other.posterior is not None  # a draw replaces every parameter
+        return self.checkpoint == other.checkpoint and (self.posterior is None or overwritten)
 
 
 def choose_method(model: Model, requested: Literal["auto"] | EpistemicMethod) -> EpistemicMethod:

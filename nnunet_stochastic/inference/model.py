@@ -30,7 +30,7 @@ class Checkpoint:
     sha256: str
 
 
-@dataclass(frozen=True)
+@dataclass
 class Model:
     """What a model folder says, with the network built and the first fold's weights in it."""
 
@@ -45,6 +45,8 @@ class Model:
     network: nn.Module
     checkpoints: tuple[Checkpoint, ...]
     trust_checkpoint: bool = False
+    #: The member that the network is now; ``None`` where that is not known.
+    active: Any = None
 
     @property
     def random(self) -> bool:
@@ -145,6 +147,7 @@ def load_model(
 
 def load_weights(model: Model, checkpoint: Checkpoint) -> None:
     """Put a fold's weights into the model's network, in place."""
+    model.active = None
     # The file is mapped, not read: nothing of it stays in memory, however many folds there are.
     weights = read_checkpoint(checkpoint.path, trust=model.trust_checkpoint)["network_weights"]
     try:

@@ -244,7 +244,7 @@ class StochasticPredictor:
         bar = tqdm(total=len(image_tiles) * len(members), desc="tiles", leave=False, disable=not progress)
         with bar, self._benchmark_convolutions():
             for member, draws in zip(members, self._draws, strict=True):
-                member.activate(model, previous=members[len(outputs) - 1] if outputs else None)
+                member.activate(model)
                 fingerprints = []
                 for tile in image_tiles:
                     fingerprint = stitch_tile(

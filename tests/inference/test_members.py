@@ -1,9 +1,12 @@
+import shutil
+
 import numpy as np
 import pytest
 import torch
 
-from nnunet_stochastic.inference import PredictionOptions, StochasticPredictor, load_model
+from nnunet_stochastic.inference import PredictionOptions, StochasticPredictor, load_model, members
 from nnunet_stochastic.inference.members import choose_method, members_of
+from nnunet_stochastic.inference.model import load_weights
 from nnunet_stochastic.posteriors import ChannelDropout, fit_swag
 from nnunet_stochastic.posteriors.snapshots import save_snapshot
 from nnunet_stochastic.training import DropoutTrainer
@@ -134,6 +137,26 @@ def test_swag_members_are_draws_from_the_snapshots(swag_model, method):
     assert 0.4 < spread < 2
     predictor.members[0].activate(predictor.model)
     assert torch.equal(fixed, values[0])
+
+
+@pytest.mark.parametrize(("method", "folds", "reads"), [("none", (0,), 0), ("swag", (0,), 0), ("ensemble", (0, 1), 2)])
+def test_weights_that_the_network_has_are_not_read_again(swag_model, folders, monkeypatch, method, folds, reads):
+    shutil.copytree(swag_model / "fold_0", swag_model / "fold_1")
+    checkpoint = swag_model / "fold_1" / "checkpoint_final.pth"
+    content = torch.load(checkpoint, weights_only=False)
+    content["network_weights"] = {name: 0.9 * weight for name, weight in content["network_weights"].items()}
+    torch.save(content, checkpoint)
+    predictor = build(swag_model, folds=folds, epistemic=method, num_members=2, mirroring=False, maps=("total",))
+    image, calls = folders.image_array()[None], []
+    first = predictor.predict_array(image, PROPERTIES).maps["total"]
+
+    def counting(model, checkpoint):
+        calls.append(checkpoint.name)
+        load_weights(model, checkpoint)
+
+    monkeypatch.setattr(members, "load_weights", counting)
+    np.testing.assert_array_equal(predictor.predict_array(image, PROPERTIES).maps["total"], first)
+    assert len(calls) == reads
 
 
 def test_a_model_may_serve_several_predictors(swag_model, folders):
