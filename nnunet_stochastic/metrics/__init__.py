@@ -1,9 +1,12 @@
 """Metrics: pure functions, arrays in, numbers out. Each file states its formula, shapes and empty policy."""
 
+from nnunet_stochastic.metrics.annotation_variance import annotation_variance
+from nnunet_stochastic.metrics.auroc import auroc, auroc_bootstrap
 from nnunet_stochastic.metrics.brier import binary_brier, brier
 from nnunet_stochastic.metrics.calibration import (
     ReliabilityBins,
     ReliabilityCurve,
+    average_calibration_error,
     expected_calibration_error,
     maximum_calibration_error,
     predicted_class_confidence,
@@ -11,27 +14,73 @@ from nnunet_stochastic.metrics.calibration import (
     reliability_bins,
     reliability_curve,
 )
+from nnunet_stochastic.metrics.crps import crps_gaussian, crps_samples
+from nnunet_stochastic.metrics.curvas import (
+    consensus_confidence,
+    consensus_dice,
+    consensus_mask,
+    soft_dice_over_thresholds,
+)
 from nnunet_stochastic.metrics.dice import dice, joint_label_counts
+from nnunet_stochastic.metrics.entanglement import entanglement
 from nnunet_stochastic.metrics.ged import co_occurrence, generalized_energy_distance, pairwise_distance
+from nnunet_stochastic.metrics.image_scores import (
+    border_length,
+    image_mean,
+    mean_above,
+    patch_maximum,
+    per_area,
+    per_border,
+)
+from nnunet_stochastic.metrics.ncc import normalized_cross_correlation
 from nnunet_stochastic.metrics.nll import PROBABILITY_FLOOR, binary_nll, nll
+from nnunet_stochastic.metrics.platt import PlattScaling
+from nnunet_stochastic.metrics.risk_coverage import aurc, excess_aurc, risk_coverage_curve
+from nnunet_stochastic.metrics.temperature import TemperatureStatistics, tempered
+from nnunet_stochastic.metrics.uncertainty_histogram import UncertaintyHistogram
 
 __all__ = [
     "PROBABILITY_FLOOR",
+    "PlattScaling",
     "ReliabilityBins",
     "ReliabilityCurve",
+    "TemperatureStatistics",
+    "UncertaintyHistogram",
+    "annotation_variance",
+    "aurc",
+    "auroc",
+    "auroc_bootstrap",
+    "average_calibration_error",
     "binary_brier",
     "binary_nll",
+    "border_length",
     "brier",
     "co_occurrence",
+    "consensus_confidence",
+    "consensus_dice",
+    "consensus_mask",
+    "crps_gaussian",
+    "crps_samples",
     "dice",
+    "entanglement",
+    "excess_aurc",
     "expected_calibration_error",
     "generalized_energy_distance",
+    "image_mean",
     "joint_label_counts",
     "maximum_calibration_error",
+    "mean_above",
     "nll",
+    "normalized_cross_correlation",
     "pairwise_distance",
+    "patch_maximum",
+    "per_area",
+    "per_border",
     "predicted_class_confidence",
     "predicted_event_confidence",
     "reliability_bins",
     "reliability_curve",
+    "risk_coverage_curve",
+    "soft_dice_over_thresholds",
+    "tempered",
 ]

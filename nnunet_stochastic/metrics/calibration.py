@@ -1,5 +1,6 @@
 """Calibration error of confidences: ECE = sum_b n_b/N |acc_b - conf_b|, MCE = max_b |acc_b - conf_b|.
 
+ACE is the mean of |acc_b - conf_b| over the non-empty bins, every bin counting the same.
 Bins are of equal width on [0, 1]; bin b holds confidences in ((b-1)/M, b/M], and 0 belongs to the first.
 What a set of voxels adds to the diagram is three sums per bin (``ReliabilityBins``). They add up over cases, so the
 error of a whole data set is exact and needs no voxel twice.
@@ -19,6 +20,7 @@ from nnunet_stochastic.metrics._checks import check_binary, check_labels
 __all__ = [
     "ReliabilityBins",
     "ReliabilityCurve",
+    "average_calibration_error",
     "expected_calibration_error",
     "maximum_calibration_error",
     "predicted_class_confidence",
@@ -155,3 +157,12 @@ def maximum_calibration_error(bins: ReliabilityBins) -> float:
     """MCE in [0, 1]: the largest |accuracy - mean confidence| of a non-empty bin; NaN without voxels."""
     confidence, accuracy, _ = reliability_curve(bins)
     return float(np.abs(accuracy - confidence).max()) if accuracy.size else float("nan")
+
+
+def average_calibration_error(bins: ReliabilityBins) -> float:
+    """ACE in [0, 1]: |accuracy - mean confidence|, mean over non-empty bins (Neumann et al. 2018); NaN without voxels.
+
+    Large regions of certain voxels, which fill one bin, do not hide the others as they do in the ECE.
+    """
+    confidence, accuracy, _ = reliability_curve(bins)
+    return float(np.abs(accuracy - confidence).mean()) if accuracy.size else float("nan")

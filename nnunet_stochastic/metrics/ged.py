@@ -52,20 +52,19 @@ def generalized_energy_distance(
         raise ValueError(f"GED needs samples and annotations, got {len(samples)} and {len(annotations)}.")
     if samples.shape[1:] != annotations.shape[1:]:
         raise ValueError(f"samples {samples.shape} and annotations {annotations.shape} must agree after axis 0.")
-    distances = pairwise_distance(
-        co_occurrence(np.concatenate([samples, annotations]), classes=classes), distance=distance
-    ).mean(axis=0)
+    counts = co_occurrence(samples, annotations, classes=classes)
+    distances = pairwise_distance(counts, distance=distance).mean(axis=0)
     k = len(samples)
     return float(2 * distances[:k, k:].mean() - distances[:k, :k].mean() - distances[k:, k:].mean())
 
 
-def co_occurrence(segmentations: np.ndarray, *, classes: Sequence[Sequence[int]]) -> np.ndarray:
+def co_occurrence(*segmentations: np.ndarray, classes: Sequence[Sequence[int]]) -> np.ndarray:
     """Voxels that belong to a class in both of two segmentations, for all pairs at once; the diagonal holds volumes.
 
     Parameters
     ----------
     segmentations
-        Label maps, (N, *S), integers.
+        Label maps, (N, *S), integers; several arrays (N_1, *S), (N_2, *S), ... are taken one after the other, N in all.
     classes
         The label values of each class.
 
@@ -76,10 +75,15 @@ def co_occurrence(segmentations: np.ndarray, *, classes: Sequence[Sequence[int]]
     """
     if not classes:
         raise ValueError("classes is empty; name at least one foreground class.")
-    flat = segmentations.reshape(len(segmentations), -1)
-    counts = np.zeros((len(classes), len(flat), len(flat)), dtype=np.int64)
-    for start in range(0, flat.shape[1], _CHUNK):
-        chunk = flat[:, start : start + _CHUNK]
+    flat = [maps.reshape(len(maps), -1) for maps in segmentations]
+    num_maps = sum(len(maps) for maps in flat)
+    counts = np.zeros((len(classes), num_maps, num_maps), dtype=np.int64)
+    holds_zero = any(0 in labels for labels in classes)
+    for start in range(0, flat[0].shape[1], _CHUNK):
+        chunk = np.concatenate([maps[:, start : start + _CHUNK] for maps in flat])
+        if not holds_zero:
+            # Most voxels are background in every map and belong to no class. (``any`` and a mask as index are slower.)
+            chunk = chunk.compress(np.bitwise_or.reduce(chunk, axis=0) != 0, axis=1)
         for index, labels in enumerate(classes):
             member = np.isin(chunk, list(labels)).astype(np.float32)
             counts[index] += np.rint(member @ member.T).astype(np.int64)

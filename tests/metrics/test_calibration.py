@@ -8,6 +8,7 @@ import pytest
 from sklearn.calibration import calibration_curve
 
 from nnunet_stochastic.metrics import (
+    average_calibration_error,
     expected_calibration_error,
     maximum_calibration_error,
     predicted_class_confidence,
@@ -26,6 +27,7 @@ def test_counted_by_hand():
     np.testing.assert_array_equal(bins.correct_sum, [0, 1, 0, 2])
     assert expected_calibration_error(bins) == pytest.approx((0.1 + 0.3 + 0.8) / 6)
     assert maximum_calibration_error(bins) == pytest.approx(0.8 / 3)
+    assert average_calibration_error(bins) == pytest.approx((0.1 + 0.3 / 2 + 0.8 / 3) / 3)
 
 
 def test_bins_are_closed_on_the_right_and_zero_is_in_the_first():
@@ -45,6 +47,7 @@ def test_against_scikit_learn():
     gap = np.abs(accuracy - mean_confidence)
     assert expected_calibration_error(bins) == pytest.approx(np.average(gap, weights=curve.count))
     assert maximum_calibration_error(bins) == pytest.approx(gap.max())
+    assert average_calibration_error(bins) == pytest.approx(gap.mean())
 
 
 def test_sums_over_parts_are_those_of_the_whole():
@@ -72,6 +75,23 @@ def test_long_arrays_are_binned_in_chunks(monkeypatch):
     np.testing.assert_allclose(chunked.confidence_sum, whole.confidence_sum)
 
 
+def test_average_error_does_not_depend_on_how_full_a_bin_is():
+    confidence = np.array([0.95, 0.95, 0.35, 0.35])
+    correct = np.array([True, True, True, False])
+    errors = []
+    for background in (1, 10_000):
+        parts = (
+            np.repeat(confidence, [background, background, 1, 1]),
+            np.repeat(correct, [background, background, 1, 1]),
+        )
+        bins = reliability_bins(*parts, num_bins=20)
+        errors.append((average_calibration_error(bins), expected_calibration_error(bins)))
+    (few, few_expected), (many, many_expected) = errors
+    assert few == pytest.approx(many) == pytest.approx((0.05 + 0.15) / 2)
+    assert few_expected == pytest.approx(0.1)
+    assert many_expected == pytest.approx(0.05, rel=1e-3)
+
+
 def test_perfectly_calibrated_and_perfectly_wrong():
     confident = np.full(100, 0.8)
     right = np.arange(100) < 80
@@ -95,6 +115,7 @@ def test_no_voxels():
     bins = reliability_bins(np.zeros(0), np.zeros(0, dtype=bool))
     assert np.isnan(expected_calibration_error(bins))
     assert np.isnan(maximum_calibration_error(bins))
+    assert np.isnan(average_calibration_error(bins))
 
 
 def test_bad_input():

@@ -62,6 +62,15 @@ def test_same_sets_have_distance_zero_and_order_does_not_matter():
     assert generalized_energy_distance(samples[::-1], annotations[[2, 0, 1]], classes=BINARY) == pytest.approx(score)
 
 
+def test_a_class_may_hold_the_background():
+    maps = np.random.default_rng(4).integers(0, 3, (3, 40))
+    maps[:, :10] = 0
+    counts = co_occurrence(maps[:1], maps[1:], classes=[(0, 2), (1,)])
+    outside = (maps != 1).astype(int)
+    np.testing.assert_array_equal(counts[0], outside @ outside.T)
+    np.testing.assert_array_equal(counts[1], (1 - outside) @ (1 - outside).T)
+
+
 def test_counts_do_not_depend_on_the_chunk(monkeypatch):
     maps = np.random.default_rng(3).integers(0, 3, (4, 100))
     whole = co_occurrence(maps, classes=[(1,), (2,)])

@@ -1,0 +1,63 @@
+"""Platt scaling of an uncertainty u to a confidence: P(correct | u) = 1 / (1 + exp(a (-u) + b)).
+
+(a, b) minimise the cross-entropy over all voxels and raters of validation data, without a penalty, against Platt's
+targets (N₊ + 1)/(N₊ + 2) for the N₊ correct and 1/(N₋ + 2) for the N₋ wrong predictions, which keep the fit finite
+where u separates them. A bin of the histogram enters with its mean uncertainty and its counts.
+Policy: no voxels, or a constant uncertainty, which has no slope -> ValueError.
+Reference: Platt, Probabilistic outputs for support vector machines, Advances in Large Margin Classifiers 1999.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit
+from sklearn.linear_model import LogisticRegression
+
+from nnunet_stochastic.metrics.uncertainty_histogram import UncertaintyHistogram
+
+__all__ = ["PlattScaling"]
+
+
+@dataclass(frozen=True)
+class PlattScaling:
+    """Confidence sigmoid(-(a (-u) + b)); a < 0 where uncertain voxels are wrong more often."""
+
+    a: float
+    b: float
+
+    @classmethod
+    def fit(cls, histogram: UncertaintyHistogram) -> PlattScaling:
+        """Fit to all voxels of a histogram."""
+        if not histogram.count.any():
+            raise ValueError("Platt scaling needs voxels, the histogram holds none.")
+        if histogram.is_constant:
+            value = float(histogram.uncertainty_sum.sum() / histogram.count.sum())
+            raise ValueError(
+                f"Platt scaling needs uncertainties that differ, got {value:g} in all voxels. Leave this measure out."
+            )
+        filled = histogram.count > 0
+        count = histogram.count[filled].astype(np.float64)
+        correct = histogram.correct_count[filled].astype(np.float64)
+        wrong = count - correct
+        target_of_correct = (correct.sum() + 1) / (correct.sum() + 2)
+        target_of_wrong = 1 / (wrong.sum() + 2)
+        for_correct = correct * target_of_correct + wrong * target_of_wrong
+        score = -histogram.uncertainty_sum[filled] / count
+        # Centred and scaled, so that the solver's tolerance means the same whatever the size of the uncertainty.
+        centre = np.average(score, weights=count)
+        scale = np.sqrt(np.average(np.square(score - centre), weights=count))
+        features = ((score - centre) / scale)[:, np.newaxis]
+        regression = LogisticRegression(C=np.inf, solver="newton-cg", tol=1e-10, max_iter=1000)
+        regression.fit(
+            np.concatenate([features, features]),
+            np.repeat([1, 0], len(features)),
+            sample_weight=np.concatenate([for_correct, count - for_correct]),
+        )
+        slope = float(regression.coef_[0, 0]) / scale
+        return cls(a=float(-slope), b=float(slope * centre - regression.intercept_[0]))
+
+    def confidence(self, uncertainty: np.ndarray) -> np.ndarray:
+        """Confidence in [0, 1] at each voxel of an uncertainty map, any shape; float32 for a float32 map."""
+        return expit(self.a * uncertainty - self.b)

@@ -1,0 +1,59 @@
+"""Risk-coverage curve of a failure detector: R(k/n) = mean risk of the k cases with the highest confidence.
+
+    AURC = 1/n sum_k R(k/n)        E-AURC = AURC - AURC of the order by increasing risk
+
+Cases of equal confidence are kept in random order, and R is the expectation over that order: the curve does not depend
+on how cases are sorted, and a constant confidence has R equal to the mean risk everywhere.
+Policy: cases whose risk is NaN are left out; no cases -> NaN (an empty curve).
+Reference: Geifman et al., Bias-reduced uncertainty estimation for deep neural classifiers, ICLR 2019,
+https://arxiv.org/abs/1805.08206.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["aurc", "excess_aurc", "risk_coverage_curve"]
+
+
+def risk_coverage_curve(risk: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coverage and selective risk.
+
+    Parameters
+    ----------
+    risk
+        Risk of each case, (n,), such as 1 - Dice; NaN where there is none.
+    confidence
+        Confidence in each case, (n,), such as the negative uncertainty; larger is kept longer.
+
+    Returns
+    -------
+    tuple[np.ndarray, np.ndarray]
+        Coverages 1/n, 2/n, ... 1 of the cases that have a risk and the mean risk of what is kept at each.
+    """
+    risk, confidence = np.asarray(risk, dtype=np.float64), np.asarray(confidence, dtype=np.float64)
+    if risk.ndim != 1 or risk.shape != confidence.shape:
+        raise ValueError(f"risk and confidence must be (n,) of the same length, got {risk.shape}, {confidence.shape}.")
+    known = ~np.isnan(risk)
+    risk, confidence = risk[known], confidence[known]
+    if np.isnan(confidence).any():
+        raise ValueError(
+            f"confidence is NaN for {np.isnan(confidence).sum()} of {len(risk)} cases that have a risk; "
+            "without it they have no place in the order. Leave them out, or give their risk as NaN."
+        )
+    # Unique values ascend, so those of the negative confidence run from the most to the least confident.
+    _, group, count = np.unique(-confidence, return_inverse=True, return_counts=True)
+    expected = np.repeat(np.bincount(group, weights=risk) / count, count)
+    kept = np.arange(1, len(risk) + 1)
+    return kept / len(risk) if len(risk) else kept.astype(np.float64), np.cumsum(expected) / kept
+
+
+def aurc(risk: np.ndarray, confidence: np.ndarray) -> float:
+    """Area under the risk-coverage curve of (n,) risks and confidences, in the risk's unit; 0 is best."""
+    _, selective_risk = risk_coverage_curve(risk, confidence)
+    return float(selective_risk.mean()) if selective_risk.size else float("nan")
+
+
+def excess_aurc(risk: np.ndarray, confidence: np.ndarray) -> float:
+    """AURC of (n,) risks and confidences less that of the ideal order, >= 0 up to rounding; 0 is a perfect order."""
+    return aurc(risk, confidence) - aurc(risk, -np.asarray(risk, dtype=np.float64))
