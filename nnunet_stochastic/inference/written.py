@@ -68,7 +68,7 @@ def check_written(path: Path) -> None:
         free_mib = shutil.disk_usage(path.parent).free / 2**20
         raise OSError(
             f"{path} was cut short while it was written, {free_mib:.1f} MiB are free on its disk: make room there and "
-            "predict the case again"
+            "run the command again"
         ) from cause
 
 

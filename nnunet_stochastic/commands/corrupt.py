@@ -1,0 +1,112 @@
+"""``nnunet_stochastic_corrupt``: corrupted copies of test images, as out-of-distribution test sets."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.datasets.corruptions import DEFAULT_SHIFTS, SHIFTS
+
+__all__ = ["main"]
+
+
+@report_errors
+def main(argv: Sequence[str] | None = None) -> int:
+    """Corrupt a folder of images; the exit status is 0 when every image was written."""
+    arguments = _parser().parse_args(argv)
+    if arguments.np < 1:
+        raise ValueError(f"-np must be at least 1, got {arguments.np}")
+    ranges = {name: SHIFTS[name].default_range for name in arguments.shifts}
+    if unused := [name for name, _ in arguments.ranges if name not in ranges]:
+        raise ValueError(f"--ranges has {', '.join(unused)}, which --shifts does not name")
+    ranges |= arguments.ranges
+    # After parsing: torch takes seconds to import, and a typing error should not wait for it.
+    from nnunet_stochastic.datasets.corruptions.folder import corrupt_folder
+
+    report = corrupt_folder(
+        arguments.i,
+        arguments.o,
+        ranges=ranges,
+        seed=arguments.seed,
+        num_threads=arguments.np,
+        resume=arguments.continue_corruption,
+        show_progress=not arguments.disable_progress_bar,
+    )
+    total = report.num_cases * len(ranges)
+    complete = f", {total - report.num_written} were complete" if report.num_written < total else ""
+    print(f"{report.num_cases} cases, {len(ranges)} shifts: {report.num_written} corrupted copies written{complete}")
+    if report.constant:
+        print(f"a channel is constant, and stays as it is, in {', '.join(report.constant)}")
+    print("\nPredict each of them as you predict the images themselves:")
+    for name, folder in report.folders.items():
+        print(
+            f"  nnunet_stochastic_predict -i {shlex.quote(str(folder))} -o predictions_{name} --save_probabilities ..."
+        )
+    predictions = " ".join(f"{name}=predictions_{name}" for name in report.folders)
+    print("and compare with the prediction of the images:")
+    print(f"  nnunet_stochastic_evaluate -pred predictions -gt labelsTs -ood {predictions}")
+    print("with -ood_gt, too, for scores of theirs: the references are those of the images.")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    described = "; ".join(
+        f"{name}: {shift.strength} {shift.default_range[0]:g} to {shift.default_range[1]:g} ({shift.meaning})"
+        for name, shift in SHIFTS.items()
+    )
+    parser = argparse.ArgumentParser(
+        prog="nnunet_stochastic_corrupt",
+        description="Writes a corrupted copy of each image of a folder for each shift, in the same geometry, naming "
+        "and type of numbers: test sets that are out of distribution, with the same reference segmentations.",
+        epilog=f"Strengths are uniform over a range. {described}. Planes are across the axis of the coarsest spacing "
+        "(the first of equal ones). Values of integer images are rounded and clipped to the range of their type. "
+        "manifest.json in each folder says what was done to each image.",
+    )
+    add = parser.add_argument
+    add("-i", required=True, type=Path, metavar="FOLDER", help="images in nnU-Net's naming, such as imagesTs")
+    add("-o", required=True, type=Path, metavar="OUT", help="output folder; gets a folder per shift")
+    add(
+        "--shifts",
+        nargs="+",
+        choices=tuple(SHIFTS),
+        default=DEFAULT_SHIFTS,
+        metavar="SHIFT",
+        help=f"of: {', '.join(SHIFTS)} (default: {' '.join(DEFAULT_SHIFTS)})",
+    )
+    add(
+        "--ranges",
+        nargs="+",
+        type=_range,
+        default=[],
+        metavar="SHIFT=LOW:HIGH",
+        help="other strengths, for instance blur=0.02:0.1",
+    )
+    add("--seed", type=int, default=0, help="the same seed gives the same files (default: %(default)s)")
+    add(
+        "-np",
+        type=int,
+        default=min(4, os.cpu_count() or 1),
+        metavar="N",
+        help="cases at a time, in threads; each needs about 20 bytes per voxel, 50 for ghosting, 80 for bias_field "
+        "(default: %(default)s)",
+    )
+    add(
+        "--continue_corruption",
+        action="store_true",
+        help="go on after an interruption: keep the images that are complete in the output folder",
+    )
+    add("--disable_progress_bar", action="store_true", help="draw no progress bars")
+    return parser
+
+
+def _range(text: str) -> tuple[str, tuple[float, float]]:
+    name, _, limits = text.partition("=")
+    low, _, high = limits.partition(":")
+    try:
+        return name, (float(low), float(high))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"SHIFT=LOW:HIGH is needed, for instance blur=0.02:0.1, got {text}") from error

@@ -1,0 +1,268 @@
+"""Corrupt a folder of images: one folder per shift, each image complete or absent, with a manifest of what was done.
+
+    OUT/blur/case_0000.nii.gz    an image of each channel, in nnU-Net's naming
+    OUT/blur/manifest.json       seed, ranges, versions, and the parameters of each case
+
+Parameters depend on seed, shift and case alone, so neither the other cases nor the number of threads change an image.
+The manifest is written before the first image: an interrupted command is continued with the same settings or refused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tqdm.contrib.concurrent import thread_map
+
+from nnunet_stochastic import __version__
+from nnunet_stochastic.datasets.corruptions.shifts import SHIFTS, check_range, corrupt_image, draw_parameters
+from nnunet_stochastic.datasets.corruptions.stored_image import (
+    LOSSY_ENDINGS,
+    SUPPORTED_ENDINGS,
+    StoredImage,
+    read_image,
+    spacing_file,
+)
+from nnunet_stochastic.files import write_json
+from nnunet_stochastic.inference.cases import Case
+from nnunet_stochastic.inference.seeds import stream_seed
+from nnunet_stochastic.inference.written import check_written
+
+__all__ = ["MANIFEST", "CorruptionReport", "corrupt_folder", "find_images"]
+
+MANIFEST = "manifest.json"
+_UNFINISHED = ".unfinished"
+_LIBRARIES = ("numpy", "scipy", "scikit-image", "pillow", "torchio")
+
+
+@dataclass(frozen=True)
+class CorruptionReport:
+    """What ``corrupt_folder`` did.
+
+    Attributes
+    ----------
+    folders : dict of str to Path
+        The folder of each shift.
+    num_cases, num_written : int
+        Cases of a folder, and how many of all folders' were written now.
+    constant : list of str
+        Cases with a constant channel, which shifts leave as it is.
+    """
+
+    folders: dict[str, Path]
+    num_cases: int
+    num_written: int
+    constant: list[str]
+
+
+def corrupt_folder(
+    folder: str | Path,
+    output: str | Path,
+    *,
+    ranges: Mapping[str, tuple[float, float]],
+    seed: int = 0,
+    num_threads: int = 1,
+    resume: bool = False,
+    show_progress: bool = False,
+) -> CorruptionReport:
+    """Write a corrupted copy of each image of a folder for each shift.
+
+    Parameters
+    ----------
+    folder
+        Images in nnU-Net's naming.
+    output
+        Gets a folder per shift.
+    ranges
+        The shifts, by name, each with the range of its strength (`Shift.default_range`).
+    seed
+        Of all random parameters.
+    num_threads
+        Cases at a time; each needs memory for its channels.
+    resume
+        Keep the images that an earlier call with the same settings has written.
+    show_progress
+        Draw progress bars.
+
+    Raises
+    ------
+    ValueError, OSError
+        Before anything is written: for ranges that a shift does not allow, images that cannot be read or belong to no
+        case, channels that do not match, and folders that hold something else.
+    """
+    if not ranges:
+        raise ValueError(f"no shift was named; choose from {', '.join(SHIFTS)}")
+    for name, limits in ranges.items():
+        check_range(name, limits)
+    cases = find_images(folder)
+    folders = {name: Path(output) / name for name in ranges}
+    for path in folders.values():
+        _check_output(path, resume=resume)
+
+    bar = {"max_workers": num_threads, "disable": not show_progress}
+    found = thread_map(_check_case, cases, desc="checking", **bar)
+    if problems := [f"  {problem}" for problem in found if isinstance(problem, str)]:
+        raise ValueError("nothing was corrupted, because of these problems:\n" + "\n".join(problems))
+    findings = {case.name: finding for case, finding in zip(cases, found, strict=True)}
+    manifests = {name: _manifest(name, ranges[name], seed, Path(folder), findings) for name in ranges}
+    if resume:
+        for name, path in folders.items():
+            _check_same_settings(path / MANIFEST, manifests[name])
+    for name, path in folders.items():
+        path.mkdir(parents=True, exist_ok=True)
+        write_json(path / MANIFEST, manifests[name])
+
+    def corrupt(case: Case) -> int:
+        pending = {
+            path: (name, manifests[name]["cases"][case.name]["parameters"])
+            for name, path in folders.items()
+            if not all((path / file.name).is_file() for file in case.files)
+        }
+        if pending:
+            _corrupt_case(case, pending)
+        return len(pending)
+
+    try:
+        num_written = sum(thread_map(corrupt, cases, desc="corrupting", **bar))
+    finally:
+        for path in folders.values():
+            shutil.rmtree(path / _UNFINISHED, ignore_errors=True)
+    constant = [name for name, finding in findings.items() if finding["constant_channels"]]
+    return CorruptionReport(folders, len(cases), num_written, constant)
+
+
+def find_images(folder: str | Path) -> list[Case]:
+    """The cases of a folder of images CASE_XXXX + ending, all of one ending and with the same channels.
+
+    Other files (text, JSON, hidden ones) are passed over; an image that belongs to no case is an error.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no input folder {folder}")
+    names: dict[str, list[str]] = defaultdict(list)  # of each ending
+    for path in sorted(folder.iterdir()):
+        known = (ending for ending in (*SUPPORTED_ENDINGS, *LOSSY_ENDINGS) if path.name.lower().endswith(ending))
+        if path.is_file() and not path.name.startswith(".") and (ending := next(known, None)):
+            names[path.name[-len(ending) :]].append(path.name[: -len(ending)])
+    if not names:
+        raise FileNotFoundError(f"no images in {folder}: {', '.join(SUPPORTED_ENDINGS)} are read")
+    if len(names) > 1:
+        counts = ", ".join(f"{len(stems)} of {ending}" for ending, stems in names.items())
+        raise ValueError(f"the images of {folder} have several endings ({counts}): keep those of one data set")
+    ((ending, stems),) = names.items()
+    if ending not in SUPPORTED_ENDINGS:
+        raise ValueError(
+            f"images in {folder} end with {ending}, but {', '.join(SUPPORTED_ENDINGS)} are read and written: "
+            "convert them (JPEG would compress the copies once more)"
+        )
+    if misnamed := [stem for stem in stems if not re.fullmatch(r".+_\d{4}", stem)]:
+        raise ValueError(
+            f"{len(misnamed)} images of {folder} are not named CASE_0000{ending} (the number is that of the "
+            f"channel), as nnU-Net wants them, the first of them {misnamed[0]}{ending}"
+        )
+    channels: dict[str, list[str]] = defaultdict(list)
+    for stem in stems:
+        channels[stem[:-5]].append(stem[-4:])
+    needed = [f"{number:04d}" for number in range(max(map(len, channels.values())))]
+    if uneven := [f"{case} has {' '.join(numbers)}" for case, numbers in channels.items() if numbers != needed]:
+        raise ValueError(f"each case in {folder} needs the channels {' '.join(needed)}, but {'; '.join(uneven)}")
+    return [Case(case, tuple(folder / f"{case}_{number}{ending}" for number in needed)) for case in channels]
+
+
+def _check_output(folder: Path, *, resume: bool) -> None:
+    """Raise unless the folder can be written into, and is new, empty, or begun by an earlier call."""
+    if folder.is_dir() and any(folder.iterdir()):
+        if not resume:
+            raise ValueError(
+                f"{folder} is not empty: choose another -o, or continue what was begun there with --continue_corruption"
+            )
+        if not (folder / MANIFEST).is_file():
+            raise ValueError(f"{folder} has no {MANIFEST}, so nothing was begun there: choose another -o")
+
+
+def _check_case(case: Case) -> dict[str, Any] | str:
+    """What the manifest says of a case's images, or what is wrong with them."""
+    try:
+        images = [read_image(file) for file in case.files]
+    except (ValueError, OSError) as error:
+        return f"{case.name}: {error}"
+    first = images[0]
+    for file, image in zip(case.files, images, strict=True):
+        for what, got, needed in (
+            ("shape", image.values.shape, first.values.shape),
+            ("spacing", image.spacing, first.spacing),
+        ):
+            if got != needed:
+                return f"{case.name}: {file.name} has {what} {got}, {case.files[0].name} has {needed}"
+    channels = [channel for image in images for channel in image.values]
+    return {
+        "slice_axis": "zyx"[first.slice_axis],
+        "constant_channels": [index for index, channel in enumerate(channels) if channel.min() == channel.max()],
+    }
+
+
+def _manifest(
+    name: str, limits: tuple[float, float], seed: int, folder: Path, findings: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    shift = SHIFTS[name]
+    return {
+        "shift": name,
+        "seed": seed,
+        "range": {shift.strength: list(limits)},
+        "meaning": {shift.strength: shift.meaning},
+        "source": str(folder.resolve()),
+        "versions": {"nnunet_stochastic": __version__, **{library: version(library) for library in _LIBRARIES}},
+        "cases": {
+            case: {
+                "parameters": draw_parameters(name, limits, stream_seed("corruption", seed, name, case)),
+                **finding,
+            }
+            for case, finding in findings.items()
+        },
+    }
+
+
+def _check_same_settings(file: Path, manifest: dict[str, Any]) -> None:
+    """Raise if an earlier call has written a manifest with which this one disagrees."""
+    if not file.is_file():
+        return
+    try:
+        earlier = json.loads(file.read_text(encoding="utf-8"))
+        different = [key for key in manifest if key not in ("source", "cases") and earlier.get(key) != manifest[key]]
+        different += [case for case, entry in earlier["cases"].items() if manifest["cases"].get(case) != entry]
+    except (KeyError, AttributeError, ValueError) as error:
+        raise ValueError(f"{file} is no manifest of corrupted images ({error}): choose another -o") from error
+    if different:
+        raise ValueError(
+            f"{file.parent} was begun with other settings or images, as {file.name} says of: {', '.join(different)}; "
+            "continue with those, or choose another -o"
+        )
+
+
+def _corrupt_case(case: Case, pending: dict[Path, tuple[str, dict[str, Any]]]) -> None:
+    """Write the files of a case for several shifts, each into its folder."""
+    images = [read_image(file) for file in case.files]
+    for folder, (name, parameters) in pending.items():
+        unfinished = folder / _UNFINISHED
+        unfinished.mkdir(exist_ok=True)
+        channel = 0
+        for file, image in zip(case.files, images, strict=True):
+            _write_corrupted(image, unfinished / file.name, name, parameters, channel)
+            channel += len(image.values)
+        for file in case.files:
+            if spacing_file(file).is_file() and file.suffix in (".tif", ".tiff"):
+                shutil.copyfile(spacing_file(file), folder / spacing_file(file).name)
+            os.replace(unfinished / file.name, folder / file.name)
+
+
+def _write_corrupted(image: StoredImage, path: Path, name: str, parameters: dict[str, Any], channel: int) -> None:
+    image.write(corrupt_image(image, name, parameters, first_channel=channel), path)
+    check_written(path)

@@ -1,0 +1,157 @@
+"""The shifts that test sets are made of: their names, how strong they are, and what is drawn at random for each image.
+
+Drawing is apart from applying: `draw_parameters` turns a seed into numbers that can be written down, and
+`corrupt_image` turns an image and these numbers into its corrupted version, without further randomness.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nnunet_stochastic.datasets.corruptions.acquisition import (
+    NUM_BIAS_COEFFICIENTS,
+    add_bias_field,
+    add_ghosts,
+    lower_resolution,
+)
+from nnunet_stochastic.datasets.corruptions.image_quality import add_noise, blur, compress_jpeg, equalise_contrast
+from nnunet_stochastic.datasets.corruptions.planes import Planes
+from nnunet_stochastic.datasets.corruptions.stored_image import StoredImage
+
+__all__ = ["DEFAULT_SHIFTS", "SHIFTS", "Shift", "check_range", "corrupt_image", "draw_parameters"]
+
+
+def _nothing(generator: np.random.Generator) -> dict[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Shift:
+    """One kind of corruption.
+
+    Attributes
+    ----------
+    strength : str
+        The parameter of ``apply`` that says how strong it is; drawn uniformly from a range.
+    meaning : str
+        Of that parameter.
+    default_range, allowed_range : tuple of 2 floats
+        Ends included.
+    apply : callable
+        Takes `Planes` and the parameters as keywords; returns values of the same shape (C, S, H, W).
+    draw_others : callable
+        Draws the remaining parameters.
+    is_whole : bool
+        The strength is an integer.
+    """
+
+    strength: str
+    meaning: str
+    default_range: tuple[float, float]
+    allowed_range: tuple[float, float]
+    apply: Callable[..., np.ndarray]
+    draw_others: Callable[[np.random.Generator], dict[str, Any]] = _nothing
+    is_whole: bool = False
+
+
+SHIFTS: dict[str, Shift] = {
+    "blur": Shift(
+        "sigma", "standard deviation over the shorter side of the plane, in pixels", (0.05, 0.2), (0, 1), blur
+    ),
+    "noise": Shift(
+        "sigma",
+        "standard deviation over that of the image",
+        (0.1, 0.5),
+        (0, math.inf),
+        add_noise,
+        lambda generator: {"noise_seed": int(generator.integers(2**53))},  # JSON readers keep 53 bits
+    ),
+    "contrast": Shift("clip_limit", "OpenCV's clip limit", (5, 5), (1, 256), equalise_contrast),
+    "jpeg": Shift("quality", "JPEG quality", (10, 20), (1, 100), compress_jpeg, is_whole=True),
+    "low_resolution": Shift(
+        "factor", "slice thickness (of one plane: pixel size) over the image's", (2, 4), (1, math.inf), lower_resolution
+    ),
+    "ghosting": Shift(
+        "intensity",
+        "part of every n-th line of k-space that is lost",
+        (0.5, 1),
+        (0, 1),
+        add_ghosts,
+        lambda generator: {"num_ghosts": int(generator.integers(4, 11)), "axis": int(generator.integers(1, 3))},
+    ),
+    "bias_field": Shift(
+        "magnitude",
+        "largest coefficient of the log-field's polynomial",
+        (0.5, 0.5),
+        (0, 5),
+        add_bias_field,
+        lambda generator: {"coefficients": generator.uniform(-1, 1, NUM_BIAS_COEFFICIENTS).tolist()},
+    ),
+}
+#: The test sets of ENT.
+DEFAULT_SHIFTS = ("blur", "noise", "contrast", "jpeg")
+
+
+def check_range(name: str, limits: tuple[float, float]) -> None:
+    """Raise ``ValueError`` unless ``limits`` is a range of strengths that the shift allows."""
+    if name not in SHIFTS:
+        raise ValueError(f"there is no shift {name}, only {', '.join(SHIFTS)}")
+    shift = SHIFTS[name]
+    low, high = limits
+    lowest, highest = shift.allowed_range
+    if not (lowest <= low <= high <= highest and math.isfinite(high)):
+        raise ValueError(
+            f"{shift.strength} of {name} ({shift.meaning}) goes from a lower to a higher number in [{lowest}, "
+            f"{highest}], got {low} to {high}"
+        )
+    if shift.is_whole and not (float(low).is_integer() and float(high).is_integer()):
+        raise ValueError(f"{shift.strength} of {name} is an integer, got {low} to {high}")
+
+
+def draw_parameters(name: str, limits: tuple[float, float], seed: int) -> dict[str, Any]:
+    """Parameters of a shift for one image, numbers and lists of numbers that JSON keeps exactly.
+
+    Parameters
+    ----------
+    name
+        Of the shift.
+    limits
+        The strength is uniform between these, ends included.
+    seed
+        Of this image and shift.
+    """
+    check_range(name, limits)
+    shift = SHIFTS[name]
+    generator = np.random.default_rng(seed)
+    if shift.is_whole:
+        strength = int(generator.integers(int(limits[0]), int(limits[1]), endpoint=True))
+    else:
+        strength = float(generator.uniform(*limits))
+    return {shift.strength: strength, **shift.draw_others(generator)}
+
+
+def corrupt_image(image: StoredImage, name: str, parameters: dict[str, Any], *, first_channel: int = 0) -> np.ndarray:
+    """Values (C, z, y, x) of an image after a shift; the planes are across ``image.slice_axis``.
+
+    Parameters
+    ----------
+    image
+        Its channels are corrupted one by one, colours together.
+    name, parameters
+        The shift, and what ``draw_parameters`` returned.
+    first_channel
+        Of this image, where a case has several files: each channel gets noise of its own.
+    """
+    axis = 1 + image.slice_axis
+    channels = np.moveaxis(image.values, axis, 1)
+    parts = channels[None] if image.is_colour else channels[:, None]
+    corrupted = [
+        SHIFTS[name].apply(Planes(np.ascontiguousarray(part), image.number_type, first_channel + index), **parameters)
+        for index, part in enumerate(parts)
+    ]
+    return np.moveaxis(np.concatenate(corrupted), 1, axis)

@@ -1,0 +1,200 @@
+"""Images of nnU-Net's formats, read and written back in their geometry and their type of numbers.
+
+Object: a `StoredImage`, x in R^(C, z, y, x), axes in the order of nnU-Net's readers. nnU-Net's own writers write label
+maps and cast to unsigned integers, so each format is written by the library that read it:
+
+    NIfTI             nibabel, with the source's header and affine
+    NRRD, MHA, GIPL   SimpleITK, with the source's spacing, origin and direction
+    PNG, BMP          scikit-image
+    TIFF              tifffile
+
+Integers of up to 32 bits stay what they are, rounded and clipped to the range of their type. All other numbers become
+float32, in which nnU-Net computes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import SimpleITK as sitk
+import tifffile
+from skimage import io
+
+from nnunet_stochastic.nifti import check_not_truncated
+
+__all__ = ["LOSSY_ENDINGS", "SUPPORTED_ENDINGS", "StoredImage", "read_image", "spacing_file"]
+
+LOSSY_ENDINGS = (".jpg", ".jpeg")
+#: Planes are across the coarsest axis; steps that differ by less are equal.
+_SPACING_TOLERANCE = 1e-3
+Write = Callable[[np.ndarray, Path], None]
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """What a file holds.
+
+    Attributes
+    ----------
+    values : ndarray of float32, (C, z, y, x)
+        C is 3 for colours, the length of the fourth axis of a 4D file, else 1; z is 1 for 2D images.
+    spacing : tuple of 3 floats
+        Of (z, y, x), in the file's unit.
+    is_colour : bool
+        The channels are red, green and blue; a fourth, alpha, is kept aside and written back as it was.
+    number_type : numpy.dtype
+        Of the numbers in the file.
+    """
+
+    values: np.ndarray
+    spacing: tuple[float, float, float]
+    is_colour: bool
+    number_type: np.dtype
+    _write: Write
+
+    @property
+    def slice_axis(self) -> int:
+        """The axis of (z, y, x) across the planes: one of length 1, else the coarsest, the first of equal ones."""
+        shape = self.values.shape[1:]
+        if 1 in shape:
+            return shape.index(1)
+        coarsest = max(self.spacing) * (1 - _SPACING_TOLERANCE)
+        return next(axis for axis, step in enumerate(self.spacing) if step >= coarsest)
+
+    def write(self, values: np.ndarray, path: Path) -> None:
+        """Write other values (C, z, y, x) as this image was stored, to a path of the same ending."""
+        if values.shape != self.values.shape:
+            raise ValueError(f"values of shape {self.values.shape} are needed, got {values.shape}")
+        self._write(_as_numbers(values, self.number_type), path)
+
+
+def _as_numbers(values: np.ndarray, number_type: np.dtype) -> np.ndarray:
+    if number_type.kind not in "iu" or number_type.itemsize > 4:
+        return values.astype(np.float32, copy=False)
+    limits = np.iinfo(number_type)
+    exact = values.astype(np.result_type(number_type, np.float32), copy=False)  # float32 does not hold 2^31 - 1
+    return np.clip(np.rint(exact), limits.min, limits.max).astype(number_type)
+
+
+def read_image(path: Path) -> StoredImage:
+    """Read a file whose name ends as one of `SUPPORTED_ENDINGS`.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read as a 2D, 3D or 4D image.
+    ValueError
+        If it holds NaN, infinities, or what is no number.
+    """
+    read = next((read for ending, read in _READERS.items() if path.name.endswith(ending)), None)
+    if read is None:
+        raise ValueError(f"{path.name} is of no known format: {', '.join(_READERS)} are")
+    try:
+        check_not_truncated(path)
+        image, is_colour, spacing, write = read(path)
+    except Exception as error:  # of six libraries, few of which name the file
+        raise OSError(f"{path} cannot be read: {error}") from error
+    if image.dtype.kind not in "iuf" or image.size == 0:
+        raise ValueError(f"{path} must hold integers or floats, got {image.dtype} of shape {image.shape}")
+    shape = image.shape if image.ndim == 4 else (1,) * (4 - image.ndim) + image.shape
+    if len(shape) != 4:
+        raise ValueError(f"{path} must have 2 to 4 dimensions, got shape {image.shape}")
+    values = image.astype(np.float32).reshape(shape)
+    if not np.isfinite(values).all():
+        raise ValueError(f"{path} has voxels that are NaN or infinite: replace them in the image")
+    spacing = (1.0,) * (3 - len(spacing)) + tuple(float(step) for step in spacing)
+    original = image.shape
+    return StoredImage(
+        values, spacing, is_colour, image.dtype, lambda numbers, target: write(numbers.reshape(original), target)
+    )
+
+
+def spacing_file(path: Path) -> Path:
+    """Where nnU-Net looks for the spacing of a 3D TIFF CASE_0000.tif: CASE.json."""
+    return path.with_name(path.stem[: -len("_0000")] + ".json")
+
+
+Read = Callable[[Path], tuple[np.ndarray, bool, tuple[float, ...], Write]]
+
+
+def _read_nifti(path: Path) -> tuple[np.ndarray, bool, tuple[float, ...], Write]:
+    source = nibabel.load(path)
+
+    def write(numbers: np.ndarray, target: Path) -> None:
+        header = source.header.copy()
+        header.set_data_dtype(numbers.dtype)
+        nibabel.save(type(source)(numbers.T, source.affine, header), target)
+
+    return np.asanyarray(source.dataobj).T, False, source.header.get_zooms()[:3][::-1], write
+
+
+def _read_itk(path: Path) -> tuple[np.ndarray, bool, tuple[float, ...], Write]:
+    source = sitk.ReadImage(str(path))
+    if source.GetNumberOfComponentsPerPixel() > 1:
+        raise ValueError("its voxels are vectors, which nnU-Net takes for slices: write a file per channel")
+    spacing, origin, direction = source.GetSpacing(), source.GetOrigin(), source.GetDirection()
+
+    def write(numbers: np.ndarray, target: Path) -> None:
+        image = sitk.GetImageFromArray(numbers, isVector=False)
+        image.SetSpacing(spacing)
+        image.SetOrigin(origin)
+        image.SetDirection(direction)
+        sitk.WriteImage(image, str(target), True)
+
+    return sitk.GetArrayFromImage(source), False, spacing[:3][::-1], write
+
+
+def _read_picture(path: Path) -> tuple[np.ndarray, bool, tuple[float, ...], Write]:
+    array = io.imread(path)
+
+    def write(numbers: np.ndarray, target: Path) -> None:
+        io.imsave(target, numbers, check_contrast=False)
+
+    return _colours_first(array, write) if array.ndim == 3 else (array, False, (), write)
+
+
+def _read_tiff(path: Path) -> tuple[np.ndarray, bool, tuple[float, ...], Write]:
+    with tifffile.TiffFile(path) as file:
+        array, axes = file.series[0].asarray(), file.series[0].axes
+
+    def write(numbers: np.ndarray, target: Path) -> None:
+        photometric = "rgb" if "S" in axes else "minisblack"
+        tifffile.imwrite(target, numbers, photometric=photometric, compression="zlib")
+
+    if "S" in axes:  # colours, which may be stored plane by plane
+        return _colours_first(np.moveaxis(array, axes.index("S"), -1), write)
+    spacing: tuple[float, ...] = ()
+    if array.ndim == 3 and spacing_file(path).is_file():
+        spacing = tuple(json.loads(spacing_file(path).read_text(encoding="utf-8"))["spacing"])
+    return array, False, spacing, write
+
+
+def _colours_first(array: np.ndarray, write: Write) -> tuple[np.ndarray, bool, tuple[float, ...], Write]:
+    """A colour image (H, W, 3 or 4) as (3, 1, H, W); alpha comes back when it is written."""
+    if array.ndim != 3 or array.shape[-1] not in (3, 4):
+        raise ValueError(f"it is neither gray nor RGB nor RGBA: its shape is {array.shape}")
+    alpha = array[..., 3:]
+
+    def write_colours(numbers: np.ndarray, target: Path) -> None:
+        write(np.concatenate([np.moveaxis(numbers[:, 0], 0, -1), alpha.astype(numbers.dtype)], -1), target)
+
+    return np.moveaxis(array[..., :3], -1, 0)[:, None], True, (), write_colours
+
+
+_READERS: dict[str, Read] = {
+    ".nii.gz": _read_nifti,
+    ".nii": _read_nifti,
+    ".nrrd": _read_itk,
+    ".mha": _read_itk,
+    ".gipl": _read_itk,
+    ".png": _read_picture,
+    ".bmp": _read_picture,
+    ".tif": _read_tiff,
+    ".tiff": _read_tiff,
+}
+SUPPORTED_ENDINGS = tuple(_READERS)
