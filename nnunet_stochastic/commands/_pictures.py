@@ -11,14 +11,54 @@ from pathlib import Path
 
 import numpy as np
 
-from nnunet_stochastic.evaluation import CaseFiles, EvaluatedLabels, flipped_axes, map_in_threads, read_label_map
-from nnunet_stochastic.evaluation.cases import ImageReader
+from nnunet_stochastic.commands._predictions import load_json
+from nnunet_stochastic.evaluation import (
+    CaseFiles,
+    EvaluatedLabels,
+    ImageReader,
+    find_map,
+    flipped_axes,
+    map_in_threads,
+    read_channels,
+    read_label_map,
+    read_map,
+)
 from nnunet_stochastic.report import MAP_TITLES, CasePicture, SliceView, case_figure
 
-__all__ = ["PICTURE_DPI", "write_pictures"]
+__all__ = ["PICTURE_DPI", "first_images", "write_pictures"]
 
 # Sharp enough to zoom in on contours that lie close together; a row of six panels is about 3500 pixels wide.
 PICTURE_DPI = 150
+
+
+def first_images(
+    cases: Sequence[CaseFiles], prediction_folder: Path, image_folder: Path | None, file_ending: str
+) -> dict[str, Path]:
+    """File with the first channel of each case's image, for the cases where it is known and still there.
+
+    Parameters
+    ----------
+    cases
+        The cases.
+    prediction_folder
+        Its uncertainty.json, if there is one, says where the images were.
+    image_folder
+        Where they are; None: look there.
+    file_ending
+        The dataset's, with its dot.
+    """
+    if image_folder is not None:
+        images = {case.name: image_folder / f"{case.name}_0000{file_ending}" for case in cases}
+        missing = [str(image) for image in images.values() if not image.is_file()]
+        if missing:
+            raise FileNotFoundError(f"Images are missing in -i: {', '.join(missing)}.")
+        return images
+    record = prediction_folder / "uncertainty.json"
+    if not record.is_file():  # predictions of nnU-Net's own command keep no record
+        return {}
+    entries = load_json(record, option="-pred")["cases"]
+    images = {case.name: Path(entries[case.name]["input_files"][0]) for case in cases if case.name in entries}
+    return {name: image for name, image in images.items() if image.is_file()}
 
 
 def write_pictures(
@@ -77,15 +117,19 @@ def _read_picture(
     annotations = {name: read_label_map(path, labels, reader)[0] for name, path in files.items()}
     foreground = np.any([np.isin(volume, list(class_names)) for volume in (prediction, *annotations.values())], axis=0)
 
-    map_files = _map_files(case, file_ending)
-    # It is read first because it decides on the slice where there is no foreground.
-    volume = _read_map(map_files["total"], reader, shape) if "total" in map_files else None
+    def read(name: str) -> np.ndarray | None:
+        path = find_map(case.prediction.parent, name, case.name, file_ending)
+        return None if path is None else read_map(path, reader, prediction=case.prediction, shape=shape, grid=grid)
+
+    # The total is read first because it decides on the slice where there is no foreground.
+    volume = read("total")
     view = SliceView.of_case(foreground, grid["spacing"], uncertainty=volume, flipped=flipped_axes(grid))
     maps, maxima = {}, {}
-    for name, path in map_files.items():
+    for name in sorted(MAP_TITLES, key=lambda name: name != "total"):
         if name != "total":
-            volume = _read_map(path, reader, shape)
-        maps[name], maxima[name] = view.cut(volume), float(volume.max())
+            volume = read(name)
+        if volume is not None:
+            maps[name], maxima[name] = view.cut(volume), float(volume.max())
     del volume
 
     with np.load(case.probabilities) as archive:
@@ -104,41 +148,10 @@ def _read_picture(
     )
 
 
-def _map_files(case: CaseFiles, file_ending: str) -> dict[str, Path]:
-    """The maps that were written, the total first."""
-    found = {}
-    for name in sorted(MAP_TITLES, key=lambda name: name != "total"):
-        # Where the dataset's format holds no fractions (png), maps are tif.
-        for path in (case.prediction.parent / name / f"{case.name}{ending}" for ending in (file_ending, ".tif")):
-            if path.is_file():
-                found[name] = path
-                break
-    return found
-
-
-def _read_map(path: Path, reader: ImageReader, shape: tuple[int, ...]) -> np.ndarray:
-    volume = _read_channels(path, reader, shape)[0]
-    if not (volume.min() >= 0 and np.isfinite(volume.max())):  # false for NaN too
-        raise ValueError(
-            f"{path} must have finite values of at least 0, got {volume.min():g} to {volume.max():g}; "
-            "predict this case again."
-        )
-    return volume
-
-
 def _read_image(path: Path, reader: ImageReader, shape: tuple[int, ...]) -> np.ndarray:
     """First channel (z, y, x), or colours (1, y, x, 3) where a 2D file has them."""
-    channels = _read_channels(path, reader, shape)
-    coloured = shape[0] == 1 and len(channels) in (3, 4)  # the fourth is the opacity
-    return np.moveaxis(channels[:3], 0, -1) if coloured else channels[0]
-
-
-def _read_channels(path: Path, reader: ImageReader, shape: tuple[int, ...]) -> np.ndarray:
-    """Channels (channels, z, y, x) of an image or map, which must have the size of the prediction."""
-    try:
-        channels, _ = reader.read_images([str(path)])
-    except RuntimeError as error:  # what the readers raise for broken files
-        raise ValueError(f"{path} cannot be read: {error}") from error
+    channels, _ = read_channels(path, reader)
     if channels.shape[1:] != shape:
         raise ValueError(f"{path} has size (z, y, x) {channels.shape[1:]}, the prediction {shape}.")
-    return channels
+    coloured = shape[0] == 1 and len(channels) in (3, 4)  # the fourth is the opacity
+    return np.moveaxis(channels[:3], 0, -1) if coloured else channels[0]

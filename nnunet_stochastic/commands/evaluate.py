@@ -1,31 +1,44 @@
-"""``nnunet_stochastic_evaluate``: scores, tables and pictures of a folder of predictions with probabilities."""
+"""``nnunet_stochastic_evaluate``: scores, uncertainty tasks, tables and pictures of a folder of predictions."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from nnunet_stochastic.commands._errors import report_errors
-from nnunet_stochastic.commands._pictures import PICTURE_DPI, write_pictures
+from nnunet_stochastic.commands._pictures import PICTURE_DPI, first_images, write_pictures
+from nnunet_stochastic.commands._predictions import (
+    DEFAULT_PROCESSES,
+    read_dataset,
+    require_processes,
+    require_writable,
+)
 from nnunet_stochastic.evaluation import (
     ALL_CLASSES,
+    CALIBRATION_FILE,
+    ID,
+    PRESETS,
     RATERS,
     REFERENCE,
-    CaseFiles,
+    Calibration,
+    CaseSettings,
     EvaluatedLabels,
     Evaluation,
-    check_cases,
-    evaluate_cases,
-    find_cases,
+    SetFolders,
+    Workers,
+    check_same_model,
+    describe_model,
+    evaluate_sets,
+    find_case_sets,
+    find_convention,
+    shift_folders,
 )
-from nnunet_stochastic.evaluation.cases import ImageReader
-from nnunet_stochastic.report import reliability_figure, summary_table
+from nnunet_stochastic.files import write_text
+from nnunet_stochastic.report import reliability_figure, summary_table, task_table
 
 __all__ = ["main"]
 
@@ -33,10 +46,13 @@ __all__ = ["main"]
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nnunet_stochastic_evaluate",
-        description="Dice, NLL, Brier score, ECE and MCE of predictions, per class and case; a reliability diagram, "
-        "and a picture of each case. The predictions must have been made with --save_probabilities.",
-        epilog="Writes summary.json (means and the conventions used), cases.csv (a row per case, annotation and "
-        "class), reliability.png and pictures/. Every metric is computed on all voxels of the original image.",
+        description="Dice, NLL, Brier score, ECE and MCE of predictions, per class and case; whether the uncertainty "
+        "finds shifted images, shows ambiguity, is calibrated and finds bad segmentations; a reliability diagram, and "
+        "a picture of each case. The predictions must have been made with --save_probabilities.",
+        epilog="Writes summary.json (means, tasks, and the conventions used), cases.csv (a row per case, annotation "
+        "and class), images.csv (a row per case), scores.csv (a row per case and uncertainty map), curves.json, "
+        "reliability.png, pictures/ and records/ (what --continue_evaluation goes on from). Every metric is computed "
+        "on all voxels of the original image. A task that lacks its input is left out, and the summary says why.",
     )
     parser.add_argument(
         "-pred", type=Path, required=True, help="folder with predictions (output of nnunet_stochastic_predict)"
@@ -48,6 +64,35 @@ def _parser() -> argparse.ArgumentParser:
         help="folder with each rater's segmentation, case_rater0.nii.gz, case_rater1.nii.gz and so on. "
         "Predictions are then also scored against each rater, and these scores averaged",
     )
+    parser.add_argument(
+        "-ood",
+        nargs="+",
+        default=[],
+        metavar="NAME=FOLDER",
+        help="folders with predictions of images out of distribution, one per kind of shift, such as blur=out/blur",
+    )
+    parser.add_argument(
+        "-ood_gt",
+        nargs="+",
+        default=[],
+        metavar="NAME=FOLDER",
+        help="folders with their reference segmentations. A corrupted copy of an image has those of the image",
+    )
+    parser.add_argument(
+        "-ood_gt_raters", nargs="+", default=[], metavar="NAME=FOLDER", help="folders with their raters' segmentations"
+    )
+    parser.add_argument(
+        "-val",
+        type=Path,
+        help="folder with predictions of validation images in which nnunet_stochastic_determine_calibration has "
+        f"written {CALIBRATION_FILE}; needed for calibration and for the threshold score",
+    )
+    parser.add_argument(
+        "--convention",
+        choices=list(PRESETS),
+        default="entanglement",
+        help="whose choices to follow where papers differ; summary.json names them. Default: %(default)s",
+    )
     parser.add_argument("-o", type=Path, help="output folder. Default: the folder `evaluation` inside -pred")
     parser.add_argument("-djfile", type=Path, help="dataset.json. Default: the one inside -pred")
     parser.add_argument(
@@ -58,8 +103,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-np",
         type=int,
-        default=min(4, os.cpu_count() or 1),
-        help="cases evaluated at a time, in threads; each needs memory for its probabilities. Default: %(default)s",
+        default=DEFAULT_PROCESSES,
+        help="cases evaluated at a time, each in a process that needs memory for its probabilities. Default: "
+        "%(default)s",
+    )
+    parser.add_argument(
+        "--continue_evaluation",
+        action="store_true",
+        help="keep what an earlier evaluation into the same folder has computed of the same files",
     )
     parser.add_argument(
         "--chill", action="store_true", help="do not stop if -pred lacks some of the cases of -gt; evaluate the others"
@@ -77,122 +128,96 @@ def _parser() -> argparse.ArgumentParser:
 
 @report_errors
 def main(argv: Sequence[str] | None = None) -> int:
-    """Evaluate a prediction folder; the exit status is 0 when everything was written."""
+    """Evaluate prediction folders; the exit status is 0 when everything was written."""
     arguments = _parser().parse_args(argv)
-    if arguments.np < 1:
-        raise ValueError(f"-np must be at least 1, got {arguments.np}.")
-    if not arguments.pred.is_dir():
-        raise FileNotFoundError(f"The folder {arguments.pred} (-pred) does not exist.")
-    dataset_json_file = arguments.djfile or arguments.pred / "dataset.json"
-    dataset_json = _load_json(dataset_json_file, option="-djfile")
-    if missing := {"labels", "file_ending"} - dataset_json.keys():
-        raise ValueError(f"{dataset_json_file} lacks {' and '.join(sorted(missing))}; it is no nnU-Net dataset.json.")
-    labels = EvaluatedLabels.from_dataset_json(dataset_json)
-    cases, problems = find_cases(
-        arguments.pred,
-        arguments.gt,
-        arguments.gt_raters,
-        file_ending=dataset_json["file_ending"],
-        num_raters=dataset_json.get("num_raters"),
+    require_processes(arguments.np)
+    folders = {
+        ID: SetFolders(arguments.pred, arguments.gt, arguments.gt_raters),
+        **shift_folders(arguments.ood, arguments.ood_gt, arguments.ood_gt_raters),
+    }
+    calibration = None if arguments.val is None else Calibration.load(arguments.val / CALIBRATION_FILE)
+    dataset = read_dataset(arguments.pred, arguments.djfile, option="-pred")
+    model = describe_model(arguments.pred)
+    for name, places in folders.items():
+        if name != ID:
+            check_same_model(model, arguments.pred, describe_model(places.predictions), places.predictions)
+    if calibration is not None and calibration.model is not None:
+        check_same_model(model, arguments.pred, calibration.model, arguments.val / CALIBRATION_FILE)
+    sets, problems = find_case_sets(
+        folders,
+        file_ending=dataset.file_ending,
+        num_raters=dataset.num_raters,
         allow_missing_predictions=arguments.chill,
     )
     output = arguments.o or arguments.pred / "evaluation"
-    _require_writable(output)
-    images = _first_images(cases, arguments.pred, arguments.i, dataset_json["file_ending"])
-    reader = _find_reader(arguments.pred, dataset_json)
+    require_writable(output)
+    images = first_images(sets[0].cases, arguments.pred, arguments.i, dataset.file_ending)
     progress = not arguments.disable_progress_bar
-    check_cases(cases, labels, reader, problems=problems, num_threads=arguments.np, show_progress=progress)
-
-    evaluation = evaluate_cases(cases, labels, reader, num_threads=arguments.np, show_progress=progress)
-    folders = {"prediction": arguments.pred, "reference": arguments.gt, "raters": arguments.gt_raters}
-    _write_tables(evaluation, labels, output, folders=folders)
+    settings = CaseSettings(dataset.labels, dataset.reader, find_convention(arguments.convention), calibration)
+    with Workers(arguments.np, show_progress=progress) as workers:
+        evaluation = evaluate_sets(
+            sets,
+            settings,
+            output / "records",
+            problems=problems,
+            resume=arguments.continue_evaluation,
+            workers=workers,
+        )
+    summary = {
+        "folders": _paths(folders, arguments.val),
+        "model": model,
+        **evaluation.summary,
+    }
+    _write(evaluation, summary, dataset.labels, output)
     if not arguments.no_pictures:
         write_pictures(
-            cases,
-            labels,
-            reader,
+            sets[0].cases,
+            dataset.labels,
+            dataset.reader,
             output / "pictures",
             images=images,
-            file_ending=dataset_json["file_ending"],
+            file_ending=dataset.file_ending,
             shared_scale=arguments.shared_scale,
             num_threads=arguments.np,
             show_progress=progress,
         )
 
     console = Console()
-    for annotation in evaluation.summary["results"]:
-        console.print(summary_table(evaluation.summary, annotation=annotation))
-    print(f"summary.json, cases.csv, reliability.png{'' if arguments.no_pictures else ', pictures'}: {output}")
+    for annotation in summary["results"]:
+        console.print(summary_table(summary, annotation=annotation))
+    if summary["tasks"]:
+        console.print(task_table(summary))
+    for what, reason in summary["left_out"].items():
+        print(f"left out: {what}: {reason}")
+    pictures = "" if arguments.no_pictures else ", pictures"
+    print(f"summary.json, cases.csv, images.csv, scores.csv, reliability.png{pictures}: {output}")
     return 0
 
 
-def _load_json(path: Path, *, option: str) -> dict:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; name the file with {option}.")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}.") from error
+def _paths(folders: Mapping[str, SetFolders], validation: Path | None) -> dict:
+    """The folders of ID, and under ``shifts`` those of the others."""
+
+    def of_set(places: SetFolders) -> dict[str, str | None]:
+        named = {"prediction": places.predictions, "reference": places.references, "raters": places.raters}
+        return {name: None if folder is None else str(folder.resolve()) for name, folder in named.items()}
+
+    return {
+        **of_set(folders[ID]),
+        "validation": None if validation is None else str(validation.resolve()),
+        "shifts": {name: of_set(places) for name, places in folders.items() if name != ID},
+    }
 
 
-def _require_writable(folder: Path) -> None:
-    """Find out before the work, not after it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise ValueError(f"The output folder {folder} cannot be written ({error}); choose another with -o.") from error
-
-
-def _find_reader(prediction_folder: Path, dataset_json: dict) -> ImageReader:
-    """The reader that the predictions were written with, else the one nnU-Net would choose for the dataset."""
-    # Here and not at the top: it takes seconds, which --help and a wrong path need not wait for.
-    from nnunetv2.imageio.reader_writer_registry import (
-        determine_reader_writer_from_dataset_json,
-        recursive_find_reader_writer_by_name,
-    )
-
-    plans = prediction_folder / "plans.json"
-    try:
-        if plans.is_file():
-            name = _load_json(plans, option="-pred")["image_reader_writer"]
-            return recursive_find_reader_writer_by_name(name)()
-        example = str(next(prediction_folder.glob(f"*{dataset_json['file_ending']}")))
-        return determine_reader_writer_from_dataset_json(dataset_json, example, verbose=False)()
-    except RuntimeError as error:
-        raise ValueError(str(error)) from error
-
-
-def _write_tables(
-    evaluation: Evaluation, labels: EvaluatedLabels, output: Path, *, folders: dict[str, Path | None]
-) -> None:
-    paths = {name: None if folder is None else str(folder.resolve()) for name, folder in folders.items()}
-    summary = {"folders": paths, **evaluation.summary}
-    (output / "summary.json").write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    evaluation.rows.to_csv(output / "cases.csv", index=False)
+def _write(evaluation: Evaluation, summary: dict, labels: EvaluatedLabels, output: Path) -> None:
+    for name, content in (("summary.json", summary), ("curves.json", evaluation.curves)):
+        write_text(output / name, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    tables = {"cases.csv": evaluation.rows, "images.csv": evaluation.images, "scores.csv": evaluation.scores}
+    for name, table in tables.items():
+        write_text(output / name, table.to_csv(index=False))
     # Calibration per class against the annotation that was asked for last: raters where there are any.
-    per_class = evaluation.bins[RATERS if RATERS in evaluation.bins else REFERENCE]
+    per_class = evaluation.reliability[RATERS if RATERS in evaluation.reliability else REFERENCE]
     figure = reliability_figure(
-        {annotation: bins[ALL_CLASSES] for annotation, bins in evaluation.bins.items()},
+        {annotation: bins[ALL_CLASSES] for annotation, bins in evaluation.reliability.items()},
         {name: per_class[name] for name in labels.names},
     )
     figure.savefig(output / "reliability.png", dpi=PICTURE_DPI)
-
-
-def _first_images(
-    cases: Sequence[CaseFiles], prediction_folder: Path, image_folder: Path | None, file_ending: str
-) -> dict[str, Path]:
-    """File with the first channel of each case's image, for the cases where it is known and still there."""
-    if image_folder is not None:
-        images = {case.name: image_folder / f"{case.name}_0000{file_ending}" for case in cases}
-        missing = [str(image) for image in images.values() if not image.is_file()]
-        if missing:
-            raise FileNotFoundError(f"Images are missing in -i: {', '.join(missing)}.")
-        return images
-    record = prediction_folder / "uncertainty.json"
-    if not record.is_file():  # predictions of nnU-Net's own command keep no record
-        return {}
-    entries = _load_json(record, option="-pred")["cases"]
-    images = {case.name: Path(entries[case.name]["input_files"][0]) for case in cases if case.name in entries}
-    return {name: image for name, image in images.items() if image.is_file()}

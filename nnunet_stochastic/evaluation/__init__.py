@@ -1,46 +1,81 @@
-"""Evaluation: pairs predictions with annotations, checks them, scores them, and pools the scores over cases."""
+"""Evaluation: pairs predictions with annotations, checks and scores them, asks whether their uncertainty is good."""
 
-from nnunet_stochastic.evaluation.cases import (
-    Case,
-    CaseFiles,
-    check_same_grid,
-    find_cases,
-    flipped_axes,
-    load_case,
-    read_label_map,
+from nnunet_stochastic.evaluation.calibration import (
+    CALIBRATION_FILE,
+    Calibration,
+    CaseStatistics,
+    case_statistics,
+    fit_calibration,
 )
-from nnunet_stochastic.evaluation.evaluate import check_cases, evaluate_cases, map_in_threads
+from nnunet_stochastic.evaluation.case_sets import ID, CaseSet, SetFolders, find_case_sets, shift_folders
+from nnunet_stochastic.evaluation.cases import Case, CaseFiles, check_case, find_cases, load_case
+from nnunet_stochastic.evaluation.conventions import CONVENTIONS, PRESETS, Convention, find_convention
+from nnunet_stochastic.evaluation.evaluate import Evaluation, check_cases, evaluate_sets
+from nnunet_stochastic.evaluation.grid import check_same_grid, flipped_axes, voxel_volume_ml
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
+from nnunet_stochastic.evaluation.maps import FOLDERS, MEASURES, Measure, find_map, find_maps, read_map
+from nnunet_stochastic.evaluation.model import check_same_model, describe_model
+from nnunet_stochastic.evaluation.parallel import Workers, map_in_processes, map_in_threads
+from nnunet_stochastic.evaluation.readers import ImageReader, read_channels, read_label_map, read_probabilities
+from nnunet_stochastic.evaluation.records import CaseSettings
 from nnunet_stochastic.evaluation.scores import (
     ALL_CLASSES,
     METRICS,
+    RATERS,
     REFERENCE,
     AnnotationScores,
     score_annotation,
     score_case,
 )
-from nnunet_stochastic.evaluation.summary import CONVENTIONS, RATERS, Evaluation, summarise
 
 __all__ = [
     "ALL_CLASSES",
+    "CALIBRATION_FILE",
     "CONVENTIONS",
+    "FOLDERS",
+    "ID",
+    "MEASURES",
     "METRICS",
+    "PRESETS",
     "RATERS",
     "REFERENCE",
     "AnnotationScores",
+    "Calibration",
     "Case",
     "CaseFiles",
+    "CaseSet",
+    "CaseSettings",
+    "CaseStatistics",
+    "Convention",
     "EvaluatedLabels",
     "Evaluation",
+    "ImageReader",
+    "Measure",
+    "SetFolders",
+    "Workers",
+    "case_statistics",
+    "check_case",
     "check_cases",
     "check_same_grid",
-    "evaluate_cases",
+    "check_same_model",
+    "describe_model",
+    "evaluate_sets",
+    "find_case_sets",
     "find_cases",
+    "find_convention",
+    "find_map",
+    "find_maps",
+    "fit_calibration",
     "flipped_axes",
     "load_case",
+    "map_in_processes",
     "map_in_threads",
+    "read_channels",
     "read_label_map",
+    "read_map",
+    "read_probabilities",
     "score_annotation",
     "score_case",
-    "summarise",
+    "shift_folders",
+    "voxel_volume_ml",
 ]

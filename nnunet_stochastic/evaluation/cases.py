@@ -1,84 +1,89 @@
 """A case to evaluate: prediction, its probabilities, the reference and the raters' annotations on one voxel grid.
 
 Everything that can be wrong with the files is found here, before a metric is computed, and named case by case.
-Files are read through nnU-Net's reader of the dataset, which is handed in, so that axes mean the same as in the
-probabilities that nnU-Net wrote.
 """
 
 from __future__ import annotations
 
 import re
-import zipfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
+from nnunet_stochastic.evaluation.grid import check_same_grid, voxel_volume_ml
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
+from nnunet_stochastic.evaluation.maps import FOLDERS, Measure, find_maps, read_map
+from nnunet_stochastic.evaluation.readers import ImageReader, read_label_map, read_probabilities
+from nnunet_stochastic.nifti import check_not_truncated, check_stored_values
 
-__all__ = [
-    "Case",
-    "CaseFiles",
-    "ImageReader",
-    "check_same_grid",
-    "find_cases",
-    "flipped_axes",
-    "load_case",
-    "read_label_map",
-]
-
-
-class ImageReader(Protocol):
-    """What is used of nnU-Net's ``BaseReaderWriter``."""
-
-    def read_images(self, image_fnames: Sequence[str]) -> tuple[np.ndarray, dict]:
-        """Images as (channels, z, y, x) and their properties."""
-
-    def read_seg(self, seg_fname: str) -> tuple[np.ndarray, dict]:
-        """A segmentation as (1, z, y, x) and its properties."""
+__all__ = ["Case", "CaseFiles", "check_case", "find_cases", "load_case", "read_case_map", "read_samples"]
 
 
 @dataclass(frozen=True)
 class CaseFiles:
-    """Paths of one case; ``raters`` is empty without rater annotations."""
+    """Paths of one case; all but ``prediction`` only where there are such files."""
 
     name: str
     prediction: Path
-    probabilities: Path
-    reference: Path
+    probabilities: Path | None = None
+    reference: Path | None = None
     raters: tuple[Path, ...] = ()
+    maps: Mapping[Measure, Path] = field(default_factory=dict)
+    samples: tuple[Path, ...] = ()
+
+    @property
+    def paths(self) -> list[Path]:
+        """All files of the case."""
+        single = [path for path in (self.prediction, self.probabilities, self.reference) if path is not None]
+        return [*single, *self.raters, *self.maps.values(), *self.samples]
 
 
 @dataclass(frozen=True)
 class Case:
-    """Arrays of one case: probabilities (C, z, y, x) float; the label maps (z, y, x) integer."""
+    """Arrays of one case: probabilities (C, z, y, x) float; the label maps (z, y, x) integer.
+
+    ``grid`` is what the reader says of the voxel grid, ``None`` for arrays that come from no file.
+    """
 
     name: str
-    probabilities: np.ndarray
+    probabilities: np.ndarray | None
     prediction: np.ndarray
-    reference: np.ndarray
-    raters: tuple[np.ndarray, ...]
+    reference: np.ndarray | None
+    raters: tuple[np.ndarray, ...] = ()
+    grid: dict | None = None
+
+    @property
+    def annotations(self) -> tuple[np.ndarray, ...]:
+        """What the tasks compare with: the raters, or the reference alone where there are none."""
+        return self.raters or (() if self.reference is None else (self.reference,))
+
+    @property
+    def voxel_ml(self) -> float | None:
+        """Volume of a voxel in ml; 2D images have none."""
+        return None if self.grid is None else voxel_volume_ml(self.grid)
 
 
 def find_cases(
     prediction_folder: Path,
-    reference_folder: Path,
+    reference_folder: Path | None,
     rater_folder: Path | None = None,
     *,
     file_ending: str,
     num_raters: int | None = None,
     allow_missing_predictions: bool = False,
+    probabilities: bool = True,
 ) -> tuple[list[CaseFiles], list[str]]:
     """Pair the files of each case by name.
 
     Parameters
     ----------
     prediction_folder
-        case{file_ending} and case.npz, as the predict command writes them.
+        case{file_ending} and case.npz, as the predict command writes them, and its folders of maps and samples.
     reference_folder
-        case{file_ending}.
+        case{file_ending}; None for images that nobody annotated.
     rater_folder
         case_rater0{file_ending}, case_rater1 …, or None.
     file_ending
@@ -87,6 +92,8 @@ def find_cases(
         A; taken from the files of rater_folder where dataset.json does not say.
     allow_missing_predictions
         Evaluate the predicted cases although the reference folder holds more.
+    probabilities
+        Whether case.npz must be there; otherwise it is used where it is.
 
     Returns
     -------
@@ -94,37 +101,48 @@ def find_cases(
         Cases in order of name, and what is missing, one line per finding.
     """
     predictions = _stems(prediction_folder, file_ending)
-    references = _stems(reference_folder, file_ending)
     if not predictions:
         raise ValueError(f"There is no prediction (*{file_ending}) in {prediction_folder}.")
+    references = None if reference_folder is None else _stems(reference_folder, file_ending)
     if rater_folder is not None and num_raters is None:
         num_raters = _count_raters(rater_folder, file_ending)
 
-    problems = []
-    if unknown := sorted(predictions.keys() - references.keys()):
-        problems.append(f"{', '.join(unknown)}: predicted, but not in {reference_folder}")
-    if (unpredicted := sorted(references.keys() - predictions.keys())) and not allow_missing_predictions:
-        problems.append(
-            f"{', '.join(unpredicted)}: in {reference_folder}, but not predicted (--chill evaluates the others)"
-        )
+    problems, names = [], sorted(predictions)
+    if references is not None:
+        names = sorted(predictions.keys() & references.keys())
+        if unknown := sorted(predictions.keys() - references.keys()):
+            problems.append(f"{', '.join(unknown)}: predicted, but not in {reference_folder}")
+        if (unpredicted := sorted(references.keys() - predictions.keys())) and not allow_missing_predictions:
+            problems.append(
+                f"{', '.join(unpredicted)}: in {reference_folder}, but not predicted (--chill evaluates the others)"
+            )
+    samples = _samples(prediction_folder / "samples", file_ending)
     cases = []
-    for name in sorted(predictions.keys() & references.keys()):
+    for name in names:
         raters = ()
         if rater_folder is not None:
             raters = tuple(rater_folder / f"{name}_rater{rater}{file_ending}" for rater in range(num_raters))
-        case = CaseFiles(name, predictions[name], prediction_folder / f"{name}.npz", references[name], raters)
-        if not case.probabilities.is_file():
-            problems.append(f"{name}: no probabilities {case.probabilities}; predict again with --save_probabilities")
-        missing = [str(path) for path in raters if not path.is_file()]
-        if missing:
+        npz = prediction_folder / f"{name}.npz"
+        if probabilities and not npz.is_file():
+            problems.append(f"{name}: no probabilities {npz}; predict again with --save_probabilities")
+        if missing := [str(path) for path in raters if not path.is_file()]:
             problems.append(f"{name}: rater files are missing: {', '.join(missing)}")
-        if case.probabilities.is_file() and not missing:
+        case = CaseFiles(
+            name,
+            predictions[name],
+            npz if npz.is_file() else None,
+            None if references is None else references[name],
+            raters,
+            find_maps(prediction_folder, name, file_ending),
+            tuple(samples.get(name, ())),
+        )
+        if not missing and (case.probabilities is not None or not probabilities):
             cases.append(case)
-    return cases, problems
+    return cases, [*problems, *_uneven(cases, prediction_folder)]
 
 
 def load_case(files: CaseFiles, labels: EvaluatedLabels, reader: ImageReader) -> Case:
-    """Read a case and check it.
+    """Read the segmentation, probabilities and annotations of a case and check them.
 
     Raises
     ------
@@ -133,96 +151,79 @@ def load_case(files: CaseFiles, labels: EvaluatedLabels, reader: ImageReader) ->
     """
     prediction, grid = read_label_map(files.prediction, labels, reader)
     annotations = []
-    for path in (files.reference, *files.raters):
+    for path in (*(() if files.reference is None else (files.reference,)), *files.raters):
         annotation, annotation_grid = read_label_map(path, labels, reader)
         check_same_grid(files.prediction, prediction.shape, grid, path, annotation.shape, annotation_grid)
         annotations.append(annotation)
-    probabilities = _read_probabilities(files.probabilities, (labels.num_channels, *prediction.shape))
-    return Case(files.name, probabilities, prediction, annotations[0], tuple(annotations[1:]))
+    probabilities = None
+    if files.probabilities is not None:
+        probabilities = read_probabilities(files.probabilities, (labels.num_channels, *prediction.shape))
+    reference = None if files.reference is None else annotations.pop(0)
+    return Case(files.name, probabilities, prediction, reference, tuple(annotations), grid)
 
 
-def read_label_map(path: Path, labels: EvaluatedLabels, reader: ImageReader) -> tuple[np.ndarray, dict]:
-    """Label map (z, y, x), integer, and the reader's properties of its grid."""
-    array, properties = reader.read_seg(str(path))
-    if array.shape[0] != 1:
-        raise ValueError(f"{path} has {array.shape[0]} channels; a label map has one.")
-    highest = labels.num_labels - 1 if labels.ignore_label is None else labels.ignore_label
-    found = np.unique(array)
-    # ``isin`` also refuses fractions and NaN, which a cast to integers would hide.
-    outside = found[~np.isin(found, np.arange(highest + 1))]
-    if outside.size:
-        values = ", ".join(f"{value:g}" for value in outside[:10])
-        raise ValueError(f"{path} holds {values}; the labels of dataset.json are 0 to {highest}.")
-    return array[0].astype(np.uint8 if highest < 256 else np.int32), properties
+def read_case_map(files: CaseFiles, case: Case, measure: Measure, reader: ImageReader) -> np.ndarray:
+    """Map (z, y, x) of a case that was read, in nats."""
+    return read_map(
+        files.maps[measure], reader, prediction=files.prediction, shape=case.prediction.shape, grid=case.grid
+    )
 
 
-def check_same_grid(
-    path: Path, shape: tuple[int, ...], grid: dict, other_path: Path, other_shape: tuple[int, ...], other_grid: dict
-) -> None:
-    """Require the same size, spacing, origin and direction (or affine), up to the rounding of file formats."""
-    if shape != other_shape:
-        raise ValueError(f"{path} has size {_xyz(shape)}, {other_path} has {_xyz(other_shape)} (x, y, z).")
-    smallest_mm = float(np.min(grid["spacing"]))
-    mine, other = _geometry(grid), _geometry(other_grid)
-    for name in sorted(mine.keys() & other.keys()):
-        tolerance = 1e-4 if name == "direction" else 1e-2 * smallest_mm
-        if mine[name].shape != other[name].shape or not np.allclose(mine[name], other[name], rtol=1e-4, atol=tolerance):
-            raise ValueError(
-                f"{path} and {other_path} differ in {name}: {_text(mine[name])} and {_text(other[name])}. "
-                "Both must be on the voxel grid of the image."
-            )
+def read_samples(files: CaseFiles, case: Case, labels: EvaluatedLabels, reader: ImageReader) -> np.ndarray:
+    """Sampled segmentations (N, z, y, x) of a case that was read, integer."""
+    samples = np.empty((len(files.samples), *case.prediction.shape), dtype=case.prediction.dtype)
+    for place, path in zip(samples, files.samples, strict=True):
+        sample, grid = read_label_map(path, labels, reader)
+        check_same_grid(files.prediction, case.prediction.shape, case.grid, path, sample.shape, grid)
+        place[...] = sample
+    return samples
 
 
-def _geometry(grid: dict) -> dict[str, np.ndarray]:
-    """What the reader knows of the voxel grid beyond its size; readers keep it under different names."""
-    geometry = {"spacing": grid["spacing"]}
-    if "sitk_stuff" in grid:
-        geometry |= {key: grid["sitk_stuff"][key] for key in ("origin", "direction")}
-    if "nibabel_stuff" in grid:
-        affines = grid["nibabel_stuff"]
-        geometry["affine"] = affines.get("reoriented_affine", affines["original_affine"])
-    return {name: np.asarray(value, dtype=float) for name, value in geometry.items()}
-
-
-def flipped_axes(grid: dict) -> tuple[bool, bool, bool]:
-    """Which array axes (z, y, x) run against superior, posterior, left; none where the reader knows no directions.
-
-    Grids whose axes are no z, y, x of the patient, up to an oblique angle, are taken as they are.
-    """
-    geometry = _geometry(grid)
-    if "direction" in geometry and geometry["direction"].size == 9:
-        matrix = geometry["direction"].reshape(3, 3)
-    elif "affine" in geometry:
-        matrix = geometry["affine"][:3, :3] * np.array([[-1], [-1], [1]])  # nibabel's patient axes: right, anterior
-    else:
-        return (False, False, False)
-    if not np.array_equal(np.abs(matrix).argmax(axis=0), [0, 1, 2]):
-        return (False, False, False)
-    x, y, z = np.diag(matrix) < 0
-    return bool(z), bool(y), bool(x)
-
-
-def _read_probabilities(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+def check_case(files: CaseFiles, labels: EvaluatedLabels, reader: ImageReader) -> str | None:
+    """Read everything of a case; what is wrong with it, or None."""
     try:
-        with np.load(path) as archive:
-            if "probabilities" not in archive:
-                raise ValueError(f"{path} has no array named probabilities; predict again with --save_probabilities.")
-            probabilities = archive["probabilities"]
-    except (zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(f"{path} is damaged ({error}); predict this case again.") from error
-    if probabilities.shape != shape:
-        raise ValueError(
-            f"{path} has shape {probabilities.shape}; segmentation and dataset.json give (C, z, y, x) = {shape}."
+        for path in files.paths:
+            check_not_truncated(path)
+        case = load_case(files, labels, reader)
+        for measure, path in files.maps.items():
+            check_stored_values(path)
+            read_case_map(files, case, measure, reader)
+        read_samples(files, case, labels, reader)
+    except (ValueError, OSError, RuntimeError) as error:  # RuntimeError: what the readers raise for broken files
+        return f"{files.name}: {error}"
+    return None
+
+
+def _uneven(cases: list[CaseFiles], prediction_folder: Path) -> list[str]:
+    """Maps and samples that some cases have and others have not."""
+    problems = []
+    for measure, folder in FOLDERS.items():
+        without = [case.name for case in cases if measure not in case.maps]
+        if without and len(without) < len(cases):
+            problems.append(
+                f"{', '.join(without)}: no map in {prediction_folder / folder}, which has those of other cases; "
+                "predict these cases again"
+            )
+    counts = defaultdict(list)
+    for case in cases:
+        counts[len(case.samples)].append(case.name)
+    if len(counts) > 1:
+        listed = "; ".join(f"{count} of {', '.join(names)}" for count, names in sorted(counts.items()))
+        problems.append(
+            f"{prediction_folder / 'samples'} has different numbers of samples: {listed}; predict all cases with the "
+            "same --save_samples"
         )
-    # Half precision would overflow in sums and is slow on the CPU.
-    probabilities = probabilities.astype(np.float32) if probabilities.dtype == np.float16 else probabilities
-    if np.isnan(probabilities).any():
-        raise ValueError(f"{path} has NaN in {int(np.isnan(probabilities).sum())} of its probabilities.")
-    if probabilities.min() < -1e-5 or probabilities.max() > 1 + 1e-5:
-        raise ValueError(
-            f"{path} has probabilities outside [0, 1]: {probabilities.min():g} to {probabilities.max():g}."
-        )
-    return probabilities
+    return problems
+
+
+def _samples(folder: Path, file_ending: str) -> dict[str, list[Path]]:
+    """Files of the samples by case, in order."""
+    found: dict[str, list[Path]] = defaultdict(list)
+    if folder.is_dir():
+        for stem, path in sorted(_stems(folder, file_ending).items()):
+            if match := re.fullmatch(r"(.+)_\d{3,}", stem):
+                found[match[1]].append(path)
+    return found
 
 
 def _stems(folder: Path, file_ending: str) -> dict[str, Path]:
@@ -240,11 +241,3 @@ def _count_raters(folder: Path, file_ending: str) -> int:
     if not indices:
         raise ValueError(f"There is no rater file (case_rater0{file_ending}, …) in {folder}.")
     return max(indices) + 1
-
-
-def _xyz(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(size) for size in reversed(shape))
-
-
-def _text(values: np.ndarray) -> str:
-    return np.array2string(values, precision=6, separator=", ").replace("\n", "")

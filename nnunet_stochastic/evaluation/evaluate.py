@@ -1,28 +1,110 @@
-"""Evaluate many cases: check all of them, then score them in threads.
+"""Evaluate sets of cases: check all files, write a record of each case, and compute the tasks from the records.
 
-Reading, decompression and NumPy release the interpreter lock, so threads do what worker processes would, without the
-five seconds that each of those needs to import nnU-Net. Results are collected in the order of the cases and do not
-depend on the number of threads.
+Cases are checked and scored in processes, one case at a time in each; this process keeps table rows and sums. Results
+are in the order of the cases and do not depend on the number of processes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from tqdm import tqdm
+import pandas as pd
 
-from nnunet_stochastic.evaluation.cases import CaseFiles, ImageReader, load_case
+from nnunet_stochastic import metrics
+from nnunet_stochastic.evaluation.bootstrap import entanglement_of_tasks
+from nnunet_stochastic.evaluation.case_sets import CaseSet, common_measures
+from nnunet_stochastic.evaluation.case_tasks import CONFIDENCE_BINS
+from nnunet_stochastic.evaluation.cases import CaseFiles, check_case
+from nnunet_stochastic.evaluation.conventions import CONVENTIONS
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
-from nnunet_stochastic.evaluation.scores import AnnotationScores, score_case
-from nnunet_stochastic.evaluation.summary import Evaluation, summarise
-from nnunet_stochastic.nifti import check_not_truncated
+from nnunet_stochastic.evaluation.maps import FOLDERS, MEASURES
+from nnunet_stochastic.evaluation.parallel import Workers
+from nnunet_stochastic.evaluation.readers import ImageReader
+from nnunet_stochastic.evaluation.records import CaseSettings, bins_to_json, read_record, to_json, write_record
+from nnunet_stochastic.evaluation.results import SetResults, collect_results
+from nnunet_stochastic.evaluation.summary import summarise
+from nnunet_stochastic.evaluation.tasks import compute_tasks
 
-__all__ = ["check_cases", "evaluate_cases", "map_in_threads"]
+__all__ = ["Evaluation", "check_cases", "evaluate_sets"]
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Result of an evaluation.
+
+    Attributes
+    ----------
+    rows
+        Scores of segmentations and probabilities: a row per set, case, annotation and class.
+    images
+        Numbers of whole images: a row per set and case.
+    scores
+        Scores of the maps: a row per set, case and measure.
+    reliability
+        Reliability bins of ID, per annotation group (``reference``, ``raters``) and class.
+    curves
+        What curves.json holds.
+    summary
+        What summary.json holds, but for folders and model.
+    """
+
+    rows: pd.DataFrame
+    images: pd.DataFrame
+    scores: pd.DataFrame
+    reliability: Mapping[str, Mapping[str, metrics.ReliabilityBins]]
+    curves: dict[str, Any]
+    summary: dict[str, Any]
+
+
+def evaluate_sets(
+    sets: Sequence[CaseSet],
+    settings: CaseSettings,
+    record_folder: Path,
+    *,
+    problems: Sequence[str] = (),
+    resume: bool = False,
+    workers: Workers,
+) -> Evaluation:
+    """Check and evaluate.
+
+    Parameters
+    ----------
+    sets
+        ID first, then the shifts.
+    settings
+        What to compute of each case.
+    record_folder
+        Where the records are written, SET/CASE.json.
+    problems
+        Findings of ``find_case_sets``, put in front of those of the check.
+    resume
+        Keep the records of an earlier evaluation of the same files with the same settings.
+    workers
+        Processes that check and compute.
+
+    Raises
+    ------
+    ValueError
+        Something is wrong with the files; nothing was computed then. The message lists all findings.
+    """
+    jobs = [(files, _record_path(record_folder, case_set, files)) for case_set in sets for files in case_set.cases]
+    if not problems:
+        if not jobs:
+            raise ValueError("There is no case to evaluate.")
+        if resume:
+            jobs = [(files, path) for files, path in jobs if read_record(path, files, settings) is None]
+    check_cases([files for files, _ in jobs], settings.labels, settings.reader, problems=problems, workers=workers)
+    for case_set in sets:
+        (record_folder / case_set.name).mkdir(parents=True, exist_ok=True)
+    write = functools.partial(write_record, settings=settings)
+    for _ in workers.map(write, jobs, description="evaluating"):
+        pass
+    results = [collect_results(case_set.name, _records(case_set, record_folder, settings)) for case_set in sets]
+    return _evaluation(results, sets, settings)
 
 
 def check_cases(
@@ -31,8 +113,7 @@ def check_cases(
     reader: ImageReader,
     *,
     problems: Sequence[str] = (),
-    num_threads: int = 1,
-    show_progress: bool = True,
+    workers: Workers,
 ) -> None:
     """Read every case and raise one error that lists all that is wrong.
 
@@ -46,65 +127,80 @@ def check_cases(
         nnU-Net's reader of the dataset.
     problems
         Findings of ``find_cases``, put in front of the list.
-    num_threads
-        Cases read at a time.
-    show_progress
-        Draw a progress bar.
+    workers
+        Processes that read.
     """
-
-    def check(files: CaseFiles) -> str | None:
-        try:
-            for path in (files.prediction, files.reference, *files.raters):
-                check_not_truncated(path)
-            load_case(files, labels, reader)
-        except (ValueError, OSError, RuntimeError) as error:  # RuntimeError: what the readers raise for broken files
-            return f"{files.name}: {error}"
-        return None
-
-    found = map_in_threads(check, cases, num_threads=num_threads, description="checking", show_progress=show_progress)
+    check = functools.partial(check_case, labels=labels, reader=reader)
+    found = workers.map(check, cases, description="checking")
     listed = [*problems, *(problem for problem in found if problem is not None)]
     if listed:
         lines = "\n".join(f"  {problem}" for problem in listed)
-        raise ValueError(f"Nothing was evaluated, because of these problems:\n{lines}")
+        raise ValueError(f"Nothing was computed, because of these problems:\n{lines}")
 
 
-def evaluate_cases(
-    cases: Sequence[CaseFiles],
-    labels: EvaluatedLabels,
-    reader: ImageReader,
-    *,
-    num_bins: int = 15,
-    num_threads: int = 1,
-    show_progress: bool = True,
-) -> Evaluation:
-    """Score cases that passed ``check_cases``.
-
-    Memory holds num_threads cases at a time; of each only its table rows and reliability bins are kept.
-    """
-    if not cases:
-        raise ValueError("There is no case to evaluate.")
-
-    def score(files: CaseFiles) -> dict[str, AnnotationScores]:
-        return score_case(load_case(files, labels, reader), labels, num_bins=num_bins)
-
-    scores = map_in_threads(
-        score, cases, num_threads=num_threads, description="evaluating", show_progress=show_progress
+def _evaluation(results: Sequence[SetResults], sets: Sequence[CaseSet], settings: CaseSettings) -> Evaluation:
+    labels, convention = settings.labels, settings.convention
+    known, *shifts = results
+    measures, case = common_measures(sets), sets[0].cases[0]
+    tasks, left_out = compute_tasks(
+        results,
+        convention,
+        num_samples=len(case.samples),
+        calibrated=settings.calibration is not None,
+        raters=bool(case.raters),
     )
-    return summarise(scores, labels, num_bins=num_bins)
+    if "CAL" in tasks:
+        left_out |= {f"CAL/{measure}": reason for measure, reason in settings.calibration.left_out.items()}
+    if measures:
+        # A deterministic network has the total alone.
+        left_out |= {measure: f"no {FOLDERS[measure]} maps" for measure in MEASURES if measure not in measures}
+    delta = entanglement_of_tasks(tasks, results, convention) if measures == MEASURES else {}
+    if not delta:
+        left_out["delta"] = "it needs all three maps, and one of OODD, AMB and CAL"
+    summary = {
+        "conventions": {**CONVENTIONS, **convention.describe()},
+        "convention": convention.name,
+        "num_bins": settings.num_bins,
+        "num_cases": len(known.cases),
+        "num_raters": len(case.raters),
+        "results": summarise(known, labels),
+        "set_results": {shift.name: found for shift in shifts if (found := summarise(shift, labels))},
+        "tasks": tasks,
+        "left_out": left_out,
+        "delta": delta,
+    }
+    curves = {
+        "reliability": {
+            found.name: {
+                group: {name: bins_to_json(bins) for name, bins in classes.items()}
+                for group, classes in found.reliability.items()
+            }
+            for found in results
+        },
+        "confidence": {
+            found.name: {measure: bins_to_json(found.pooled_confidence(measure)) for measure in found.confidence}
+            for found in results
+        },
+        "num_bins": {"reliability": settings.num_bins, "confidence": CONFIDENCE_BINS},
+    }
+    tables = {
+        name: pd.concat([getattr(found, name) for found in results], ignore_index=True)
+        for name in ("rows", "images", "scores")
+    }
+    return Evaluation(**tables, reliability=known.reliability, curves=curves, summary=to_json(summary))
 
 
-def map_in_threads(
-    function: Callable[[Item], Result],
-    items: Iterable[Item],
-    *,
-    num_threads: int,
-    description: str,
-    show_progress: bool,
-) -> list[Result]:
-    """``[function(item) for item in items]`` with threads and a progress bar, in the same order."""
-    if num_threads < 1:
-        raise ValueError(f"The number of threads must be at least 1, got {num_threads}.")
-    items = list(items)
-    with ThreadPoolExecutor(max_workers=num_threads) as pool:
-        results = pool.map(function, items)
-        return list(tqdm(results, total=len(items), desc=description, disable=not (show_progress and items)))
+def _records(case_set: CaseSet, folder: Path, settings: CaseSettings) -> Iterator[dict[str, Any]]:
+    for files in case_set.cases:
+        path = _record_path(folder, case_set, files)
+        record = read_record(path, files, settings)
+        if record is None:
+            raise ValueError(
+                f"{path} does not belong to the files of {files.name}: they changed while they were evaluated. Run the "
+                "command again when nothing writes to them."
+            )
+        yield record
+
+
+def _record_path(folder: Path, case_set: CaseSet, files: CaseFiles) -> Path:
+    return folder / case_set.name / f"{files.name}.json"

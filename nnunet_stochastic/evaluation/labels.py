@@ -6,8 +6,9 @@ order of dataset.json; regions overlap. The ignore label, the largest value, is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import EllipsisType
 
 import numpy as np
 
@@ -81,6 +82,19 @@ class EvaluatedLabels:
         """Voxels of the label map (*S) that belong to foreground class ``index``, (*S), bool."""
         values = self.classes[index]
         return label == values[0] if len(values) == 1 else np.isin(label, values)
+
+    def annotated(self, annotations: Sequence[np.ndarray]) -> np.ndarray | EllipsisType:
+        """Index of the voxels that all label maps (*S) label: a mask (*S), or ``...`` where no label is ignored."""
+        if self.ignore_label is None:
+            return ...
+        return np.all([annotation != self.ignore_label for annotation in annotations], axis=0)
+
+    def without_ignored(self, prediction: np.ndarray) -> np.ndarray:
+        """A segmentation (*S) with background for the ignore label.
+
+        Networks do not predict it, but a segmentation from elsewhere may hold it.
+        """
+        return prediction if self.ignore_label is None else np.where(prediction == self.ignore_label, 0, prediction)
 
     def value_names(self) -> dict[int, str]:
         """Name of each foreground label value: its class, or the smallest region that holds it."""

@@ -14,10 +14,12 @@ from nnunet_stochastic import metrics
 from nnunet_stochastic.evaluation.cases import Case
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 
-__all__ = ["ALL_CLASSES", "METRICS", "REFERENCE", "AnnotationScores", "score_annotation", "score_case"]
+__all__ = ["ALL_CLASSES", "METRICS", "RATERS", "REFERENCE", "AnnotationScores", "score_annotation", "score_case"]
 
 ALL_CLASSES = "all classes"
+# Groups of annotations.
 REFERENCE = "reference"
+RATERS = "raters"
 METRICS = ("dice", "nll", "brier", "ece", "mce")
 
 
@@ -38,8 +40,12 @@ class AnnotationScores:
 
 
 def score_case(case: Case, labels: EvaluatedLabels, *, num_bins: int = 15) -> dict[str, AnnotationScores]:
-    """Scores against the reference and each rater, under the names ``reference``, ``rater0``, ``rater1`` …."""
-    annotations = {REFERENCE: case.reference} | {f"rater{index}": label for index, label in enumerate(case.raters)}
+    """Scores against the reference and each rater, under the names ``reference``, ``rater0``, ``rater1`` ….
+
+    A case without reference has no raters either, and no scores.
+    """
+    annotations = {} if case.reference is None else {REFERENCE: case.reference}
+    annotations |= {f"rater{index}": label for index, label in enumerate(case.raters)}
     return {
         annotation: score_annotation(case, label, labels, annotation=annotation, num_bins=num_bins)
         for annotation, label in annotations.items()
@@ -66,10 +72,9 @@ def score_annotation(
     """
     probabilities, prediction = case.probabilities, case.prediction
     if labels.ignore_label is not None:
-        valid = label != labels.ignore_label
+        valid = labels.annotated([label])
         probabilities, prediction, label = probabilities[:, valid], prediction[valid], label[valid]
-        # Networks do not predict the ignore label, but a segmentation from elsewhere may hold it: not foreground.
-        prediction = np.where(prediction == labels.ignore_label, 0, prediction)
+        prediction = labels.without_ignored(prediction)
 
     counts = metrics.joint_label_counts(prediction, label, num_labels=labels.num_labels)
     dice = metrics.dice(counts, labels.classes)

@@ -3,7 +3,7 @@
 from nnunet_stochastic.report.picture import MAP_TITLES, CasePicture, case_figure
 from nnunet_stochastic.report.reliability import OKABE_ITO, reliability_figure
 from nnunet_stochastic.report.slice_view import SliceView, choose_slice
-from nnunet_stochastic.report.table import summary_table
+from nnunet_stochastic.report.table import summary_table, task_table
 
 __all__ = [
     "MAP_TITLES",
@@ -14,4 +14,5 @@ __all__ = [
     "choose_slice",
     "reliability_figure",
     "summary_table",
+    "task_table",
 ]

@@ -1,12 +1,18 @@
-"""The summary of an evaluation as a table for the terminal."""
+"""The summary of an evaluation as tables for the terminal: scores by class, and measures of uncertainty by task."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from rich.table import Table
 
-__all__ = ["summary_table"]
+__all__ = ["summary_table", "task_table"]
+
+_MEASURES = ("AU", "EU", "TU")
+# Task, what its number is, and in which direction it is better.
+_BY_MEASURE = (("OODD", "AUROC ↑"), ("AMB", "NCC ↑"), ("CAL", "ACE ↓"), ("FD", "AURC ↓"))
+_ONE_NUMBER = (("GED", "GED ↓"), ("RATIO", "EU/AU"))
 
 
 def summary_table(summary: Mapping, *, annotation: str) -> Table:
@@ -30,5 +36,49 @@ def summary_table(summary: Mapping, *, annotation: str) -> Table:
     for name, result in summary["results"][annotation].items():
         mean, dataset = result["mean"], result["dataset"]
         values = (*(mean[metric] for metric in ("dice", "nll", "brier", "ece", "mce")), dataset["ece"], dataset["mce"])
-        table.add_row(name, *("–" if value is None else f"{value:.4f}" for value in values))
+        table.add_row(name, *map(_number, values))
     return table
+
+
+def task_table(summary: Mapping[str, Any]) -> Table:
+    """Every measure in every task that was computed, Δ with its interval, and the numbers that need no measure.
+
+    Parameters
+    ----------
+    summary
+        Content of summary.json.
+    """
+    table = Table(
+        title=f"Uncertainty, convention {summary['convention']}",
+        caption="OOD: mean over shifts; Δ: entanglement, larger is better, with the 95 % interval over cases",
+    )
+    table.add_column("task", no_wrap=True)
+    for heading in (*_MEASURES, "", "Δ", "interval"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    tasks, delta = summary["tasks"], summary["delta"]
+    for task, what in _BY_MEASURE:
+        if task not in tasks:
+            continue
+        for split in (None,) if task == "OODD" else ("ID", "OOD"):
+            values = tasks[task] if split is None else tasks[task][split]
+            numbers = [values[name]["aurc"] if task == "FD" else values[name] for name in _MEASURES]
+            found = delta.get(task, {}) if split is None else delta.get(task, {}).get(split, {})
+            low, high = found.get("interval", (None, None))
+            if any(number is not None for number in numbers):
+                interval = "" if low is None else f"{low:.2f} to {high:.2f}"
+                name = f"{task} {split or ''}".rstrip()
+                row = [_number(number, 3) for number in (*numbers, found.get("value"))]
+                table.add_row(f"{name} ({what})", *row[:3], "", row[3], interval)
+    for task, what in _ONE_NUMBER:
+        for split in ("ID", "OOD"):
+            if task in tasks and tasks[task][split] is not None:
+                table.add_row(f"{task} {split} ({what})", "", "", "", _number(tasks[task][split], 3), "", "")
+    for split in ("ID", "OOD"):
+        for name, value in (tasks.get("VOLUME", {}).get(split) or {}).items():
+            if value is not None:
+                table.add_row(f"VOLUME {split} {name} (CRPS in ml ↓)", "", "", "", _number(value, 3), "", "")
+    return table
+
+
+def _number(value: float | None, digits: int = 4) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"

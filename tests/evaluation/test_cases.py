@@ -6,14 +6,14 @@ import SimpleITK as sitk
 
 from nnunet_stochastic.evaluation import (
     EvaluatedLabels,
+    Workers,
     check_cases,
-    evaluate_cases,
     find_cases,
     flipped_axes,
     load_case,
-    map_in_threads,
     read_label_map,
 )
+from nnunet_stochastic.evaluation.cases import read_case_map, read_samples
 
 LABELS = EvaluatedLabels.from_dataset_json({"labels": {"background": 0, "nodule": 1}})
 SHAPE = (3, 4, 5)
@@ -58,7 +58,7 @@ def find(folder, **options):
 
 def check(folder, reader, **options):
     cases, problems = find(folder, **options)
-    check_cases(cases, LABELS, reader, problems=problems, show_progress=False)
+    check_cases(cases, LABELS, reader, problems=problems, workers=Workers(show_progress=False))
     return cases
 
 
@@ -172,27 +172,64 @@ def test_all_findings_are_in_one_error(folder, reader):
     (folder / "pred" / "a.npz").unlink()
     write(folder / "gt" / "b.nii.gz", np.full(SHAPE, 5, dtype=np.uint8))
     write(folder / "gt" / "c.nii.gz", np.zeros(SHAPE, dtype=np.uint8))
-    with pytest.raises(ValueError, match="Nothing was evaluated") as error:
+    with pytest.raises(ValueError, match="Nothing was computed") as error:
         check(folder, reader)
     assert len(str(error.value).splitlines()) == 4
 
 
-def test_results_do_not_depend_on_the_number_of_threads(folder, reader):
-    cases, _ = find(folder)
-    one = evaluate_cases(cases, LABELS, reader, num_threads=1, show_progress=False)
-    three = evaluate_cases(cases, LABELS, reader, num_threads=3, show_progress=False)
-    assert one.summary == three.summary
-    assert one.rows.equals(three.rows)
+MAP = np.linspace(0, 0.6, np.prod(SHAPE), dtype=np.float32).reshape(SHAPE)
 
 
-def test_threads_keep_the_order_and_pass_errors_on():
-    assert map_in_threads(abs, range(-9, 0), num_threads=4, description="", show_progress=False) == list(
-        range(9, 0, -1)
-    )
-    with pytest.raises(ZeroDivisionError):
-        map_in_threads(lambda x: 1 / x, [1, 0], num_threads=2, description="", show_progress=False)
-    with pytest.raises(ValueError, match="at least 1"):
-        map_in_threads(abs, [1], num_threads=0, description="", show_progress=False)
+def write_maps(folder, names=("a", "b")):
+    for name in names:
+        for measure in ("aleatoric", "epistemic", "total"):
+            write(folder / "pred" / measure / f"{name}.nii.gz", MAP)
+
+
+def test_maps_and_samples_are_found(folder, reader):
+    write_maps(folder)
+    for name, index in (("a", 0), ("a", 1), ("b", 0), ("b", 1)):
+        write(folder / "pred" / "samples" / f"{name}_{index:03d}.nii.gz", np.full(SHAPE, index, dtype=np.uint8))
+    case = check(folder, reader)[1]
+    assert list(case.maps) == ["AU", "EU", "TU"]
+    read = load_case(case, LABELS, reader)
+    np.testing.assert_array_equal(read_case_map(case, read, "EU", reader), MAP)
+    np.testing.assert_array_equal(read_samples(case, read, LABELS, reader), np.stack([0 * MAP, 0 * MAP + 1]))
+    assert read.voxel_ml == pytest.approx(0.7 * 0.8 * 2.5 / 1000)
+
+
+def test_a_map_that_only_some_cases_have(folder, reader):
+    write_maps(folder)
+    (folder / "pred" / "epistemic" / "b.nii.gz").unlink()
+    with pytest.raises(ValueError, match=r"b: no map in .*epistemic, .* predict these cases again"):
+        check(folder, reader)
+
+
+def test_different_numbers_of_samples(folder, reader):
+    write(folder / "pred" / "samples" / "a_000.nii.gz", np.zeros(SHAPE, dtype=np.uint8))
+    with pytest.raises(ValueError, match="samples: 0 of b; 1 of a; predict all cases with the same --save_samples"):
+        check(folder, reader)
+
+
+@pytest.mark.parametrize("file", ["total/a.nii.gz", "samples/a_000.nii.gz"])
+def test_maps_and_samples_of_another_geometry(folder, reader, file):
+    write_maps(folder)
+    for name in ("a", "b"):
+        write(folder / "pred" / "samples" / f"{name}_000.nii.gz", np.zeros(SHAPE, dtype=np.uint8))
+    dtype = np.uint8 if "samples" in file else np.float32
+    write(folder / "pred" / file, np.zeros(SHAPE, dtype=dtype), spacing=(0.7, 0.8, 2.6))
+    with pytest.raises(ValueError, match=f"a: .*{file} differ in spacing"):
+        check(folder, reader)
+
+
+@pytest.mark.parametrize(("value", "message"), [(np.nan, "NaN or infinite"), (-0.1, "at least 0, got -0.1")])
+def test_values_that_are_no_uncertainty(folder, reader, value, message):
+    write_maps(folder)
+    broken = MAP.copy()
+    broken[0, 0, 0] = value
+    write(folder / "pred" / "aleatoric" / "b.nii.gz", broken)
+    with pytest.raises(ValueError, match=f"b: .*{message}"):
+        check(folder, reader)
 
 
 ARRAY_AXES_TO_LPS = [

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from nnunet_stochastic import metrics
-from nnunet_stochastic.evaluation import ALL_CLASSES, Case, EvaluatedLabels, score_case, summarise
+from nnunet_stochastic.evaluation import ALL_CLASSES, RATERS, REFERENCE, Case, EvaluatedLabels, score_case
+from nnunet_stochastic.evaluation.records import bins_to_json, to_json
+from nnunet_stochastic.evaluation.results import collect_results
+from nnunet_stochastic.evaluation.summary import summarise
 
 LABELS = EvaluatedLabels.from_dataset_json({"labels": {"background": 0, "liver": 1, "spleen": 2}})
 
@@ -24,42 +27,69 @@ def cases():
     return made
 
 
+def record(case):
+    """The part of a case's record that the summary is made of."""
+    scores = score_case(case, LABELS)
+    raters = [found for name, found in scores.items() if name != REFERENCE]
+    groups = {REFERENCE: scores[REFERENCE].bins} | {
+        RATERS: {name: raters[0].bins[name] + raters[1].bins[name] for name in raters[0].bins}
+    }
+    return to_json(
+        {
+            "case": case.name,
+            "rows": [row for found in scores.values() for row in found.rows],
+            "reliability": {
+                group: {name: bins_to_json(bins) for name, bins in classes.items()} for group, classes in groups.items()
+            },
+            "measures": {},
+            "image": {"dice": 0.5, "risk": 0.5, "ged": float("nan"), "volume_ml": float("nan")},
+            "crps_ml": {},
+            "challenge": {},
+        }
+    )
+
+
 @pytest.fixture
-def evaluation(cases):
-    return summarise([score_case(case, LABELS) for case in cases], LABELS, num_bins=15)
+def results(cases):
+    return collect_results("ID", map(record, cases))
 
 
-def test_one_row_per_case_annotation_and_class(evaluation):
-    assert len(evaluation.rows) == 3 * 3 * 3
-    assert not evaluation.rows.duplicated(["case", "annotation", "class"]).any()
-    assert evaluation.summary["num_cases"] == 3
-    assert evaluation.summary["num_raters"] == 2
+@pytest.fixture
+def summary(results):
+    return summarise(results, LABELS)
 
 
-def test_means_leave_absent_classes_out(cases, evaluation):
+def test_one_row_per_case_annotation_and_class(results):
+    assert len(results.rows) == 3 * 3 * 3
+    assert not results.rows.duplicated(["case", "annotation", "class"]).any()
+    assert set(results.rows["set"]) == {"ID"}
+    assert results.cases == ["case0", "case1", "case2"]
+
+
+def test_means_leave_absent_classes_out(cases, summary):
     def dice(label, annotation):
         return metrics.dice(metrics.joint_label_counts(label, annotation, num_labels=3), LABELS.classes)
 
     per_case = np.array([dice(case.prediction, case.reference) for case in cases])
     assert np.isnan(per_case[0, 1])
     expected = np.nanmean(per_case, axis=0)
-    results = evaluation.summary["results"]["reference"]
+    results = summary["reference"]
     assert [results[name]["mean"]["dice"] for name in LABELS.names] == pytest.approx(expected.tolist())
     assert results[ALL_CLASSES]["mean"]["dice"] == pytest.approx(expected.mean())
 
     per_rater = np.array([[dice(case.prediction, rater) for rater in case.raters] for case in cases])
     expected = np.nanmean(per_rater[:, :, 0].mean(axis=1))
-    assert evaluation.summary["results"]["raters"]["liver"]["mean"]["dice"] == pytest.approx(expected)
+    assert summary["raters"]["liver"]["mean"]["dice"] == pytest.approx(expected)
 
 
-def test_nll_is_the_mean_over_cases_whatever_their_size(cases, evaluation):
+def test_nll_is_the_mean_over_cases_whatever_their_size(cases, summary):
     expected = np.mean([metrics.nll(case.probabilities, case.reference) for case in cases])
-    assert evaluation.summary["results"]["reference"][ALL_CLASSES]["mean"]["nll"] == pytest.approx(expected)
+    assert summary["reference"][ALL_CLASSES]["mean"]["nll"] == pytest.approx(expected)
     expected = np.mean([[metrics.nll(case.probabilities, rater) for rater in case.raters] for case in cases])
-    assert evaluation.summary["results"]["raters"][ALL_CLASSES]["mean"]["nll"] == pytest.approx(expected)
+    assert summary["raters"][ALL_CLASSES]["mean"]["nll"] == pytest.approx(expected)
 
 
-def test_calibration_of_the_data_set_pools_all_voxels(cases, evaluation):
+def test_calibration_of_the_data_set_pools_all_voxels(cases, summary):
     def pooled(annotations_of):
         confidence, correct = zip(
             *[
@@ -75,12 +105,12 @@ def test_calibration_of_the_data_set_pools_all_voxels(cases, evaluation):
 
     for group, annotations_of in (("reference", lambda case: [case.reference]), ("raters", lambda case: case.raters)):
         bins = pooled(annotations_of)
-        found = evaluation.summary["results"][group][ALL_CLASSES]["dataset"]
+        found = summary[group][ALL_CLASSES]["dataset"]
         assert found["ece"] == pytest.approx(metrics.expected_calibration_error(bins))
         assert found["mce"] == pytest.approx(metrics.maximum_calibration_error(bins))
 
 
 def test_undefined_means_are_null_in_json(cases):
-    summary = summarise([score_case(cases[0], LABELS)], LABELS, num_bins=15).summary
-    assert summary["results"]["reference"]["spleen"]["mean"]["dice"] is None
+    summary = summarise(collect_results("ID", [record(cases[0])]), LABELS)
+    assert summary["reference"]["spleen"]["mean"]["dice"] is None
     json.dumps(summary, allow_nan=False)

@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from nnunet_stochastic.report import summary_table
+from nnunet_stochastic.report import summary_table, task_table
 
 
 def test_numbers_and_missing_values():
@@ -21,3 +21,36 @@ def test_numbers_and_missing_values():
     }
     assert rows["nodule"] == ["0.8123", "0.0500", "0.0200", "0.0110", "0.3000", "0.0123", "0.2500"]
     assert rows["cyst"] == ["–", "0.0500", "0.0200", "0.0110", "0.3000", "–", "–"]
+
+
+def test_tasks_by_measure():
+    values = {"AU": 0.61, "EU": 0.72, "TU": None}
+    nothing = dict.fromkeys(values)
+    summary = {
+        "convention": "entanglement",
+        "tasks": {
+            "OODD": values | {"aggregation": "border"},
+            "AMB": {"ID": values, "OOD": nothing},
+            "FD": {
+                "ID": {measure: {"aurc": value, "e_aurc": 0.5} for measure, value in values.items()},
+                "OOD": {measure: {"aurc": None, "e_aurc": None} for measure in values},
+            },
+            "GED": {"ID": 0.271, "OOD": None},
+            "VOLUME": {"ID": {"nodule": 0.125}, "OOD": {"nodule": None}},
+        },
+        "delta": {
+            "OODD": {"value": 0.1, "interval": [-0.05, 0.2]},
+            "AMB": {"ID": {"value": None, "interval": [None, None]}, "OOD": {"value": None, "interval": [None, None]}},
+        },
+    }
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(task_table(summary))
+    lines = [line for line in console.export_text().splitlines() if "│" in line]
+    rows = {line.split("│")[1].strip(): [cell.strip() for cell in line.split("│")[2:-1]] for line in lines}
+    assert rows == {
+        "OODD (AUROC ↑)": ["0.610", "0.720", "–", "", "0.100", "-0.05 to 0.20"],
+        "AMB ID (NCC ↑)": ["0.610", "0.720", "–", "", "–", ""],
+        "FD ID (AURC ↓)": ["0.610", "0.720", "–", "", "–", ""],
+        "GED ID (GED ↓)": ["", "", "", "0.271", "", ""],
+        "VOLUME ID nodule (CRPS in ml ↓)": ["", "", "", "0.125", "", ""],
+    }

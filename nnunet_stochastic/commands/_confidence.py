@@ -1,0 +1,127 @@
+"""Files of calibrated confidence: maps in the geometry of the image, and probabilities at a temperature.
+
+    platt         confidence_aleatoric/ confidence_epistemic/ confidence_total/      sigmoid(-(a(-u) + b))
+    temperature   case.npz   softmax(ln p / T)          confidence/   of the predicted class; regions: their mean
+
+A case's files are written into a hidden folder, and moved to their places when they are complete.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from nnunet_stochastic import metrics
+from nnunet_stochastic.evaluation import (
+    FOLDERS,
+    Calibration,
+    CaseFiles,
+    EvaluatedLabels,
+    Measure,
+    load_case,
+    read_channels,
+)
+
+if TYPE_CHECKING:
+    from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+
+__all__ = ["ConfidenceFolder", "Method"]
+
+Method = Literal["platt", "temperature"]
+
+
+@dataclass(frozen=True)
+class ConfidenceFolder:
+    """Where the files of each case go, and how they are made.
+
+    Attributes
+    ----------
+    folder
+        The output folder.
+    method
+        Which files are written.
+    map_ending
+        File ending of maps.
+    labels, reader
+        The classes, and nnU-Net's reader and writer of the dataset.
+    calibration
+        Platt parameters and temperature.
+    measures
+        Maps that are converted by Platt scaling.
+    """
+
+    folder: Path
+    method: Method
+    map_ending: str
+    labels: EvaluatedLabels
+    reader: BaseReaderWriter
+    calibration: Calibration
+    measures: tuple[Measure, ...] = ()
+
+    def is_complete(self, files: CaseFiles) -> bool:
+        """Whether all files of a case are there."""
+        return all((self.folder / file).is_file() for file in self._files(files))
+
+    def write(self, files: CaseFiles) -> None:
+        """Write the files of a case: all, or none that counts as complete."""
+        from nnunet_stochastic.inference.written import check_written
+
+        partial = self.folder / f".{files.name}.confidence"
+        shutil.rmtree(partial, ignore_errors=True)
+        names = self._files(files)
+        for name in names:
+            (partial / name).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            (self._write_platt if self.method == "platt" else self._write_temperature)(files, partial)
+            for name in names:
+                check_written(partial / name)
+            beside = [path.relative_to(partial) for path in partial.rglob("*.json")]  # the spacing beside a tif
+            # The last one, the segmentation where there is one, marks the case as complete for nnU-Net's commands.
+            for name in (*beside, *names):
+                (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(partial / name, self.folder / name)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def _files(self, files: CaseFiles) -> list[Path]:
+        """Files of a case, relative to the folder."""
+        if self.method == "platt":
+            return [self._map(f"confidence_{FOLDERS[measure]}", files.name) for measure in self.measures]
+        pickled = files.prediction.parent / f"{files.name}.pkl"
+        copied = [Path(pickled.name)] if pickled.is_file() else []
+        return [
+            self._map("confidence", files.name),
+            Path(f"{files.name}.npz"),
+            *copied,
+            Path(files.prediction.name),
+        ]
+
+    def _map(self, folder: str, case: str) -> Path:
+        return Path(folder) / f"{case}{self.map_ending}"
+
+    def _write_platt(self, files: CaseFiles, partial: Path) -> None:
+        for measure in self.measures:
+            channels, properties = read_channels(files.maps[measure], self.reader)
+            confidence = self.calibration.platt(measure).confidence(channels[0])
+            self._write_map(confidence, partial / self._map(f"confidence_{FOLDERS[measure]}", files.name), properties)
+
+    def _write_temperature(self, files: CaseFiles, partial: Path) -> None:
+        case = load_case(files, self.labels, self.reader)
+        regions = self.labels.has_regions
+        probabilities = metrics.tempered(case.probabilities, self.calibration.temperature, regions=regions)
+        confidence = np.maximum(probabilities, 1 - probabilities).mean(axis=0) if regions else probabilities.max(axis=0)
+        self._write_map(confidence, partial / self._map("confidence", files.name), case.grid)
+        np.savez_compressed(partial / f"{files.name}.npz", probabilities=probabilities)
+        for name in self._files(files)[2:]:
+            shutil.copyfile(files.prediction.parent / name, partial / name)
+
+    def _write_map(self, confidence: np.ndarray, path: Path, properties: Mapping) -> None:
+        from nnunet_stochastic.inference.images import write_map
+
+        write_map(confidence, path, dict(properties), type(self.reader))

@@ -1,0 +1,154 @@
+"""``nnunet_stochastic_apply_calibration``: confidence maps, or calibrated probabilities, of a folder of predictions."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from nnunet_stochastic.commands._confidence import ConfidenceFolder, Method
+from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.commands._predictions import (
+    DEFAULT_PROCESSES,
+    load_json,
+    read_dataset,
+    require_processes,
+    require_writable,
+)
+from nnunet_stochastic.evaluation import (
+    MEASURES,
+    Calibration,
+    CaseFiles,
+    Workers,
+    check_cases,
+    check_same_model,
+    describe_model,
+    find_cases,
+    map_in_threads,
+)
+from nnunet_stochastic.files import write_json
+
+__all__ = ["main"]
+
+RECORD = "confidence.json"
+# Files beside the predictions that other commands read.
+_COPIED = ("dataset.json", "plans.json", "predict_from_raw_data_args.json", "uncertainty.json")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nnunet_stochastic_apply_calibration",
+        description="Turn uncertainty into confidence: the probability that the segmentation is right at a voxel, from "
+        "each uncertainty map (platt), or from the probabilities (temperature).",
+        epilog="platt writes confidence_aleatoric/, confidence_epistemic/ and confidence_total/, maps in the geometry "
+        "of the image. temperature writes confidence/, the calibrated probabilities case.npz and a copy of the "
+        "segmentation, which does not change, so that nnunet_stochastic_evaluate and nnUNetv2_ensemble can work on -o.",
+    )
+    parser.add_argument(
+        "-i", type=Path, required=True, help="folder with predictions (output of nnunet_stochastic_predict)"
+    )
+    parser.add_argument(
+        "-calibration",
+        type=Path,
+        required=True,
+        help="calibration.json that nnunet_stochastic_determine_calibration has written",
+    )
+    parser.add_argument("-o", type=Path, help="output folder. Default: -i; temperature needs another one")
+    parser.add_argument(
+        "--method", choices=["platt", "temperature"], default="platt", help="what to do. Default: %(default)s"
+    )
+    parser.add_argument("-djfile", type=Path, help="dataset.json. Default: the one inside -i")
+    parser.add_argument(
+        "-np", type=int, default=DEFAULT_PROCESSES, help="cases at a time, in threads. Default: %(default)s"
+    )
+    parser.add_argument(
+        "--continue_calibration", action="store_true", help="keep the cases that an earlier command has finished"
+    )
+    parser.add_argument("--disable_progress_bar", action="store_true", help="draw no progress bars")
+    return parser
+
+
+@report_errors
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write confidences; the exit status is 0 when all were written."""
+    arguments = _parser().parse_args(argv)
+    require_processes(arguments.np)
+    output, method = arguments.o or arguments.i, arguments.method
+    if method == "temperature" and output.resolve() == arguments.i.resolve():
+        raise ValueError("--method temperature would overwrite the probabilities in -i; choose another folder with -o.")
+    calibration = Calibration.load(arguments.calibration)
+    if calibration.model is not None:
+        check_same_model(describe_model(arguments.i), arguments.i, calibration.model, arguments.calibration)
+    dataset = read_dataset(arguments.i, arguments.djfile, option="-i")
+    cases, problems = find_cases(
+        arguments.i, None, file_ending=dataset.file_ending, probabilities=method == "temperature"
+    )
+    cases = [_needed(case, method) for case in cases]
+    from nnunet_stochastic.inference.images import map_ending  # here: torch comes with it, which takes seconds
+
+    confidences = ConfidenceFolder(
+        output,
+        method,
+        map_ending(type(dataset.reader), dataset.file_ending),
+        dataset.labels,
+        dataset.reader,
+        calibration,
+        tuple(
+            measure
+            for measure in MEASURES
+            if method == "platt"
+            and calibration.platt(measure) is not None
+            and any(measure in case.maps for case in cases)
+        ),
+    )
+    if method == "platt" and not confidences.measures and not problems:
+        raise ValueError(
+            f"{arguments.i} has no map that {arguments.calibration} has Platt parameters for; predict with "
+            "nnunet_stochastic_predict, and see left_out in that file."
+        )
+    if method == "temperature" and calibration.temperature is None:
+        raise ValueError(f"{arguments.calibration} has no temperature: {calibration.left_out.get('temperature')}.")
+    require_writable(output)
+    record = {"method": method, "calibration": calibration.used}
+    pending = _pending(cases, confidences, record, output / RECORD, resume=arguments.continue_calibration)
+    progress = not arguments.disable_progress_bar
+    with Workers(arguments.np, show_progress=progress) as workers:
+        check_cases(pending, dataset.labels, dataset.reader, problems=problems, workers=workers)
+
+    write_json(output / RECORD, record)
+    if method == "temperature":
+        for name in _COPIED:
+            if (arguments.i / name).is_file():
+                shutil.copyfile(arguments.i / name, output / name)
+    map_in_threads(
+        confidences.write, pending, num_threads=arguments.np, description="confidence", show_progress=progress
+    )
+    for what, reason in calibration.left_out.items():
+        if (what in MEASURES) == (method == "platt"):
+            print(f"left out: {what}: {reason}")
+    print(f"{len(pending)} of {len(cases)} cases written: {output}")
+    return 0
+
+
+def _needed(case: CaseFiles, method: Method) -> CaseFiles:
+    """The files of a case that a method reads."""
+    if method == "platt":
+        return replace(case, probabilities=None, samples=())
+    return replace(case, maps={}, samples=())
+
+
+def _pending(
+    cases: Sequence[CaseFiles], confidences: ConfidenceFolder, record: dict[str, Any], path: Path, *, resume: bool
+) -> list[CaseFiles]:
+    """The cases that are not there yet; other settings than those of the earlier command are an error."""
+    if not resume or not path.is_file():
+        return list(cases)
+    if load_json(path, option="-o") != json.loads(json.dumps(record)):
+        raise ValueError(
+            f"{path} is of another method or calibration: use another output folder or leave --continue_calibration out"
+        )
+    return [case for case in cases if not confidences.is_complete(case)]

@@ -1,0 +1,110 @@
+"""``nnunet_stochastic_determine_calibration``: calibration.json from predictions of validation images."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.commands._predictions import (
+    DEFAULT_PROCESSES,
+    read_dataset,
+    require_processes,
+    require_writable,
+)
+from nnunet_stochastic.evaluation import (
+    CALIBRATION_FILE,
+    Workers,
+    case_statistics,
+    check_cases,
+    describe_model,
+    find_cases,
+    fit_calibration,
+)
+from nnunet_stochastic.files import write_json
+
+__all__ = ["main"]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nnunet_stochastic_determine_calibration",
+        description="Determine on validation images how uncertainty becomes confidence (Platt scaling of each map), "
+        "the temperature of the probabilities, and the threshold above which a voxel counts as uncertain.",
+        epilog=f"Writes {CALIBRATION_FILE} into -val. Use it with nnunet_stochastic_apply_calibration, and with "
+        "nnunet_stochastic_evaluate -val. The images must be ones that the model was not trained on, and not those it "
+        "is tested on. Memory does not grow with their number.",
+    )
+    parser.add_argument(
+        "-val",
+        type=Path,
+        required=True,
+        help="folder with predictions of validation images (output of nnunet_stochastic_predict); with "
+        "--save_probabilities the temperature is determined too",
+    )
+    parser.add_argument("-gt", type=Path, required=True, help="folder with reference segmentations")
+    parser.add_argument(
+        "-gt_raters",
+        type=Path,
+        help="folder with each rater's segmentation, case_rater0.nii.gz and so on. All of them then count, in place of "
+        "the reference",
+    )
+    parser.add_argument("-djfile", type=Path, help="dataset.json. Default: the one inside -val")
+    parser.add_argument(
+        "-np", type=int, default=DEFAULT_PROCESSES, help="cases at a time, each in a process. Default: %(default)s"
+    )
+    parser.add_argument(
+        "--chill", action="store_true", help="do not stop if -val lacks some of the cases of -gt; use the others"
+    )
+    parser.add_argument("--disable_progress_bar", action="store_true", help="draw no progress bars")
+    return parser
+
+
+@report_errors
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write calibration.json; the exit status is 0 when it was written."""
+    arguments = _parser().parse_args(argv)
+    require_processes(arguments.np)
+    dataset = read_dataset(arguments.val, arguments.djfile, option="-val")
+    cases, problems = find_cases(
+        arguments.val,
+        arguments.gt,
+        arguments.gt_raters,
+        file_ending=dataset.file_ending,
+        num_raters=dataset.num_raters,
+        allow_missing_predictions=arguments.chill,
+        probabilities=False,
+    )
+    if cases and not any(case.maps for case in cases) and not any(case.probabilities for case in cases):
+        problems.append(
+            f"{arguments.val} has neither uncertainty maps nor probabilities; predict with nnunet_stochastic_predict"
+        )
+    if cases and len({case.probabilities is None for case in cases}) > 1:
+        without = ", ".join(case.name for case in cases if case.probabilities is None)
+        problems.append(f"{without}: no probabilities, other cases have them; predict again with --save_probabilities")
+    require_writable(arguments.val)
+    statistics = functools.partial(case_statistics, labels=dataset.labels, reader=dataset.reader)
+    with Workers(arguments.np, show_progress=not arguments.disable_progress_bar) as workers:
+        check_cases(cases, dataset.labels, dataset.reader, problems=problems, workers=workers)
+        calibration = fit_calibration(
+            workers.map(statistics, cases, description="calibrating"), num_raters=len(cases[0].raters)
+        )
+    folders = {"predictions": arguments.val, "reference": arguments.gt, "raters": arguments.gt_raters}
+    calibration["folders"] = {
+        name: None if folder is None else str(folder.resolve()) for name, folder in folders.items()
+    }
+    calibration["model"] = describe_model(arguments.val)
+    write_json(arguments.val / CALIBRATION_FILE, calibration)
+
+    for measure, fit in calibration["platt"].items():
+        threshold = calibration["threshold"][measure]
+        confidence = f"sigmoid(-({fit['a']:.4g} (-u) + {fit['b']:.4g}))"
+        print(f"{measure}: confidence {confidence}, threshold {threshold:.4g} nats")
+    if calibration["temperature"] is not None:
+        print(f"temperature {calibration['temperature']:.4g}")
+    for what, reason in calibration["left_out"].items():
+        print(f"left out: {what}: {reason}")
+    print(f"{len(cases)} cases: {arguments.val / CALIBRATION_FILE}")
+    return 0

@@ -1,0 +1,166 @@
+"""Entanglement Δ of each task, with a bootstrap interval over cases.
+
+    Δ = s (atan2(U_c, U_w) - π/4) / (π/4)      OODD: EU, AU      AMB: AU, EU      CAL: TU, the better of AU and EU
+
+U_c and U_w, the performance of the right and the wrong measure, are means over shifts where there are several. A
+replicate draws N of the N cases with replacement, for every set: how often each case was drawn are weights, with which
+all performances are computed. Cases of a shift that are all named like cases of ID are copies of them, and are drawn
+together with their originals; so are those of two shifts with the same names.
+Interval: 2.5 % and 97.5 % quantiles of the replicates. Efron, Bootstrap methods: another look at the jackknife,
+Annals of Statistics 1979.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from nnunet_stochastic import metrics
+from nnunet_stochastic.evaluation.case_sets import ID
+from nnunet_stochastic.evaluation.conventions import Convention
+from nnunet_stochastic.evaluation.maps import Measure
+from nnunet_stochastic.evaluation.results import SetResults
+
+__all__ = ["case_weights", "entanglement_of_tasks"]
+
+NUM_REPLICATES = 1000
+_QUANTILES = (0.025, 0.975)
+
+Performance = Callable[[Measure], np.ndarray]
+
+
+def entanglement_of_tasks(
+    tasks: Mapping[str, Any],
+    sets: Sequence[SetResults],
+    convention: Convention,
+    *,
+    seed: int = 0,
+    num_replicates: int = NUM_REPLICATES,
+) -> dict[str, Any]:
+    """Δ and its interval for OODD, and for AMB and CAL by split; NaN where it does not exist.
+
+    Parameters
+    ----------
+    tasks
+        Of ``compute_tasks``.
+    sets
+        ID first, then the shifts.
+    convention
+        The preset.
+    seed, num_replicates
+        Of the bootstrap.
+    """
+    by_name = {results.name: results for results in sets}
+    shifts = [name for name in by_name if name != ID]
+    weights = case_weights({name: results.cases for name, results in by_name.items()}, num_replicates, seed=seed)
+
+    def out_of_distribution(measure: Measure) -> np.ndarray:
+        return _mean_over_sets(
+            [
+                metrics.auroc_bootstrap(
+                    by_name[ID].score(measure, convention.aggregation),
+                    by_name[shift].score(measure, convention.aggregation),
+                    negative_weights=weights[ID],
+                    positive_weights=weights[shift],
+                )
+                for shift in shifts
+            ]
+        )
+
+    def ambiguity(names: Sequence[str]) -> Performance:
+        return lambda measure: _mean_over_sets(
+            [_weighted_mean(by_name[name].score(measure, "ncc"), weights[name]) for name in names]
+        )
+
+    def calibration(names: Sequence[str]) -> Performance:
+        return lambda measure: _mean_over_sets(
+            [_calibration_error(by_name[name], measure, weights[name], convention) for name in names]
+        )
+
+    found: dict[str, Any] = {}
+    if "OODD" in tasks:
+        found["OODD"] = _delta("OODD", tasks["OODD"], out_of_distribution)
+    for task, performance in (("AMB", ambiguity), ("CAL", calibration)):
+        if task in tasks:
+            found[task] = {
+                ID: _delta(task, tasks[task][ID], performance([ID])),
+                "OOD": _delta(task, tasks[task]["OOD"], performance(list(tasks[task]["shifts"]))),
+            }
+    return found
+
+
+def case_weights(cases: Mapping[str, Sequence[str]], num_replicates: int, *, seed: int) -> dict[str, np.ndarray]:
+    """How often each replicate draws each case, (B, N) by set, integers.
+
+    Parameters
+    ----------
+    cases
+        Names of the cases by set, ID among them.
+    num_replicates
+        B.
+    seed
+        Of the draws.
+    """
+    generator = np.random.default_rng(seed)
+    drawn: dict[tuple[str, ...], np.ndarray] = {}
+    weights = {}
+    place = {name: index for index, name in enumerate(cases[ID])}
+    for set_name in (ID, *(name for name in cases if name != ID)):
+        names = tuple(cases[set_name])
+        if set_name != ID and place.keys() >= set(names):
+            weights[set_name] = weights[ID][:, [place[name] for name in names]]
+            continue
+        if names not in drawn:
+            drawn[names] = generator.multinomial(len(names), [1 / len(names)] * len(names), size=num_replicates)
+        weights[set_name] = drawn[names]
+    return weights
+
+
+def _delta(task: str, values: Mapping[str, float], performance: Performance) -> dict[str, Any]:
+    """Δ of the performances in ``values``, and the interval from those of the replicates."""
+    lower_is_better = task == "CAL"
+    right, *wrong = {"OODD": ("EU", "AU"), "AMB": ("AU", "EU"), "CAL": ("TU", "AU", "EU")}[task]
+    if any(np.isnan(values[measure]) for measure in (right, *wrong)):
+        return {"value": float("nan"), "interval": [float("nan")] * 2}
+    # The better of the wrong ones; there are two for calibration alone, where it is the smaller error.
+    value = metrics.entanglement(
+        values[right], min(values[measure] for measure in wrong), lower_is_better=lower_is_better
+    )
+    replicates = metrics.entanglement(
+        performance(right), np.min([performance(measure) for measure in wrong], axis=0), lower_is_better=lower_is_better
+    )
+    replicates = replicates[np.isfinite(replicates)]
+    interval = np.quantile(replicates, _QUANTILES).tolist() if replicates.size else [float("nan")] * 2
+    return {"value": value, "interval": interval}
+
+
+def _mean_over_sets(values: Sequence[np.ndarray]) -> np.ndarray:
+    """Mean of (B,) over sets; NaN is left out."""
+    stacked = np.stack(values)
+    count = np.isfinite(stacked).sum(axis=0)
+    return np.divide(np.nansum(stacked, axis=0), count, out=np.full(stacked.shape[1], np.nan), where=count > 0)
+
+
+def _weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Mean of (N,) with each replicate's weights (B, N), (B,); NaN values are left out."""
+    known = np.isfinite(values)
+    total = weights[:, known].sum(axis=1)
+    return np.divide(weights[:, known] @ values[known], total, out=np.full(len(weights), np.nan), where=total > 0)
+
+
+def _calibration_error(
+    results: SetResults, measure: Measure, weights: np.ndarray, convention: Convention
+) -> np.ndarray:
+    """ACE of each replicate, (B,)."""
+    if convention.per_image_ace:
+        return _weighted_mean(results.score(measure, "ace"), weights)
+    if measure not in results.confidence:
+        return np.full(len(weights), np.nan)
+    bins = results.confidence[measure]
+    count, confidence, correct = np.moveaxis(np.tensordot(weights, bins, axes=1), 1, 0)
+    filled = count > 0
+    gap = np.divide(np.abs(correct - confidence), count, out=np.zeros(count.shape), where=filled)
+    number = filled.sum(axis=1)
+    return np.divide(gap.sum(axis=1), number, out=np.full(len(weights), np.nan), where=number > 0)

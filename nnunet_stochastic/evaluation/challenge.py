@@ -1,0 +1,85 @@
+"""The metrics of the CURVAS challenges for one case: ``metrics.curvas`` by class, STAPLE and the calibration error.
+
+Voxels with the ignore label of any rater are left out. A number that does not exist is NaN.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import SimpleITK as sitk
+
+from nnunet_stochastic import metrics
+from nnunet_stochastic.evaluation.cases import Case
+from nnunet_stochastic.evaluation.labels import EvaluatedLabels
+from nnunet_stochastic.evaluation.scores import ALL_CLASSES
+
+__all__ = ["CHALLENGE_METRICS", "challenge_scores", "staple"]
+
+CHALLENGE_METRICS = ("agreement_dice", "agreement_confidence", "soft_dice", "staple_dice", "crps_ml")
+_NUM_BINS = 50
+
+
+def challenge_scores(case: Case, labels: EvaluatedLabels) -> dict[str, dict[str, float]]:
+    """Scores of each foreground class, and under ``all classes`` their means and the calibration error ``ece``.
+
+    Nothing without probabilities or with fewer than two raters.
+    """
+    if case.probabilities is None or len(case.raters) < 2:
+        return {}
+    voxels = labels.annotated(case.raters)
+    raters = np.stack(case.raters)[:, voxels].reshape(len(case.raters), -1)
+    prediction = labels.without_ignored(case.prediction)[voxels].ravel()
+    probabilities = case.probabilities[:, voxels].reshape(len(case.probabilities), -1)
+    scores = {}
+    for index, name in enumerate(labels.names):
+        values, probability = labels.classes[index], probabilities[labels.channel(index)]
+        masks = labels.target(raters, index)
+        scores[name] = {
+            "agreement_dice": metrics.consensus_dice(prediction, raters, labels=values),
+            "agreement_confidence": metrics.consensus_confidence(probability, raters, labels=values),
+            "soft_dice": metrics.soft_dice_over_thresholds(probability, raters, labels=values),
+            "staple_dice": float(
+                metrics.dice(
+                    metrics.joint_label_counts(labels.target(prediction, index), staple(masks), num_labels=2), [(1,)]
+                )[0]
+            ),
+            "crps_ml": float("nan"),
+        }
+        if case.voxel_ml is not None:
+            volumes = case.voxel_ml * masks.sum(axis=1)
+            scores[name]["crps_ml"] = metrics.crps_gaussian(
+                case.voxel_ml * float(probability.sum(dtype=np.float64)), float(volumes.mean()), float(volumes.std())
+            )
+    means = {metric: _mean([scores[name][metric] for name in labels.names]) for metric in CHALLENGE_METRICS}
+    errors = [_calibration_error(probabilities, rater, labels) for rater in raters]
+    scores[ALL_CLASSES] = {**means, "ece": float(np.mean(errors))}
+    return scores
+
+
+def staple(masks: np.ndarray) -> np.ndarray:
+    """Fusion of raters' masks (A, n), bool, by the STAPLE algorithm: (n,), bool, where its probability is above 1/2.
+
+    Warfield et al., Simultaneous truth and performance level estimation, IEEE TMI 2004. Raters who all agree are not
+    fused: the algorithm has nothing to estimate their performance from.
+    """
+    if (masks == masks[0]).all():
+        return masks[0]
+    images = [sitk.GetImageFromArray(mask.astype(np.uint8)[np.newaxis]) for mask in masks]
+    fusion = sitk.STAPLEImageFilter()
+    fusion.SetForegroundValue(1.0)
+    fusion.SetNumberOfThreads(1)  # the cases are computed in parallel, and sums are the same however many there are
+    return sitk.GetArrayFromImage(fusion.Execute(images))[0] > 0.5
+
+
+def _calibration_error(probabilities: np.ndarray, label: np.ndarray, labels: EvaluatedLabels) -> float:
+    if labels.has_regions:
+        target = np.stack([labels.target(label, index) for index in range(len(labels.names))])
+        confidence, correct = metrics.predicted_event_confidence(probabilities, target)
+    else:
+        confidence, correct = metrics.predicted_class_confidence(probabilities, label)
+    return metrics.expected_calibration_error(metrics.reliability_bins(confidence, correct, num_bins=_NUM_BINS))
+
+
+def _mean(values: list[float]) -> float:
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")

@@ -1,0 +1,65 @@
+"""Uncertainty maps of a case: where they are, and what must be true of them.
+
+AU, EU and TU are the files of the folders aleatoric, epistemic and total beside the segmentations: nats, finite and at
+least 0, on the voxel grid of the segmentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+
+from nnunet_stochastic.evaluation.grid import check_same_grid
+from nnunet_stochastic.evaluation.readers import ImageReader, read_channels
+
+__all__ = ["FOLDERS", "MEASURES", "Measure", "find_map", "find_maps", "read_map"]
+
+Measure = Literal["AU", "EU", "TU"]
+MEASURES: tuple[Measure, ...] = get_args(Measure)
+FOLDERS: Mapping[Measure, str] = {"AU": "aleatoric", "EU": "epistemic", "TU": "total"}
+
+
+def find_map(prediction_folder: Path, map_name: str, case: str, file_ending: str) -> Path | None:
+    """The file of a map, or None. Where the dataset's format holds no fractions (png), maps are tif."""
+    for ending in (file_ending, ".tif"):
+        path = prediction_folder / map_name / f"{case}{ending}"
+        if path.is_file():
+            return path
+    return None
+
+
+def find_maps(prediction_folder: Path, case: str, file_ending: str) -> dict[Measure, Path]:
+    """Files of the measures that a case has."""
+    found = {measure: find_map(prediction_folder, folder, case, file_ending) for measure, folder in FOLDERS.items()}
+    return {measure: path for measure, path in found.items() if path is not None}
+
+
+def read_map(path: Path, reader: ImageReader, *, prediction: Path, shape: tuple[int, ...], grid: dict) -> np.ndarray:
+    """Read a map (z, y, x), float.
+
+    Parameters
+    ----------
+    path
+        The file.
+    reader
+        nnU-Net's reader of the dataset.
+    prediction, shape, grid
+        File, size (z, y, x) and grid of the segmentation.
+
+    Raises
+    ------
+    ValueError
+        Another grid, or values that are no uncertainty.
+    """
+    channels, map_grid = read_channels(path, reader)
+    check_same_grid(prediction, shape, grid, path, channels.shape[1:], map_grid)
+    volume = channels[0]
+    if not (volume.min() >= 0 and np.isfinite(volume.max())):  # false for NaN too
+        raise ValueError(
+            f"{path} must have finite values of at least 0, got {volume.min():g} to {volume.max():g}; "
+            "predict this case again."
+        )
+    return volume

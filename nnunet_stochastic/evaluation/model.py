@@ -1,0 +1,78 @@
+"""Which model made a folder of predictions, from what the predict command wrote beside them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["check_same_model", "describe_model"]
+
+# Words at the end of a trainer's name that say how members are made, and not what the aleatoric model is.
+_EPISTEMIC_ENDINGS = ("SWAG", "Dropout")
+_MEMBERS = ("ensemble", "dropout", "swag", "swag_diag")
+
+
+def describe_model(prediction_folder: Path) -> dict[str, Any]:
+    """Name, data set, trainer, configuration, folds, aleatoric and epistemic method, members and seed.
+
+    What is unknown is ``None``: predictions of nnU-Net's own command have no uncertainty.json.
+    """
+    settings = _read(prediction_folder / "uncertainty.json").get("settings", {})
+    trainer = settings.get("trainer")
+    aleatoric = epistemic = None
+    if trainer is not None:
+        aleatoric = "TTA" if settings.get("aleatoric_source") == "tta" else _aleatoric(trainer)
+        source = settings.get("epistemic_source")
+        epistemic = source if source in _MEMBERS else "none"
+    folds = sorted(name.removeprefix("fold_") for name in settings.get("checkpoints", {}))
+    return {
+        "name": None if trainer is None else f"{aleatoric} / {epistemic}",
+        "dataset": _read(prediction_folder / "plans.json").get("dataset_name"),
+        "trainer": trainer,
+        "configuration": settings.get("configuration"),
+        "folds": [int(fold) if fold.isdigit() else fold for fold in folds] or None,
+        "aleatoric": aleatoric,
+        "epistemic": epistemic,
+        "members": settings.get("members"),
+        "seed": settings.get("seed"),
+    }
+
+
+def check_same_model(model: Mapping[str, Any], place: Path, other: Mapping[str, Any], other_place: Path) -> None:
+    """Require that two predictions come from the same kind of model, as far as it is known.
+
+    Parameters
+    ----------
+    model, other
+        Of ``describe_model``.
+    place, other_place
+        Where they were found, for the message.
+    """
+    compared = ("dataset", "trainer", "configuration", "aleatoric", "epistemic")
+    different = [
+        f"{key} {model[key]} and {other[key]}"
+        for key in compared
+        if None not in (model[key], other[key]) and model[key] != other[key]
+    ]
+    if different:
+        raise ValueError(
+            f"{place} and {other_place} come from different models: {', '.join(different)}. Predict both with the same."
+        )
+
+
+def _aleatoric(trainer: str) -> str:
+    """Short name of a trainer's aleatoric model: MoBVolume of nnUNetTrainerMoBVolumeSWAG, Softmax of nnUNetTrainer."""
+    name = trainer.removeprefix("nnUNetTrainer")
+    return re.sub(f"({'|'.join(_EPISTEMIC_ENDINGS)})+$", "", name) or "Softmax"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}.") from error

@@ -1,0 +1,72 @@
+"""Reads files through nnU-Net's reader of the dataset, so that axes mean the same as in the probabilities it wrote."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from nnunet_stochastic.evaluation.labels import EvaluatedLabels
+
+__all__ = ["ImageReader", "read_channels", "read_label_map", "read_probabilities"]
+
+
+class ImageReader(Protocol):
+    """What is used of nnU-Net's ``BaseReaderWriter``."""
+
+    def read_images(self, image_fnames: Sequence[str]) -> tuple[np.ndarray, dict]:
+        """Images as (channels, z, y, x) and their properties."""
+
+    def read_seg(self, seg_fname: str) -> tuple[np.ndarray, dict]:
+        """A segmentation as (1, z, y, x) and its properties."""
+
+
+def read_label_map(path: Path, labels: EvaluatedLabels, reader: ImageReader) -> tuple[np.ndarray, dict]:
+    """Label map (z, y, x), integer, and the reader's properties of its grid."""
+    array, properties = reader.read_seg(str(path))
+    if array.shape[0] != 1:
+        raise ValueError(f"{path} has {array.shape[0]} channels; a label map has one.")
+    highest = labels.num_labels - 1 if labels.ignore_label is None else labels.ignore_label
+    with np.errstate(invalid="ignore"):  # NaN is found below
+        labels_found = array[0].astype(np.uint8 if highest < 256 else np.int32)
+    # Equality also refuses fractions, NaN and negative numbers, which the cast would hide.
+    if not np.array_equal(labels_found, array[0]) or labels_found.max(initial=0) > highest:
+        outside = [value for value in np.unique(array) if value not in range(highest + 1)]
+        values = ", ".join(f"{value:g}" for value in outside[:10])
+        raise ValueError(f"{path} holds {values}; the labels of dataset.json are 0 to {highest}.")
+    return labels_found, properties
+
+
+def read_channels(path: Path, reader: ImageReader) -> tuple[np.ndarray, dict]:
+    """Channels (channels, z, y, x) of an image or map, and the reader's properties of its grid."""
+    try:
+        return reader.read_images([str(path)])
+    except RuntimeError as error:  # what the readers raise for broken files
+        raise ValueError(f"{path} cannot be read: {error}") from error
+
+
+def read_probabilities(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """Predictive mean (C, z, y, x), float, from the npz file that nnU-Net writes; ``shape`` is what it must have."""
+    try:
+        with np.load(path) as archive:
+            if "probabilities" not in archive:
+                raise ValueError(f"{path} has no array named probabilities; predict again with --save_probabilities.")
+            probabilities = archive["probabilities"]
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise ValueError(f"{path} is damaged ({error}); predict this case again.") from error
+    if probabilities.shape != shape:
+        raise ValueError(
+            f"{path} has shape {probabilities.shape}; segmentation and dataset.json give (C, z, y, x) = {shape}."
+        )
+    # Half precision would overflow in sums and is slow on the CPU.
+    probabilities = probabilities.astype(np.float32) if probabilities.dtype == np.float16 else probabilities
+    if np.isnan(probabilities).any():
+        raise ValueError(f"{path} has NaN in {int(np.isnan(probabilities).sum())} of its probabilities.")
+    if probabilities.min() < -1e-5 or probabilities.max() > 1 + 1e-5:
+        raise ValueError(
+            f"{path} has probabilities outside [0, 1]: {probabilities.min():g} to {probabilities.max():g}."
+        )
+    return probabilities

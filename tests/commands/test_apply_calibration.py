@@ -1,0 +1,112 @@
+"""Confidence maps and calibrated probabilities, computed again from the arrays; resuming and refusals."""
+
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from nnunet_stochastic.commands import determine_calibration, evaluate
+from nnunet_stochastic.commands.apply_calibration import main
+
+FOLDERS = {"AU": "confidence_aleatoric", "EU": "confidence_epistemic", "TU": "confidence_total"}
+
+
+@pytest.fixture
+def calibrated(made):
+    assert determine_calibration.main([*made.options("val", "-val"), "-np", "1", "--disable_progress_bar"]) == 0
+    return made
+
+
+def run(made, *options):
+    folder = made.root / "id" / "pred"
+    calibration = made.root / "val" / "pred" / "calibration.json"
+    common = ["-i", str(folder), "-calibration", str(calibration), "-np", "1", "--disable_progress_bar"]
+    return main([*common, *map(str, options)])
+
+
+def parameters(made):
+    return json.loads((made.root / "val" / "pred" / "calibration.json").read_text())
+
+
+def read(path):
+    return sitk.ReadImage(str(path))
+
+
+def test_confidence_maps(calibrated):
+    assert run(calibrated) == 0
+    fits = parameters(calibrated)["platt"]
+    for name, case in calibrated.cases["id"].items():
+        for measure, folder in FOLDERS.items():
+            image = read(calibrated.root / "id" / "pred" / folder / f"{name}.nii.gz")
+            expected = 1 / (1 + np.exp(fits[measure]["a"] * -case.maps[measure] + fits[measure]["b"]))
+            np.testing.assert_allclose(sitk.GetArrayFromImage(image), expected, rtol=1e-5)
+            prediction = read(calibrated.root / "id" / "pred" / f"{name}.nii.gz")
+            assert image.GetSpacing() == prediction.GetSpacing()
+            assert image.GetOrigin() == prediction.GetOrigin()
+    assert not list((calibrated.root / "id" / "pred").glob(".*"))
+
+
+def test_temperature(calibrated, tmp_path):
+    assert run(calibrated, "--method", "temperature", "-o", tmp_path / "out") == 0
+    temperature = parameters(calibrated)["temperature"]
+    case = calibrated.cases["id"]["b"]
+    powered = case.probabilities.astype(float) ** (1 / temperature)
+    expected = powered / powered.sum(axis=0)
+    with np.load(tmp_path / "out" / "b.npz") as archive:
+        np.testing.assert_allclose(archive["probabilities"], expected, rtol=1e-5)
+    confidence = sitk.GetArrayFromImage(read(tmp_path / "out" / "confidence" / "b.nii.gz"))
+    np.testing.assert_allclose(confidence, expected.max(axis=0), rtol=1e-5)
+    gt = calibrated.root / "id" / "gt"
+    options = ["-pred", tmp_path / "out", "-gt", gt, "--no_pictures", "-np", "1", "--disable_progress_bar"]
+    assert evaluate.main(list(map(str, options))) == 0
+
+
+def test_continue_computes_only_what_is_missing(calibrated, tmp_path):
+    out = tmp_path / "out"
+    assert run(calibrated, "-o", out) == 0
+    whole = {path.name: path.read_bytes() for path in (out / "confidence_total").iterdir()}
+    (out / "confidence_total" / "c.nii.gz").unlink()
+    (out / "confidence_total" / "a.nii.gz").write_bytes(b"kept")
+    assert run(calibrated, "-o", out, "--continue_calibration") == 0
+    assert (out / "confidence_total" / "a.nii.gz").read_bytes() == b"kept"
+    assert (out / "confidence_total" / "c.nii.gz").read_bytes() == whole["c.nii.gz"]
+
+
+def test_continue_with_another_calibration_is_refused(calibrated, tmp_path, capsys):
+    assert run(calibrated, "-o", tmp_path / "out") == 0
+    path = calibrated.root / "val" / "pred" / "calibration.json"
+    content = parameters(calibrated)
+    content["platt"]["AU"]["a"] *= 2
+    path.write_text(json.dumps(content))
+    assert run(calibrated, "-o", tmp_path / "out", "--continue_calibration") == 1
+    assert "another method or calibration" in capsys.readouterr().err
+
+
+def test_refusals(calibrated, capsys, tmp_path):
+    assert run(calibrated, "--method", "temperature") == 1
+    assert "would overwrite the probabilities" in capsys.readouterr().err
+    path = calibrated.root / "val" / "pred" / "calibration.json"
+    content = parameters(calibrated)
+    path.write_text(json.dumps(content | {"platt": {}}))
+    assert run(calibrated) == 1
+    assert "no map that" in capsys.readouterr().err
+    path.write_text(json.dumps(content | {"temperature": None, "left_out": {"temperature": "no npz"}}))
+    assert run(calibrated, "--method", "temperature", "-o", tmp_path / "out") == 1
+    assert "has no temperature: no npz" in capsys.readouterr().err
+    path.write_text('{"platt": {"XU": {"a": 1, "b": 2}}}')
+    assert run(calibrated) == 1
+    assert "is no calibration.json" in capsys.readouterr().err
+    path.unlink()
+    assert run(calibrated) == 1
+    assert "nnunet_stochastic_determine_calibration" in capsys.readouterr().err
+
+
+def test_uncertain_map_of_another_geometry_stops_before_anything_is_written(calibrated, capsys, tmp_path):
+    image = read(calibrated.map_file("id", "EU", "d"))
+    image.SetSpacing((0.7, 0.9, 3.0))
+    sitk.WriteImage(image, str(calibrated.map_file("id", "EU", "d")))
+    assert run(calibrated, "-o", tmp_path / "out") == 1
+    assert "d: " in (error := capsys.readouterr().err)
+    assert "differ in spacing" in error
+    assert not list((tmp_path / "out").iterdir())

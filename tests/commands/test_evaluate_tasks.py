@@ -1,0 +1,210 @@
+"""Every task of the evaluate command against numbers computed from the arrays, and what is left out and why."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from nnunet_stochastic import metrics
+
+MEASURES = ("AU", "EU", "TU")
+SHIFTS = ("blur", "scanner")
+VOXEL_ML = 0.7 * 0.9 * 2.5 / 1000
+
+
+@pytest.fixture(scope="module")
+def evaluated(made_once):
+    made_once.calibrate()
+    assert made_once.evaluate(*made_once.all_tasks()) == 0
+    return made_once
+
+
+def border(case, measure):
+    different = sum(np.count_nonzero(np.diff(case.prediction.astype(int), axis=axis)) for axis in range(3))
+    return case.maps[measure].sum(dtype=float) / different
+
+
+def scores(made, name, measure, score=border):
+    return np.array([score(case, measure) for case in made.cases[name].values()])
+
+
+def auroc(negative, positive):
+    return roc_auc_score([0] * len(negative) + [1] * len(positive), np.concatenate([negative, positive]))
+
+
+def test_out_of_distribution(evaluated):
+    found = evaluated.summary()["tasks"]["OODD"]
+    for measure in MEASURES:
+        known = scores(evaluated, "id", measure)
+        expected = {shift: auroc(known, scores(evaluated, shift, measure)) for shift in SHIFTS}
+        assert {shift: found["shifts"][shift][measure] for shift in SHIFTS} == pytest.approx(expected)
+        assert (
+            found[measure]
+            == found["aggregations"]["border"][measure]
+            == pytest.approx(np.mean(list(expected.values())))
+        )
+    assert found["aggregation"] == "border"
+
+
+def test_every_aggregation(evaluated):
+    table = pd.read_csv(evaluated.root / "out" / "scores.csv").set_index(["set", "case", "measure"])
+    assert len(table) == (4 + 3 + 2) * 3
+    calibration = json.loads((evaluated.root / "val" / "pred" / "calibration.json").read_text())
+    for name, case in evaluated.cases["blur"].items():
+        u = case.maps["TU"].astype(float)
+        # Patches are as deep as the image, 10 x 10 in the plane.
+        patches = [u[:, y : y + 10, x : x + 10].mean() for y in range(3) for x in range(5)]
+        threshold = calibration["threshold"]["TU"]
+        expected = {
+            "mean": u.mean(),
+            "patch": max(patches),
+            "threshold": u[u >= threshold].mean(),
+            "area": u.sum() / (case.prediction == 1).sum(),
+            "border": border(case, "TU"),
+        }
+        found = table.loc[("blur", name, "TU")]
+        assert {key: found[key] for key in expected} == pytest.approx(expected, rel=1e-6)
+
+
+def ncc(case, measure):
+    variance = 2 * case.raters.mean(axis=0) * (1 - case.raters.mean(axis=0))
+    return np.corrcoef(case.maps[measure].ravel(), variance.ravel())[0, 1] * (1 - 1 / variance.size)
+
+
+def test_ambiguity(evaluated):
+    found = evaluated.summary()["tasks"]["AMB"]
+    for measure in MEASURES:
+        assert found["ID"][measure] == pytest.approx(scores(evaluated, "id", measure, ncc).mean(), rel=1e-5)
+        assert found["OOD"][measure] == pytest.approx(scores(evaluated, "blur", measure, ncc).mean(), rel=1e-5)
+    assert found["shifts"].keys() == {"blur"}
+
+
+def ace(made, cases, measure):
+    """From all voxels, cases and raters at once."""
+    platt = json.loads((made.root / "val" / "pred" / "calibration.json").read_text())["platt"][measure]
+    confidence = np.concatenate([np.tile(case.maps[measure].ravel(), 3) for case in cases])
+    confidence = 1 / (1 + np.exp(-platt["a"] * confidence.astype(float) + platt["b"]))
+    correct = np.concatenate([(case.prediction == case.raters).ravel() for case in cases])
+    bins = np.clip(np.ceil(confidence * 20).astype(int) - 1, 0, 19)
+    return np.mean([abs(confidence[bins == b].mean() - correct[bins == b].mean()) for b in np.unique(bins)])
+
+
+def test_calibration(evaluated):
+    found = evaluated.summary()["tasks"]["CAL"]
+    for name, split in (("id", "ID"), ("blur", "OOD")):
+        cases = list(evaluated.cases[name].values())
+        for measure in MEASURES:
+            assert found[split][measure] == pytest.approx(ace(evaluated, cases, measure), rel=1e-3)
+            per_image = np.mean([ace(evaluated, [case], measure) for case in cases])
+            assert found["per_image"][split][measure] == pytest.approx(per_image, rel=1e-3)
+    assert found["annotations"] == "raters"
+    curves = json.loads((evaluated.root / "out" / "curves.json").read_text())
+    bins = curves["confidence"]["ID"]["EU"]
+    assert sum(bins["count"]) == 4 * 3 * evaluated.cases["id"]["a"].prediction.size
+    assert len(bins["count"]) == curves["num_bins"]["confidence"] == 20
+    assert sum(curves["reliability"]["blur"]["raters"]["nodule"]["count"]) == 3 * 3 * 3 * 12 * 14
+
+
+def dice(a, b):
+    return 2 * np.sum(a * b) / (a.sum() + b.sum())
+
+
+def test_failure_detection_and_tables(evaluated):
+    found = evaluated.summary()["tasks"]["FD"]
+    cases = evaluated.cases["id"].values()
+    risk = np.array([1 - dice(case.prediction, case.reference) for case in cases])
+    order = np.argsort(scores(evaluated, "id", "EU"))
+    expected = np.mean(np.cumsum(risk[order]) / np.arange(1, 5))
+    assert found["ID"]["EU"]["aurc"] == pytest.approx(expected)
+    ideal = np.mean(np.cumsum(np.sort(risk)) / np.arange(1, 5))
+    assert found["ID"]["EU"]["e_aurc"] == pytest.approx(expected - ideal)
+    images = pd.read_csv(evaluated.root / "out" / "images.csv").set_index(["set", "case"])
+    np.testing.assert_allclose(images.loc["ID", "risk"], risk)
+    assert images.loc[("blur", "b"), "AU"] == pytest.approx(evaluated.cases["blur"]["b"].maps["AU"].mean(), rel=1e-5)
+    volume = evaluated.cases["scanner"]["s"].prediction.sum() * VOXEL_ML
+    assert images.loc[("scanner", "s"), "volume_ml"] == pytest.approx(volume)
+
+
+def ged(case, distance):
+    def mean(one, other):
+        return np.mean([[distance(a, b) for b in other] for a in one])
+
+    samples, raters = case.samples.astype(bool), case.raters.astype(bool)
+    return 2 * mean(samples, raters) - mean(samples, samples) - mean(raters, raters)
+
+
+def test_samples(evaluated):
+    tasks = evaluated.summary()["tasks"]
+    cases = evaluated.cases["id"].values()
+    expected = np.mean([ged(case, lambda a, b: 1 - np.sum(a & b) / np.sum(a | b)) for case in cases])
+    assert tasks["GED"]["ID"] == pytest.approx(expected)
+    assert tasks["GED"]["num_samples"] == 3
+    errors = []
+    for case in cases:
+        predicted = case.samples.sum(axis=(1, 2, 3)) * VOXEL_ML
+        spread = np.abs(predicted[:, None] - predicted).mean() / 2
+        observed = case.raters.sum(axis=(1, 2, 3)) * VOXEL_ML
+        errors.append(np.mean([np.abs(predicted - volume).mean() - spread for volume in observed]))
+    assert tasks["VOLUME"]["ID"]["nodule"] == pytest.approx(np.mean(errors))
+
+
+def test_ratio_entanglement_and_results_of_a_shift(evaluated):
+    found = evaluated.summary()
+    cases = evaluated.cases["id"].values()
+    means = {measure: np.mean([case.maps[measure].mean() for case in cases]) for measure in ("AU", "EU")}
+    assert found["tasks"]["RATIO"]["ID"] == pytest.approx(means["EU"] / means["AU"], rel=1e-5)
+
+    tasks, delta = found["tasks"], found["delta"]
+    assert delta["OODD"]["value"] == pytest.approx(metrics.entanglement(tasks["OODD"]["EU"], tasks["OODD"]["AU"]))
+    for split in ("ID", "OOD"):
+        values = tasks["AMB"][split]
+        assert delta["AMB"][split]["value"] == pytest.approx(metrics.entanglement(values["AU"], values["EU"]))
+        values = tasks["CAL"][split]
+        expected = metrics.entanglement(values["TU"], min(values["AU"], values["EU"]), lower_is_better=True)
+        assert delta["CAL"][split]["value"] == pytest.approx(expected)
+        low, high = delta["CAL"][split]["interval"]
+        assert -1 <= low < high <= 1
+
+    blur = evaluated.cases["blur"].values()
+    expected = np.mean([dice(case.prediction, case.reference) for case in blur])
+    assert found["set_results"]["blur"]["reference"]["nodule"]["mean"]["dice"] == pytest.approx(expected)
+    assert found["set_results"].keys() == {"blur"}
+    assert found["convention"] == "entanglement"
+    assert found["left_out"] == {
+        "AMB/scanner": "no annotations of several raters were given (-gt_raters, -ood_gt_raters)",
+        "CAL/scanner": "no annotations were given (-ood_gt), or the maps are constant",
+        "FD/scanner": "no case has a Dice: no annotations were given (-ood_gt), or all are empty in both",
+        "GED/scanner": "no annotations were given (-ood_gt)",
+        "VOLUME/scanner": "no annotations were given (-ood_gt), or the images are 2D and have no volume",
+    }
+
+
+def test_values_preset(made_once):
+    made_once.calibrate()
+    assert made_once.evaluate(*made_once.all_tasks(), "--convention", "values", out="values") == 0
+    tasks = made_once.summary("values")["tasks"]
+    assert tasks["OODD"]["aggregation"] == "patch"
+    assert tasks["CAL"]["ID"] == tasks["CAL"]["per_image"]["ID"]
+    expected = np.mean([ged(case, lambda a, b: 1 - dice(a, b)) for case in made_once.cases["id"].values()])
+    assert tasks["GED"]["ID"] == pytest.approx(expected)
+
+
+def test_curvas_preset(made_once):
+    assert made_once.evaluate("--convention", "curvas", out="curvas") == 0
+    found = made_once.summary("curvas")["tasks"]["CURVAS"]["ID"]
+    errors, agreement, volumes = [], [], []
+    for case in made_once.cases["id"].values():
+        agreed = (case.raters == case.raters[0]).all(axis=0)
+        agreement.append(dice(case.prediction[agreed], case.raters[0][agreed]))
+        for rater in case.raters:
+            confidence, correct = metrics.predicted_class_confidence(case.probabilities, rater.astype(int))
+            bins = metrics.reliability_bins(confidence, correct, num_bins=50)
+            errors.append(metrics.expected_calibration_error(bins))
+        observed = case.raters.sum(axis=(1, 2, 3)) * VOXEL_ML
+        point = case.probabilities[1].sum(dtype=float) * VOXEL_ML
+        volumes.append(metrics.crps_gaussian(point, observed.mean(), observed.std()))
+    assert found["all classes"]["ece"] == pytest.approx(np.mean(errors))
+    assert found["nodule"]["agreement_dice"] == pytest.approx(np.mean(agreement))
+    assert found["nodule"]["crps_ml"] == pytest.approx(np.mean(volumes))
