@@ -1,0 +1,130 @@
+"""``nnunet_stochastic_compare``: ranks of many evaluated models by performance and entanglement."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.evaluation.comparison import Comparison, compare
+from nnunet_stochastic.evaluation.evaluated_runs import read_overrides, read_runs
+from nnunet_stochastic.evaluation.ranking import RUN, TIE_MARGIN
+from nnunet_stochastic.files import write_text
+from nnunet_stochastic.report.comparison_table import (
+    best_table,
+    performance_table,
+    rank_table,
+    to_latex,
+    to_markdown,
+    to_terminal,
+)
+
+__all__ = ["main"]
+
+SHOWN_MISSING = 20
+INTERVALS = "± is the Student-t 95 % interval over the seeds"
+
+
+@report_errors
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write and print the tables; return 0."""
+    arguments = _parser().parse_args(argv)
+    if not arguments.results and arguments.runs is None:
+        raise ValueError("Nothing to compare: name the evaluation folders, or a table of them with --runs.")
+    if arguments.o.exists() and not arguments.o.is_dir():
+        raise ValueError(f"{arguments.o} (-o) is a file; name a folder.")
+    overrides = {} if arguments.runs is None else read_overrides(arguments.runs)
+    comparison = compare(read_runs(arguments.results or list(overrides), overrides))
+    arguments.o.mkdir(parents=True, exist_ok=True)
+    _write(comparison, arguments.o)
+    return 0
+
+
+def _write(comparison: Comparison, output: Path) -> None:
+    console = Console()
+    ranks = comparison.ranks
+    numbers = {
+        "comparison": comparison.values,
+        "missing": comparison.missing,
+        "table2_performance": ranks[ranks["criterion"] == "performance"],
+        "table2_entanglement": ranks[ranks["criterion"] == "delta"],
+        "table3": comparison.best,
+        "performance": comparison.performance,
+    }
+    for name, table in numbers.items():
+        write_text(output / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
+    among = "over the splits, tasks and seeds, among the models present; 1 is best"
+    texts = {
+        "performance": (
+            performance_table(comparison),
+            "Performance",
+            " ".join(
+                [
+                    f"On the ID cases unless OOD is said; against the raters where there are any; {INTERVALS}.",
+                    *comparison.notes,
+                ]
+            ),
+        ),
+        "table2_performance": (
+            rank_table(comparison, criterion="performance"),
+            "Performance rank",
+            f"Mean rank of the performance (EU AUROC, AU NCC, TU ACE) {among}. {INTERVALS}.",
+        ),
+        "table2_entanglement": (
+            rank_table(comparison, criterion="delta"),
+            "Entanglement rank",
+            f"Mean rank of the entanglement Δ {among}. {INTERVALS}.",
+        ),
+        "table3": (
+            best_table(comparison),
+            "Best per task",
+            f"Models with the best mean rank, and those within {TIE_MARGIN:g} ranks of it, the best first.",
+        ),
+    }
+    for name, (table, title, caption) in texts.items():
+        write_text(output / f"{name}.md", to_markdown(table, caption=caption))
+        write_text(output / f"{name}.tex", to_latex(table, caption=caption, label=f"tab:{name.replace('_', '-')}"))
+        console.print(*to_terminal(table, title=title, caption=caption))
+    _print_missing(comparison)
+    print(f"tables as .csv, .md and .tex, comparison.csv (all values and ranks), missing.csv: {output}")
+
+
+def _print_missing(comparison: Comparison) -> None:
+    missing = comparison.missing.to_dict("records")
+    for row in missing[:SHOWN_MISSING]:
+        run = " ".join(f"{name} {row[name]}," for name in RUN if row[name])
+        print(f"missing: {run} task {row['task']}, split {row['split']}: {row['reason']}")
+    if len(missing) > SHOWN_MISSING:
+        print(f"missing: {len(missing) - SHOWN_MISSING} more, see missing.csv")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nnunet_stochastic_compare",
+        description="Ranks models by how good their uncertainty is (performance) and how well AU and EU are told "
+        "apart (entanglement Δ), from evaluations of many models, seeds and datasets.",
+        epilog="Models are ranked per task and split among the models of the same dataset and seed; ranks are "
+        "averaged over ID and OOD, then over the tasks, then over the seeds. A model that lacks a task of the others "
+        "gets no overall rank; what is missing is printed and in missing.csv. Softmax without epistemic method has no "
+        "AU and EU: N/A.",
+    )
+    parser.add_argument(
+        "results",
+        nargs="*",
+        type=Path,
+        metavar="RESULT",
+        help="output folders of nnunet_stochastic_evaluate. Default: the folders in --runs",
+    )
+    parser.add_argument("-o", type=Path, required=True, metavar="OUT", help="output folder")
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        metavar="CSV",
+        help="table with the column folder (relative to the table, or absolute) and any of dataset, seed, aleatoric, "
+        "epistemic: what a folder's run is where its summary.json does not say, or says otherwise, such as the seed "
+        "of the training. An empty cell keeps what summary.json says",
+    )
+    return parser

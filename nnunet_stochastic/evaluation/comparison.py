@@ -1,0 +1,206 @@
+"""Many evaluated runs -> one table of values and ranks, what is missing in it, and means over seeds.
+
+The correct measure's performance of a task is the AUROC of EU (OODD), the NCC of AU (AMB) and the ACE of TU (CAL),
+and Δ compares it with the wrong measure ("Rethinking Uncertainty Quantification and Entanglement in Image
+Segmentation", Eq. 2 and section 4). Ranks and their means are those of ``ranking``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from nnunet_stochastic.evaluation.evaluated_runs import EvaluatedRun, check_comparable
+from nnunet_stochastic.evaluation.ranking import (
+    DELTA,
+    MODEL,
+    RUN,
+    add_ranks,
+    best_models,
+    mean_ranks,
+    over_seeds,
+)
+
+__all__ = ["QUANTITIES", "UNDECOMPOSED", "Comparison", "Quantity", "compare"]
+
+# "All model combinations are valid except softmax without EU" (section 3.2): absent or present, it is not missing.
+UNDECOMPOSED = ("Softmax", "none")
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number of summary.json: where it is, and whether a larger (1) or smaller (-1) one ranks better; 0: no rank."""
+
+    task: str
+    split: str
+    name: str
+    direction: int
+    path: tuple[str, ...]
+
+
+def _ranked(task: str, split: str, name: str, direction: int, *path: str) -> tuple[Quantity, Quantity]:
+    """A task's performance by its own measure, the last step of the path, and its Δ."""
+    delta = Quantity(task, split, DELTA, 1, ("delta", task, *path[:-1], "value"))
+    return Quantity(task, split, name, direction, ("tasks", task, *path)), delta
+
+
+QUANTITIES = (
+    Quantity("segmentation", "ID", "Dice", 0, ("results", "mean", "dice")),
+    Quantity("segmentation", "ID", "NLL", 0, ("results", "mean", "nll")),
+    Quantity("segmentation", "ID", "ECE", 0, ("results", "dataset", "ece")),
+    Quantity("GED", "ID", "GED", 0, ("tasks", "GED", "ID")),
+    *_ranked("OODD", "ID and OOD", "EU AUROC", 1, "EU"),
+    *_ranked("AMB", "ID", "AU NCC", 1, "ID", "AU"),
+    *_ranked("AMB", "OOD", "AU NCC", 1, "OOD", "AU"),
+    *_ranked("CAL", "ID", "TU ACE", -1, "ID", "TU"),
+    *_ranked("CAL", "OOD", "TU ACE", -1, "OOD", "TU"),
+    Quantity("RATIO", "ID", "EU/AU", 0, ("tasks", "RATIO", "ID")),
+    Quantity("RATIO", "OOD", "EU/AU", 0, ("tasks", "RATIO", "OOD")),
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Result of ``compare``.
+
+    Attributes
+    ----------
+    values
+        A row per run and quantity: ``dataset, seed, aleatoric, epistemic, task, split, quantity, value, rank``.
+    ranks
+        Means of ranks over splits, tasks and seeds (Table 2): ``dataset, aleatoric, epistemic, criterion, task, mean,
+        half_width, num_seeds``.
+    best
+        Models of each dataset, criterion and task from the best on (Table 3), as ``ranking.best_models`` gives them.
+    performance
+        Means of the values over seeds: ``dataset, aleatoric, epistemic, task, split, quantity, mean, half_width,
+        num_seeds``.
+    missing
+        What is not there, and why: ``dataset, seed, aleatoric, epistemic, task, split, reason``; ``all`` where it is
+        missing in all runs of a dataset.
+    undecomposed
+        (aleatoric, epistemic) of the models without AU and EU, which are in no ranks.
+    notes
+        What a reader of the tables must know.
+    """
+
+    values: pd.DataFrame
+    ranks: pd.DataFrame
+    best: pd.DataFrame
+    performance: pd.DataFrame
+    missing: pd.DataFrame
+    undecomposed: frozenset[tuple[str, str]]
+    notes: tuple[str, ...]
+
+
+def compare(runs: Sequence[EvaluatedRun]) -> Comparison:
+    """Rank runs by performance and entanglement.
+
+    Parameters
+    ----------
+    runs
+        Result of ``read_runs``, at least 2. A run without members and without AU and EU, such as softmax with no
+        epistemic method, is in no rank.
+
+    Raises
+    ------
+    ValueError
+        The runs differ in conventions, or those of a dataset in cases or raters.
+    """
+    check_comparable(runs)
+    runs = sorted(runs, key=lambda run: run.key)  # results do not depend on the order in which folders were named
+    undecomposed = {run.key[2:] for run in runs if not _is_ranked(run)}
+    values = add_ranks(pd.DataFrame([_row(run, quantity) for run in runs for quantity in QUANTITIES]))
+    columns = [*RUN, "task", "split", "quantity", "value", "rank"]
+    ranks = over_seeds(mean_ranks(values), "rank")
+    performance = values[values["quantity"] != DELTA]
+    return Comparison(
+        values=values[columns],
+        ranks=ranks,
+        best=best_models(ranks),
+        performance=over_seeds(performance.drop(columns=["rank", "direction"]), "value"),
+        missing=pd.DataFrame([*_missing_runs(runs), *_missing_values(runs)], columns=[*RUN, "task", "split", "reason"]),
+        undecomposed=frozenset({UNDECOMPOSED, *undecomposed}),
+        notes=tuple(_notes(runs)),
+    )
+
+
+def _is_ranked(run: EvaluatedRun) -> bool:
+    return run.epistemic != "none" or run.is_decomposed
+
+
+def _row(run: EvaluatedRun, quantity: Quantity) -> dict[str, object]:
+    return {
+        **dict(zip(RUN, run.key, strict=True)),
+        "task": quantity.task,
+        "split": quantity.split,
+        "quantity": quantity.name,
+        "value": run.number(*quantity.path),
+        "direction": quantity.direction if _is_ranked(run) else 0,
+    }
+
+
+def _missing_runs(runs: Sequence[EvaluatedRun]) -> list[dict[str, str]]:
+    """Combinations of the methods and, per dataset, of the seeds that were given, without a result."""
+    present = {run.key for run in runs}
+    groups = sorted({run.key[:2] for run in runs})
+    models = sorted({(one.aleatoric, other.epistemic) for one in runs for other in runs} - {UNDECOMPOSED})
+    return [
+        {**dict(zip(RUN, (*group, *model), strict=True)), "task": ALL, "split": ALL, "reason": "no result was given"}
+        for group in groups
+        for model in models
+        if (*group, *model) not in present
+    ]
+
+
+def _missing_values(runs: Sequence[EvaluatedRun]) -> list[dict[str, str]]:
+    """Quantities without a value, of the runs that are ranked; Δ only where the performance is there."""
+    rows = []
+    for dataset in sorted({run.dataset for run in runs}):
+        members = [run for run in runs if run.dataset == dataset and _is_ranked(run)]
+        for quantity in QUANTITIES:
+            without = [run for run in members if _lacks(run, quantity)]
+            reasons = {run.key: _reason(run, quantity) for run in without}
+            place = {"task": quantity.task, "split": quantity.split}
+            if without and len(without) == len(members):
+                every = {"seed": ALL, **dict.fromkeys(MODEL, ALL)}
+                reason = "; ".join(dict.fromkeys(reasons.values()))
+                rows.append({"dataset": dataset, **every, **place, "reason": reason})
+            else:
+                rows += [
+                    {**dict(zip(RUN, key, strict=True)), **place, "reason": reason} for key, reason in reasons.items()
+                ]
+    return rows
+
+
+def _lacks(run: EvaluatedRun, quantity: Quantity) -> bool:
+    if not math.isnan(run.number(*quantity.path)):
+        return False
+    if quantity.name == DELTA:
+        own = next(other for other in QUANTITIES if (other.task, other.split) == (quantity.task, quantity.split))
+        return not math.isnan(run.number(*own.path))
+    return True
+
+
+def _reason(run: EvaluatedRun, quantity: Quantity) -> str:
+    """What the evaluation says of the task, or of the sets of the split, else that there is no number."""
+    left_out = run.summary["left_out"]
+    sets = ["ID"] if quantity.split == "ID" else sorted(run.cases.keys() - {"ID"})
+    names = (quantity.name, quantity.task, *(f"{quantity.task}/{each}" for each in sets))  # Δ: left_out["delta"]
+    said = [left_out[name] for name in names if name in left_out]
+    if not said and not sets:
+        said = ["no -ood set was given"]
+    return "; ".join(dict.fromkeys(said)) or f"{quantity.name} has no value"
+
+
+def _notes(runs: Sequence[EvaluatedRun]) -> Iterator[str]:
+    """What is compared all the same, with care: GED falls with the number of samples, and is in no rank."""
+    for dataset in sorted({run.dataset for run in runs}):
+        counts = {run.task("GED").get("num_samples") for run in runs if run.dataset == dataset} - {None}
+        if len(counts) > 1:
+            found = ", ".join(map(str, sorted(counts)))
+            yield f"GED of {dataset} comes from different numbers of samples ({found}), on which it depends."

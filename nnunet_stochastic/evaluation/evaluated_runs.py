@@ -1,0 +1,236 @@
+"""Evaluation folders -> the runs that a comparison is made of, checked to be comparable.
+
+A run is (dataset, aleatoric method, epistemic method, seed), as summary.json has it under ``model`` or as the user
+says. Runs are comparable when they were evaluated in the same way and, within a dataset, on the same cases.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from nnunet_stochastic.evaluation.ranking import RUN
+from nnunet_stochastic.evaluation.scores import ALL_CLASSES, REFERENCE
+from nnunet_stochastic.evaluation.summary import RATERS
+
+__all__ = ["EvaluatedRun", "check_comparable", "read_overrides", "read_runs"]
+
+NEEDED = {"convention", "delta", "left_out", "model", "num_bins", "num_cases", "num_raters", "results", "tasks"}
+RUNS_HINT = "name the runs in a table: --runs runs.csv with the columns folder, " + ", ".join(RUN)
+
+
+@dataclass(frozen=True)
+class EvaluatedRun:
+    """One evaluation folder.
+
+    Attributes
+    ----------
+    folder
+        Where it lies.
+    dataset, seed, aleatoric, epistemic
+        What was run; the seed is empty where it is not known.
+    summary
+        Content of summary.json.
+    cases
+        Names of the cases of each case set, from images.csv.
+    """
+
+    folder: Path
+    dataset: str
+    seed: str
+    aleatoric: str
+    epistemic: str
+    summary: Mapping
+    cases: Mapping[str, frozenset[str]]
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """In the order of ``ranking.RUN``."""
+        return self.dataset, self.seed, self.aleatoric, self.epistemic
+
+    @property
+    def is_decomposed(self) -> bool:
+        """Whether there is an AU and EU: not for a deterministic network without members, whose maps are TU alone."""
+        names = {name for name, _ in _numbers(self.summary["tasks"])}
+        return "TU" not in names or bool(names & {"AU", "EU"})
+
+    def task(self, name: str) -> Mapping:
+        """What summary.json has of a task; empty where it was left out."""
+        return self.summary["tasks"].get(name, {})
+
+    def number(self, *path: str) -> float:
+        """Number of summary.json, NaN where it is null or absent; ``results`` are those against the raters if any."""
+        results = self.summary["results"]
+        node = {**self.summary, "results": results.get(RATERS, results[REFERENCE])[ALL_CLASSES]}
+        for step in path:
+            node = node.get(step) if isinstance(node, Mapping) else None
+        if node is None:
+            return math.nan
+        if isinstance(node, bool) or not isinstance(node, (int, float)):
+            raise ValueError(
+                f"{self.folder / 'summary.json'} must have a number or null at {'/'.join(path)}, got {node!r}. "
+                "Run nnunet_stochastic_evaluate again."
+            )
+        return float(node)
+
+
+def read_overrides(path: Path) -> dict[Path, dict[str, str]]:
+    """Read a table of runs: what each folder's run is, where summary.json does not say it or says it otherwise.
+
+    Parameters
+    ----------
+    path
+        CSV with the column ``folder`` (relative to the table's own folder, or absolute) and any of ``dataset``,
+        ``seed``, ``aleatoric``, ``epistemic``. An empty cell keeps what summary.json says.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise ValueError(f"{path} is not a table of runs: {error}.") from error
+    if "folder" not in table.columns or set(table.columns) - {"folder", *RUN}:
+        found = ", ".join(table.columns)
+        raise ValueError(f"{path} must have the column folder and any of {', '.join(RUN)}, got: {found}.")
+    folders = [(path.parent / folder).resolve() for folder in table["folder"]]
+    if twice := sorted({str(folder) for folder in folders if folders.count(folder) > 1}):
+        raise ValueError(f"{path} has more than one row for {', '.join(twice)}. Leave one.")
+    rows = table.drop(columns="folder").to_dict("records")
+    return {
+        folder: {str(name): text for name, text in row.items() if text}
+        for folder, row in zip(folders, rows, strict=True)
+    }
+
+
+def read_runs(folders: Sequence[Path], overrides: Mapping[Path, Mapping[str, str]] | None = None) -> list[EvaluatedRun]:
+    """Read evaluation folders.
+
+    Parameters
+    ----------
+    folders
+        Output folders of ``nnunet_stochastic_evaluate``.
+    overrides
+        Result of ``read_overrides``; every folder in it must be one of ``folders``.
+
+    Raises
+    ------
+    ValueError
+        A folder is none of evaluation, a run is not known or there twice; one message lists all that is wrong.
+    """
+    overrides = overrides or {}
+    if strangers := sorted(map(str, overrides.keys() - {folder.resolve() for folder in folders})):
+        raise ValueError(f"The table of runs names folders that are not compared: {', '.join(strangers)}.")
+    runs: list[EvaluatedRun] = []
+    problems = []
+    for folder in folders:
+        try:
+            runs.append(_read_run(folder, overrides.get(folder.resolve(), {})))
+        except (ValueError, OSError) as error:
+            problems.append(str(error))
+    first: dict[tuple, EvaluatedRun] = {}
+    for run in runs:
+        if (other := first.setdefault(run.key, run)) is not run:
+            name = ", ".join(f"{label} {text or 'unknown'}" for label, text in zip(RUN, run.key, strict=True))
+            problems.append(f"{other.folder} and {run.folder} are the same run ({name}); leave out one, or {RUNS_HINT}")
+    for dataset in sorted({run.dataset for run in runs}):
+        members = [run for run in runs if run.dataset == dataset]
+        unknown = [str(run.folder) for run in members if not run.seed]
+        if 0 < len(unknown) < len(members):
+            problems.append(
+                f"{dataset}: the seed is known for other runs, but not for {', '.join(unknown)}; {RUNS_HINT}"
+            )
+    _raise(problems, "These results cannot be compared")
+    return runs
+
+
+def check_comparable(runs: Sequence[EvaluatedRun]) -> None:
+    """Raise one ValueError that lists differences of conventions and, within a dataset, of cases and raters."""
+    if len(runs) < 2:
+        raise ValueError(f"A comparison needs at least 2 evaluation folders, got {len(runs)}.")
+    problems: list[str] = []
+    problems += _differences(runs, "conventions", lambda run: run.summary["convention"])
+    problems += _differences(runs, "numbers of bins", lambda run: run.summary["num_bins"])
+    problems += _differences(runs, "aggregations of OODD", lambda run: run.task("OODD").get("aggregation"))
+    problems += _differences(runs, "distances of GED", lambda run: run.task("GED").get("distance"))
+    for dataset in sorted({run.dataset for run in runs}):
+        members = [run for run in runs if run.dataset == dataset]
+        problems += _differences(members, f"numbers of raters in {dataset}", lambda run: run.summary["num_raters"])
+        # A run without shifts lacks tasks, which is no contradiction; means over other shifts are.
+        problems += _differences(members, f"shifts in {dataset}", lambda run: frozenset(run.cases) - {"ID"} or None)
+        for name in ("OODD", "AMB", "CAL"):
+            shifts = partial(_shifts, name=name)
+            problems += _differences(members, f"shifts of {name} in {dataset}", shifts)
+        for name in sorted({name for run in members for name in run.cases}):
+            problems += _differences(members, f"cases of {name} in {dataset}", partial(_cases, name=name))
+    _raise(problems, "Ranks of these results would mix what is not comparable")
+
+
+def _read_run(folder: Path, override: Mapping[str, str]) -> EvaluatedRun:
+    path = folder / "summary.json"
+    if not path.is_file():
+        raise ValueError(f"{folder} has no summary.json; it is no output of nnunet_stochastic_evaluate")
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not valid JSON ({error}); run nnunet_stochastic_evaluate again") from error
+    if missing := sorted(NEEDED - summary.keys()):
+        raise ValueError(f"{path} lacks {', '.join(missing)}; run nnunet_stochastic_evaluate of this version again")
+    named = {name: "" if (known := summary["model"].get(name)) is None else str(known) for name in RUN} | override
+    if unknown := [name for name in RUN if not named[name] and name != "seed"]:
+        raise ValueError(f"{path} does not say the {' and '.join(unknown)} of its model; {RUNS_HINT}")
+    if not (images := folder / "images.csv").is_file():
+        raise ValueError(f"{folder} has no images.csv; run nnunet_stochastic_evaluate again")
+    table = pd.read_csv(images, dtype=str, keep_default_na=False)
+    if missing := sorted({"set", "case"} - set(table.columns)):
+        raise ValueError(f"{images} lacks the column {' and '.join(missing)}; run nnunet_stochastic_evaluate again")
+    cases = {str(name): frozenset(group) for name, group in table.groupby("set")["case"]}
+    return EvaluatedRun(folder, **named, summary=summary, cases=cases)
+
+
+def _differences(
+    runs: Sequence[EvaluatedRun], what: str, value_of: Callable[[EvaluatedRun], Hashable | None]
+) -> Iterator[str]:
+    """One line if the runs that have the property differ in it; None is a run without."""
+    first: dict[Hashable, EvaluatedRun] = {}
+    for run in runs:
+        if (value := value_of(run)) is not None:
+            first.setdefault(value, run)
+    if len(first) > 1:
+        (one, run), (two, other) = list(first.items())[:2]
+        if isinstance(one, frozenset) and isinstance(two, frozenset):
+            one, two = _side(one, two), _side(two, one)
+        yield f"different {what}: {one} in {run.folder}, {two} in {other.folder}"
+
+
+def _side(mine: frozenset[str], theirs: frozenset[str]) -> str:
+    """How a set differs from another, in few words."""
+    alone = sorted(mine - theirs)
+    return (
+        f"{len(mine)} ({', '.join(alone[:3])}{', …' if len(alone) > 3 else ''} here alone)" if alone else f"{len(mine)}"
+    )
+
+
+def _shifts(run: EvaluatedRun, *, name: str) -> frozenset[str] | None:
+    return frozenset(run.task(name).get("shifts", ())) or None
+
+
+def _cases(run: EvaluatedRun, *, name: str) -> frozenset[str] | None:
+    return run.cases.get(name)
+
+
+def _numbers(node: object, name: str = "") -> Iterator[tuple[str, float]]:
+    """All numbers below a node of JSON; a number's name is the measure (AU, EU, TU) that it is under."""
+    if isinstance(node, Mapping):
+        for key, child in node.items():
+            yield from _numbers(child, key if key in ("AU", "EU", "TU") else name)
+    elif isinstance(node, (int, float)):
+        yield name, float(node)
+
+
+def _raise(problems: Sequence[str], heading: str) -> None:
+    if problems:
+        raise ValueError(f"{heading}:\n" + "\n".join(f"  {problem}" for problem in problems))

@@ -1,0 +1,201 @@
+"""The tables of a comparison of models, for the terminal, Markdown and LaTeX.
+
+Their layout is that of Tables 2 and 3 of "Rethinking Uncertainty Quantification and Entanglement in Image
+Segmentation": epistemic methods down, datasets and aleatoric methods across; tasks down, criteria across.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import pandas as pd
+from rich import box
+from rich.table import Table
+
+from nnunet_stochastic.evaluation.comparison import Comparison
+from nnunet_stochastic.evaluation.ranking import ALL_DATASETS, OVERALL
+
+__all__ = ["best_table", "performance_table", "rank_table", "to_latex", "to_markdown", "to_terminal"]
+
+# The order and words of the paper; methods that it does not have keep their names and come after these.
+ALEATORIC = {"Softmax": "Softmax", "SSN": "SSN", "ProbUNet": "Prob. U-Net", "Diffusion": "Diffusion"}
+EPISTEMIC = {"none": "No EU", "dropout": "Dropout", "swag_diag": "SWAG-D", "swag": "SWAG", "ensemble": "Ensemble"}
+CRITERIA = {"performance": "Performance", "delta": "Entanglement (Δ)", "both": "Both"}
+TASKS = {"OODD": "OOD detection", "AMB": "Ambiguity", "CAL": "Calibration", OVERALL: "Overall"}
+FOUR_DECIMALS = ("NLL", "ECE", "TU ACE", "EU/AU")
+TWO_SPLITS = ("AU NCC", "TU ACE", "EU/AU")
+ABSENT, NOT_APPLICABLE = "–", "N/A"
+LATEX_ESCAPES = str.maketrans({character: f"\\{character}" for character in "&%$#_{}"})
+
+
+def rank_table(comparison: Comparison, *, criterion: str) -> pd.DataFrame:
+    """Table 2: mean rank over splits and tasks, ± its Student-t interval where there are several seeds.
+
+    Parameters
+    ----------
+    comparison
+        Result of ``compare``.
+    criterion
+        ``performance``, ``delta`` or ``both``.
+
+    Returns
+    -------
+    Texts; a row per epistemic method, a column per (dataset, aleatoric method). ``N/A``: the model has no AU and EU;
+    ``–``: it was not given, or lacks a task.
+    """
+    if criterion not in CRITERIA:
+        raise ValueError(f"The criterion must be one of {', '.join(CRITERIA)}, got {criterion!r}.")
+    ranks = comparison.ranks
+    chosen = ranks[(ranks["criterion"] == criterion) & (ranks["task"] == OVERALL)]
+    texts = {
+        (row.dataset, row.aleatoric, row.epistemic): _mean_text(row.mean, row.half_width, decimals=1)
+        for row in chosen.itertuples(index=False)
+    }
+    models = comparison.performance
+    columns = [
+        (dataset, aleatoric)
+        for dataset in sorted(models["dataset"].unique())
+        for aleatoric in _ordered(models.loc[models["dataset"] == dataset, "aleatoric"], ALEATORIC)
+    ]
+    rows = _ordered(models["epistemic"], EPISTEMIC)
+
+    def cell(dataset: str, aleatoric: str, epistemic: str) -> str:
+        otherwise = NOT_APPLICABLE if (aleatoric, epistemic) in comparison.undecomposed else ABSENT
+        return texts.get((dataset, aleatoric, epistemic), otherwise)
+
+    return pd.DataFrame(
+        [[cell(*column, epistemic) for column in columns] for epistemic in rows],
+        index=pd.Index([EPISTEMIC.get(name, name) for name in rows], name="epistemic"),
+        columns=pd.MultiIndex.from_tuples([(dataset, ALEATORIC.get(name, name)) for dataset, name in columns]),
+    )
+
+
+def best_table(comparison: Comparison) -> pd.DataFrame:
+    """Table 3: the best models of each task by performance, Δ and both, and where there are several datasets over all.
+
+    Returns
+    -------
+    Texts; a row per (dataset, task), a column per criterion. Models whose ranks are within
+    ``ranking.TIE_MARGIN`` of the best are listed with it, the best first.
+    """
+    best = comparison.best[comparison.best["listed"]]
+    texts = {
+        key: ", ".join(_model_name(row.aleatoric, row.epistemic) for row in group.itertuples(index=False))
+        for key, group in best.groupby(["dataset", "task", "criterion"], sort=False)
+    }
+    datasets = sorted(best["dataset"].unique(), key=lambda name: (name != ALL_DATASETS, name))
+    rows = [(dataset, task) for dataset in datasets for task in _ordered(best["task"], TASKS)]
+    return pd.DataFrame(
+        [[texts.get((*row, criterion), ABSENT) for criterion in CRITERIA] for row in rows],
+        index=pd.MultiIndex.from_tuples([(dataset, TASKS[task]) for dataset, task in rows], names=["dataset", "task"]),
+        columns=list(CRITERIA.values()),
+    )
+
+
+def performance_table(comparison: Comparison) -> pd.DataFrame:
+    """Mean over seeds of the plain numbers, ± the Student-t interval where there are several.
+
+    Returns
+    -------
+    Texts; a row per (dataset, model), a column per quantity that any model has.
+    """
+    table = comparison.performance
+    columns: dict[str, dict[tuple[str, str, str], str]] = {}
+    for row in table.itertuples(index=False):
+        name = f"{row.quantity} {row.split}" if row.quantity in TWO_SPLITS else row.quantity
+        texts = columns.setdefault(name, {})
+        if not math.isnan(row.mean):
+            decimals = 4 if row.quantity in FOUR_DECIMALS else 3
+            texts[row.dataset, row.aleatoric, row.epistemic] = _mean_text(row.mean, row.half_width, decimals=decimals)
+    models = [
+        (dataset, aleatoric, epistemic)
+        for dataset in sorted(table["dataset"].unique())
+        for aleatoric in _ordered(table["aleatoric"], ALEATORIC)
+        for epistemic in _ordered(table["epistemic"], EPISTEMIC)
+        if ((table["dataset"] == dataset) & (table["aleatoric"] == aleatoric) & (table["epistemic"] == epistemic)).any()
+    ]
+    columns = {name: texts for name, texts in columns.items() if texts}
+
+    def cell(name: str, model: tuple[str, str, str]) -> str:
+        needs_both = name.startswith(("AU", "EU")) and model[1:] in comparison.undecomposed
+        return columns[name].get(model, NOT_APPLICABLE if needs_both else ABSENT)
+
+    names = [(dataset, _model_name(aleatoric, epistemic)) for dataset, aleatoric, epistemic in models]
+    return pd.DataFrame(
+        [[cell(name, model) for name in columns] for model in models],
+        index=pd.MultiIndex.from_tuples(names, names=["dataset", "model"]),
+        columns=list(columns),
+    )
+
+
+def to_markdown(table: pd.DataFrame, *, caption: str) -> str:
+    """A table of texts in Markdown, under its caption."""
+    lines = [_head(table, ": "), *_body(table)]
+    rows = ["| " + " | ".join(text.replace("|", r"\|") for text in line) + " |" for line in lines]
+    rows.insert(1, "|" + " --- |" * table.index.nlevels + " ---: |" * len(table.columns))
+    return f"{caption}\n\n" + "\n".join(rows) + "\n"
+
+
+def to_latex(table: pd.DataFrame, *, caption: str, label: str) -> str:
+    """A table of texts in LaTeX, for the package booktabs."""
+    text = table.to_latex(
+        escape=True,
+        index_names=False,
+        multirow=False,
+        caption=caption.translate(LATEX_ESCAPES),
+        label=label,
+        column_format="l" * table.index.nlevels + "r" * len(table.columns),
+        multicolumn_format="c",
+        position="htbp",
+    )
+    return text.replace("±", r"$\pm$").replace("Δ", r"$\Delta$").replace("–", "--")
+
+
+def to_terminal(table: pd.DataFrame, *, title: str, caption: str) -> list[Table]:
+    """A table of texts for the terminal: one for each dataset where rows name it, and the caption under the last."""
+    if table.index.nlevels == 1:
+        parts = {title: table}
+    else:
+        datasets = table.index.unique(level=0)
+        parts = {f"{title}: {dataset}": table.xs(dataset, level=0) for dataset in datasets}
+    shown = []
+    for heading, part in parts.items():
+        shown.append(Table(title=heading, box=box.SIMPLE_HEAD, padding=0))
+        for position, name in enumerate(_head(part, "\n")):
+            # Numbers are broken where the terminal is narrow, never cut.
+            shown[-1].add_column(name, justify="right" if position else "left", overflow="fold")
+        for line in _body(part):
+            shown[-1].add_row(*line)
+    shown[-1].caption = caption
+    return shown
+
+
+def _head(table: pd.DataFrame, separator: str) -> list[str]:
+    """The line of headings; a heading of two levels becomes one text."""
+    names = [name if isinstance(name, str) else separator.join(name) for name in table.columns]
+    return [*map(str, table.index.names), *names]
+
+
+def _body(table: pd.DataFrame) -> list[list[str]]:
+    return [
+        [*([index] if isinstance(index, str) else index), *row]
+        for index, row in zip(table.index, table.to_numpy().tolist(), strict=True)
+    ]
+
+
+def _mean_text(mean: float, half_width: float, *, decimals: int) -> str:
+    if math.isnan(mean):
+        return ABSENT
+    interval = "" if math.isnan(half_width) else f" ± {half_width:.{decimals}f}"
+    return f"{mean:.{decimals}f}{interval}"
+
+
+def _model_name(aleatoric: str, epistemic: str) -> str:
+    return f"{ALEATORIC.get(aleatoric, aleatoric)} / {EPISTEMIC.get(epistemic, epistemic)}"
+
+
+def _ordered(names: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Distinct names, the known ones first and in their order."""
+    known = list(known)
+    return sorted(set(names), key=lambda name: (known.index(name) if name in known else len(known), name))

@@ -1,0 +1,176 @@
+"""The command from evaluation folders to tables; LaTeX is checked cell by cell, errors end in one message."""
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from nnunet_stochastic.commands.compare import main
+
+_SPEC = importlib.util.spec_from_file_location(
+    "evaluation_folder", Path(__file__).parents[1] / "evaluation/evaluation_folder.py"
+)
+made_up = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(made_up)
+
+TEXTS = ("performance", "table2_entanglement", "table2_performance", "table3")
+
+
+def run(*arguments):
+    return main([str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory):
+    """Two datasets: one of three seeds with a deterministic model, and one with a model of another name."""
+    root = tmp_path_factory.mktemp("compare")
+    folders = []
+    for seed, dice in ((0, 0.7), (1, 0.8), (2, 0.84)):
+        folders += made_up.write_models(root / f"seed{seed}", seed=seed, dice=dice)
+        deterministic = made_up.deterministic_summary(seed=seed)
+        folders.append(made_up.write_folder(root / f"deterministic{seed}", deterministic))
+    for folder in made_up.write_models(root / "other", dataset="Dataset7_50%|a"):
+        folders.append(folder)
+    summary = json.loads((folders[-1] / "summary.json").read_text())
+    summary["model"]["aleatoric"] = "MoB_x"
+    (folders[-1] / "summary.json").write_text(json.dumps(summary))
+    assert run(*folders, "-o", root / "out") == 0
+    return root / "out"
+
+
+def markdown_cells(path):
+    lines = [line for line in path.read_text().splitlines() if line.startswith("|")]
+    rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    assert len({len(row) for row in rows}) == 1
+    assert all(re.fullmatch("---:?", cell) for cell in rows[1])
+    return [rows[0], *rows[2:]]
+
+
+def test_everything_is_written(output):
+    names = [f"{name}.{ending}" for name in TEXTS for ending in ("csv", "md", "tex")]
+    assert sorted(path.name for path in output.iterdir()) == sorted([*names, "comparison.csv", "missing.csv"])
+
+
+def test_comparison_csv(output):
+    table = pd.read_csv(output / "comparison.csv", dtype={"seed": str}, keep_default_na=False, na_values={"rank": ""})
+    columns = ["dataset", "seed", "aleatoric", "epistemic", "task", "split", "quantity", "value", "rank"]
+    assert table.columns.tolist() == columns
+    assert len(table) == (3 * 4 + 3) * 16
+    found = table.set_index(columns[:-2])
+    row = found.loc[(made_up.DATASET, "2", "SSN", "none", "OODD", "ID and OOD", "EU AUROC")]
+    assert (float(row["value"]), row["rank"]) == (0.6, 3)
+
+
+def test_table_2(output):
+    ranks = pd.read_csv(output / "table2_performance.csv", keep_default_na=False).query("task == 'overall'")
+    ranks = ranks.set_index(["dataset", "aleatoric", "epistemic"])
+    assert float(ranks.loc[(made_up.DATASET, "SSN", "ensemble"), "mean"]) == pytest.approx(4 / 3)
+    assert ranks.loc[(made_up.DATASET, "SSN", "ensemble"), "num_seeds"] == 3
+    other, first = r"Dataset7_50%\|a", made_up.DATASET
+    assert markdown_cells(output / "table2_performance.md") == [
+        ["epistemic", f"{first}: Softmax", f"{first}: SSN", f"{other}: SSN", f"{other}: MoB_x"],
+        ["No EU", "N/A", "2.3 ± 0.0", "2.3", "–"],
+        ["Ensemble", "2.3 ± 0.0", "1.3 ± 0.0", "1.3", "2.3"],
+    ]
+    assert markdown_cells(output / "table2_entanglement.md")[1:] == [
+        ["No EU", "N/A", "2.4 ± 0.0", "2.4", "–"],
+        ["Ensemble", "1.8 ± 0.0", "1.8 ± 0.0", "1.8", "1.8"],
+    ]
+
+
+def test_table_3(output):
+    cells = {tuple(row[:2]): row[2:] for row in markdown_cells(output / "table3.md")[1:]}
+    tasks = ("OOD detection", "Ambiguity", "Calibration", "Overall")
+    datasets = ("all datasets", made_up.DATASET, r"Dataset7_50%\|a")
+    assert list(cells) == [(dataset, task) for dataset in datasets for task in tasks]
+    softmax, ssn, none = "Softmax / Ensemble", "SSN / Ensemble", "SSN / No EU"
+    # Mean ranks of AMB are 1.5, 1.5, 3 (performance) and 1.5, 2, 2.5 (Δ) of SSN, SSN ensemble and softmax ensemble.
+    assert cells[made_up.DATASET, "OOD detection"] == [f"{ssn}, {softmax}", ssn, ssn]
+    assert cells[made_up.DATASET, "Ambiguity"] == [f"{ssn}, {none}", none, f"{none}, {ssn}"]
+    assert cells[made_up.DATASET, "Calibration"] == [ssn, softmax, f"{ssn}, {softmax}"]
+    assert cells[made_up.DATASET, "Overall"] == [ssn, f"{ssn}, {softmax}", ssn]
+    assert cells["all datasets", "Calibration"][1] == ssn  # softmax is not in both datasets
+
+
+def test_performance(output):
+    head, *rows = markdown_cells(output / "performance.md")
+    assert head[2:6] == ["Dice", "NLL", "ECE", "GED"]
+    assert head[6:] == [
+        *("EU AUROC", "AU NCC ID", "AU NCC OOD", "TU ACE ID", "TU ACE OOD", "EU/AU ID", "EU/AU OOD"),
+    ]
+    cells = {tuple(row[:2]): dict(zip(head[2:], row[2:], strict=True)) for row in rows}
+    # t(0.975, 2) = 4.3027; sd of 0.7, 0.8, 0.84 is 0.072111
+    assert cells[made_up.DATASET, "SSN / Ensemble"]["Dice"] == "0.780 ± 0.179"
+    assert cells[made_up.DATASET, "SSN / Ensemble"]["TU ACE OOD"] == "0.1000 ± 0.0000"
+    deterministic = cells[made_up.DATASET, "Softmax / No EU"]
+    assert [deterministic[name] for name in ("EU AUROC", "AU NCC ID", "EU/AU OOD")] == ["N/A"] * 3
+    assert [deterministic[name] for name in ("TU ACE ID", "GED")] == ["0.0100 ± 0.0000", "–"]
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_latex_has_the_cells_of_the_markdown(output, name):
+    text = (output / f"{name}.tex").read_text()
+    text.encode("ascii")
+    assert text.count("{") == text.count("}")
+    for begin in re.findall(r"\\begin\{(\w+)\}", text):
+        assert f"\\end{{{begin}}}" in text
+    assert not re.search(r"(?<!\\)[%#_]", text)
+    columns = re.search(r"\\begin\{tabular\}\{(\w+)\}", text)[1]
+    body = text.split(r"\toprule")[1].split(r"\bottomrule")[0]
+    lines = [line for line in body.splitlines() if line.endswith(r"\\")]
+    for line in lines:
+        spanned = sum(int(width) - 1 for width in re.findall(r"\\multicolumn\{(\d+)\}", line))
+        assert len(re.findall(r"(?<!\\)&", line)) + spanned == len(columns) - 1, line
+    expected = markdown_cells(output / f"{name}.md")
+    assert len(columns) == len(expected[0])
+    found = [
+        [
+            cell.strip().replace(r" $\pm$ ", " ± ").replace("--", "–").replace(r"\_", "_")
+            for cell in re.split(r"(?<!\\)&", line[:-2])
+        ]
+        for line in lines[-len(expected) + 1 :]
+    ]
+    levels = columns.count("l")
+    assert [row[levels:] for row in found] == [row[levels:] for row in expected[1:]]
+
+
+def test_terminal(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    folders = made_up.write_models(tmp_path / "a")
+    folders.append(made_up.write_models(tmp_path / "b", dataset="Dataset502_B")[0])
+    assert run(*folders, "-o", tmp_path / "out") == 0
+    printed = capsys.readouterr().out
+    lines = [line.strip() for line in printed.splitlines()]
+    datasets = (made_up.DATASET, "Dataset502_B")
+    titles = [f"{title}: {dataset}" for title in ("Performance", "Best per task") for dataset in datasets]
+    for title in (*titles, "Best per task: all datasets", "Performance rank", "Entanglement rank"):
+        assert title in lines
+    rows = [line.split() for line in lines if line.startswith("SSN / No EU")]
+    assert rows[0][4:] == ["0.800", "0.0500", "0.0120", *"0.300 0.600 0.500 0.300 0.1000 0.3000 0.1200 0.2000".split()]
+    assert "missing: dataset Dataset502_B, aleatoric SSN, epistemic ensemble, task all, split all: no result" in printed
+    missing = pd.read_csv(tmp_path / "out" / "missing.csv")
+    assert missing["dataset"].tolist() == ["Dataset502_B"] * 2
+
+
+def test_folders_from_the_table_of_runs(tmp_path):
+    folders = made_up.write_models(tmp_path)
+    lines = [f"{folder.name},{seed}" for seed, folder in enumerate(folders)]
+    (tmp_path / "runs.csv").write_text("\n".join(["folder,seed", *lines]))
+    assert run("--runs", tmp_path / "runs.csv", "-o", tmp_path / "out") == 0
+    assert pd.read_csv(tmp_path / "out" / "comparison.csv")["seed"].unique().tolist() == [0, 1, 2]
+
+
+def test_errors(tmp_path, capsys):
+    folders = made_up.write_models(tmp_path)
+    assert run("-o", tmp_path / "out") == 1
+    assert "name the evaluation folders" in capsys.readouterr().err
+    assert run(folders[0], folders[0], "-o", tmp_path / "out") == 1
+    assert "are the same run" in capsys.readouterr().err
+    assert run(*folders, "-o", folders[0] / "summary.json") == 1
+    assert "is a file; name a folder" in capsys.readouterr().err
+    assert run(*folders, "--runs", tmp_path / "absent.csv", "-o", tmp_path / "out") == 1
+    assert "absent.csv" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
