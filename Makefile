@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install test lint format demo benchmark
+.PHONY: help install test lint format demo benchmark viewer
 .NOTPARALLEL:
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make lint       ruff check and ruff format --check"
 	@echo "make format     let ruff rewrite the files"
 	@echo "make benchmark  measure speed and memory"
+	@echo "make viewer     fetch the viewer of the report's page from npm again"
 	@echo "make install    only create $(VENV) with the package (editable) and its development tools"
 
 install: $(INSTALLED)
@@ -42,3 +43,16 @@ demo: $(INSTALLED)
 
 benchmark: $(INSTALLED)
 	$(BIN)/python benchmarks
+
+VENDOR := nnunet_stochastic/report/page/vendor
+# Fetches the viewer and the table of the report's page again, in the versions of $(VENDOR)/package.json; needs npm.
+viewer:
+	rm -rf build/viewer
+	mkdir -p build/viewer
+	cp $(VENDOR)/package.json build/viewer
+	npm install --prefix build/viewer --ignore-scripts --no-audit --no-fund
+	cp build/viewer/node_modules/@niivue/niivue/dist/niivue.umd.js $(VENDOR)
+	cp build/viewer/node_modules/tabulator-tables/dist/js/tabulator.min.js $(VENDOR)
+	cp build/viewer/node_modules/tabulator-tables/dist/css/tabulator.min.css $(VENDOR)
+	cp build/viewer/node_modules/tabulator-tables/LICENSE $(VENDOR)/tabulator.LICENSE.txt
+	cd build/viewer/node_modules && find . -mindepth 2 -maxdepth 3 -iname 'licen[cs]e*' -not -path './tabulator-tables/*' | LC_ALL=C sort | while read -r file; do printf '\n== %s ==\n\n' "$$(dirname "$$file" | cut -c3-)"; tr -d '\r' < "$$file"; done > $(CURDIR)/$(VENDOR)/niivue_dependencies.LICENSE.txt

@@ -27,6 +27,7 @@ from nnunet_stochastic.datasets.demo_plans import DEMO_CONFIGURATION, DEMO_PLANS
 __all__ = ["main"]
 
 SUBFOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "predictions", "logs")
+REPORT = "report.html"
 DETERMINISTIC_TRAINER = "nnUNetTrainerDemo"
 STOCHASTIC_TRAINER = "nnUNetTrainerMoBDemo"
 
@@ -158,6 +159,11 @@ def _steps(folder: Path, *, device: str) -> list[Step]:
             ("nnunet_stochastic_evaluate", "-pred", str(predictions), *references),
             shows_output=True,
         ),
+        Step(
+            "report",
+            "put tables, figures and cases on one page",
+            ("nnunet_stochastic_report", str(predictions / "evaluation"), "-o", str(folder / REPORT)),
+        ),
     ]
 
 
@@ -167,6 +173,7 @@ def _results(folder: Path, *, dataset_only: bool) -> list[tuple[str, Path]]:
         return data
     predictions = folder / "predictions"
     return [
+        ("report, for any browser", folder / REPORT),
         ("a picture per case", predictions / "evaluation" / "pictures"),
         ("reliability diagram", predictions / "evaluation" / "reliability.png"),
         ("scores", predictions / "evaluation" / "summary.json"),

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from nnunet_stochastic.commands import demo, evaluate, predict, preprocess_raters
+from nnunet_stochastic.commands import demo, evaluate, predict, preprocess_raters, report
 from nnunet_stochastic.datasets.demo import DATASET_NAME
 
 
@@ -74,7 +74,7 @@ def test_shrunken_plans_are_written_beside_nnunets(tmp_path):
 def test_steps_are_options_that_the_commands_have(tmp_path):
     steps = {step.name: step for step in demo._steps(tmp_path, device="cpu")}
     before = ["dataset", "plan", "shrink", "preprocess", "train"]
-    assert list(steps) == [*before, "raters", "finetune", "predict", "evaluate"]
+    assert list(steps) == [*before, "raters", "finetune", "predict", "evaluate", "report"]
     raters = preprocess_raters._parser().parse_args(steps["raters"].command[1:])
     assert (raters.d, raters.p, raters.c) == (["901"], "nnUNetDemoPlans", ["3d_fullres"])
     prediction = predict._parser().parse_args(steps["predict"].command[1:])
@@ -83,5 +83,8 @@ def test_steps_are_options_that_the_commands_have(tmp_path):
     evaluation = evaluate._parser().parse_args(steps["evaluate"].command[1:])
     assert str(evaluation.pred) == prediction.o
     assert evaluation.gt_raters == tmp_path / "nnUNet_raw" / DATASET_NAME / "ratersTs"
+    page = report._parser().parse_args(steps["report"].command[1:])
+    assert page.results == [evaluation.pred / "evaluation"]
+    assert page.o == tmp_path / "report.html"
     assert "nnUNet_n_proc_DA=0" in steps["train"].typed
     assert "nnUNet_n_proc_DA" not in steps["plan"].typed  # planning crashes with it

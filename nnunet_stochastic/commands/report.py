@@ -1,0 +1,112 @@
+"""``nnunet_stochastic_report``: evaluations of one or many models as one HTML page."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.commands._predictions import DEFAULT_PROCESSES, read_dataset, require_processes
+from nnunet_stochastic.report.page import (
+    PageContent,
+    PredictionFolder,
+    collect_thumbnails,
+    collect_volumes,
+    page_cases,
+    page_size,
+    read_results,
+    render_page,
+)
+
+__all__ = ["main"]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nnunet_stochastic_report",
+        description="One HTML page with the tables and figures of evaluations, and their cases to look at: it needs no "
+        "network and no other file. Open it in any browser.",
+        epilog="Images, segmentations and maps are read where the evaluation found them. A case whose files are gone "
+        "keeps its row, and the page says what is missing.",
+    )
+    parser.add_argument(
+        "results",
+        type=Path,
+        nargs="+",
+        metavar="RESULT",
+        help="output folder of nnunet_stochastic_evaluate; several to compare models",
+    )
+    parser.add_argument("-o", type=Path, help="the HTML file. Default: report.html in the first RESULT")
+    parser.add_argument("--title", default="Uncertainty report", help="heading of the page. Default: %(default)s")
+    parser.add_argument(
+        "--viewer_cases",
+        type=int,
+        default=20,
+        help="how many cases can be looked at slice by slice: the most uncertain, of each model in turn. "
+        "Default: %(default)s",
+    )
+    parser.add_argument(
+        "--max_megabytes",
+        type=float,
+        default=200,
+        help="limit of thumbnails and volumes together; tables, figures and viewer add about 5. Default: %(default)g",
+    )
+    parser.add_argument(
+        "--max_thumbnails", type=int, default=5000, help="cases with a thumbnail, 3 kB each. Default: %(default)s"
+    )
+    parser.add_argument(
+        "-np",
+        type=int,
+        default=DEFAULT_PROCESSES,
+        help="cases read at a time, in threads. Default: %(default)s",
+    )
+    parser.add_argument("--disable_progress_bar", action="store_true", help="draw no progress bars")
+    return parser
+
+
+@report_errors
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the page; the exit status is 0 when it was written, whatever it lacks."""
+    arguments = _parser().parse_args(argv)
+    require_processes(arguments.np)
+    for option in ("viewer_cases", "max_megabytes", "max_thumbnails"):
+        if (value := getattr(arguments, option)) < 0:
+            raise ValueError(f"--{option} must be at least 0, got {value:g}.")
+    output = arguments.o or arguments.results[0] / "report.html"
+    if output.is_dir():
+        raise ValueError(f"-o must be a file, but {output} is a folder; name a file in it, such as report.html.")
+    results = read_results(arguments.results)
+    output.parent.mkdir(parents=True, exist_ok=True)
+
+    threads = {"num_threads": arguments.np, "show_progress": not arguments.disable_progress_bar}
+    cases = page_cases(results, _open_folder)
+    thumbnails, notes = collect_thumbnails(cases, max_thumbnails=arguments.max_thumbnails, **threads)
+    room = int(arguments.max_megabytes * 1e6) - page_size(thumbnails)
+    volumes, not_shown = collect_volumes(cases, viewer_cases=arguments.viewer_cases, max_bytes=max(room, 0), **threads)
+    _write(PageContent(arguments.title, results, cases, thumbnails, notes, volumes), output)
+
+    for line in not_shown:
+        print(f"not in the viewer: {line}")
+    if lacking := sum(note is not None for note in notes):
+        print(f"{lacking} of {len(cases)} cases lack an image, a map or a thumbnail; the page says which and why")
+    size = output.stat().st_size / 1e6
+    print(f"{output}: {len(results)} models, {len(cases)} cases, {len(volumes)} in the viewer, {size:.1f} MB")
+    return 0
+
+
+def _open_folder(folder: Path) -> PredictionFolder:
+    dataset = read_dataset(folder, None, option="of the evaluation")
+    return PredictionFolder.of(folder, file_ending=dataset.file_ending, labels=dataset.labels, reader=dataset.reader)
+
+
+def _write(content: PageContent, output: Path) -> None:
+    """A browser finds the old page or the new one."""
+    temporary = output.with_name(f".{output.name}.{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8") as stream:
+            stream.writelines(render_page(content))
+        os.replace(temporary, output)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,112 @@
+"use strict";
+// The table of cases, its filters, and what happens when a case is selected. Names are put in as text, never as HTML.
+
+(() => {
+  const byId = (id) => document.getElementById(id);
+  const read = (id) => JSON.parse(byId(id).textContent);
+  const { columns, rows } = read("data-rows");
+  const thumbnails = read("data-thumbnails");
+  const volumes = read("data-volumes");
+  const TITLES = { dice: "Dice", ged: "GED", ratio: "EU/AU", volume_ml: "ml" };
+  const text = (value) => (value === null || value === undefined ? "–" : Math.abs(value) < 0.001 && value !== 0 ? value.toExponential(2) : String(Number(value.toPrecision(3))));
+
+  const several = (column) => new Set(rows.map((row) => row[column])).size > 1;
+  const [severalSets, severalModels] = [several("set"), several("model")];
+  const whose = (row) => [severalSets ? row.set : null, severalModels ? row.model : null].filter(Boolean).join(" · ");
+
+  const element = (tag, className, content) => {
+    const made = document.createElement(tag);
+    made.className = className;
+    made.textContent = content;
+    return made;
+  };
+  const picture = (cell) => {
+    const row = cell.getData();
+    const source = thumbnails[row.id];
+    if (!source) return element("span", "no-thumbnail", row.note || "no thumbnail");
+    const image = element("img", "thumbnail", "");
+    image.src = source;
+    image.alt = "";
+    return image;
+  };
+  const name = (cell) => {
+    const row = cell.getData();
+    const box = element("span", "case", row.case + " ");
+    if (row.id in volumes) box.append(element("span", "mark", "view"));
+    if (row.note) {
+      const sign = element("span", "warning", " ⚠");
+      sign.title = row.note;
+      box.append(sign);
+    }
+    const more = whose(row);
+    if (more) box.append(document.createElement("br"), element("span", "hint", more));
+    return box;
+  };
+  const known = (column) => rows.some((row) => row[column] !== null);
+  const emptyLast = { sorter: "number", sorterParams: { alignEmptyValues: "bottom" } };
+  const table = new Tabulator("#table", {
+    data: rows, index: "id", layout: "fitDataFill", rowHeight: 88, selectableRows: 1, placeholder: "No case matches.",
+    initialSort: severalModels || !known("TU") ? [] : [{ column: "TU", dir: "desc" }], columnDefaults: { vertAlign: "middle" },
+    columns: [
+      { title: "slice", field: "thumbnail", formatter: picture, headerSort: false, width: 176 },
+      { title: "case", field: "case", formatter: name, sorter: "alphanum", minWidth: 130, maxWidth: 230 },
+      ...columns.filter(known).map((column) => ({
+        title: TITLES[column] || column, field: column, cssClass: "numeric", hozAlign: "right", formatter: (cell) => text(cell.getValue()), ...emptyLast,
+        headerSortStartingDir: column === "dice" ? "asc" : "desc",
+      })),
+    ],
+  });
+
+  for (const [id, field] of [["choose-set", "set"], ["choose-model", "model"]]) {
+    byId(id).append(...[...new Set(rows.map((row) => row[field]))].map((value) => new Option(value, value)));
+    byId(id).parentElement.hidden = !several(field);
+  }
+  const matches = (row) => row.case.toLowerCase().includes(byId("search").value.trim().toLowerCase())
+    && (!byId("choose-set").value || row.set === byId("choose-set").value)
+    && (!byId("choose-model").value || row.model === byId("choose-model").value)
+    && (!byId("only-viewable").checked || row.id in volumes);
+  const filter = () => table.setFilter(matches);
+  byId("search").addEventListener("input", filter);
+  for (const id of ["choose-set", "choose-model", "only-viewable"]) byId(id).addEventListener("change", filter);
+  table.on("dataFiltered", (_, found) => { byId("count").textContent = `${found.length} of ${rows.length}`; });
+
+  const viewer = new CaseViewer({
+    canvas: byId("canvas"), map: byId("choose-map"), opacity: byId("opacity"), scale: byId("scale"), scaleValue: byId("scale-value"),
+    plane: byId("choose-plane"), slice: byId("slice"), sliceValue: byId("slice-value"), smooth: byId("smooth"),
+    legend: byId("legend"), location: byId("location"),
+  });
+  const show = async (row) => {
+    byId("case-name").textContent = [row.case, whose(row)].filter(Boolean).join(" · ");
+    byId("case-numbers").textContent = columns.filter((column) => row[column] !== null).map((column) => `${TITLES[column] || column} ${text(row[column])}`).join(", ");
+    const viewable = row.id in volumes;
+    const hint = "The volumes of this case are not in this page: make it again with more --viewer_cases or --max_megabytes.";
+    byId("case-note").textContent = [row.note, viewable ? null : hint].filter(Boolean).join(" ");
+    byId("stage").hidden = !viewable;
+    byId("large-thumbnail").hidden = viewable || !thumbnails[row.id];
+    byId("large-thumbnail").src = thumbnails[row.id] || "data:,";
+    if (!viewable) return;
+    try {
+      await viewer.show(volumes[row.id]);
+      byId("viewer").dataset.shown = row.id;
+    } catch (error) {
+      byId("stage").hidden = true;
+      byId("case-note").textContent = error.message;
+    }
+  };
+  table.on("rowSelected", (row) => show(row.getData()));
+  const step = (direction) => {
+    const active = table.getRows("active");
+    const selected = table.getSelectedRows()[0];
+    const position = selected ? active.findIndex((row) => row.getIndex() === selected.getIndex()) + direction : 0;
+    if (position < 0 || position >= active.length) return;
+    table.deselectRow();
+    active[position].select();
+    table.scrollToRow(active[position], "nearest", false);
+  };
+  byId("previous").addEventListener("click", () => step(-1));
+  byId("next").addEventListener("click", () => step(1));
+  table.on("tableBuilt", () => {
+    byId("count").textContent = `${rows.length} of ${rows.length}`;
+    if (rows.length) step(1);
+  });
+})();

@@ -1,0 +1,171 @@
+"use strict";
+// The viewer of one case: NiiVue with the image, one map at a time, and the outlines of annotations and prediction.
+
+const OUTLINE_COLOURS = [[86, 180, 233], [230, 159, 0], [0, 158, 115], [204, 121, 167], [213, 94, 0], [0, 114, 178]];
+const PREDICTION_COLOURS = [[255, 255, 255], [240, 228, 66], ...OUTLINE_COLOURS];
+const PLANE_AXES = { 0: 2, 1: 1, 2: 0, 3: 2 }; // axis that the slider moves along: x, y, z = 0, 1, 2
+
+class CaseViewer {
+  constructor(elements) {
+    this.elements = elements;
+    this.niivue = null;
+    this.latest = 0; // of several cases asked for in a row only the last is shown
+    this.visible = { annotations: true, prediction: true };
+    this.map = null;
+    elements.map.addEventListener("change", () => { this.map = elements.map.value; this.showMap(); });
+    elements.opacity.addEventListener("input", () => this.showMap());
+    elements.scale.addEventListener("input", () => this.showMap());
+    elements.plane.addEventListener("change", () => this.showPlane());
+    elements.slice.addEventListener("input", () => this.moveTo(Number(elements.slice.value)));
+    elements.smooth.addEventListener("change", () => this.niivue.setInterpolation(!elements.smooth.checked));
+  }
+
+  async start() {
+    if (!this.elements.canvas.getContext("webgl2", { stencil: true })) {
+      throw new Error("This browser offers no WebGL 2, which the viewer needs. Try another browser, or enable hardware acceleration.");
+    }
+    const viewer = new niivue.Niivue({
+      isRadiologicalConvention: true, isColorbar: false, show3Dcrosshair: false, crosshairWidth: 0.4, crosshairWidthUnit: "percent",
+      crosshairColor: [0.34, 0.71, 0.91, 0.7], backColor: [0, 0, 0, 1], dragAndDropEnabled: false,
+      scrollRequiresFocus: true, multiplanarShowRender: 0, isNearestInterpolation: !this.elements.smooth.checked, logLevel: "error", loadingText: "",
+    });
+    await viewer.attachToCanvas(this.elements.canvas, false);
+    viewer.onLocationChange = (place) => this.describe(place);
+    this.niivue = viewer;
+  }
+
+  async show(entry) {
+    const asked = ++this.latest;
+    if (!this.niivue) await this.start();
+    const volumes = [];
+    for (const layer of entry.layers) {
+      volumes.push(await niivue.NVImage.loadFromBase64({
+        base64: document.getElementById(layer.element).textContent, name: layer.name + ".nii.gz",
+        colormap: layer.kind === "map" ? "inferno" : "gray", opacity: layer.kind === "image" ? 1 : 0,
+        cal_min: 0, cal_max: layer.kind === "map" ? layer.maximum || 1 : layer.kind === "outline" ? Math.max(1, layer.labels.length) : 255,
+      }));
+    }
+    if (asked !== this.latest) return;
+    const viewer = this.niivue;
+    entry.layers.forEach((layer, index) => {
+      if (layer.kind !== "outline") return;
+      const name = "outline-" + layer.name;
+      viewer.addColormap(name, outlineColours(layer));
+      volumes[index]._colormap = name;
+      volumes[index].colormap = name;
+    });
+    while (viewer.volumes.length) viewer.removeVolume(viewer.volumes[0]);
+    volumes.forEach((volume) => viewer.addVolume(volume));
+    this.entry = entry;
+    const flat = entry.shape[0] === 1;
+    viewer.setIsOrientationTextVisible(entry.oriented);
+    this.elements.plane.disabled = flat;
+    this.elements.slice.disabled = flat;
+    if (flat) this.elements.plane.value = "0";
+    this.fillMaps();
+    this.fillLegend();
+    viewer.scene.crosshairPos = viewer.mm2frac(entry.start_mm);
+    this.showMap();
+    this.showPlane();
+  }
+
+  mapIndex() { return this.entry.layers.findIndex((layer) => layer.kind === "map" && layer.name === this.elements.map.value); }
+
+  fillMaps() {
+    const names = this.entry.layers.filter((layer) => layer.kind === "map").map((layer) => layer.name);
+    this.elements.map.replaceChildren(...["none", ...names].map((name) => new Option(name, name)));
+    this.elements.map.value = names.includes(this.map) || this.map === "none" ? this.map : names[0] || "none";
+  }
+
+  fillLegend() {
+    const groups = this.entry.layers.filter((layer) => layer.kind === "outline").map((layer) => {
+      const label = document.createElement("label");
+      const box = document.createElement("input");
+      box.type = "checkbox";
+      box.checked = this.visible[layer.name];
+      box.dataset.outline = layer.name;
+      box.addEventListener("change", () => { this.visible[layer.name] = box.checked; this.showMap(); });
+      label.append(box, layer.name + ":");
+      layer.labels.forEach((name, index) => {
+        const swatch = document.createElement("span");
+        swatch.className = "swatch";
+        swatch.style.background = `rgb(${colourOf(layer, index)})`;
+        if (layer.name === "prediction" && index === 0) swatch.style.outline = "1px solid #888";
+        label.append(swatch, name);
+      });
+      if (!layer.labels.length) label.append("nothing");
+      return label;
+    });
+    this.elements.legend.replaceChildren(...groups);
+  }
+
+  showMap() {
+    const shown = this.mapIndex();
+    const part = Number(this.elements.scale.value);
+    this.entry.layers.forEach((layer, index) => {
+      const volume = this.niivue.volumes[index];
+      if (layer.kind === "map") {
+        volume.opacity = index === shown ? Number(this.elements.opacity.value) : 0;
+        volume.cal_max = (layer.maximum || 1) * part;
+      } else if (layer.kind === "outline") {
+        volume.opacity = this.visible[layer.name] ? 1 : 0;
+      }
+    });
+    const layer = this.entry.layers[shown];
+    this.elements.scale.disabled = !layer;
+    this.elements.scaleValue.textContent = layer ? `${(layer.maximum * part).toPrecision(3)} ${layer.unit}` : "";
+    this.niivue.updateGLVolume();
+  }
+
+  showPlane() {
+    const plane = Number(this.elements.plane.value);
+    this.niivue.setSliceType(plane);
+    const count = this.niivue.volumes[0].dimsRAS[PLANE_AXES[plane] + 1];
+    this.elements.slice.max = String(count - 1);
+    this.elements.slice.disabled = count < 2;
+    this.niivue.createOnLocationChange();
+    this.updateSlice();
+  }
+
+  moveTo(index) {
+    const axis = PLANE_AXES[this.elements.plane.value];
+    const place = [...this.niivue.scene.crosshairPos];
+    place[axis] = (index + 0.5) / this.niivue.volumes[0].dimsRAS[axis + 1];
+    this.niivue.scene.crosshairPos = place;
+    this.niivue.drawScene();
+    this.niivue.createOnLocationChange();
+  }
+
+  updateSlice() {
+    const axis = PLANE_AXES[this.elements.plane.value];
+    const count = this.niivue.volumes[0].dimsRAS[axis + 1];
+    const index = Math.min(count - 1, Math.max(0, Math.floor(this.niivue.scene.crosshairPos[axis] * count)));
+    this.elements.slice.value = String(index);
+    this.elements.sliceValue.textContent = `${index + 1} of ${count}`;
+  }
+
+  describe(place) {
+    this.updateSlice();
+    const layer = this.entry.layers[this.mapIndex()];
+    const value = layer && place.values[this.mapIndex()] ? place.values[this.mapIndex()].value : null;
+    // As the file counts, which NiiVue does not where axes are flipped.
+    const voxel = this.entry.to_voxel.map((row) => Math.round(row[0] * place.mm[0] + row[1] * place.mm[1] + row[2] * place.mm[2] + row[3])).join(", ");
+    this.elements.location.textContent = `voxel (x, y, z) = ${voxel}` + (value === null ? "" : `; ${layer.name} ${value.toPrecision(3)} ${layer.unit}`);
+  }
+}
+
+function colourOf(layer, index) {
+  const colours = layer.name === "prediction" ? PREDICTION_COLOURS : OUTLINE_COLOURS;
+  return colours[index % colours.length];
+}
+
+// A look-up table of 256 steps for the values from 0 to the number of labels; 0 is transparent.
+function outlineColours(layer) {
+  const table = { R: [], G: [], B: [], A: [], I: [] };
+  for (let step = 0; step < 256; step++) {
+    const label = Math.round((step / 255) * Math.max(1, layer.labels.length));
+    const [red, green, blue] = label ? colourOf(layer, label - 1) : [0, 0, 0];
+    table.R.push(red); table.G.push(green); table.B.push(blue); table.A.push(label ? 255 : 0); table.I.push(step);
+  }
+  return table;
+}

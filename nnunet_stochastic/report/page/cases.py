@@ -1,0 +1,186 @@
+"""The cases of a page: a table row each, the files behind it, and the order from most to least uncertain.
+
+How uncertain two models are cannot be compared case by case, so with several models each gives its most uncertain case
+in turn.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnunet_stochastic.evaluation.case_sets import SetFolders
+from nnunet_stochastic.evaluation.grid import check_same_grid
+from nnunet_stochastic.evaluation.labels import EvaluatedLabels
+from nnunet_stochastic.evaluation.maps import find_map, read_map
+from nnunet_stochastic.evaluation.readers import ImageReader, read_channels, read_label_map
+from nnunet_stochastic.report.page.data import Result
+
+__all__ = ["COLUMNS", "MAPS", "CaseSource", "PageCase", "PredictionFolder", "page_cases"]
+
+COLUMNS = ("dice", "ged", "TU", "AU", "EU", "ratio", "volume_ml")
+MAPS = ("total", "aleatoric", "epistemic", "variance")
+
+
+@dataclass(frozen=True)
+class PredictionFolder:
+    """What is known of the files of a folder of predictions.
+
+    Attributes
+    ----------
+    folder
+        With segmentations and the folders of maps.
+    file_ending
+        The dataset's, with its dot.
+    labels
+        The classes.
+    reader
+        nnU-Net's reader of the dataset.
+    images
+        File with the first channel of each case's image, as the prediction recorded it.
+    """
+
+    folder: Path
+    file_ending: str
+    labels: EvaluatedLabels
+    reader: ImageReader
+    images: Mapping[str, Path]
+
+    @classmethod
+    def of(cls, folder: Path, *, file_ending: str, labels: EvaluatedLabels, reader: ImageReader) -> PredictionFolder:
+        """Complete what is known by the images that uncertainty.json names, if the predictions have that record."""
+        record = folder / "uncertainty.json"  # predictions of nnU-Net's own command have none
+        entries = json.loads(record.read_text(encoding="utf-8"))["cases"] if record.is_file() else {}
+        images = {name: Path(entry["input_files"][0]) for name, entry in entries.items()}
+        return cls(folder, file_ending, labels, reader, images)
+
+
+@dataclass(frozen=True)
+class CaseSource:
+    """Where the arrays of a case come from; (z, y, x) each, on one voxel grid."""
+
+    name: str
+    files: PredictionFolder
+    annotations: SetFolders
+
+    def prediction(self) -> tuple[np.ndarray, dict]:
+        """Segmentation, with the ignore label as background, and the reader's properties of its grid."""
+        labels = self.files.labels
+        volume, grid = read_label_map(self._segmentation, labels, self.files.reader)
+        return np.where(volume == labels.ignore_label, 0, volume), grid
+
+    def image(self, shape: tuple[int, ...]) -> np.ndarray | None:
+        """First channel, or the colours (1, y, x, 3) of a 2D file, 0 to 255; ``None`` if the file is not there."""
+        path = self.image_path
+        if path is None or not path.is_file():
+            return None
+        channels, _ = read_channels(path, self.files.reader)
+        if channels.shape[1:] != shape:
+            raise ValueError(f"{path} has size (z, y, x) {channels.shape[1:]}, the prediction {shape}.")
+        coloured = shape[0] == 1 and len(channels) in (3, 4)  # the fourth is the opacity
+        return np.moveaxis(channels[:3], 0, -1) if coloured else channels[0]
+
+    def map(self, name: str, shape: tuple[int, ...], grid: dict) -> np.ndarray | None:
+        """An uncertainty map, or ``None`` if the prediction wrote none."""
+        path = find_map(self.files.folder, name, self.name, self.files.file_ending)
+        if path is None:
+            return None
+        return read_map(path, self.files.reader, prediction=self._segmentation, shape=shape, grid=grid)
+
+    def rater_masks(self, shape: tuple[int, ...], grid: dict) -> dict[str, np.ndarray]:
+        """Foreground of each rater, or of the reference where there are no raters, bool."""
+        masks = {}
+        for name, path in self._annotation_files():
+            volume, annotation_grid = read_label_map(path, self.files.labels, self.files.reader)
+            check_same_grid(self._segmentation, shape, grid, path, volume.shape, annotation_grid)
+            masks[name] = (volume > 0) & (volume != self.files.labels.ignore_label)
+        return masks
+
+    @property
+    def image_path(self) -> Path | None:
+        """File of the first channel, there or not; ``None`` where the prediction kept no record."""
+        return self.files.images.get(self.name)
+
+    @property
+    def _segmentation(self) -> Path:
+        return self.files.folder / f"{self.name}{self.files.file_ending}"
+
+    def _annotation_files(self) -> list[tuple[str, Path]]:
+        if self.annotations.raters is not None:
+            pattern = re.compile(re.escape(self.name) + r"_rater(\d+)" + re.escape(self.files.file_ending))
+            paths = self.annotations.raters.glob("*" + self.files.file_ending)
+            found = sorted((int(match[1]), path) for path in paths if (match := pattern.fullmatch(path.name)))
+            if found:
+                return [(f"rater {index}", path) for index, path in found]
+        if self.annotations.references is not None:
+            path = self.annotations.references / f"{self.name}{self.files.file_ending}"
+            if path.is_file():
+                return [("reference", path)]
+        return []
+
+
+@dataclass(frozen=True)
+class PageCase:
+    """A row of the table of cases.
+
+    Attributes
+    ----------
+    row
+        model, set, case and the numbers of ``COLUMNS``, ``None`` where there is none.
+    source
+        Its files, or the reason why there are none to read.
+    """
+
+    row: dict[str, Any]
+    source: CaseSource | str
+
+
+def page_cases(results: Sequence[Result], open_folder: Callable[[Path], PredictionFolder]) -> list[PageCase]:
+    """The cases of all results, the most uncertain first.
+
+    Parameters
+    ----------
+    results
+        What was evaluated.
+    open_folder
+        Finds out about a prediction folder; a ``ValueError`` or ``OSError`` of it becomes the reason in ``source``.
+    """
+    opened: dict[Path, PredictionFolder | str] = {}
+
+    def open_once(folder: Path) -> PredictionFolder | str:
+        if folder not in opened:
+            try:
+                opened[folder] = open_folder(folder)
+            except (ValueError, OSError) as error:
+                opened[folder] = str(error)
+        return opened[folder]
+
+    return list(_in_turn([_cases_of(result, open_once) for result in results]))
+
+
+def _cases_of(result: Result, open_folder: Callable[[Path], PredictionFolder | str]) -> list[PageCase]:
+    table = result.images.sort_values("TU", ascending=False, kind="stable")
+    columns = [table[column] if column in table else np.full(len(table), np.nan) for column in COLUMNS]
+    cases = []
+    for name, case, *values in zip(table["set"], table["case"], *columns, strict=True):
+        numbers = {
+            column: None if np.isnan(value) else float(f"{value:.6g}")
+            for column, value in zip(COLUMNS, values, strict=True)
+        }
+        source: CaseSource | str = f"the evaluation does not say where the set {name} is"
+        if name in result.sets:
+            opened = open_folder(result.sets[name].predictions)
+            source = opened if isinstance(opened, str) else CaseSource(case, opened, result.sets[name])
+        cases.append(PageCase({"model": result.label, "set": name, "case": case, **numbers}, source))
+    return cases
+
+
+def _in_turn(lists: Sequence[Sequence[PageCase]]) -> Iterator[PageCase]:
+    for rank in range(max(map(len, lists), default=0)):
+        yield from (cases[rank] for cases in lists if rank < len(cases))

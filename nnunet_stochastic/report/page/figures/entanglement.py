@@ -1,0 +1,81 @@
+"""The measure that should do a task over the one that should not, Fig. 7 of Christensen et al., Rethinking Uncertainty
+Quantification and Entanglement in Image Segmentation.
+
+A point is a model: y is the performance of the theoretically right measure (U_c), x of the wrong one (U_w). Δ (Eq. 2)
+is the signed angle to the diagonal. OODD: EU over AU, AUROC; AMB: AU over EU, NCC; CAL: TU over the better of AU and
+EU, ACE, where lower is better, so that points below the diagonal are the disentangled ones there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from nnunet_stochastic.report.page.data import Result
+from nnunet_stochastic.report.page.figures.style import ModelStyle, add_model_legend, draw_point, grid
+
+__all__ = ["TASK_PANELS", "entanglement_figure", "right_and_wrong"]
+
+# Title, path below ``tasks``, metric, whether lower is better.
+TASK_PANELS = (
+    ("OODD", ("OODD",), "AUROC", False),
+    ("AMB, ID", ("AMB", "ID"), "NCC", False),
+    ("AMB, OOD", ("AMB", "OOD"), "NCC", False),
+    ("CAL, ID", ("CAL", "ID"), "ACE", True),
+    ("CAL, OOD", ("CAL", "OOD"), "ACE", True),
+)
+RIGHT = {"OODD": "EU", "AMB": "AU", "CAL": "TU"}
+
+
+def right_and_wrong(result: Result, path: Sequence[str]) -> tuple[float, float]:
+    """U_c and U_w of a task, such as ``("AMB", "ID")``; NaN where they were not computed."""
+    values = {measure: result.task(*path, measure) for measure in ("AU", "EU", "TU")}
+    if path[0] == "CAL":
+        # The better is the smaller; known only where both are.
+        wrong = math.nan if any(map(math.isnan, values.values())) else min(values["AU"], values["EU"])
+        return values["TU"], wrong
+    right = RIGHT[path[0]]
+    return values[right], values["AU" if right == "EU" else "EU"]
+
+
+def entanglement_figure(results: Sequence[Result], styles: Mapping[str, ModelStyle]) -> Figure | None:
+    """A panel per task and split that some model was evaluated on."""
+    points = {
+        title: [(result.label, *right_and_wrong(result, path)) for result in results]
+        for title, path, _, _ in TASK_PANELS
+    }
+    known = {title: [point for point in drawn if all(map(math.isfinite, point[1:]))] for title, drawn in points.items()}
+    panels = [panel for panel in TASK_PANELS if known[panel[0]]]
+    if not panels:
+        return None
+    figure, axes = grid(len(panels))
+    for ax, (title, path, metric, lower_is_better) in zip(axes, panels, strict=True):
+        for label, right, wrong in known[title]:
+            draw_point(ax, wrong, right, styles[label])
+        limits = _limits([value for _, right, wrong in known[title] for value in (right, wrong)])
+        _shade(ax, limits, below=lower_is_better)
+        names = {"OODD": ("EU", "AU"), "AMB": ("AU", "EU"), "CAL": ("TU", "the better of AU, EU")}[path[0]]
+        better = "lower" if lower_is_better else "higher"
+        ax.set(title=f"{title}: {metric}, {better} is better", xlim=limits, ylim=limits)
+        ax.set(xlabel=f"$U_w$: {names[1]}", ylabel=f"$U_c$: {names[0]}", aspect="equal")
+    add_model_legend(figure, results, styles)
+    return figure
+
+
+def _limits(values: Sequence[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    margin = max(0.12 * (high - low), 0.02 * abs(high), 1e-3)
+    return low - margin, high + margin
+
+
+def _shade(ax: Axes, limits: tuple[float, float], *, below: bool) -> None:
+    """The disentangled side of the diagonal, Δ > 0."""
+    ax.plot(limits, limits, color="0.4", linewidth=1, linestyle="--", zorder=0)
+    edge = limits[0] if below else limits[1]
+    ax.fill_between(limits, limits, edge, color="#009E73", alpha=0.07, linewidth=0, zorder=0)
+    x, y = (0.72, 0.62) if below else (0.62, 0.72)
+    style = {"color": "#00664A", "fontsize": "small", "ha": "center", "va": "center", "rotation": 45}
+    ax.text(x, y, "Δ > 0", transform=ax.transAxes, zorder=0, **style)

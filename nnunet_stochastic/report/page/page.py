@@ -1,0 +1,212 @@
+"""The page: results and cases in, one HTML file out that needs nothing but itself.
+
+Figures are SVG, thumbnails WebP, volumes compressed NIfTI, all within the file; a content security policy forbids the
+browser to load anything from elsewhere. The order of what is written depends on nothing but the input.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
+
+import nnunet_stochastic
+from nnunet_stochastic.report.page import figures, tables
+from nnunet_stochastic.report.page.cases import COLUMNS, PageCase
+from nnunet_stochastic.report.page.data import Result
+from nnunet_stochastic.report.page.embedding import embed_json, embed_script, embed_style, picture
+from nnunet_stochastic.report.page.thumbnails import THUMBNAIL_SIZE
+from nnunet_stochastic.report.page.volumes import CaseVolumes
+
+__all__ = ["PageContent", "page_size", "render_page"]
+
+PACKAGE = "nnunet_stochastic.report.page"
+SCRIPTS = ("vendor/tabulator.min.js", "vendor/niivue.umd.js", "assets/viewer.js", "assets/page.js")
+STYLES = ("vendor/tabulator.min.css", "assets/page.css")
+LICENCES = ("niivue", "niivue_dependencies", "tabulator")
+
+
+@dataclass(frozen=True)
+class PageContent:
+    """What goes onto a page.
+
+    Attributes
+    ----------
+    title
+        Heading.
+    results
+        The evaluated models.
+    cases
+        Rows of the table of cases, in the order in which they are first shown.
+    thumbnails
+        Data URI of each case, or ``None``.
+    notes
+        Of each case what is missing, or ``None``.
+    volumes
+        Of those cases that the viewer can show, under their index.
+    """
+
+    title: str
+    results: Sequence[Result]
+    cases: Sequence[PageCase]
+    thumbnails: Sequence[str | None]
+    notes: Sequence[str | None]
+    volumes: dict[int, CaseVolumes]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure with what to see in it."""
+
+    title: str
+    caption: str
+    source: str
+
+
+COMPARISONS: tuple[tuple[str, str, Callable[..., Figure | None]], ...] = (
+    (
+        "Reliability",
+        "How often the prediction is right where it states some confidence, 15 bins, against every rater (or the "
+        "reference). On the dashed line confidence is true, below it the model is overconfident. "
+        "Bottom: voxels per bin.",
+        figures.reliability_figure,
+    ),
+    (
+        "Entanglement (Δ)",
+        "Each point is a model: up the measure that theory names for the task, to the right the other one. In the "
+        "shaded half the right measure does the task better (Δ > 0); far from the dashed line is little entangled.",
+        figures.entanglement_figure,
+    ),
+    (
+        "Size of epistemic uncertainty",
+        "Means over the voxels of an image, then over images. Where EU/AU is close to 0 the epistemic part has "
+        "collapsed and total uncertainty says nothing that aleatoric does not.",
+        figures.ratio_figure,
+    ),
+    (
+        "Aggregation of a map to the score of an image",
+        "AUROC of out-of-distribution detection, mean over the shifts. Points above the dashed line detect better with "
+        "epistemic than with aleatoric uncertainty; the cross is the mean over models.",
+        figures.aggregation_figure,
+    ),
+    (
+        "Segmentation and diversity",
+        "Dice of the segmentation and generalised energy distance between samples and raters, ID set. Bottom right is "
+        "better.",
+        figures.overlap_figure,
+    ),
+)
+OF_ONE_MODEL: tuple[tuple[str, str, Callable[[Result], Figure | None]], ...] = (
+    (
+        "Out-of-distribution detection",
+        "Image scores of the ID set (grey) and of each shift, and how well a threshold on the score tells them apart.",
+        figures.detection_figure,
+    ),
+    (
+        "Failure detection",
+        "Mean risk of the images that are kept when the most uncertain are set aside for review, from all (right) to "
+        "few (left). Between the oracle and random, lower is better.",
+        figures.risk_coverage_figure,
+    ),
+    (
+        "Confidence made of uncertainty",
+        "Confidence by Platt scaling of each measure, 20 bins, against how often the voxel was predicted correctly.",
+        figures.confidence_figure,
+    ),
+)
+
+
+def render_page(content: PageContent) -> Iterator[str]:
+    """The page in pieces, to be written one after the other."""
+    environment = Environment(
+        loader=PackageLoader(PACKAGE, "assets"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    return environment.get_template("page.html.j2").generate(
+        title=content.title,
+        version=nnunet_stochastic.__version__,
+        style=embed_style("\n".join(map(_read, STYLES))),
+        scripts=[embed_script(_read(name)) for name in SCRIPTS],
+        licences=[(name, _read(f"vendor/{name}.LICENSE.txt")) for name in LICENCES],
+        datasets=list(_datasets(content.results)),
+        left_out=tables.left_out(content.results),
+        models=list(_models(content.results)),
+        results=content.results,
+        conventions=content.results[0].summary["conventions"],
+        viewer_cases=len(content.volumes),
+        notes=sum(note is not None for note in content.notes),
+        num_cases=len(content.cases),
+        thumbnail=dict(zip(("width", "height"), THUMBNAIL_SIZE, strict=True)),
+        data=_case_data(content),
+        volumes=_volume_texts(content.volumes),
+    )
+
+
+def page_size(pieces: Sequence[str | None]) -> int:
+    """Bytes of ASCII text."""
+    return sum(len(piece) for piece in pieces if piece)
+
+
+def _read(name: str) -> str:
+    return resources.files(PACKAGE).joinpath(name).read_text(encoding="utf-8")
+
+
+def _datasets(results: Sequence[Result]) -> Iterator[dict[str, Any]]:
+    """Tables and figures that compare models, apart for each dataset."""
+    for dataset in dict.fromkeys(result.dataset for result in results):
+        members = [result for result in results if result.dataset == dataset]
+        styles = figures.model_styles(members)
+        with figures.figure_style():
+            drawn = [(title, caption, draw(members, styles)) for title, caption, draw in COMPARISONS]
+            plots = [Plot(title, caption, picture(figure)) for title, caption, figure in drawn if figure is not None]
+        challenge = tables.challenge_table(members)
+        yield {
+            "name": dataset,
+            "tables": [
+                tables.quality_table(members),
+                tables.measure_table(members),
+                tables.delta_table(members),
+                *([challenge] if challenge else []),
+            ],
+            "plots": plots,
+        }
+
+
+def _models(results: Sequence[Result]) -> Iterator[dict[str, Any]]:
+    for result in results:
+        with figures.figure_style():
+            drawn = [(title, caption, draw(result)) for title, caption, draw in OF_ONE_MODEL]
+            plots = [Plot(title, caption, picture(figure)) for title, caption, figure in drawn if figure is not None]
+        yield {"name": result.label, "plots": plots}
+
+
+def _case_data(content: PageContent) -> dict[str, Any]:
+    rows = [
+        {"id": index, **case.row, **({} if note is None else {"note": note})}
+        for index, (case, note) in enumerate(zip(content.cases, content.notes, strict=True))
+    ]
+    described = {
+        index: {
+            **volumes.description(),
+            "layers": [layer.description() | {"element": _element(layer.nifti)} for layer in volumes.layers],
+        }
+        for index, volumes in content.volumes.items()
+    }
+    return {
+        "rows": embed_json({"columns": COLUMNS, "rows": rows}),
+        "thumbnails": embed_json(content.thumbnails),
+        "volumes": embed_json(described),
+    }
+
+
+def _volume_texts(volumes: dict[int, CaseVolumes]) -> dict[str, str]:
+    """Files under the ids of their elements; models that were given the same image share it."""
+    return {_element(layer.nifti): layer.nifti for entry in volumes.values() for layer in entry.layers}
+
+
+def _element(nifti: str) -> str:
+    return "volume-" + hashlib.sha256(nifti.encode("ascii")).hexdigest()[:16]

@@ -1,0 +1,89 @@
+"""The page as a text: nothing in it ends a script early, leaves the file, or depends on the run."""
+
+import json
+import re
+
+import pytest
+from results import write_result
+
+from nnunet_stochastic.report.page import PageContent, page_cases, read_results, render_page
+from nnunet_stochastic.report.page.embedding import embed_json, embed_script, embed_style
+
+EVIL = "</script><script>alert(1)</script><!-- & \"quotes\" 'too'"
+
+
+def no_files(folder):
+    raise FileNotFoundError(f"{folder} was deleted")
+
+
+def render(folders, **changes):
+    results = read_results(folders)
+    cases = page_cases(results, no_files)
+    content = {
+        "title": "Report",
+        "results": results,
+        "cases": cases,
+        "thumbnails": [None] * len(cases),
+        "notes": [case.source for case in cases],
+        "volumes": {},
+    }
+    return "".join(render_page(PageContent(**content | changes)))
+
+
+def scripts(page):
+    return re.findall(r"<script[^>]*>(.*?)</script>", page, flags=re.DOTALL)
+
+
+def test_json_and_scripts_cannot_end_their_element():
+    embedded = embed_json({"name": EVIL})
+    assert "<" not in embedded
+    assert json.loads(embedded) == {"name": EVIL}
+    script = embed_script('text = "</SCRIPT><!-- a"; //\n//# sourceMappingURL=a.map')
+    assert "</script" not in script.lower()
+    assert "<!--" not in script
+    assert "sourceMappingURL" not in script
+    with pytest.raises(ValueError, match="must not hold </style"):
+        embed_style("a { } </STYLE>")
+
+
+def test_numbers_that_json_has_not_are_refused():
+    with pytest.raises(ValueError, match="JSON"):
+        embed_json([float("nan")])
+
+
+def test_hostile_names_stay_text(tmp_path):
+    folder = write_result(tmp_path / "run", name=f"{EVIL} / swag", case_names=(EVIL, "b"), left_out={"GED": EVIL})
+    page = render([folder], title=EVIL)
+    assert "<script>alert" not in page
+    rows = json.loads(scripts(page)[0])["rows"]
+    assert {row["case"] for row in rows} == {EVIL, "b"}
+    assert len(scripts(page)) == page.count("<script") == page.count("</script>") == 7
+
+
+def test_nothing_is_loaded_from_elsewhere(tmp_path):
+    page = render([write_result(tmp_path / "run")])
+    page = re.sub(r"<script[^>]*>.*?</script>", "", page, flags=re.DOTALL)
+    links = re.findall(r"""\b(?:src|href|srcset|data)\s*=\s*["']([^"']*)""", page)
+    assert links
+    assert all(link.startswith(("data:", "#")) for link in links)
+    assert not re.search(r"url\(\s*['\"]?(?!data:)", page)
+    assert "default-src 'none'" in page
+
+
+def test_the_same_input_gives_the_same_page(tmp_path):
+    folder = write_result(tmp_path / "run")
+    assert render([folder]) == render([folder])
+
+
+def test_a_result_in_which_everything_was_left_out(tmp_path):
+    tasks = ("OODD", "AMB", "CAL", "FD", "GED", "VOLUME", "RATIO")
+    folder = write_result(tmp_path / "run", left_out=dict.fromkeys(tasks, "no -ood set was given"), shifts=())
+    page = render([folder])
+    assert page.count("no -ood set was given") == len(tasks)
+    assert "Dataset501_Nodules" in page
+
+
+def test_many_cases(tmp_path):
+    page = render([write_result(tmp_path / "run", num_cases=5000, shifts=())])
+    assert len(json.loads(scripts(page)[0])["rows"]) == 5000
+    assert len(page) < 8e6

@@ -1,0 +1,96 @@
+"""Evaluation folders are read as they were written, and what is wrong with one is said."""
+
+import json
+import math
+
+import pandas as pd
+import pytest
+from results import write_result
+
+from nnunet_stochastic.report.page.data import number, read_result, read_results
+
+
+def change(path, **entries):
+    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+
+
+def test_numbers_are_those_of_the_files(tmp_path):
+    result = read_result(write_result(tmp_path, quality=0.8, shifts=("blur", "noise")))
+    assert (result.label, result.dataset, result.seed) == ("MoBVolume / swag", "Dataset501_Nodules", 0)
+    assert result.shifts == ["blur", "noise"]
+    assert result.task("OODD", "EU") == pytest.approx(0.84)
+    assert result.task("FD", "shifts", "blur", "AU", "aurc") == pytest.approx(0.12)
+    assert result.quality("dice") == pytest.approx(0.8)
+    assert result.quality("ece", of_dataset=True) == pytest.approx(0.015)
+    assert result.confidence["blur"]["TU"].count.size == 20
+    table = pd.read_csv(tmp_path / "evaluation" / "scores.csv")
+    expected = table[(table["set"] == "noise") & (table["measure"] == "EU")].set_index("case")["border"]
+    pd.testing.assert_series_equal(result.image_scores("noise", "EU"), expected, check_names=False)
+
+
+def test_what_is_null_or_absent_is_nan():
+    tree = {"a": {"b": None, "c": 2}}
+    assert math.isnan(number(tree, "a", "b"))
+    assert math.isnan(number(tree, "a", "d"))
+    assert math.isnan(number(tree, "a"))
+    assert math.isnan(number(tree, "a", "c", "e"))
+    assert number(tree, "a", "c") == 2.0
+
+
+def test_names_of_cases_stay_text(tmp_path):
+    result = read_result(write_result(tmp_path, case_names=("001", "NA", "1e3")))
+    assert list(result.images["case"][:3]) == ["001", "NA", "1e3"]
+
+
+def test_an_empty_number_is_nan(tmp_path):
+    folder = write_result(tmp_path)
+    table = pd.read_csv(folder / "images.csv")
+    table.loc[0, "ged"] = float("nan")
+    table.to_csv(folder / "images.csv", index=False)
+    assert math.isnan(read_result(folder).images["ged"][0])
+
+
+def test_labels_tell_runs_apart(tmp_path):
+    folders = [
+        write_result(tmp_path / "a", name="SSN / swag", seed=1),
+        write_result(tmp_path / "b", name="SSN / swag", seed=2),
+        write_result(tmp_path / "c", name="Softmax / dropout"),
+        write_result(tmp_path / "d", name="SSN / none", seed=3, dataset="Dataset001_A"),
+        write_result(tmp_path / "e", name="SSN / none", seed=3, dataset="Dataset002_B"),
+    ]
+    assert [result.label for result in read_results(folders)] == [
+        "SSN / swag, seed 1",
+        "SSN / swag, seed 2",
+        "Softmax / dropout",
+        "SSN / none, seed 3, Dataset001_A",
+        "SSN / none, seed 3, Dataset002_B",
+    ]
+
+
+def test_errors_name_the_folder_and_what_to_do(tmp_path):
+    folder = write_result(tmp_path / "run")
+    with pytest.raises(ValueError, match="given twice"):
+        read_results([folder, folder / ".." / "evaluation"])
+    with pytest.raises(ValueError, match="No evaluation folder"):
+        read_results([])
+    (folder / "curves.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"evaluation lacks curves\.json.*nnunet_stochastic_evaluate"):
+        read_result(folder)
+
+
+def test_older_and_broken_files_are_refused(tmp_path):
+    folder = write_result(tmp_path / "run")
+    summary = json.loads((folder / "summary.json").read_text())
+    (folder / "summary.json").write_text(json.dumps({"results": summary["results"]}))
+    with pytest.raises(ValueError, match=r"lacks model, convention, folders.*older version"):
+        read_result(folder)
+    (folder / "summary.json").write_text('{"results": ')
+    with pytest.raises(ValueError, match=r"summary\.json is not valid JSON"):
+        read_result(folder)
+
+
+def test_a_table_without_its_columns_is_refused(tmp_path):
+    folder = write_result(tmp_path / "run")
+    (folder / "images.csv").write_text("case,dice\na,1\n")
+    with pytest.raises(ValueError, match=r"images\.csv lacks the columns set, risk, AU, EU, TU"):
+        read_result(folder)

@@ -1,0 +1,82 @@
+"""The page's tables: the numbers of summary.json, the right measure framed, the best of a column marked."""
+
+import pytest
+from results import write_result
+
+from nnunet_stochastic.report.page.data import read_results
+from nnunet_stochastic.report.page.tables import challenge_table, delta_table, left_out, measure_table, quality_table
+
+
+@pytest.fixture
+def results(tmp_path):
+    return read_results(
+        [
+            write_result(tmp_path / "a", name="MoB / swag", quality=0.8),
+            write_result(tmp_path / "b", name="SSN / none", quality=0.6, left_out={"GED": "no samples"}),
+        ]
+    )
+
+
+def texts(table, row):
+    return [cell.text for cell in table.rows[row][1]]
+
+
+def best(table):
+    return [[cell.best for cell in cells] for _, cells in table.rows]
+
+
+def test_quality(results):
+    table = quality_table(results)
+    assert table.columns[:7] == ("cases", "Dice", "Dice, OOD", "NLL", "ECE", "GED", "GED, OOD")
+    assert texts(table, 0) == ["5", "0.800", "0.700", "0.0250", "0.0150", "0.260", "0.260", "0.11", "0.240", "0.240"]
+    assert texts(table, 1)[5:7] == ["–", "–"]
+    # Higher Dice, lower NLL and ECE; one GED alone is no best; EU/AU has none.
+    assert best(table)[0] == [False, True, True, True, True, False, False, True, False, False]
+    assert best(table)[1] == [False] * 7 + [True, False, False]
+
+
+def test_collapsed_epistemic_uncertainty_is_warned_of(results):
+    results[0].summary["tasks"]["RATIO"]["ID"] = 0.004
+    cells = quality_table(results).rows[0][1]
+    assert "collapsed" in cells[8].warning
+    assert not cells[9].warning
+
+
+def test_measures_by_task(results):
+    table = measure_table(results)
+    assert [heading for heading, _ in table.rows[:3]] == [("MoB / swag", measure) for measure in ("AU", "EU", "TU")]
+    assert texts(table, 1) == ["0.840", "0.350", "0.350", "0.250", "0.250", "0.120", "0.120"]
+    framed = [[cell.right for cell in cells[:5]] for _, cells in table.rows[:3]]
+    assert framed == [[False, True, True, False, False], [True] + [False] * 4, [False, False, False, True, True]]
+    # Only the measure that theory names competes: EU for OODD, TU for CAL.
+    assert [cells[0].best for _, cells in table.rows] == [False, True, False, False, False, False]
+    assert [cells[3].best for _, cells in table.rows] == [False, False, True, False, False, False]
+
+
+def test_delta_with_interval(results):
+    table = delta_table(results)
+    assert texts(table, 0) == [
+        "+0.096 [+0.020, +0.200]",
+        "+0.310 [+0.200, +0.400]",
+        "–",
+        "-0.050 [-0.100, +0.000]",
+        "+0.010 [-0.100, +0.100]",
+    ]
+    results[0].summary["delta"].clear()
+    assert texts(delta_table(results), 0) == ["–"] * 5
+
+
+def test_left_out_names_reason_and_models(results):
+    assert left_out(results) == [("GED", "no samples", ["SSN / none"])]
+
+
+def test_challenge_metrics_only_where_they_were_computed(results):
+    assert challenge_table(results) is None
+    results[1].summary["tasks"]["CURVAS"] = {
+        "ID": {"nodule": {"soft_dice": 0.4}, "all classes": {"soft_dice": 0.5, "ece": 0.25}},
+        "OOD": {"nodule": {"soft_dice": 0.3}, "all classes": {"soft_dice": None}},
+    }
+    table = challenge_table(results)
+    assert table.columns == ("soft_dice, ID", "ece, ID", "soft_dice, OOD")
+    assert table.rows[0][0] == ("SSN / none",)
+    assert texts(table, 0) == ["0.5", "0.25", "–"]
