@@ -1,0 +1,117 @@
+"""What the four commands that convert public data sets have in common: options, and what they print.
+
+The end is always the command of nnU-Net to type next.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nnunet_stochastic.datasets.conversion.common import Conversion, Skipped
+
+__all__ = ["add_arguments", "carry_out", "check_arguments", "converter_parser"]
+
+_PLANS = {"nnUNetPlannerResEncM": "nnUNetResEncUNetMPlans", "nnUNetPlannerResEncL": "nnUNetResEncUNetLPlans"}
+
+
+def converter_parser(name: str, description: str) -> argparse.ArgumentParser:
+    """Parser of a command that converts the data set ``name``."""
+    return argparse.ArgumentParser(
+        prog=f"nnunet_stochastic_convert_{name}",
+        description=description,
+        epilog="Writes nnUNet_raw/DatasetNNN_… and, where nnUNet_preprocessed is set, splits_final.json for nnU-Net. "
+        "Complete cases are skipped, so an interrupted command is simply run again.",
+    )
+
+
+def add_arguments(parser: argparse.ArgumentParser, *, folder: str) -> None:
+    """Options of all converters; ``folder`` says what -i is."""
+    add = parser.add_argument
+    add("-i", required=True, type=Path, metavar="FOLDER", help=folder)
+    add("-d", required=True, type=int, metavar="NNN", help="number of the new dataset, 1 to 999")
+    add("-seed", type=int, default=0, help="of the split (default: %(default)s)")
+    add(
+        "-np",
+        type=int,
+        default=min(4, os.cpu_count() or 1),
+        metavar="N",
+        help="processes; each needs memory for one image and its masks (default: %(default)s)",
+    )
+    add("--dry_run", action="store_true", help="list what would be written and what skipped, and write nothing")
+    add("--overwrite", action="store_true", help="delete a dataset that this command wrote earlier, and start anew")
+    add("--no_pbar", action="store_true", help="draw no progress bars")
+
+
+def check_arguments(arguments: argparse.Namespace) -> None:
+    """Raise ``ValueError`` for numbers out of range."""
+    if arguments.np < 1:
+        raise ValueError(f"-np must be at least 1, got {arguments.np}")
+    if arguments.seed < 0:
+        raise ValueError(f"-seed must not be negative, got {arguments.seed}")
+
+
+def carry_out(conversion: Conversion, arguments: argparse.Namespace) -> int:
+    """Write the dataset, or list what would be written; return 0."""
+    from nnunet_stochastic.datasets.conversion.common import part_suffix
+    from nnunet_stochastic.datasets.conversion.run import PlannedFolder
+
+    folder = PlannedFolder(conversion, overwrite=arguments.overwrite)
+    print(folder.path, *conversion.notes, sep="\n  ")
+    if arguments.dry_run:
+        by_folder = defaultdict(list)
+        for name in sorted(folder.missing):
+            by_folder[f"images{part_suffix(conversion.parts[name])}"].append(name)
+        for images, names in by_folder.items():
+            print(f"\n{len(names)} cases would be written to {images}:", *names, sep="\n  ")
+        print(f"\n{len(conversion.parts) - len(folder.missing)} cases are complete. Nothing was written.")
+        _print_skipped(conversion.skipped)
+        return 0
+
+    result = folder.run(num_processes=arguments.np, show_progress=not arguments.no_pbar)
+    counts: Counter[str] = Counter()
+    for part, count in result.counts.items():
+        counts[f"images{part_suffix(part)}"] += count
+    print(f"\nComplete: {', '.join(f'{count} in {images}' for images, count in sorted(counts.items()))}")
+    _print_skipped(result.skipped)
+    if result.splits is None:
+        print(
+            f"\nnnUNet_preprocessed is not set: before training copy {folder.path / 'splits_final.json'} to "
+            f"nnUNet_preprocessed/{conversion.dataset_name}"
+        )
+    elif result.splits_kept:
+        print(
+            f"\n{result.splits} holds other splits and was kept; those of this dataset are in "
+            f"{folder.path / 'splits_final.json'}"
+        )
+    else:
+        print(f"\nTraining and validation cases are fold 0: {result.splits}")
+    print("\nNext:", *_next_commands(conversion, arguments.d), sep="\n  ")
+    return 0
+
+
+def _next_commands(conversion: Conversion, number: int) -> list[str]:
+    configuration = conversion.configuration
+    plans = _PLANS[conversion.planner]
+    commands = [
+        f"nnUNetv2_plan_and_preprocess -d {number} -pl {conversion.planner} -c {configuration} "
+        "--verify_dataset_integrity"
+    ]
+    if "num_raters" in conversion.description:
+        commands.append(f"nnunet_stochastic_preprocess_raters -d {number} -p {plans} -c {configuration}")
+    return commands
+
+
+def _print_skipped(skipped: Iterable[Skipped]) -> None:
+    by_reason: dict[str, list[str]] = defaultdict(list)
+    for skip in skipped:
+        by_reason[skip.reason].append(skip.name)
+    if by_reason:
+        print("\nSkipped:")
+    for reason, names in by_reason.items():
+        print(f"  {reason} ({len(names)}):", *names, sep="\n    ")

@@ -1,0 +1,284 @@
+"""What the converters share: planned cases, their parts, the vote of the raters, reading and writing.
+
+Objects: a `Conversion` plans everything before anything is written; its sources are converted one by one, each to cases
+(x, y, y_1 … y_A). The label y is the vote of the raters y_1 … y_A at each voxel: the class with the most votes; of
+classes with as many votes foreground before background, then the lowest label. For two classes this is the majority
+with ties to foreground.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import SimpleITK as sitk
+
+from nnunet_stochastic.nifti import check_not_truncated
+
+__all__ = [
+    "TEST",
+    "TRAIN",
+    "UNFINISHED",
+    "VALIDATION",
+    "CaseFiles",
+    "Conversion",
+    "Skipped",
+    "Source",
+    "convert_source",
+    "draw",
+    "fifth",
+    "label_file",
+    "label_image",
+    "majority_vote",
+    "part_suffix",
+    "read_header",
+    "read_image",
+    "read_on_grid",
+]
+
+TRAIN, VALIDATION, TEST = "train", "val", "test"
+UNFINISHED = ".unfinished_"
+_SUFFIXES = {TRAIN: "Tr", VALIDATION: "Tr", TEST: "Ts"}
+_GRID_TOLERANCE = 1e-3  # mm, and of direction cosines: NIfTI files keep them in single precision
+
+
+@dataclass(frozen=True)
+class CaseFiles:
+    """One converted case.
+
+    Attributes
+    ----------
+    name
+        Of the case.
+    images
+        One per channel; a path is copied as it is.
+    label
+        What nnU-Net plans and validates on.
+    raters
+        One label map per rater, or none.
+    """
+
+    name: str
+    images: Sequence[sitk.Image | Path]
+    label: sitk.Image
+    raters: Sequence[sitk.Image] = ()
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is read at once, and the cases that come of it.
+
+    Attributes
+    ----------
+    name
+        As the data set calls it.
+    cases
+        Part of each case: ``train``, ``val``, ``test``, or the name of another set, such as ``OOD_Bosch``.
+    data
+        What the converter has to know; picklable.
+    """
+
+    name: str
+    cases: Mapping[str, str]
+    data: Any
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """What is left out, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """Everything that is known before a file is written.
+
+    Attributes
+    ----------
+    dataset_name
+        DatasetNNN_Name.
+    settings
+        What decides about the result; a dataset with others is not continued.
+    description
+        dataset.json without ``numTraining`` and ``name``.
+    sources
+        What to convert.
+    convert
+        Gives the cases of a source, as many as its ``cases`` names; module-level, so that processes can run it.
+        ``ValueError`` and ``OSError`` skip the source.
+    skipped
+        What is left out for reasons that are known by now.
+    notes
+        Lines to print: the rule that was followed and its counts.
+    configuration, planner
+        Of nnU-Net, suggested for this data set.
+    parts
+        Part of each case.
+    """
+
+    dataset_name: str
+    settings: Mapping[str, Any]
+    description: Mapping[str, Any]
+    sources: Sequence[Source]
+    convert: Callable[[Source], Iterator[CaseFiles]]
+    skipped: Sequence[Skipped] = ()
+    notes: Sequence[str] = ()
+    configuration: str = "3d_fullres"
+    planner: Literal["nnUNetPlannerResEncM", "nnUNetPlannerResEncL"] = "nnUNetPlannerResEncM"
+    parts: Mapping[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        parts = {name: part for source in self.sources for name, part in source.cases.items()}
+        if len(parts) < sum(len(source.cases) for source in self.sources):
+            names = [name for source in self.sources for name in source.cases]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            raise ValueError(f"case names occur more than once: {', '.join(twice)}; rename the files")
+        object.__setattr__(self, "parts", parts)
+
+    @property
+    def ending(self) -> str:
+        """Of all files."""
+        return self.description["file_ending"]
+
+
+def part_suffix(part: str) -> str:
+    """What the folders of a part end on: imagesTr, imagesTs, imagesOOD_Bosch."""
+    return _SUFFIXES.get(part, part)
+
+
+def label_file(dataset: Path, name: str, part: str, ending: str) -> Path:
+    """The file that is written last: a case is complete if it exists."""
+    return dataset / f"labels{part_suffix(part)}" / f"{name}{ending}"
+
+
+def fifth(count: int) -> int:
+    """20 % of a count, rounded up."""
+    return -(-count // 5)
+
+
+def draw(names: Sequence[str], count: int, random: np.random.Generator) -> tuple[list[str], list[str]]:
+    """Names drawn at random, and the rest, both sorted; the order of ``names`` has no influence."""
+    names = sorted(names)
+    if not 0 < count < len(names):
+        raise ValueError(f"cannot split {len(names)} into {count} and at least one other; more data are needed")
+    order = random.permutation(len(names))
+    return sorted(names[i] for i in order[:count]), sorted(names[i] for i in order[count:])
+
+
+def majority_vote(raters: np.ndarray, num_classes: int) -> np.ndarray:
+    """The vote at each voxel, as the module says.
+
+    Parameters
+    ----------
+    raters
+        Labels, integers or bool (A, *S).
+    num_classes
+        C; labels are 0 to C - 1.
+
+    Returns
+    -------
+    ndarray
+        uint8, (*S).
+    """
+    winner = np.zeros(raters.shape[1:], np.uint8)
+    most = np.zeros(raters.shape[1:], np.int16)
+    for label in (*range(1, num_classes), 0):  # of equal ones the first stays
+        votes = (raters == label).sum(0)
+        wins = votes > most
+        winner[wins] = label
+        most[wins] = votes[wins]
+    return winner
+
+
+def read_header(path: Path) -> sitk.ImageFileReader:
+    """Geometry and tags of an image; ``OSError`` if it cannot be read."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:  # what SimpleITK raises for everything
+        raise OSError(f"{path} cannot be read: {_last_line(error)}") from error
+    return reader
+
+
+def read_image(path: Path) -> sitk.Image:
+    """An image; ``OSError`` if it is missing, truncated, or cannot be read."""
+    check_not_truncated(path)
+    try:
+        return sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise OSError(f"{path} cannot be read: {_last_line(error)}") from error
+
+
+def read_on_grid(path: Path, reference: sitk.Image | sitk.ImageFileReader) -> np.ndarray:
+    """Voxels (z, y, x) of an image; ``ValueError`` if its voxel grid is not the reference's."""
+    image = read_image(path)
+    if image.GetSize() != tuple(reference.GetSize()):
+        raise ValueError(f"{path} has {image.GetSize()} voxels (x, y, z), the image {tuple(reference.GetSize())}")
+    for what in ("Spacing", "Origin", "Direction"):
+        found, expected = (getattr(grid, f"Get{what}")() for grid in (image, reference))
+        if not np.allclose(found, expected, rtol=0, atol=_GRID_TOLERANCE):
+            raise ValueError(f"{path} has {what.lower()} {found}, the image {expected}")
+    return sitk.GetArrayFromImage(image)
+
+
+def label_image(labels: np.ndarray, reference: sitk.Image | sitk.ImageFileReader | None = None) -> sitk.Image:
+    """A label map as an image of uint8, on the grid of the reference."""
+    image = sitk.GetImageFromArray(labels.astype(np.uint8))
+    if reference is not None:
+        image.SetSpacing(reference.GetSpacing())
+        image.SetOrigin(reference.GetOrigin())
+        image.SetDirection(reference.GetDirection())
+    return image
+
+
+def convert_source(
+    source: Source, *, convert: Callable[[Source], Iterator[CaseFiles]], dataset: Path, ending: str
+) -> Skipped | None:
+    """Write the cases of a source; what cannot be read is skipped, what cannot be written raises."""
+    cases = convert(source)
+    while True:
+        try:
+            case = next(cases, None)
+        except (ValueError, OSError) as error:
+            return Skipped(source.name, str(error))
+        if case is None:
+            return None
+        _write_case(case, part_suffix(source.cases[case.name]), dataset, ending)
+
+
+def _write_case(case: CaseFiles, suffix: str, dataset: Path, ending: str) -> None:
+    """Write all files under hidden names and rename them, the label last."""
+    names = {f"images{suffix}/{case.name}_{channel:04d}{ending}": image for channel, image in enumerate(case.images)}
+    names |= {f"raters{suffix}/{case.name}_rater{rater}{ending}": mask for rater, mask in enumerate(case.raters)}
+    names[f"labels{suffix}/{case.name}{ending}"] = case.label
+    with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=dataset) as folder:
+        finished = []
+        for number, (name, content) in enumerate(names.items()):
+            temporary = Path(folder) / f"{number}{ending}"
+            if isinstance(content, Path):
+                shutil.copyfile(content, temporary)
+            else:
+                _write_image(content, temporary, dataset / name)
+            finished.append((temporary, dataset / name))
+        for temporary, final in finished:
+            os.replace(temporary, final)
+
+
+def _write_image(image: sitk.Image, temporary: Path, final: Path) -> None:
+    try:
+        sitk.WriteImage(image, str(temporary), True)
+    except RuntimeError as error:
+        raise OSError(f"{final} cannot be written: {_last_line(error)}") from error
+
+
+def _last_line(error: RuntimeError) -> str:
+    return str(error).strip().splitlines()[-1]

@@ -1,0 +1,217 @@
+"""Write a planned conversion: in processes, each case complete or absent, continued where an earlier run stopped.
+
+    nnUNet_raw/DatasetNNN_Name/
+        imagesTr/case_0000.nii.gz       one file per channel
+        labelsTr/case.nii.gz            vote of the raters; written last
+        ratersTr/case_rater0.nii.gz     each rater, where there are several
+        imagesTs, labelsTs, ratersTs    the test part; imagesOOD_NAME and so on for shifted data
+        conversion.json                 settings, written first: other settings are not continued; what was skipped
+        splits_final.json               the training and the validation cases, as fold 0
+        dataset.json                    nnU-Net's, written last: the dataset is complete
+
+nnU-Net reads splits_final.json from nnUNet_preprocessed/DatasetNNN_Name, so a copy goes there where that is known.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
+
+from nnunet_stochastic.datasets.conversion.common import (
+    TRAIN,
+    UNFINISHED,
+    VALIDATION,
+    Conversion,
+    Skipped,
+    convert_source,
+    label_file,
+    part_suffix,
+)
+from nnunet_stochastic.evaluation.parallel import map_in_processes
+from nnunet_stochastic.files import write_json
+
+__all__ = ["Converted", "PlannedFolder", "dataset_name"]
+
+_SETTINGS, _SPLITS, _DESCRIPTION = "conversion.json", "splits_final.json", "dataset.json"
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What a run did.
+
+    Attributes
+    ----------
+    counts
+        Complete cases by part.
+    skipped
+        What was left out.
+    splits
+        splits_final.json that nnU-Net will read, or None if nnUNet_preprocessed is not set.
+    splits_kept
+        True if that file was there with other splits and stays as it is.
+    """
+
+    counts: dict[str, int]
+    skipped: list[Skipped]
+    splits: Path | None
+    splits_kept: bool
+
+
+def dataset_name(number: int, name: str) -> str:
+    """nnU-Net's name of a dataset."""
+    if not 1 <= number <= 999:
+        raise ValueError(f"nnU-Net numbers datasets from 1 to 999, got -d {number}")
+    return f"Dataset{number:03d}_{name}"
+
+
+class PlannedFolder:
+    """The folder of a conversion, compared with what is there.
+
+    Attributes
+    ----------
+    path
+        nnUNet_raw/DatasetNNN_Name.
+    missing
+        Names of the cases that are not complete yet; with ``overwrite`` all.
+
+    Raises
+    ------
+    ValueError
+        nnUNet_raw is not set, the number belongs to another dataset, or the folder holds something that this
+        conversion would not write; with ``overwrite`` a dataset that a converter wrote is replaced.
+    """
+
+    def __init__(self, conversion: Conversion, *, overwrite: bool = False) -> None:
+        if not nnUNet_raw.is_set():
+            raise ValueError("the environment variable nnUNet_raw is not set; set it as for nnU-Net")
+        self.conversion = conversion
+        self.path = Path(nnUNet_raw) / conversion.dataset_name
+        self.overwrite = overwrite
+        prefix = conversion.dataset_name.split("_")[0]
+        if others := sorted(o.name for o in self.path.parent.glob(f"{prefix}_*") if o.name != self.path.name):
+            raise ValueError(f"{self.path.parent} has another dataset of this number, {others[0]}; choose another -d")
+        if self.path.exists() and any(self.path.iterdir()):
+            self._check_existing()
+        self.missing = {
+            name
+            for name, part in conversion.parts.items()
+            if overwrite or not label_file(self.path, name, part, conversion.ending).is_file()
+        }
+
+    def _check_existing(self) -> None:
+        record = _read(self.path / _SETTINGS)
+        if record is None:
+            raise ValueError(f"{self.path} exists and was not written by this command; choose another -d or remove it")
+        if self.overwrite:
+            return
+        found, settings = record["settings"], json.loads(json.dumps(dict(self.conversion.settings)))
+        if found != settings:
+            different = [
+                f"{key} was {found.get(key)}, is {settings.get(key)}"
+                for key in sorted(found.keys() | settings.keys())
+                if found.get(key) != settings.get(key)
+            ]
+            raise ValueError(
+                f"{self.path} was written with other settings ({'; '.join(different)}); give the same ones to continue "
+                "it, another -d, or --overwrite to replace it"
+            )
+        parts = self.conversion.parts
+        if moved := [name for name, part in record["parts"].items() if parts.get(name) != part]:
+            raise ValueError(
+                f"the data have changed since {self.path} was begun: {len(moved)} of its cases, {moved[0]} among them, "
+                "are now in another part or left out, so training and test cases would mix; --overwrite starts anew"
+            )
+
+    def run(self, *, num_processes: int = 1, show_progress: bool = False) -> Converted:
+        """Convert what is missing."""
+        conversion = self.conversion
+        _check_split(conversion.parts, conversion.skipped)
+        previous = _read(self.path / _SPLITS)
+        if self.overwrite and self.path.exists():
+            shutil.rmtree(self.path)
+        self._make_folders()
+        sources = [
+            replace(source, cases={name: part for name, part in source.cases.items() if name in self.missing})
+            for source in conversion.sources
+        ]
+        failed = map_in_processes(
+            partial(convert_source, convert=conversion.convert, dataset=self.path, ending=conversion.ending),
+            [source for source in sources if source.cases],
+            num_processes=num_processes,
+            description=conversion.dataset_name,
+            show_progress=show_progress,
+        )
+        skipped = [*conversion.skipped, *filter(None, failed)]
+        complete = {
+            name: part
+            for name, part in conversion.parts.items()
+            if label_file(self.path, name, part, conversion.ending).is_file()
+        }
+        return self._finish(complete, skipped, previous)
+
+    def _make_folders(self) -> None:
+        conversion = self.conversion
+        kinds = ("images", "labels", "raters") if "num_raters" in conversion.description else ("images", "labels")
+        self.path.mkdir(parents=True, exist_ok=True)
+        if self.missing:  # nnU-Net takes a folder with this file for a whole dataset
+            (self.path / _DESCRIPTION).unlink(missing_ok=True)
+        write_json(self.path / _SETTINGS, self._record(conversion.skipped))
+        for leftover in self.path.glob(f"{UNFINISHED}*"):
+            shutil.rmtree(leftover)
+        for suffix in {part_suffix(part) for part in conversion.parts.values()}:
+            for kind in kinds:
+                (self.path / f"{kind}{suffix}").mkdir(exist_ok=True)
+
+    def _finish(self, complete: dict[str, str], skipped: list[Skipped], previous: Any) -> Converted:
+        conversion = self.conversion
+        _check_split(complete, skipped)
+        splits = [{part: sorted(n for n, p in complete.items() if p == part) for part in (TRAIN, VALIDATION)}]
+        file, kept = _write_splits(self.path, splits, previous)
+        write_json(self.path / _SETTINGS, self._record(skipped))
+        counts = dict(Counter(complete.values()))
+        description = {
+            **conversion.description,
+            "numTraining": counts[TRAIN] + counts[VALIDATION],
+            "name": conversion.dataset_name,
+        }
+        write_json(self.path / _DESCRIPTION, description)
+        return Converted(counts, skipped, file, kept)
+
+    def _record(self, skipped: Sequence[Skipped]) -> dict[str, Any]:
+        return {
+            "settings": dict(self.conversion.settings),
+            "notes": list(self.conversion.notes),
+            "skipped": {skip.name: skip.reason for skip in skipped},
+            "parts": dict(self.conversion.parts),
+        }
+
+
+def _check_split(parts: Mapping[str, str], skipped: Sequence[Skipped]) -> None:
+    """Raise if nothing is there to train or to validate on."""
+    if absent := {TRAIN, VALIDATION} - set(parts.values()):
+        reasons = "".join(f"\n  {skip.name}: {skip.reason}" for skip in skipped)
+        raise ValueError(f"there is no case for {' and '.join(sorted(absent))}; was skipped:{reasons or ' nothing'}")
+
+
+def _write_splits(dataset: Path, splits: list[dict[str, list[str]]], previous: Any) -> tuple[Path | None, bool]:
+    """Write the splits where nnU-Net reads them, unless someone else has written other ones there."""
+    file = Path(nnUNet_preprocessed) / dataset.name / _SPLITS if nnUNet_preprocessed.is_set() else None
+    kept = file is not None and file.is_file() and _read(file) not in (previous, splits)
+    if file is not None and not kept:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, splits)
+    write_json(dataset / _SPLITS, splits)
+    return file, kept
+
+
+def _read(file: Path) -> Any:
+    """Content of a JSON file, None if there is none."""
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None

@@ -1,0 +1,175 @@
+"""Writing: complete or absent, continued after a kill, settings and parts do not mix, splits for nnU-Net."""
+
+import os
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from nnunet_stochastic.datasets.conversion.common import CaseFiles, Conversion, Skipped, Source, label_image
+from nnunet_stochastic.datasets.conversion.run import PlannedFolder
+
+PARTS = {"a": "train", "b": "train", "c": "val", "d": "test", "e": "OOD_Bosch"}
+
+
+def convert(source, unreadable=()):
+    for case in source.cases:
+        if case in unreadable:
+            raise OSError(f"{case} is broken")
+        raters = np.full((2, 1, 2, 3), ord(case) % 2, np.uint8)
+        image = sitk.GetImageFromArray(np.full((1, 2, 3), ord(case), np.int16))
+        yield CaseFiles(case, (image,), label_image(raters[0]), [label_image(rater) for rater in raters])
+
+
+def plan(**changes):
+    conversion = Conversion(
+        "Dataset012_Test",
+        {"converter": "Test", "seed": 0},
+        {"channel_names": {"0": "CT"}, "labels": {"background": 0, "x": 1}, "file_ending": ".nii.gz", "num_raters": 2},
+        [Source("s", {"a": "train", "b": "train"}, None), *(Source(c, {c: PARTS[c]}, None) for c in "cde")],
+        convert,
+    )
+    return replace(conversion, **changes)
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture
+def dataset(raw):
+    return raw / "Dataset012_Test"
+
+
+def test_layout(dataset, raw, read_json):
+    result = PlannedFolder(plan(skipped=[Skipped("z", "absent")])).run()
+    assert result.counts == {"train": 2, "val": 1, "test": 1, "OOD_Bosch": 1}
+    assert result.skipped == [Skipped("z", "absent")]
+    names = [
+        f"{kind}{suffix}/{case}{end}.nii.gz"
+        for suffix, cases in (("Tr", "abc"), ("Ts", "d"), ("OOD_Bosch", "e"))
+        for case in cases
+        for kind, end in (("images", "_0000"), ("labels", ""), ("raters", "_rater0"), ("raters", "_rater1"))
+    ]
+    assert sorted(contents(dataset)) == sorted([*names, "conversion.json", "dataset.json", "splits_final.json"])
+    description = read_json(dataset / "dataset.json")
+    assert description["numTraining"] == 3
+    assert description["labels"] == {"background": 0, "x": 1}
+    splits = [{"train": ["a", "b"], "val": ["c"]}]
+    assert read_json(dataset / "splits_final.json") == splits
+    assert read_json(result.splits) == splits
+    assert result.splits == raw.with_name("nnUNet_preprocessed") / "Dataset012_Test" / "splits_final.json"
+
+
+def test_goes_on_after_a_kill(dataset, monkeypatch):
+    PlannedFolder(plan()).run()
+    complete = contents(dataset)
+    calls = []
+
+    def kill(source, target):
+        calls.append(target)
+        if len(calls) == 6:  # a's four files, one of b's
+            raise KeyboardInterrupt
+        os.rename(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("nnunet_stochastic.datasets.conversion.common.os.replace", kill)
+        with pytest.raises(KeyboardInterrupt):
+            PlannedFolder(plan(), overwrite=True).run()
+    assert not (dataset / "labelsTr" / "b.nii.gz").exists()
+    assert not (dataset / "dataset.json").exists()
+    (dataset / ".unfinished_leftover").mkdir()  # what a kill without warning leaves
+
+    planned = PlannedFolder(plan())
+    assert planned.missing == set("bcde")
+    seen = []
+    before = (dataset / "labelsTr" / "a.nii.gz").stat().st_mtime_ns
+    planned.conversion = plan(convert=lambda source: (seen.extend(source.cases), convert(source))[1])
+    planned.run()
+    assert seen == ["b", "c", "d", "e"]
+    assert (dataset / "labelsTr" / "a.nii.gz").stat().st_mtime_ns == before
+    assert contents(dataset) == complete
+
+
+def test_what_cannot_be_written_stops_everything(dataset, monkeypatch):
+    def full(*_):
+        raise RuntimeError("Exception thrown in SimpleITK:\nno space left")
+
+    monkeypatch.setattr("nnunet_stochastic.datasets.conversion.common.sitk.WriteImage", full)
+    with pytest.raises(OSError, match=r"a_0000.nii.gz cannot be written: no space left"):
+        PlannedFolder(plan()).run()
+    assert sorted(contents(dataset)) == ["conversion.json"]
+
+
+def test_what_cannot_be_read_is_skipped_and_tried_again(dataset, read_json):
+    result = PlannedFolder(plan(convert=partial(convert, unreadable="b"))).run()
+    assert result.skipped == [Skipped("s", "b is broken")]
+    assert result.counts["train"] == 1
+    assert read_json(dataset / "dataset.json")["numTraining"] == 2
+    assert read_json(dataset / "splits_final.json") == [{"train": ["a"], "val": ["c"]}]
+    assert PlannedFolder(plan()).run().counts["train"] == 2
+    assert read_json(dataset / "splits_final.json") == [{"train": ["a", "b"], "val": ["c"]}]
+
+
+def test_nothing_to_train_or_validate_on(dataset):
+    with pytest.raises(ValueError, match=r"no case for val; was skipped:\n  c: c is broken"):
+        PlannedFolder(plan(convert=partial(convert, unreadable="c"))).run()
+    assert not (dataset / "dataset.json").exists()
+
+
+def test_nothing_planned(dataset):
+    with pytest.raises(ValueError, match="no case for train and val; was skipped:\n  z: absent"):
+        PlannedFolder(plan(sources=[], skipped=[Skipped("z", "absent")])).run()
+    assert not dataset.exists()
+
+
+def test_other_settings_are_not_continued(dataset):
+    PlannedFolder(plan()).run()
+    other = plan(settings={"converter": "Test", "seed": 1})
+    with pytest.raises(ValueError, match="seed was 0, is 1"):
+        PlannedFolder(other)
+    (dataset / "imagesTr" / "old.nii.gz").touch()
+    PlannedFolder(other, overwrite=True).run()
+    assert not (dataset / "imagesTr" / "old.nii.gz").exists()
+
+
+@pytest.mark.parametrize("cases", [{"a": "train", "b": "test"}, {"a": "train"}])
+def test_cases_do_not_change_their_part(dataset, cases):
+    PlannedFolder(plan()).run()
+    sources = [Source("s", cases, None), *plan().sources[1:]]
+    with pytest.raises(ValueError, match="1 of its cases, b among them"):
+        PlannedFolder(plan(sources=sources))
+
+
+def test_more_cases_may_come(dataset):
+    PlannedFolder(plan()).run()
+    planned = PlannedFolder(plan(sources=[*plan().sources, Source("f", {"f": "train"}, None)]))
+    assert planned.missing == {"f"}
+    assert planned.run().counts["train"] == 3
+
+
+def test_foreign_folders_are_left_alone(dataset):
+    dataset.mkdir(parents=True)
+    (dataset / "dataset.json").write_text("{}")
+    for overwrite in (False, True):
+        with pytest.raises(ValueError, match="not written by this command"):
+            PlannedFolder(plan(), overwrite=overwrite)
+    dataset.rename(dataset.with_name("Dataset012_Other"))
+    with pytest.raises(ValueError, match="another dataset of this number, Dataset012_Other"):
+        PlannedFolder(plan())
+
+
+def test_splits_of_others_are_kept(dataset, raw, monkeypatch, read_json):
+    file = PlannedFolder(plan()).run().splits
+    file.write_text("[]")
+    result = PlannedFolder(plan()).run()
+    assert result.splits_kept
+    assert file.read_text() == "[]"
+    monkeypatch.delenv("nnUNet_preprocessed")
+    assert PlannedFolder(plan()).run().splits is None
+    assert read_json(dataset / "splits_final.json") == [{"train": ["a", "b"], "val": ["c"]}]
+    monkeypatch.delenv("nnUNet_raw")
+    with pytest.raises(ValueError, match="nnUNet_raw is not set"):
+        PlannedFolder(plan())
