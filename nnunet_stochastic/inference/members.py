@@ -60,29 +60,24 @@ class Member:
     scale: float | None = None
 
     def activate(self, model: Model) -> None:
-        """Turn the model's network into this member, the same on every device.
-
-        What the network is already is not read again: a single member for the next image, the weights of a fold for
-        its next masks or draw.
-        """
-        if model.active is self:
-            return
-        if not (model.active is not None and model.active._leaves_weights_for(self)):
-            load_weights(model, self.checkpoint)
-        model.active = None  # not known, should what follows fail
+        """Turn the model's network into this member, the same on every device."""
+        weights = self.checkpoint.path if self.posterior is None else (self.checkpoint.path, *self._draw, self.scale)
+        model.hold(weights, make=lambda: self._make_weights(model))
         if self.method == "dropout":
-            fix_dropout_masks(model.network, stream_generator(self.method, self.seed, self.name))
+            fix_dropout_masks(model.network, stream_generator(*self._draw))
         elif has_channel_dropout(model.network):
             clear_dropout_masks(model.network)
-        if self.posterior is not None:
-            generator = stream_generator(self.method, self.seed, self.name)
-            self.posterior.draw_into(model.network, generator, diagonal=self.method == "swag_diag", scale=self.scale)
-        model.active = self
 
-    def _leaves_weights_for(self, other: Member) -> bool:
-        """Whether a network that is this member has the weights that the other starts from."""
-        overwritten = other.posterior is not None  # a draw replaces every parameter
-        return self.checkpoint == other.checkpoint and (self.posterior is None or overwritten)
+    def _make_weights(self, model: Model) -> None:
+        load_weights(model, self.checkpoint)
+        if self.posterior is not None:
+            generator = stream_generator(*self._draw)
+            self.posterior.draw_into(model.network, generator, diagonal=self.method == "swag_diag", scale=self.scale)
+
+    @property
+    def _draw(self) -> tuple[str, int, str]:
+        """Key of the random numbers that make the member of its fold."""
+        return self.method, self.seed, self.name
 
 
 def choose_method(model: Model, requested: Literal["auto"] | EpistemicMethod) -> EpistemicMethod:

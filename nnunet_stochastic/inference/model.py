@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
 from batchgenerators.utilities.file_and_folder_operations import load_json
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from nnunetv2.utilities.label_handling.label_handling import LabelManager, determine_num_input_channels
@@ -45,8 +47,27 @@ class Model:
     network: nn.Module
     checkpoints: tuple[Checkpoint, ...]
     trust_checkpoint: bool = False
-    #: The member that the network is now; ``None`` where that is not known.
-    active: Any = None
+    #: What the network's weights are, as ``hold`` was told; ``None`` where that is not known.
+    held: Hashable = None
+    _kept: _KeptWeights = field(default_factory=lambda: _KeptWeights())
+
+    def hold(self, weights: Hashable, make: Callable[[], None]) -> None:
+        """Let the network have certain weights.
+
+        Parameters
+        ----------
+        weights
+            Which, equal for equal weights.
+        make
+            Puts them into the network. It is not called if they are there, or have been made twice before.
+        """
+        if self.held == weights:
+            return
+        self.held = None  # not known, should what follows fail
+        if not self._kept.restore(weights, self.network):
+            make()
+            self._kept.note(weights, self.network)
+        self.held = weights
 
     @property
     def random(self) -> bool:
@@ -67,6 +88,39 @@ class Model:
     def num_image_channels(self) -> int:
         """Channels of the image, without those of a previous stage's segmentation."""
         return len(self.dataset_json.get("channel_names", self.dataset_json.get("modality")))
+
+
+class _KeptWeights:
+    """Weights that were made before, in a temporary folder: read in milliseconds, while memory holds one set at a time.
+
+    A checkpoint holds much besides the weights, and a draw of SWAG reads all snapshots: done for every member and
+    image, either takes longer than a small image. What is made for the first time may stay the only time: it is not
+    written.
+    """
+
+    def __init__(self) -> None:
+        self._folder: TemporaryDirectory | None = None
+        self._files: dict[Hashable, Path | None] = {}
+
+    def restore(self, weights: Hashable, network: nn.Module) -> bool:
+        """Put the weights into the network; False where they are not kept."""
+        path = self._files.get(weights)
+        if path is None:
+            return False
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True, mmap=True))
+        return True
+
+    def note(self, weights: Hashable, network: nn.Module) -> None:
+        """The network has been given these weights: keep them, if it is not for the first time."""
+        if weights not in self._files:
+            self._files[weights] = None
+            return
+        if self._folder is None:
+            self._folder = TemporaryDirectory(prefix="nnunet_stochastic_")
+        number = sum(path is not None for path in self._files.values())
+        path = Path(self._folder.name) / f"{number}.pth"
+        torch.save(network.state_dict(), path)
+        self._files[weights] = path
 
 
 def load_model(
@@ -147,7 +201,7 @@ def load_model(
 
 def load_weights(model: Model, checkpoint: Checkpoint) -> None:
     """Put a fold's weights into the model's network, in place."""
-    model.active = None
+    model.held = None
     # The file is mapped, not read: nothing of it stays in memory, however many folds there are.
     weights = read_checkpoint(checkpoint.path, trust=model.trust_checkpoint)["network_weights"]
     try:

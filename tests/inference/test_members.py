@@ -139,24 +139,44 @@ def test_swag_members_are_draws_from_the_snapshots(swag_model, method):
     assert torch.equal(fixed, values[0])
 
 
-@pytest.mark.parametrize(("method", "folds", "reads"), [("none", (0,), 0), ("swag", (0,), 0), ("ensemble", (0, 1), 2)])
-def test_weights_that_the_network_has_are_not_read_again(swag_model, folders, monkeypatch, method, folds, reads):
+@pytest.mark.parametrize("method", ["none", "dropout"])
+def test_one_fold_is_read_once(dropout_model, count_reads, method):
+    assert count_reads(dropout_model, epistemic=method, num_members=2) == [0, 0, 0]
+
+
+@pytest.mark.parametrize(("method", "folds"), [("swag", (0,)), ("ensemble", (0, 1))])
+def test_weights_of_several_members_are_made_for_two_images_and_kept_for_the_others(
+    swag_model, count_reads, method, folds
+):
     shutil.copytree(swag_model / "fold_0", swag_model / "fold_1")
     checkpoint = swag_model / "fold_1" / "checkpoint_final.pth"
     content = torch.load(checkpoint, weights_only=False)
     content["network_weights"] = {name: 0.9 * weight for name, weight in content["network_weights"].items()}
     torch.save(content, checkpoint)
-    predictor = build(swag_model, folds=folds, epistemic=method, num_members=2, mirroring=False, maps=("total",))
-    image, calls = folders.image_array()[None], []
-    first = predictor.predict_array(image, PROPERTIES).maps["total"]
+    assert count_reads(swag_model, folds=folds, epistemic=method, num_members=2) == [2, 0, 0]
 
-    def counting(model, checkpoint):
-        calls.append(checkpoint.name)
-        load_weights(model, checkpoint)
 
-    monkeypatch.setattr(members, "load_weights", counting)
-    np.testing.assert_array_equal(predictor.predict_array(image, PROPERTIES).maps["total"], first)
-    assert len(calls) == reads
+@pytest.fixture
+def count_reads(folders, monkeypatch):
+    """Predicts an image four times, to the same result; returns how often weights were read after the first time."""
+
+    def predict(folder, **options):
+        predictor = build(folder, mirroring=False, maps=("total",), **options)
+        image, calls, counts = folders.image_array()[None], [], []
+        first = predictor.predict_array(image, PROPERTIES).maps["total"]
+
+        def counting(model, checkpoint):
+            calls.append(checkpoint.name)
+            load_weights(model, checkpoint)
+
+        monkeypatch.setattr(members, "load_weights", counting)
+        for _ in range(3):
+            calls.clear()
+            np.testing.assert_array_equal(predictor.predict_array(image, PROPERTIES).maps["total"], first)
+            counts.append(len(calls))
+        return counts
+
+    return predict
 
 
 def test_a_model_may_serve_several_predictors(swag_model, folders):
