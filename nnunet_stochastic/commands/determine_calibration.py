@@ -44,7 +44,9 @@ def _parser() -> argparse.ArgumentParser:
         help="folder with predictions of validation images (output of nnunet_stochastic_predict); with "
         "--save_probabilities the temperature is determined too",
     )
-    parser.add_argument("-gt", type=Path, required=True, help="folder with reference segmentations")
+    parser.add_argument(
+        "-gt", type=Path, required=True, help="folder with reference segmentations; it may hold more cases, as labelsTr"
+    )
     parser.add_argument(
         "-gt_raters",
         type=Path,
@@ -54,9 +56,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-djfile", type=Path, help="dataset.json. Default: the one inside -val")
     parser.add_argument(
         "-np", type=int, default=DEFAULT_PROCESSES, help="cases at a time, each in a process. Default: %(default)s"
-    )
-    parser.add_argument(
-        "--chill", action="store_true", help="do not stop if -val lacks some of the cases of -gt; use the others"
     )
     parser.add_argument("--disable_progress_bar", action="store_true", help="draw no progress bars")
     return parser
@@ -74,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.gt_raters,
         file_ending=dataset.file_ending,
         num_raters=dataset.num_raters,
-        allow_missing_predictions=arguments.chill,
+        allow_missing_predictions=True,  # labelsTr holds the training cases, too
         probabilities=False,
     )
     if cases and not any(case.maps for case in cases) and not any(case.probabilities for case in cases):

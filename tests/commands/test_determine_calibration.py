@@ -1,6 +1,7 @@
 """calibration.json against fits to all voxels at once, whatever the number of processes; and what is left out."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -79,6 +80,16 @@ def test_reference_alone(made):
 
 
 @pytest.mark.slow
+def test_references_of_training_cases_are_passed_over(made):
+    assert run(made) == 0
+    expected = content(made)
+    folder = made.root / "val" / "gt"
+    case = next(iter(made.cases["val"]))
+    shutil.copyfile(folder / f"{case}.nii.gz", folder / "training_case.nii.gz")
+    assert run(made) == 0
+    assert content(made) == expected
+
+
 def test_the_same_file_for_any_number_of_processes(made):
     run(made)
     alone = (made.root / "val" / "pred" / "calibration.json").read_bytes()
