@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import locale
 import sqlite3
 from pathlib import Path
 
@@ -119,7 +120,9 @@ class LidcSource:
         writer = sitk.ImageFileWriter()
         writer.KeepOriginalImageUIDOn()
         writer.SetFileName(str(path))
+        before = locale.setlocale(locale.LC_ALL)
         writer.Execute(image)
+        locale.setlocale(locale.LC_ALL, before)  # GDCM leaves "C", in which other tests cannot read what commands print
         return path
 
 
