@@ -15,10 +15,22 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import SimpleITK as sitk
-from ged import case_raters, case_samples
 
 NUM_SAMPLES = 5
 MARGIN = 8  # voxels around the annotators' masks
+
+
+def read_stack(paths: list[Path]) -> np.ndarray:
+    """Label maps (N, z, y, x)."""
+    return np.stack([sitk.GetArrayFromImage(sitk.ReadImage(str(path))) for path in paths])
+
+
+def case_samples(predictions: Path, case: str) -> np.ndarray:
+    return read_stack(sorted((predictions / "samples").glob(f"{case}_[0-9][0-9][0-9].nii.gz")))
+
+
+def case_raters(raters: Path, case: str) -> np.ndarray:
+    return read_stack(sorted(raters.glob(f"{case}_rater*.nii.gz")))
 
 
 def main() -> None:

@@ -1,31 +1,43 @@
 """Turn a folder of images and raters' masks into an nnU-Net dataset whose label is the raters' majority vote.
 
-    python prepare.py SOURCE DATASET_FOLDER
+    python prepare.py SOURCE DATASET_FOLDER [--crop 64]
 
 SOURCE holds imagesTr, imagesTs (case_0000.nii.gz) and ratersTr, ratersTs (case_rater0.nii.gz …, binary masks).
+``--crop`` keeps so many pixels in the middle of each axis in the plane.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
 
+def centre(image: sitk.Image, size: int | None) -> sitk.Image:
+    """The middle ``size`` x ``size`` pixels of each slice, or the whole image."""
+    if size is None:
+        return image
+    width, height, depth = image.GetSize()
+    return sitk.RegionOfInterest(image, [size, size, depth], [(width - size) // 2, (height - size) // 2, 0])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path)
     parser.add_argument("dataset_folder", type=Path, help="…/nnUNet_raw/Dataset501_Name, must not exist")
+    parser.add_argument("--crop", type=int)
     arguments = parser.parse_args()
     target = arguments.dataset_folder
     target.mkdir(parents=True)
     for part in ("Tr", "Ts"):
         for kind in ("images", "raters"):
-            shutil.copytree(arguments.source / f"{kind}{part}", target / f"{kind}{part}")
+            (target / f"{kind}{part}").mkdir()
+            for path in sorted((arguments.source / f"{kind}{part}").glob("*.nii.gz")):
+                image = centre(sitk.ReadImage(str(path)), arguments.crop)
+                sitk.WriteImage(image, str(target / f"{kind}{part}" / path.name))
         (target / f"labels{part}").mkdir()
         for path in sorted((target / f"images{part}").glob("*_0000.nii.gz")):
             case = path.name.removesuffix("_0000.nii.gz")

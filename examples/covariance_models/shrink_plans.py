@@ -1,6 +1,6 @@
 """Write nnUNetSmallPlans.json beside nnUNetPlans.json: the planned network with few features, for two CPU cores.
 
-python shrink_plans.py $nnUNet_preprocessed/Dataset501_LIDC3D
+python shrink_plans.py $nnUNet_preprocessed/Dataset501_LIDC3D 3d_fullres
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ FEATURES = [8, 16, 32, 64, 64]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    folder = parser.parse_args().folder
+    parser.add_argument("configuration")
+    parser.add_argument("--batch_size", type=int, default=2)
+    arguments = parser.parse_args()
+    folder = arguments.folder
     plans = json.loads((folder / "nnUNetPlans.json").read_text())
     plans["plans_name"] = "nnUNetSmallPlans"
-    configuration = plans["configurations"]["3d_fullres"]
-    configuration["batch_size"] = 2
+    configuration = plans["configurations"][arguments.configuration]
+    configuration["batch_size"] = arguments.batch_size
     architecture = configuration["architecture"]["arch_kwargs"]
     stages = architecture["n_stages"]
     architecture["features_per_stage"] = (FEATURES + [FEATURES[-1]] * stages)[:stages]
