@@ -19,7 +19,7 @@ from nnunet_stochastic.evaluation import (
     find_map,
     flipped_axes,
     map_in_threads,
-    read_channels,
+    read_image,
     read_label_map,
     read_map,
 )
@@ -137,7 +137,7 @@ def _read_picture(
     return CasePicture(
         name=case.name,
         view=view,
-        image=None if image is None else view.cut(_read_image(image, reader, shape)),
+        image=None if image is None else view.cut(read_image(image, reader, shape)),
         prediction=view.cut(prediction),
         annotations={name: view.cut(annotation) for name, annotation in annotations.items()},
         class_names=class_names,
@@ -146,12 +146,3 @@ def _read_picture(
         maps=maps,
         maxima=maxima,
     )
-
-
-def _read_image(path: Path, reader: ImageReader, shape: tuple[int, ...]) -> np.ndarray:
-    """First channel (z, y, x), or colours (1, y, x, 3) where a 2D file has them."""
-    channels, _ = read_channels(path, reader)
-    if channels.shape[1:] != shape:
-        raise ValueError(f"{path} has size (z, y, x) {channels.shape[1:]}, the prediction {shape}.")
-    coloured = shape[0] == 1 and len(channels) in (3, 4)  # the fourth is the opacity
-    return np.moveaxis(channels[:3], 0, -1) if coloured else channels[0]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from nnunet_stochastic.commands._errors import report_errors
 from nnunet_stochastic.commands._predictions import DEFAULT_PROCESSES, read_dataset, require_processes
+from nnunet_stochastic.files import replacing
 from nnunet_stochastic.report.page import (
     PageContent,
     PredictionFolder,
@@ -85,7 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     thumbnails, notes = collect_thumbnails(cases, max_thumbnails=arguments.max_thumbnails, **threads)
     room = int(arguments.max_megabytes * 1e6) - page_size(thumbnails)
     volumes, not_shown = collect_volumes(cases, viewer_cases=arguments.viewer_cases, max_bytes=max(room, 0), **threads)
-    _write(PageContent(arguments.title, results, cases, thumbnails, notes, volumes), output)
+    with replacing(output) as page:  # a browser finds the old one or the new
+        page.writelines(render_page(PageContent(arguments.title, results, cases, thumbnails, notes, volumes)))
 
     for line in not_shown:
         print(f"not in the viewer: {line}")
@@ -99,14 +100,3 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _open_folder(folder: Path) -> PredictionFolder:
     dataset = read_dataset(folder, None, option="of the evaluation")
     return PredictionFolder.of(folder, file_ending=dataset.file_ending, labels=dataset.labels, reader=dataset.reader)
-
-
-def _write(content: PageContent, output: Path) -> None:
-    """A browser finds the old page or the new one."""
-    temporary = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
-        with temporary.open("w", encoding="utf-8") as stream:
-            stream.writelines(render_page(content))
-        os.replace(temporary, output)
-    finally:
-        temporary.unlink(missing_ok=True)

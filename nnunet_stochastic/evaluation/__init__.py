@@ -16,7 +16,13 @@ from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.maps import FOLDERS, MEASURES, Measure, find_map, find_maps, read_map
 from nnunet_stochastic.evaluation.model import check_same_model, describe_model
 from nnunet_stochastic.evaluation.parallel import Workers, map_in_processes, map_in_threads
-from nnunet_stochastic.evaluation.readers import ImageReader, read_channels, read_label_map, read_probabilities
+from nnunet_stochastic.evaluation.readers import (
+    ImageReader,
+    read_channels,
+    read_image,
+    read_label_map,
+    read_probabilities,
+)
 from nnunet_stochastic.evaluation.records import CaseSettings
 from nnunet_stochastic.evaluation.scores import (
     ALL_CLASSES,
@@ -71,6 +77,7 @@ __all__ = [
     "map_in_processes",
     "map_in_threads",
     "read_channels",
+    "read_image",
     "read_label_map",
     "read_map",
     "read_probabilities",

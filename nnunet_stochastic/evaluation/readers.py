@@ -11,7 +11,7 @@ import numpy as np
 
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 
-__all__ = ["ImageReader", "read_channels", "read_label_map", "read_probabilities"]
+__all__ = ["ImageReader", "read_channels", "read_image", "read_label_map", "read_probabilities"]
 
 
 class ImageReader(Protocol):
@@ -46,6 +46,15 @@ def read_channels(path: Path, reader: ImageReader) -> tuple[np.ndarray, dict]:
         return reader.read_images([str(path)])
     except RuntimeError as error:  # what the readers raise for broken files
         raise ValueError(f"{path} cannot be read: {error}") from error
+
+
+def read_image(path: Path, reader: ImageReader, shape: tuple[int, ...]) -> np.ndarray:
+    """First channel (z, y, x) of an image of this size, or colours (1, y, x, 3) where a 2D file has them."""
+    channels, _ = read_channels(path, reader)
+    if channels.shape[1:] != shape:
+        raise ValueError(f"{path} has size (z, y, x) {channels.shape[1:]}, the prediction {shape}.")
+    coloured = shape[0] == 1 and len(channels) in (3, 4)  # the fourth is the opacity
+    return np.moveaxis(channels[:3], 0, -1) if coloured else channels[0]
 
 
 def read_probabilities(path: Path, shape: tuple[int, ...]) -> np.ndarray:

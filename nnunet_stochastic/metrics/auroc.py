@@ -8,7 +8,6 @@ Reference: Fawcett, An introduction to ROC analysis, Pattern Recognition Letters
 from __future__ import annotations
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 
 __all__ = ["auroc", "auroc_bootstrap"]
 
@@ -31,6 +30,9 @@ def auroc(negative_scores: np.ndarray, positive_scores: np.ndarray) -> float:
     scores = np.concatenate([negative_scores, positive_scores])
     if len(negative_scores) == 0 or len(positive_scores) == 0 or np.isnan(scores).any():
         return float("nan")
+    # Here: it takes seconds, and every worker imports this module.
+    from sklearn.metrics import roc_auc_score
+
     return float(roc_auc_score(np.arange(len(scores)) >= len(negative_scores), scores))
 
 

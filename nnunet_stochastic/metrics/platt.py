@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import expit
-from sklearn.linear_model import LogisticRegression
 
 from nnunet_stochastic.metrics.uncertainty_histogram import UncertaintyHistogram
 
@@ -37,6 +36,9 @@ class PlattScaling:
             raise ValueError(
                 f"Platt scaling needs uncertainties that differ, got {value:g} in all voxels. Leave this measure out."
             )
+        # Here: it takes seconds, and every worker imports this module.
+        from sklearn.linear_model import LogisticRegression
+
         filled = histogram.count > 0
         count = histogram.count[filled].astype(np.float64)
         correct = histogram.correct_count[filled].astype(np.float64)

@@ -20,8 +20,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tqdm.contrib.concurrent import thread_map
-
 from nnunet_stochastic import __version__
 from nnunet_stochastic.datasets.corruptions.shifts import SHIFTS, check_range, corrupt_image, draw_parameters
 from nnunet_stochastic.datasets.corruptions.stored_image import (
@@ -31,6 +29,7 @@ from nnunet_stochastic.datasets.corruptions.stored_image import (
     read_image,
     spacing_file,
 )
+from nnunet_stochastic.evaluation.parallel import map_in_threads
 from nnunet_stochastic.files import write_json
 from nnunet_stochastic.inference.cases import Case
 from nnunet_stochastic.inference.seeds import stream_seed
@@ -107,8 +106,8 @@ def corrupt_folder(
     for path in folders.values():
         _check_output(path, resume=resume)
 
-    bar = {"max_workers": num_threads, "disable": not show_progress}
-    found = thread_map(_check_case, cases, desc="checking", **bar)
+    threads = {"num_threads": num_threads, "show_progress": show_progress}
+    found = map_in_threads(_check_case, cases, description="checking", **threads)
     if problems := [f"  {problem}" for problem in found if isinstance(problem, str)]:
         raise ValueError("nothing was corrupted, because of these problems:\n" + "\n".join(problems))
     findings = {case.name: finding for case, finding in zip(cases, found, strict=True)}
@@ -131,7 +130,7 @@ def corrupt_folder(
         return len(pending)
 
     try:
-        num_written = sum(thread_map(corrupt, cases, desc="corrupting", **bar))
+        num_written = sum(map_in_threads(corrupt, cases, description="corrupting", **threads))
     finally:
         for path in folders.values():
             shutil.rmtree(path / _UNFINISHED, ignore_errors=True)

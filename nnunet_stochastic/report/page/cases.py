@@ -19,7 +19,7 @@ from nnunet_stochastic.evaluation.case_sets import SetFolders
 from nnunet_stochastic.evaluation.grid import check_same_grid
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.maps import find_map, read_map
-from nnunet_stochastic.evaluation.readers import ImageReader, read_channels, read_label_map
+from nnunet_stochastic.evaluation.readers import ImageReader, read_image, read_label_map
 from nnunet_stochastic.report.page.data import Result
 
 __all__ = ["COLUMNS", "MAPS", "CaseSource", "PageCase", "PredictionFolder", "page_cases"]
@@ -73,18 +73,14 @@ class CaseSource:
         """Segmentation, with the ignore label as background, and the reader's properties of its grid."""
         labels = self.files.labels
         volume, grid = read_label_map(self._segmentation, labels, self.files.reader)
-        return np.where(volume == labels.ignore_label, 0, volume), grid
+        return labels.without_ignored(volume), grid
 
     def image(self, shape: tuple[int, ...]) -> np.ndarray | None:
         """First channel, or the colours (1, y, x, 3) of a 2D file, 0 to 255; ``None`` if the file is not there."""
         path = self.image_path
         if path is None or not path.is_file():
             return None
-        channels, _ = read_channels(path, self.files.reader)
-        if channels.shape[1:] != shape:
-            raise ValueError(f"{path} has size (z, y, x) {channels.shape[1:]}, the prediction {shape}.")
-        coloured = shape[0] == 1 and len(channels) in (3, 4)  # the fourth is the opacity
-        return np.moveaxis(channels[:3], 0, -1) if coloured else channels[0]
+        return read_image(path, self.files.reader, shape)
 
     def map(self, name: str, shape: tuple[int, ...], grid: dict) -> np.ndarray | None:
         """An uncertainty map, or ``None`` if the prediction wrote none."""

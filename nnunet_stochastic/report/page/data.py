@@ -20,6 +20,7 @@ import pandas as pd
 from nnunet_stochastic.evaluation.case_sets import ID, SetFolders
 from nnunet_stochastic.evaluation.conventions import find_convention
 from nnunet_stochastic.evaluation.maps import MEASURES
+from nnunet_stochastic.evaluation.records import bins_from_json
 from nnunet_stochastic.metrics import ReliabilityBins
 
 __all__ = ["Result", "number", "read_result", "read_results"]
@@ -167,12 +168,13 @@ def read_result(folder: Path) -> Result:
         scores=_read_table(folder / "scores.csv", ("set", "case", "measure")),
         reliability={
             name: {
-                group: {label: _bins(entry) for label, entry in classes.items()} for group, classes in groups.items()
+                group: {label: bins_from_json(entry) for label, entry in classes.items()}
+                for group, classes in groups.items()
             }
             for name, groups in curves["reliability"].items()
         },
         confidence={
-            name: {measure: _bins(entry) for measure, entry in measures.items()}
+            name: {measure: bins_from_json(entry) for measure, entry in measures.items()}
             for name, measures in curves.get("confidence", {}).items()
         },
         sets=_case_sets(summary["folders"]),
@@ -202,11 +204,3 @@ def _read_table(path: Path, needed: Sequence[str]) -> pd.DataFrame:
         raise ValueError(f"{path} lacks the columns {', '.join(absent)}; run nnunet_stochastic_evaluate again.")
     numbers = [column for column in table if column not in ("set", "case", "measure")]
     return table.assign(**{column: table[column].replace("", np.nan).astype(float) for column in numbers})
-
-
-def _bins(entry: Mapping[str, Sequence[float]]) -> ReliabilityBins:
-    return ReliabilityBins(
-        np.asarray(entry["count"], dtype=np.int64),
-        np.asarray(entry["confidence_sum"], dtype=np.float64),
-        np.asarray(entry["correct_sum"], dtype=np.int64),
-    )

@@ -14,6 +14,7 @@ from scipy.ndimage import binary_erosion
 
 from nnunet_stochastic.evaluation.grid import flipped_axes
 from nnunet_stochastic.report.page.cases import CaseSource
+from nnunet_stochastic.report.page.grey import grey_levels
 from nnunet_stochastic.report.slice_view import SliceView
 
 __all__ = ["THUMBNAIL_SIZE", "make_thumbnail"]
@@ -59,10 +60,7 @@ def _grey(pixels: np.ndarray) -> np.ndarray:
     """(rows, columns, 3), uint8."""
     if pixels.ndim == 3:
         return np.clip(pixels, 0, 255).astype(np.uint8)
-    known = np.isfinite(pixels)
-    low, high = np.percentile(pixels[known], WINDOW) if known.any() else (0.0, 1.0)
-    scaled = np.clip((np.where(known, pixels, low) - low) / (high - low if high > low else 1.0), 0, 1)
-    return np.repeat((255 * scaled).astype(np.uint8)[..., None], 3, axis=-1)
+    return np.repeat(grey_levels(pixels, WINDOW)[..., None], 3, axis=-1)
 
 
 def _coloured(pixels: np.ndarray | None) -> np.ndarray:

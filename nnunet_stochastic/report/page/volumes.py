@@ -21,6 +21,7 @@ import numpy as np
 from scipy.ndimage import binary_erosion, generate_binary_structure
 
 from nnunet_stochastic.report.page.cases import MAPS, CaseSource
+from nnunet_stochastic.report.page.grey import grey_levels
 
 __all__ = ["CaseVolumes", "Layer", "encode_case"]
 
@@ -157,11 +158,7 @@ def _outline_layer(name: str, masks: Mapping[str, np.ndarray], shape: tuple[int,
 def _windowed(image: np.ndarray) -> np.ndarray:
     if image.ndim == 4:
         return np.clip(image, 0, 255).astype(np.uint8)
-    known = image[np.isfinite(image)]
-    low, high = np.percentile(known, WINDOW) if known.size else (0.0, 1.0)
-    return (np.clip((np.nan_to_num(image, nan=low) - low) / (high - low if high > low else 1.0), 0, 1) * 255).astype(
-        np.uint8
-    )
+    return grey_levels(image, WINDOW)
 
 
 def _nifti(levels: np.ndarray, affine: np.ndarray, *, slope: float = 1.0) -> str:
