@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
-from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+from nnunet_stochastic.training import SeededTrainer
 
 
-class nnUNetTrainerDemo(nnUNetTrainer):
+class nnUNetTrainerDemo(SeededTrainer):
     """20 epochs of 20 iterations with AdamW, for the demo only; a model for use needs nnU-Net's recipe and full length.
 
     nnU-Net's SGD can spend its first hundreds of iterations on predicting background alone, which 1000 epochs forgive.

@@ -1,4 +1,4 @@
-"""What the trainers share: where they start, the recipes, the models and their losses, dropout and snapshots."""
+"""What the trainers share: where they start, the recipes, the models and their losses, dropout, snapshots and seeds."""
 
 from nnunet_stochastic.training.base import BaseTrainer
 from nnunet_stochastic.training.dropout import DropoutTrainer
@@ -6,6 +6,7 @@ from nnunet_stochastic.training.fine_tuning import FineTuningTrainer
 from nnunet_stochastic.training.generative import GenerativeTrainer
 from nnunet_stochastic.training.generative_models import DiffusionTrainer, ProbUNetTrainer, SoftmaxTrainer, SSNTrainer
 from nnunet_stochastic.training.models import BasisTrainer, DiagonalTrainer, LowRankTrainer
+from nnunet_stochastic.training.seeding import SeededTrainer
 from nnunet_stochastic.training.stochastic import StochasticTrainer
 from nnunet_stochastic.training.swag import SnapshotTrainer, SwagTrainer
 
@@ -20,6 +21,7 @@ __all__ = [
     "LowRankTrainer",
     "ProbUNetTrainer",
     "SSNTrainer",
+    "SeededTrainer",
     "SnapshotTrainer",
     "SoftmaxTrainer",
     "StochasticTrainer",

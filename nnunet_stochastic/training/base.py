@@ -6,18 +6,18 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
-from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import Tensor, nn
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
 from nnunet_stochastic.checkpoints import UNFINISHED_SUFFIX, written_whole
 from nnunet_stochastic.training.raters import RaterFolder, choose_training_labels, count_raters
+from nnunet_stochastic.training.seeding import SeededTrainer
 
 __all__ = ["BaseTrainer"]
 
 
-class BaseTrainer(nnUNetTrainer):
+class BaseTrainer(SeededTrainer):
     """nnU-Net's trainer, on a random rater per load where there are raters, with checkpoints that survive a kill."""
 
     #: Draw one rater's mask each time a case is loaded, where dataset.json has num_raters; False: labelsTr alone.
@@ -86,6 +86,18 @@ class BaseTrainer(nnUNetTrainer):
             nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_norm_limit)
             self.grad_scaler.step(self.optimizer)
             self.grad_scaler.update()
+
+    def on_epoch_end(self) -> None:
+        # nnU-Net writes the latest checkpoint in front of the best one, and without knowing that it is the best: a kill
+        # in between would lose it, and after a resume a worse one could take its place. Keep nnU-Net from writing it,
+        # and write it last.
+        save_every, self.save_every = self.save_every, self.num_epochs + 1
+        super().on_epoch_end()
+        self.save_every = save_every
+        if self.current_epoch % save_every == 0:
+            self.current_epoch -= 1  # save_checkpoint takes the epoch that has just ended
+            self.save_checkpoint(str(Path(self.output_folder) / "checkpoint_latest.pth"))
+            self.current_epoch += 1
 
     def save_checkpoint(self, filename: str) -> None:
         """Save as nnU-Net does, but whole or not at all: a kill leaves the file that was there before."""

@@ -74,18 +74,11 @@ class SnapshotTrainer(BaseTrainer):
             )
 
     def on_epoch_end(self) -> None:
-        if self.current_epoch < self.first_snapshot_epoch:
-            super().on_epoch_end()
-            return
-        if self.local_rank == 0 and not self.disable_checkpointing:
-            save_snapshot(self.unwrap(self.network), Path(self.output_folder), self.current_epoch)
-        # nnU-Net writes the latest checkpoint in front of the best one, and without knowing that it is the best: a kill
-        # in between would lose it. Keep nnU-Net from writing it, and write it last.
-        self.save_every = self.num_epochs + 1
+        if self.current_epoch >= self.first_snapshot_epoch:
+            if self.local_rank == 0 and not self.disable_checkpointing:
+                save_snapshot(self.unwrap(self.network), Path(self.output_folder), self.current_epoch)
+            self.save_every = 1
         super().on_epoch_end()
-        self.current_epoch -= 1  # save_checkpoint takes the epoch that has just ended
-        self.save_checkpoint(str(Path(self.output_folder) / "checkpoint_latest.pth"))
-        self.current_epoch += 1
 
     def on_train_end(self) -> None:
         if self.local_rank == 0 and not self.disable_checkpointing:

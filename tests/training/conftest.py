@@ -145,6 +145,7 @@ def make_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..
         monkeypatch.setenv("nnUNet_n_proc_DA", "0")
         monkeypatch.setenv("nnUNet_extTrainer", str(Path(__file__).parents[2] / "trainers"))
         monkeypatch.delenv("nnUNet_stochastic_init", raising=False)
+        monkeypatch.delenv("nnUNet_stochastic_seed", raising=False)
 
         configuration = CONFIGURATION[dimensions]
         plan = configuration_plan(dimensions, channels=channels, residual=residual, patch=patch or (16,) * dimensions)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +55,36 @@ def rater_folder(dataset) -> RaterFolder:
 def cases_of(dataset) -> nnUNetDatasetBlosc2:
     folder = dataset.folders["nnUNet_preprocessed"] / "Dataset999_Tiny" / f"tiny_{dataset.dimensions}d"
     return nnUNetDatasetBlosc2(str(folder))
+
+
+def test_a_seeded_epoch_draws_the_same_raters_whether_or_not_others_came_before_it(with_raters, monkeypatch):
+    dataset = with_raters(dimensions=2, patch=(8, 8))
+    monkeypatch.setenv("nnUNet_stochastic_seed", "0")
+    load = RaterFolder.load
+
+    def draws(*, from_epoch: int) -> dict[int, list[tuple[str, int]]]:
+        trainer = dataset.trainer("nnUNetTrainerDeterministic")
+        trainer.on_train_start()
+        drawn = defaultdict(list)
+
+        def load_and_record(folder: RaterFolder, case: str, rater: int) -> tuple:
+            drawn[trainer.current_epoch].append((str(case), rater))
+            return load(folder, case, rater)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(RaterFolder, "load", load_and_record)
+            for trainer.current_epoch in range(from_epoch, 4):
+                trainer.on_train_epoch_start()
+                for _ in range(6):
+                    next(trainer.dataloader_train)
+        return drawn
+
+    np.random.seed(1)  # noqa: NPY002 the seed of the training must win over it
+    expected = draws(from_epoch=0)
+    assert [{rater for _, rater in drawn} for drawn in expected.values()] == [set(range(NUM_RATERS))] * 4
+    assert len({str(drawn) for drawn in expected.values()}) == 4
+    np.random.seed(2)  # noqa: NPY002
+    assert draws(from_epoch=2) == {epoch: expected[epoch] for epoch in (2, 3)}
 
 
 def test_each_load_draws_one_of_all_raters_with_its_own_class_locations(with_raters):

@@ -110,6 +110,21 @@ def test_resumes_bit_exactly_and_by_the_recipe_it_began_with(dataset) -> None:
     assert "fine-tunes the deterministic" not in Path(resumed.log_file).read_text()
 
 
+def test_the_latest_checkpoint_knows_the_best_one(dataset) -> None:
+    trainer = dataset.trainer("nnUNetTrainerDeterministic")
+    trainer.save_every = 1
+    trainer.on_train_start()
+    for epoch, dice in enumerate((0.2, 0.4, 0.1)):
+        for key in ("train_losses", "val_losses", "epoch_start_timestamps"):
+            trainer.logger.log(key, 0.0, epoch)
+        trainer.logger.log("dice_per_class_or_region", [dice], epoch)
+        trainer.logger.log("mean_fg_dice", dice, epoch)
+        trainer.on_epoch_end()
+        latest = torch.load(Path(trainer.output_folder) / "checkpoint_latest.pth", weights_only=False)
+        assert latest["_best_ema"] == max(latest["logging"]["ema_fg_dice"])
+        assert latest["current_epoch"] == epoch + 1
+
+
 def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     class Killed(Exception):
         """Stands for a kill."""
