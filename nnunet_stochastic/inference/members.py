@@ -158,7 +158,7 @@ def check_members_differ(members: Sequence[Member], outputs: Sequence[torch.Tens
     members
         The members.
     outputs
-        One vector of numbers per member that any change of its weights would change.
+        Numbers of each member that any change of its weights would change, in tensors of one shape.
     """
     for index, output in enumerate(outputs):
         for other in range(index):

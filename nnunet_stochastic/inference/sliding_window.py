@@ -194,8 +194,8 @@ def stitch_tile(
     Returns
     -------
     Tensor
-        The mean of the logits that noise of 0 gives in the first view, a scalar on ``device``: what two members that
-        are equal have in common.
+        Mean square of the logits that noise of 0 gives in the first view, along all axes but the last, shape (T_x,) on
+        ``device``: what two members that are equal have in common, and hardly any others.
     """
     patch = tile_patch(image, tile, device)
     tile_sums = sums.tile_sums()
@@ -203,7 +203,9 @@ def stitch_tile(
     for view in views:
         distribution = predict_logit_distribution(network, view.of(patch).contiguous())
         if fingerprint is None:
-            fingerprint = _logits_of_no_noise(distribution).float().mean()
+            # Squares, since cross-entropy leaves logits that add up to 0 over the classes; and a vector, since the mean
+            # of a whole tile is too often equal by chance where members nearly agree.
+            fingerprint = _logits_of_no_noise(distribution).float().square().flatten(0, -2).mean(0)
         if exact:
             tile_sums.add_expectation(distribution, flipped_axes=view.flipped_axes)
             continue
