@@ -14,9 +14,11 @@ from nnunet_stochastic.evaluation.evaluated_runs import read_overrides, read_run
 from nnunet_stochastic.evaluation.ranking import RUN, TIE_MARGIN
 from nnunet_stochastic.files import write_text
 from nnunet_stochastic.report.comparison_table import (
+    SEGMENTATION,
     best_table,
     performance_table,
     rank_table,
+    segmentation_table,
     to_latex,
     to_markdown,
     to_terminal,
@@ -45,14 +47,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _write(comparison: Comparison, output: Path) -> None:
     console = Console()
-    ranks = comparison.ranks
+    ranks, performance = comparison.ranks, comparison.performance
     numbers = {
         "comparison": comparison.values,
         "missing": comparison.missing,
         "table2_performance": ranks[ranks["criterion"] == "performance"],
         "table2_entanglement": ranks[ranks["criterion"] == "delta"],
         "table3": comparison.best,
-        "performance": comparison.performance,
+        "performance": performance,
+        "segmentation": performance[performance["quantity"].isin(SEGMENTATION.keys())],
     }
     for name, table in numbers.items():
         write_text(output / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
@@ -64,6 +67,17 @@ def _write(comparison: Comparison, output: Path) -> None:
             " ".join(
                 [
                     f"On the ID cases unless OOD is said; against the raters where there are any; {INTERVALS}.",
+                    *comparison.notes,
+                ]
+            ),
+        ),
+        "segmentation": (
+            segmentation_table(comparison),
+            "Segmentation",
+            " ".join(
+                [
+                    "On the ID cases, against the raters where there are any; ECE and MCE of all cases together; ± is "
+                    "the standard deviation over the seeds, bold the best of a dataset.",
                     *comparison.notes,
                 ]
             ),
@@ -107,7 +121,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Ranks models by how good their uncertainty is (performance) and how well AU and EU are told "
         "apart (entanglement Δ), from evaluations of many models, seeds and datasets.",
         epilog="Models are ranked per task and split among the models of the same dataset and seed; ranks are "
-        "averaged over ID and OOD, then over the tasks, then over the seeds. A model that lacks a task of the others "
+        "averaged over ID and OOD, then over the tasks, then over the seeds. The same folder may be the run of several "
+        "seeds in --runs, such as an ensemble of all of them. A model that lacks a task of the others "
         "gets no overall rank; what is missing is printed and in missing.csv. Softmax without epistemic method has no "
         "AU and EU: N/A.",
     )

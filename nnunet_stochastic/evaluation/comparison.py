@@ -52,6 +52,7 @@ QUANTITIES = (
     Quantity("segmentation", "ID", "Dice", 0, ("results", "mean", "dice")),
     Quantity("segmentation", "ID", "NLL", 0, ("results", "mean", "nll")),
     Quantity("segmentation", "ID", "ECE", 0, ("results", "dataset", "ece")),
+    Quantity("segmentation", "ID", "MCE", 0, ("results", "dataset", "mce")),
     Quantity("GED", "ID", "GED", 0, ("tasks", "GED", "ID")),
     *_ranked("OODD", "ID and OOD", "EU AUROC", 1, "EU"),
     *_ranked("AMB", "ID", "AU NCC", 1, "ID", "AU"),
@@ -73,12 +74,12 @@ class Comparison:
         A row per run and quantity: ``dataset, seed, aleatoric, epistemic, task, split, quantity, value, rank``.
     ranks
         Means of ranks over splits, tasks and seeds (Table 2): ``dataset, aleatoric, epistemic, criterion, task, mean,
-        half_width, num_seeds``.
+        half_width, sd, num_seeds``.
     best
         Models of each dataset, criterion and task from the best on (Table 3), as ``ranking.best_models`` gives them.
     performance
-        Means of the values over seeds: ``dataset, aleatoric, epistemic, task, split, quantity, mean, half_width,
-        num_seeds``.
+        Means of the values over seeds: ``dataset, aleatoric, epistemic, task, split, quantity, mean, half_width, sd,
+        num_seeds``. A folder that is the run of several seeds counts once: it says nothing of how results vary.
     missing
         What is not there, and why: ``dataset, seed, aleatoric, epistemic, task, split, reason``; ``all`` where it is
         missing in all runs of a dataset.
@@ -117,7 +118,8 @@ def compare(runs: Sequence[EvaluatedRun]) -> Comparison:
     values = add_ranks(pd.DataFrame([_row(run, quantity) for run in runs for quantity in QUANTITIES]))
     columns = [*RUN, "task", "split", "quantity", "value", "rank"]
     ranks = over_seeds(mean_ranks(values), "rank")
-    performance = values[values["quantity"] != DELTA]
+    once = {run.folder.resolve(): run.key for run in runs}.values()
+    performance = values[(values["quantity"] != DELTA) & pd.MultiIndex.from_frame(values[list(RUN)]).isin(once)]
     return Comparison(
         values=values[columns],
         ranks=ranks,

@@ -80,8 +80,10 @@ class EvaluatedRun:
         return float(node)
 
 
-def read_overrides(path: Path) -> dict[Path, dict[str, str]]:
+def read_overrides(path: Path) -> dict[Path, list[dict[str, str]]]:
     """Read a table of runs: what each folder's run is, where summary.json does not say it or says it otherwise.
+
+    A folder with several rows is as many runs: an ensemble of the networks of all seeds, in the ranking of each seed.
 
     Parameters
     ----------
@@ -97,16 +99,15 @@ def read_overrides(path: Path) -> dict[Path, dict[str, str]]:
         found = ", ".join(table.columns)
         raise ValueError(f"{path} must have the column folder and any of {', '.join(RUN)}, got: {found}.")
     folders = [(path.parent / folder).resolve() for folder in table["folder"]]
-    if twice := sorted({str(folder) for folder in folders if folders.count(folder) > 1}):
-        raise ValueError(f"{path} has more than one row for {', '.join(twice)}. Leave one.")
-    rows = table.drop(columns="folder").to_dict("records")
-    return {
-        folder: {str(name): text for name, text in row.items() if text}
-        for folder, row in zip(folders, rows, strict=True)
-    }
+    overrides: dict[Path, list[dict[str, str]]] = {}
+    for folder, row in zip(folders, table.drop(columns="folder").to_dict("records"), strict=True):
+        overrides.setdefault(folder, []).append({str(name): text for name, text in row.items() if text})
+    return overrides
 
 
-def read_runs(folders: Sequence[Path], overrides: Mapping[Path, Mapping[str, str]] | None = None) -> list[EvaluatedRun]:
+def read_runs(
+    folders: Sequence[Path], overrides: Mapping[Path, Sequence[Mapping[str, str]]] | None = None
+) -> list[EvaluatedRun]:
     """Read evaluation folders.
 
     Parameters
@@ -114,7 +115,7 @@ def read_runs(folders: Sequence[Path], overrides: Mapping[Path, Mapping[str, str
     folders
         Output folders of ``nnunet_stochastic_evaluate``.
     overrides
-        Result of ``read_overrides``; every folder in it must be one of ``folders``.
+        Result of ``read_overrides``; every folder in it must be one of ``folders``, and is a run per row.
 
     Raises
     ------
@@ -128,7 +129,7 @@ def read_runs(folders: Sequence[Path], overrides: Mapping[Path, Mapping[str, str
     problems = []
     for folder in folders:
         try:
-            runs.append(_read_run(folder, overrides.get(folder.resolve(), {})))
+            runs += [_read_run(folder, row) for row in overrides.get(folder.resolve(), [{}])]
         except (ValueError, OSError) as error:
             problems.append(str(error))
     first: dict[tuple, EvaluatedRun] = {}

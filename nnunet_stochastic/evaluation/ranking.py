@@ -112,7 +112,7 @@ def mean_ranks(ranked: pd.DataFrame) -> pd.DataFrame:
 
 
 def over_seeds(table: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Mean over the seeds and its Student-t interval.
+    """Mean over the seeds, its Student-t interval and the standard deviation.
 
     Parameters
     ----------
@@ -123,12 +123,12 @@ def over_seeds(table: pd.DataFrame, column: str) -> pd.DataFrame:
 
     Returns
     -------
-    The naming columns and ``mean``, ``half_width`` (95 %; NaN below two seeds) and ``num_seeds``, in the order of
-    first appearance.
+    The naming columns and ``mean``, ``half_width`` (95 %) and ``sd`` (ddof 1), both NaN below two seeds, and
+    ``num_seeds``, in the order of first appearance.
     """
     names = [name for name in table.columns if name not in ("seed", column)]
     groups = table.groupby(names, sort=False)[column]
-    return groups.agg(mean="mean", half_width=student_half_width, num_seeds="count").reset_index()
+    return groups.agg(mean="mean", half_width=student_half_width, sd="std", num_seeds="count").reset_index()
 
 
 def student_half_width(values: np.ndarray | pd.Series, *, confidence: float = 0.95) -> float:

@@ -1,12 +1,15 @@
 """The tables of a comparison of models, for the terminal, Markdown and LaTeX.
 
 Their layout is that of Tables 2 and 3 of "Rethinking Uncertainty Quantification and Entanglement in Image
-Segmentation": epistemic methods down, datasets and aleatoric methods across; tasks down, criteria across.
+Segmentation": epistemic methods down, datasets and aleatoric methods across; tasks down, criteria across. Quality of
+the segmentation is given as in Tables 2 to 4 of "Structured Covariance Modeling Using Learned Mixture-of-Bases for
+Uncertainty in 3D Segmentation": mean ± standard deviation over the seeds, the best in bold.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 
 import pandas as pd
@@ -16,7 +19,19 @@ from rich.table import Table
 from nnunet_stochastic.evaluation.comparison import Comparison
 from nnunet_stochastic.evaluation.ranking import ALL_DATASETS, OVERALL
 
-__all__ = ["best_table", "performance_table", "rank_table", "to_latex", "to_markdown", "to_terminal"]
+__all__ = [
+    "SEGMENTATION",
+    "best_table",
+    "performance_table",
+    "rank_table",
+    "segmentation_table",
+    "to_latex",
+    "to_markdown",
+    "to_terminal",
+]
+
+# The quantities of the table of segmentations; whether a larger (1) or smaller (-1) one is better.
+SEGMENTATION = {"Dice": 1, "NLL": -1, "ECE": -1, "MCE": -1, "GED": -1}
 
 # The order and words of the paper; methods that it does not have keep their names and come after these.
 ALEATORIC = {"Softmax": "Softmax", "SSN": "SSN", "ProbUNet": "Prob. U-Net", "Diffusion": "Diffusion"}
@@ -26,6 +41,7 @@ TASKS = {"OODD": "OOD detection", "AMB": "Ambiguity", "CAL": "Calibration", OVER
 FOUR_DECIMALS = ("NLL", "ECE", "TU ACE", "EU/AU")
 TWO_SPLITS = ("AU NCC", "TU ACE", "EU/AU")
 ABSENT, NOT_APPLICABLE = "–", "N/A"
+BOLD = re.compile(r"\*\*(.+?)\*\*")  # as in Markdown
 LATEX_ESCAPES = str.maketrans({character: f"\\{character}" for character in "&%$#_{}"})
 
 
@@ -108,25 +124,39 @@ def performance_table(comparison: Comparison) -> pd.DataFrame:
         if not math.isnan(row.mean):
             decimals = 4 if row.quantity in FOUR_DECIMALS else 3
             texts[row.dataset, row.aleatoric, row.epistemic] = _mean_text(row.mean, row.half_width, decimals=decimals)
-    models = [
-        (dataset, aleatoric, epistemic)
-        for dataset in sorted(table["dataset"].unique())
-        for aleatoric in _ordered(table["aleatoric"], ALEATORIC)
-        for epistemic in _ordered(table["epistemic"], EPISTEMIC)
-        if ((table["dataset"] == dataset) & (table["aleatoric"] == aleatoric) & (table["epistemic"] == epistemic)).any()
-    ]
+    models = _models(table)
     columns = {name: texts for name, texts in columns.items() if texts}
 
     def cell(name: str, model: tuple[str, str, str]) -> str:
         needs_both = name.startswith(("AU", "EU")) and model[1:] in comparison.undecomposed
         return columns[name].get(model, NOT_APPLICABLE if needs_both else ABSENT)
 
-    names = [(dataset, _model_name(aleatoric, epistemic)) for dataset, aleatoric, epistemic in models]
-    return pd.DataFrame(
-        [[cell(name, model) for name in columns] for model in models],
-        index=pd.MultiIndex.from_tuples(names, names=["dataset", "model"]),
-        columns=list(columns),
-    )
+    return _by_model([[cell(name, model) for name in columns] for model in models], models, list(columns))
+
+
+def segmentation_table(comparison: Comparison) -> pd.DataFrame:
+    """Quality of the segmentation: mean over seeds, ± the standard deviation where there are several.
+
+    Returns
+    -------
+    Texts; a row per (dataset, model), a column per quantity of ``SEGMENTATION`` that any model has. The best of a
+    dataset, and what is equal to it in print, stands between two pairs of asterisks.
+    """
+    table = comparison.performance[comparison.performance["quantity"].isin(SEGMENTATION.keys())]
+    models = _models(table)
+    columns: dict[str, list[str]] = {}
+    for quantity, direction in SEGMENTATION.items():
+        rows = table[table["quantity"] == quantity].set_index(["dataset", "aleatoric", "epistemic"])
+        decimals = 4 if quantity in FOUR_DECIMALS else 3
+        printed = rows["mean"].round(decimals)
+        best = (direction * printed).groupby(level="dataset").transform("max") == direction * printed
+        texts = []
+        for model in models:
+            text = _mean_text(rows["mean"][model], rows["sd"][model], decimals=decimals)
+            texts.append(f"**{text}**" if best[model] else text)
+        if rows["mean"].notna().any():
+            columns[quantity] = texts
+    return _by_model(list(zip(*columns.values(), strict=True)), models, list(columns))
 
 
 def to_markdown(table: pd.DataFrame, *, caption: str) -> str:
@@ -149,6 +179,7 @@ def to_latex(table: pd.DataFrame, *, caption: str, label: str) -> str:
         multicolumn_format="c",
         position="htbp",
     )
+    text = BOLD.sub(r"\\textbf{\1}", text)
     return text.replace("±", r"$\pm$").replace("Δ", r"$\Delta$").replace("–", "--")
 
 
@@ -166,7 +197,7 @@ def to_terminal(table: pd.DataFrame, *, title: str, caption: str) -> list[Table]
             # Numbers are broken where the terminal is narrow, never cut.
             shown[-1].add_column(name, justify="right" if position else "left", overflow="fold")
         for line in _body(part):
-            shown[-1].add_row(*line)
+            shown[-1].add_row(*(BOLD.sub(r"[bold]\1[/bold]", cell) for cell in line))
     shown[-1].caption = caption
     return shown
 
@@ -184,10 +215,28 @@ def _body(table: pd.DataFrame) -> list[list[str]]:
     ]
 
 
-def _mean_text(mean: float, half_width: float, *, decimals: int) -> str:
+def _models(table: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """(dataset, aleatoric, epistemic) of a table, by dataset and then in the paper's order."""
+    present = set(table[["dataset", "aleatoric", "epistemic"]].itertuples(index=False, name=None))
+    return [
+        (dataset, aleatoric, epistemic)
+        for dataset in sorted(table["dataset"].unique())
+        for aleatoric in _ordered(table["aleatoric"], ALEATORIC)
+        for epistemic in _ordered(table["epistemic"], EPISTEMIC)
+        if (dataset, aleatoric, epistemic) in present
+    ]
+
+
+def _by_model(cells: list, models: list[tuple[str, str, str]], columns: list[str]) -> pd.DataFrame:
+    names = [(dataset, _model_name(aleatoric, epistemic)) for dataset, aleatoric, epistemic in models]
+    index = pd.MultiIndex.from_tuples(names, names=["dataset", "model"])
+    return pd.DataFrame(cells, index=index, columns=columns)
+
+
+def _mean_text(mean: float, spread: float, *, decimals: int) -> str:
     if math.isnan(mean):
         return ABSENT
-    interval = "" if math.isnan(half_width) else f" ± {half_width:.{decimals}f}"
+    interval = "" if math.isnan(spread) else f" ± {spread:.{decimals}f}"
     return f"{mean:.{decimals}f}{interval}"
 
 

@@ -16,7 +16,7 @@ _SPEC = importlib.util.spec_from_file_location(
 made_up = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(made_up)
 
-TEXTS = ("performance", "table2_entanglement", "table2_performance", "table3")
+TEXTS = ("performance", "segmentation", "table2_entanglement", "table2_performance", "table3")
 
 
 def run(*arguments):
@@ -58,7 +58,7 @@ def test_comparison_csv(output):
     table = pd.read_csv(output / "comparison.csv", dtype={"seed": str}, keep_default_na=False, na_values={"rank": ""})
     columns = ["dataset", "seed", "aleatoric", "epistemic", "task", "split", "quantity", "value", "rank"]
     assert table.columns.tolist() == columns
-    assert len(table) == (3 * 4 + 3) * 16
+    assert len(table) == (3 * 4 + 3) * 17
     found = table.set_index(columns[:-2])
     row = found.loc[(made_up.DATASET, "2", "SSN", "none", "OODD", "ID and OOD", "EU AUROC")]
     assert (float(row["value"]), row["rank"]) == (0.6, 3)
@@ -97,8 +97,8 @@ def test_table_3(output):
 
 def test_performance(output):
     head, *rows = markdown_cells(output / "performance.md")
-    assert head[2:6] == ["Dice", "NLL", "ECE", "GED"]
-    assert head[6:] == [
+    assert head[2:7] == ["Dice", "NLL", "ECE", "MCE", "GED"]
+    assert head[7:] == [
         *("EU AUROC", "AU NCC ID", "AU NCC OOD", "TU ACE ID", "TU ACE OOD", "EU/AU ID", "EU/AU OOD"),
     ]
     cells = {tuple(row[:2]): dict(zip(head[2:], row[2:], strict=True)) for row in rows}
@@ -108,6 +108,22 @@ def test_performance(output):
     deterministic = cells[made_up.DATASET, "Softmax / No EU"]
     assert [deterministic[name] for name in ("EU AUROC", "AU NCC ID", "EU/AU OOD")] == ["N/A"] * 3
     assert [deterministic[name] for name in ("TU ACE ID", "GED")] == ["0.0100 ± 0.0000", "–"]
+
+
+def test_segmentation(output):
+    head, *rows = markdown_cells(output / "segmentation.md")
+    assert head == ["dataset", "model", "Dice", "NLL", "ECE", "MCE", "GED"]
+    cells = {tuple(row[:2]): row[2:] for row in rows}
+    # The sd of 0.7, 0.8, 0.84 is 0.072111; the deterministic model has 0.8 in each seed.
+    assert cells[made_up.DATASET, "SSN / No EU"][:2] == ["0.780 ± 0.072", "**0.0500 ± 0.0000**"]
+    assert cells[made_up.DATASET, "Softmax / No EU"][0] == "**0.800 ± 0.000**"
+    assert [cells[made_up.DATASET, model][-1] for model in ("Softmax / No EU", "SSN / Ensemble")] == [
+        "–",
+        "**0.300 ± 0.000**",
+    ]
+    numbers = pd.read_csv(output / "segmentation.csv").set_index(["dataset", "aleatoric", "epistemic", "quantity"])
+    assert numbers.loc[(made_up.DATASET, "SSN", "none", "Dice"), "sd"] == pytest.approx(0.0721110, rel=1e-5)
+    assert set(numbers.index.get_level_values("quantity")) == set(head[2:])
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -128,7 +144,10 @@ def test_latex_has_the_cells_of_the_markdown(output, name):
     assert len(columns) == len(expected[0])
     found = [
         [
-            cell.strip().replace(r" $\pm$ ", " ± ").replace("--", "–").replace(r"\_", "_")
+            re.sub(r"\\textbf{(.*)}", r"**\1**", cell.strip())
+            .replace(r" $\pm$ ", " ± ")
+            .replace("--", "–")
+            .replace(r"\_", "_")
             for cell in re.split(r"(?<!\\)&", line[:-2])
         ]
         for line in lines[-len(expected) + 1 :]
@@ -149,7 +168,7 @@ def test_terminal(tmp_path, capsys, monkeypatch):
     for title in (*titles, "Best per task: all datasets", "Performance rank", "Entanglement rank"):
         assert title in lines
     rows = [line.split() for line in lines if line.startswith("SSN / No EU")]
-    assert rows[0][4:] == ["0.800", "0.0500", "0.0120", *"0.300 0.600 0.500 0.300 0.1000 0.3000 0.1200 0.2000".split()]
+    assert rows[0][4:] == "0.800 0.0500 0.0120 0.100 0.300 0.600 0.500 0.300 0.1000 0.3000 0.1200 0.2000".split()
     assert "missing: dataset Dataset502_B, aleatoric SSN, epistemic ensemble, task all, split all: no result" in printed
     missing = pd.read_csv(tmp_path / "out" / "missing.csv")
     assert missing["dataset"].tolist() == ["Dataset502_B"] * 2
@@ -161,6 +180,30 @@ def test_folders_from_the_table_of_runs(tmp_path):
     (tmp_path / "runs.csv").write_text("\n".join(["folder,seed", *lines]))
     assert run("--runs", tmp_path / "runs.csv", "-o", tmp_path / "out") == 0
     assert pd.read_csv(tmp_path / "out" / "comparison.csv")["seed"].unique().tolist() == [0, 1, 2]
+
+
+def test_an_ensemble_is_the_run_of_each_seed(tmp_path):
+    """The ensemble is the best of seed 0 and the second of seed 1; as a result it counts once."""
+    models = {
+        "ensemble": ("ensemble", 0.8, 0.30),
+        "none_0": ("none", 0.7, 0.20),
+        "none_1": ("none", 0.9, 0.40),
+    }
+    for name, (epistemic, dice, ncc) in models.items():
+        numbers = ((0.9 if epistemic == "ensemble" else 0.6, ncc, ncc, 0.1, 0.1), (0.1,) * 5)
+        summary = made_up.summary_of("SSN", epistemic, numbers=numbers, dice=dice)
+        made_up.write_folder(tmp_path / name, summary)
+    (tmp_path / "runs.csv").write_text("folder,seed\nensemble,0\nensemble,1\nnone_0,0\nnone_1,1\n")
+    assert run("--runs", tmp_path / "runs.csv", "-o", tmp_path / "out") == 0
+    ranks = pd.read_csv(tmp_path / "out" / "table2_performance.csv").set_index(["epistemic", "task"])
+    assert ranks.loc[("ensemble", "AMB"), ["mean", "num_seeds"]].tolist() == [1.5, 2]
+    assert ranks.loc[("none", "OODD"), ["mean", "num_seeds"]].tolist() == [2, 2]
+    segmentation = pd.read_csv(tmp_path / "out" / "segmentation.csv").query("quantity == 'Dice'").set_index("epistemic")
+    assert segmentation.loc["ensemble", ["mean", "num_seeds"]].tolist() == [0.8, 1]
+    assert segmentation.loc["none", "mean"] == pytest.approx(0.8)
+    assert segmentation["sd"].isna().to_dict() == {"ensemble": True, "none": False}
+    cells = {row[1]: row[2] for row in markdown_cells(tmp_path / "out" / "segmentation.md")[1:]}
+    assert cells == {"SSN / No EU": "**0.800 ± 0.141**", "SSN / Ensemble": "**0.800**"}
 
 
 def test_errors(tmp_path, capsys):

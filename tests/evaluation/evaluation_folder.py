@@ -18,7 +18,7 @@ def summary_of(aleatoric, epistemic, *, dataset=DATASET, seed=None, numbers=None
     shifts = {"shifts": {"blur": {}}}
     model = {"name": "a", "dataset": dataset, "aleatoric": aleatoric, "epistemic": epistemic, "seed": seed}
     delta = [{"value": value, "interval": [-1.0, 1.0]} for value in deltas]
-    scores = {"mean": {"dice": dice, "nll": 0.05}, "dataset": {"ece": 0.012}}
+    scores = {"mean": {"dice": dice, "nll": 0.05}, "dataset": {"ece": 0.012, "mce": 0.1}}
     return {
         "convention": "entanglement",
         "num_bins": 15,
@@ -27,7 +27,7 @@ def summary_of(aleatoric, epistemic, *, dataset=DATASET, seed=None, numbers=None
         "model": model,
         "left_out": {},
         "results": {
-            "reference": {"all classes": {"mean": {"dice": -1.0, "nll": -1.0}, "dataset": {"ece": -1.0}}},
+            "reference": {"all classes": {"mean": {"dice": -1.0, "nll": -1.0}, "dataset": {"ece": -1.0, "mce": -1.0}}},
             "raters": {"all classes": scores},
         },
         "tasks": {

@@ -48,6 +48,7 @@ def test_values_are_those_of_the_files(tmp_path):
         ("segmentation", "ID", "Dice"): (0.8, math.nan),
         ("segmentation", "ID", "NLL"): (0.05, math.nan),
         ("segmentation", "ID", "ECE"): (0.012, math.nan),
+        ("segmentation", "ID", "MCE"): (0.1, math.nan),
         ("GED", "ID", "GED"): (0.3, math.nan),
         ("OODD", "ID and OOD", "EU AUROC"): (0.9, 1.5),
         ("OODD", "ID and OOD", "delta"): (0.2, 1),
@@ -297,7 +298,7 @@ def test_overrides(tmp_path):
         ("", "is not a table of runs"),
         ("seed\n1\n", "must have the column folder"),
         ("folder,sed\nx,1\n", "must have the column folder and any of dataset, seed, aleatoric, epistemic, got"),
-        ("folder,seed\nx,1\n./x,2\n", "more than one row for"),
+        ("folder,seed\na/SSN_none,1\n./a/SSN_none,1\n", r"a/SSN_none and \S+a/SSN_none are the same run"),
         ("folder,seed\nx,1\n", "names folders that are not compared: .*x"),
     ],
 )

@@ -133,7 +133,8 @@ def test_over_seeds():
     assert found["mean"].tolist()[:2] == [1.5, 4]
     assert found["num_seeds"].tolist() == [2, 1, 0]
     assert found.loc["x", "half_width"] == pytest.approx(6.3531, rel=1e-4)
-    assert found.loc[["y", "z"], "half_width"].isna().all()
+    assert found.loc["x", "sd"] == pytest.approx(0.707107, rel=1e-5)
+    assert found.loc[["y", "z"], ["half_width", "sd"]].isna().all(axis=None)
     assert math.isnan(found.loc["z", "mean"])
 
 
