@@ -46,6 +46,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--dataset_only", action="store_true", help="write the data set in nnU-Net's format and stop")
     parser.add_argument(
+        "--dataset_into",
+        type=Path,
+        metavar="FOLDER",
+        help="write the data set alone, and into this folder, such as that of $nnUNet_raw, in place of -o",
+    )
+    for part, total in (("train", 76), ("test", 24)):
+        parser.add_argument(
+            f"-num_{part}", type=int, metavar="N", help=f"with --dataset_into: cases to {part}. Default: all {total}"
+        )
+    parser.add_argument(
         "-device",
         choices=("cpu", "cuda", "mps"),
         help="where to train and predict. Default: cuda if there is one, else cpu",
@@ -58,6 +68,16 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; the exit status is 0 when every step succeeded."""
     arguments = _parser().parse_args(argv)
+    if arguments.dataset_into is not None:
+        dataset = write_demo_dataset(
+            arguments.dataset_into, num_train=arguments.num_train, num_test=arguments.num_test, on_case=_print_case
+        )
+        print(f"real masks (LIDC-IDRI, CC BY 3.0) in simulated images: {dataset}")
+        return 0
+    if arguments.num_train is not None or arguments.num_test is not None:
+        raise ValueError(
+            "-num_train and -num_test are for --dataset_into; the demo itself takes all cases. Leave them out"
+        )
     folder = arguments.o.resolve()
     _prepare_folder(folder, overwrite=arguments.overwrite)
     variables = _variables(folder)
@@ -206,6 +226,10 @@ def _prepare_folder(folder: Path, *, overwrite: bool) -> None:
         (folder / name).mkdir(exist_ok=True)
     if not (folder / RECORD).exists():
         write_record(folder, {})
+
+
+def _print_case(done: int, total: int) -> None:
+    print(f"{done}/{total} images", flush=True)
 
 
 def _default_device() -> str:

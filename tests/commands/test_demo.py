@@ -61,6 +61,21 @@ def test_dataset_only_then_again_then_anew(tmp_path, capsys, small_dataset, monk
     assert (folder / "notes.txt").read_text() == "mine"
 
 
+def test_dataset_into_a_folder_of_datasets(tmp_path, capsys):
+    into = ["--dataset_into", str(tmp_path)]
+    assert demo.main([*into, "-num_train", "2", "-num_test", "1"]) == 0
+    assert str(tmp_path / DATASET_NAME) in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == [DATASET_NAME]
+    assert json.loads((tmp_path / DATASET_NAME / "dataset.json").read_text())["numTraining"] == 2
+    assert len(list((tmp_path / DATASET_NAME / "labelsTs").iterdir())) == 1
+
+    assert demo.main(into) == 1
+    assert "exists" in capsys.readouterr().err
+    assert demo.main(["-o", str(tmp_path / "demo"), "-num_train", "2"]) == 1
+    assert "--dataset_into" in capsys.readouterr().err
+    assert not (tmp_path / "demo").exists()
+
+
 def test_shrunken_plans_are_written_beside_nnunets(tmp_path):
     steps = {step.name: step for step in demo._steps(tmp_path, device="cpu")}
     folder = tmp_path / "nnUNet_preprocessed" / DATASET_NAME
