@@ -5,11 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
 import subprocess
-import sys
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +15,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from nnunet_stochastic.processes import CommandFailed, run_logged
+
 __all__ = ["RECORD", "Report", "Step", "assignment", "minutes", "read_record", "run_steps", "write_record"]
 
 RECORD = (
     "demo.json"  # which steps are done, by name, and the command that did it; also marks a folder as the demo's own
 )
-LOG_TAIL = 15  # lines of a failed step's log that go to the terminal
 
 Report = Callable[[str], None]
 
@@ -101,43 +99,15 @@ def run_steps(steps: list[Step], folder: Path, environment: dict[str, str], cons
 
 def _run_command(step: Step, log: Path, environment: dict[str, str], report: Report) -> None:
     """Run a step's command with its output in `log`; report each line, and raise with the last ones if it fails."""
-    # The commands of this interpreter's environment first, even where that is not activated.
-    path = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", "")])
-    program = shutil.which(step.command[0], path=path)
-    if program is None:
-        raise FileNotFoundError(
-            f"the command {step.command[0]} was not found; run `pip install nnunet-stochastic` in this environment"
-        )
-    environment = environment | dict(step.variables) | {"PATH": path, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
     log.parent.mkdir(exist_ok=True)
-    tail: deque[str] = deque(maxlen=LOG_TAIL)
-    with log.open("w", encoding="utf-8") as stream:
-        process = subprocess.Popen(
-            [program, *step.command[1:]],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            env=environment,
-            encoding="utf-8",
-            errors="replace",  # universal newlines: each state of a progress bar is a line
-        )
-        try:
-            for line in process.stdout:
-                stream.write(line)
-                if line.strip():
-                    tail.append(line.rstrip())
-                    report(line.strip())
-            status = process.wait()
-        except BaseException:  # an interrupt above all: leave no process behind
-            process.terminate()
-            process.wait()
-            raise
-    if status != 0:
+    try:
+        with log.open("w", encoding="utf-8") as stream:
+            run_logged(step.command, stream, environment | dict(step.variables), report=report)
+    except CommandFailed as error:
         raise ChildProcessError(
-            f"step {step.name!r} failed with exit status {status}. The last lines of {log}:\n"
-            + "\n".join(f"  | {line}" for line in tail)
-            + "\nRun the demo again to repeat this step and those after it."
-        )
+            f"step {step.name!r} failed with exit status {error.status}. The last lines of {log}:\n{error.tail}\n"
+            "Run the demo again to repeat this step and those after it."
+        ) from error
 
 
 def assignment(variable: tuple[str, str]) -> str:
