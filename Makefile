@@ -6,12 +6,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install test lint format demo benchmark viewer
+.PHONY: help install test lint format demo study benchmark viewer
 .NOTPARALLEL:
 
 help:
 	@echo "make test       lint and run all tests"
 	@echo "make demo       train, predict and evaluate on the demo dataset (about 6 minutes on 2 idle CPU cores)"
+	@echo "make study      run a whole study of tiny models, examples/tiny (about 8 minutes on 2 idle CPU cores)"
 	@echo "make lint       ruff check and ruff format --check"
 	@echo "make format     let ruff rewrite the files"
 	@echo "make benchmark  measure speed and memory"
@@ -40,6 +41,12 @@ test: lint
 
 demo: $(INSTALLED)
 	$(BIN)/nnunet_stochastic_demo
+
+STUDY := $(CURDIR)/nnunet_stochastic_study
+study: $(INSTALLED)
+	mkdir -p $(STUDY)/nnUNet_raw $(STUDY)/nnUNet_preprocessed $(STUDY)/nnUNet_results
+	cp -R examples/tiny/. $(STUDY)
+	nnUNet_raw=$(STUDY)/nnUNet_raw nnUNet_preprocessed=$(STUDY)/nnUNet_preprocessed nnUNet_results=$(STUDY)/nnUNet_results $(BIN)/nnunet_stochastic_study $(STUDY)/tiny.yaml
 
 benchmark: $(INSTALLED)
 	$(BIN)/python benchmarks

@@ -18,7 +18,7 @@ from nnunet_stochastic.datasets.folders import dataset_folders
 from nnunet_stochastic.datasets.rater_cases import find_training_images
 from nnunet_stochastic.files import write_text
 
-__all__ = ["EnsembleSplits", "write_ensemble_splits"]
+__all__ = ["EnsembleSplits", "default_splits", "write_ensemble_splits"]
 
 Split = dict[str, list[str]]
 
@@ -73,7 +73,7 @@ def write_ensemble_splits(
         raise FileNotFoundError(f"there is no folder {preprocessed}; plan and preprocess the dataset first")
     file = preprocessed / "splits_final.json"
     existing = _read_splits(file) if file.is_file() else None
-    splits = existing or _default_splits(raw)
+    splits = existing or default_splits(raw)
     if not 0 <= fold < len(splits):
         source = file if existing else "nnU-Net's default"
         raise ValueError(f"{source} has the folds 0 to {len(splits) - 1}, got -fold {fold}")
@@ -91,7 +91,7 @@ def write_ensemble_splits(
     return EnsembleSplits(file, split, written=True, backup=backup)
 
 
-def _default_splits(raw: Path) -> list[Split]:
+def default_splits(raw: Path) -> list[Split]:
     """The five folds that nnU-Net would make."""
     description = raw / "dataset.json"
     if not description.is_file():

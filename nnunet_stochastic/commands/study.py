@@ -1,0 +1,236 @@
+"""``nnunet_stochastic_study``: a whole study from one file, to a comparison and a page."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.commands._predictions import require_writable
+from nnunet_stochastic.commands._steps import minutes as as_text
+from nnunet_stochastic.processes import last_lines
+from nnunet_stochastic.study.checks import check_datasets, check_machine, find_machine
+from nnunet_stochastic.study.description import KINDS
+from nnunet_stochastic.study.engine import Engine, require_engine
+from nnunet_stochastic.study.estimate import Minutes, estimate
+from nnunet_stochastic.study.job import Job, Key
+from nnunet_stochastic.study.locks import locked
+from nnunet_stochastic.study.plan import FINAL, Plan
+
+__all__ = ["main"]
+
+SHOWN_JOBS = 10
+_REMOTE_OPTIONS = ("--executor", "-e", "--profile", "--workflow-profile")
+
+
+@report_errors
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a study; the exit status is 0 when every job is done."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    split = words.index("--") if "--" in words else len(words)
+    arguments = _parser().parse_args(words[:split])
+    options = tuple(words[split + 1 :])
+    for name, least in (("cores", 1), ("gpus", 0)):
+        if (value := getattr(arguments, name)) is not None and value < least:
+            raise ValueError(f"--{name} must be at least {least}, got {value}")
+    require_engine()
+    plan = Plan.read(arguments.study)
+    check_datasets(plan.study, plan.folders, plan.environment)
+    engine = _engine(plan, arguments, options)
+    console = Console(highlight=False, soft_wrap=True)
+    if arguments.dry_run:
+        _print_plan(plan, _scope(plan.jobs, arguments.until), engine, console, verbose=arguments.verbose)
+        return 0
+    require_writable(plan.study.output)
+    try:
+        with locked(plan.study.output / "locks" / "study.lock"):
+            return _run(plan, engine, arguments.until, console)
+    except BlockingIOError as error:
+        raise ValueError(
+            f"this study is running already, in {plan.study.output}; wait for its end, or stop it"
+        ) from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nnunet_stochastic_study",
+        usage="%(prog)s STUDY.yaml [options] [-- options of Snakemake]",
+        description="Trains, predicts, calibrates, evaluates and compares all models of a study on all its datasets, "
+        "with each seed, and puts them on one page. Snakemake runs the jobs, here or on a cluster.",
+        epilog="Start it again after an interruption or a change of the file: what is done and still holds is kept. "
+        "One failed job does not stop those that do not need it. On SLURM, with Snakemake's plug-in for it: "
+        "nnunet_stochastic_study STUDY.yaml -- --executor slurm --jobs 20",
+    )
+    add = parser.add_argument
+    add("study", type=Path, metavar="STUDY.yaml", help="what is to be studied")
+    add("--cores", type=int, metavar="N", help="threads of all jobs together (default: all of this machine)")
+    add(
+        "--gpus",
+        type=int,
+        metavar="N",
+        help="jobs on a GPU at a time; more than there are share them (default: as many as torch sees)",
+    )
+    add("--until", choices=KINDS, metavar="KIND", help=f"stop after the jobs of a kind, of: {', '.join(KINDS)}")
+    add("--dry_run", action="store_true", help="print how many jobs there are and how long they will take, and stop")
+    add("--verbose", action="store_true", help="with --dry_run: also print each job and its commands")
+    return parser
+
+
+def _engine(plan: Plan, arguments: argparse.Namespace, options: tuple[str, ...]) -> Engine:
+    """Check the trainers and GPUs, and share these out."""
+    local = not any(option.split("=")[0] in _REMOTE_OPTIONS for option in options)
+    machine = find_machine(plan.study, plan.environment)
+    check_machine(plan.study, machine, local=local and not arguments.dry_run)
+    cores = arguments.cores or ((os.cpu_count() or 1) if local else None)
+    if plan.study.device != "cuda":
+        return Engine(cores, (), None, options)
+    max_gpus = arguments.gpus
+    if local and max_gpus is None:
+        max_gpus = len(machine.gpus) or 1  # none is an error, but for --dry_run
+    most = max(plan.study.resource(kind, "gpu") for kind in KINDS)
+    if max_gpus is not None and most > max_gpus:
+        raise ValueError(f"a job needs {most} GPUs (resources), and there are {max_gpus}; see --gpus")
+    seen = machine.gpus if local else ()
+    shared = tuple(seen[index % len(seen)] for index in range(max_gpus)) if seen else ()
+    return Engine(cores, shared, max_gpus, options)
+
+
+def _run(plan: Plan, engine: Engine, until: str | None, console: Console) -> int:
+    last = until or KINDS[-1]
+    if plan.targets("convert") or last == "convert":
+        _pass(plan, engine, ["convert"], console)
+        plan = Plan.read(plan.study.file)  # datasets have their names now
+        check_datasets(plan.study, plan.folders, plan.environment)
+    if last != "convert":
+        _pass(plan, engine, [last if last not in FINAL else "evaluate"], console)
+    if last in FINAL:
+        kinds = [kind for kind in FINAL if until in (None, kind)]
+        _pass(plan, engine, kinds, console)
+    scope = _scope(plan.current_jobs(), until)
+    failed, waiting = plan.failed(list(scope.values()))
+    if failed:
+        _print_failures(plan, failed, waiting, console)
+        return 1
+    console.print(f"Done: {plan.study.output}")
+    if until is None:
+        console.print(f"  report for any browser: {plan.study.output / 'report.html'}")
+        console.print(f"  tables: {plan.study.output / 'comparison'}")
+    return 0
+
+
+def _pass(plan: Plan, engine: Engine, kinds: Sequence[str], console: Console) -> None:
+    """Run the jobs of some kinds and what they need, as far as this can be done now."""
+    jobs = plan.current_jobs()
+    stale = plan.records.stale(jobs)
+    for key in plan.records.forget(stale):
+        console.print(f"again: {' '.join(key)}: {stale[key]}", markup=False)
+    for job in plan.records.adopt(jobs.values()):
+        console.print(f"kept: {job.kind} {job.name}", markup=False)
+    targets = [job for kind in kinds for job in plan.targets(kind)]
+    needed = _closure(jobs, targets)
+    left = [job for job in needed.values() if not plan.records.is_done(job)]
+    if not any(job in left for job in targets):
+        return
+    console.print(f"{len(left)} of {len(needed)} jobs are to be done ({', '.join(kinds)} and what they need)")
+    count = 0
+
+    def report(job: Job) -> None:
+        nonlocal count
+        count += 1
+        seconds = plan.records.seconds(job.key)
+        console.print(f"{count}/{len(left)} {job.kind} {job.name}: {as_text(seconds or 0)}", markup=False)
+
+    engine.run(plan, kinds, left, report)
+
+
+def _scope(jobs: Mapping[Key, Job], until: str | None) -> dict[Key, Job]:
+    """Jobs up to a kind, with what they need."""
+    return _closure(jobs, [job for job in jobs.values() if until in (None, job.kind)])
+
+
+def _closure(jobs: Mapping[Key, Job], targets: Sequence[Job]) -> dict[Key, Job]:
+    """Jobs and all that they need, in the order of ``jobs``."""
+    keys: set[Key] = set()
+    open_keys = [job.key for job in targets]
+    while open_keys:
+        key = open_keys.pop()
+        if key not in keys:
+            keys.add(key)
+            open_keys += jobs[key].needs
+    return {key: job for key, job in jobs.items() if key in keys}
+
+
+def _print_failures(plan: Plan, failed: Sequence[Job], waiting: Sequence[Job], console: Console) -> None:
+    for job in failed:
+        log = plan.records.log(job.key)
+        console.print(f"failed: {job.kind} {job.name}, {log}", markup=False, style="red")
+        if lines := last_lines(log):
+            console.print(lines, markup=False)
+        depending = _depending(job, waiting)
+        for other in depending[:SHOWN_JOBS]:
+            console.print(f"  not run because of it: {other.kind} {other.name}", markup=False)
+        if len(depending) > SHOWN_JOBS:
+            console.print(f"  and {len(depending) - SHOWN_JOBS} more")
+    console.print(
+        f"{len(failed)} jobs failed, {len(waiting)} were not run because of them, all others are done. Snakemake's own "
+        f"output: {plan.study.output / 'logs' / 'snakemake.log'}. Repair what is wrong and start the study again."
+    )
+
+
+def _depending(job: Job, waiting: Sequence[Job]) -> list[Job]:
+    """Those of ``waiting``, each after those that it needs, that cannot be run without a job."""
+    keys = {job.key}
+    depending = []
+    for other in waiting:
+        if keys.intersection(other.needs):
+            keys.add(other.key)
+            depending.append(other)
+    return depending
+
+
+def _print_plan(plan: Plan, jobs: Mapping[Key, Job], engine: Engine, console: Console, *, verbose: bool) -> None:
+    records, study = plan.records, plan.study
+    stale = records.stale(jobs)
+    fresh = {key: job for key, job in jobs.items() if key not in stale}
+    done = {key for key, job in fresh.items() if records.is_done(job) or records.is_adoptable(job)}
+    measured = [(job, seconds / 60) for job in plan.jobs.values() if (seconds := records.seconds(job.key))]
+    guesses = {("", kind): guess for dataset in study.datasets for kind, guess in dataset.minutes.items()}
+    for dataset in study.datasets:
+        name = plan.folders.name_of(dataset.dataset) or dataset.dataset
+        guesses |= {(name, kind): guess for kind, guess in dataset.minutes.items()}
+    minutes = Minutes(tuple(measured), guesses)
+    left = [job for key, job in jobs.items() if key not in done]
+
+    table = Table("jobs", "all", "done", "to do", "minutes each", "minutes", title=study.name)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for kind in KINDS:
+        of_kind = [job for job in jobs.values() if job.kind == kind]
+        todo = [job for job in left if job.kind == kind]
+        known = [value for job in todo if (value := minutes.of(job)) is not None]
+        numbers = ("unknown", "unknown") if todo and not known else (_mean(known), f"{sum(known):.1f}" if known else "")
+        if of_kind:
+            table.add_row(kind, str(len(of_kind)), str(len(of_kind) - len(todo)), str(len(todo)), *numbers)
+    console.print(table)
+    if verbose:
+        for job in left:
+            console.print(f"{job.kind} {job.name}", markup=False, style="bold")
+            for command in job.commands:
+                console.print(f"  {shlex.join(command.argv)}", markup=False)
+    whole = estimate(
+        left, minutes.of, study.resource, cores=engine.cores or os.cpu_count() or 1, gpus=engine.max_gpus or 0
+    )
+    text = f"{whole.minutes / 60:.1f} hours" if whole.minutes >= 90 else f"{whole.minutes:.1f} minutes"
+    without = f", and what {', '.join(whole.unknown)} takes, which is unknown (see minutes)" if whole.unknown else ""
+    console.print(f"{len(left)} jobs to do, about {text}{without}")
+
+
+def _mean(values: Sequence[float]) -> str:
+    return f"{sum(values) / len(values):.1f}" if values else ""

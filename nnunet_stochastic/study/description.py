@@ -1,0 +1,151 @@
+"""What is to be studied.
+
+Object: the product datasets x aleatoric x epistemic x seeds, less the combinations that are left out. ``reading`` makes
+it of a file, ``checks`` compares it with what is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = [
+    "CORRUPTIONS",
+    "ENDINGS",
+    "EPISTEMIC",
+    "KINDS",
+    "PREDICT_OPTIONS",
+    "Aleatoric",
+    "Dataset",
+    "Study",
+]
+
+KINDS = ("convert", "plan", "sets", "train", "predict", "calibrate", "evaluate", "compare", "report")
+#: Ending of the trainer that an epistemic method takes; ``none`` and ``ensemble`` share SWAG's where it is trained.
+ENDINGS = {"none": "", "ensemble": "", "dropout": "Dropout", "swag": "SWAG", "swag_diag": "SWAG"}
+EPISTEMIC = tuple(ENDINGS)
+CORRUPTIONS = ("blur", "noise", "contrast", "jpeg", "low_resolution", "ghosting", "bias_field")
+#: Option of nnunet_stochastic_predict that each key of ``predict`` is.
+PREDICT_OPTIONS = {
+    **{name: f"--{name}" for name in ("num_samples", "save_samples", "num_members", "swag_scale", "seed")},
+    **{name: f"--{name}" for name in ("aleatoric", "estimator", "disable_tta", "not_on_device", "trust_checkpoint")},
+    **{name: f"-{name}" for name in ("step_size", "npp", "nps", "chk")},
+}
+
+
+@dataclass(frozen=True)
+class Aleatoric:
+    """An aleatoric model: its name in the results, in the trainer's name, and predict options of its own."""
+
+    name: str
+    trainer: str
+    predict: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset and what is studied on it.
+
+    Attributes
+    ----------
+    dataset
+        nnU-Net's number or name.
+    convert
+        Command that makes it, or None.
+    configuration, plans, planner
+        Of nnU-Net.
+    overwrite_plans_name
+        Whether the planner would call its plans otherwise.
+    raters
+        Whether there are several raters.
+    corruptions, ood
+        The sets out of distribution.
+    aleatoric, epistemic, excluded
+        The models; ``excluded`` are pairs of names.
+    seeds
+        S; seed s is fold s.
+    trainer, start_from
+        Pattern of the trainers' names; the trainer whose checkpoints they start from, or None.
+    predict, minutes
+        Options of the predictions; the user's guess of the minutes that a job of a kind takes.
+    """
+
+    dataset: str
+    convert: str | None
+    configuration: str
+    plans: str
+    planner: str | None
+    overwrite_plans_name: bool
+    raters: bool
+    corruptions: tuple[str, ...]
+    ood: tuple[str, ...]
+    aleatoric: tuple[Aleatoric, ...]
+    epistemic: tuple[str, ...]
+    excluded: frozenset[tuple[str, str]]
+    seeds: int
+    trainer: str
+    start_from: str | None
+    predict: Mapping[str, Any]
+    minutes: Mapping[str, float]
+
+    @property
+    def models(self) -> tuple[tuple[Aleatoric, str], ...]:
+        """The combinations that are studied, (aleatoric, epistemic)."""
+        product = ((model, method) for model in self.aleatoric for method in self.epistemic)
+        return tuple((model, method) for model, method in product if (model.name, method) not in self.excluded)
+
+    def trainer_of(self, model: Aleatoric, method: str) -> str:
+        """Name of the trainer of a combination; one training run serves all methods that can share it."""
+        ending = ENDINGS[method]
+        if not ending and any(other.trainer == model.trainer and ENDINGS[way] == "SWAG" for other, way in self.models):
+            ending = "SWAG"
+        return self.trainer.format(aleatoric=model.trainer, epistemic=ending)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study, see the module.
+
+    Attributes
+    ----------
+    file, name
+        The YAML file; the title of the report.
+    output
+        Folder for everything but nnU-Net's own.
+    device
+        Where networks run.
+    trainers
+        Folder with more trainers, or None.
+    convention, evaluate_processes, viewer_cases
+        Of the evaluations and of the report.
+    variables, resources
+        By kind of job: environment (``all`` is every kind), and what Snakemake is told.
+    datasets
+        At least one.
+    """
+
+    file: Path
+    name: str
+    output: Path
+    device: str
+    trainers: Path | None
+    convention: str
+    evaluate_processes: int | None
+    viewer_cases: int
+    variables: Mapping[str, Mapping[str, str]]
+    resources: Mapping[str, Mapping[str, int | str]]
+    datasets: tuple[Dataset, ...]
+
+    @property
+    def folder(self) -> Path:
+        """Where commands run, and what relative paths are relative to."""
+        return self.file.parent
+
+    def resource(self, kind: str, name: str) -> int:
+        """``threads`` or ``gpu`` of a kind of job."""
+        default = int(name == "threads" or (self.device == "cuda" and kind in ("train", "predict")))
+        if name == "threads" and kind in ("calibrate", "evaluate") and self.evaluate_processes is not None:
+            default = self.evaluate_processes
+        return int(self.resources.get(kind, {}).get(name, default))

@@ -1,0 +1,82 @@
+"""Locks between processes of a study; the system frees those of a process that ends, however it ends."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+__all__ = ["locked", "take_places"]
+
+_SECONDS_BETWEEN_LOOKS = 0.5
+
+
+@contextmanager
+def locked(file: Path, *, waiting_for: str | None = None) -> Iterator[None]:
+    """Hold the lock of a file.
+
+    Parameters
+    ----------
+    file
+        The lock; made if missing.
+    waiting_for
+        What holds it, if it is to be waited for.
+
+    Raises
+    ------
+    BlockingIOError
+        Somebody else holds it and ``waiting_for`` is None.
+    """
+    lock = _lock(file)
+    if not _acquired(lock):
+        if waiting_for is None:
+            raise BlockingIOError(f"{file} is locked")
+        print(f"waiting for {waiting_for}", file=sys.stderr, flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def take_places(stack: ExitStack, files: Sequence[Path], count: int) -> list[int]:
+    """Lock ``count`` of the files, waiting until as many are free; the stack frees them.
+
+    Returns
+    -------
+    list[int]
+        Their indices.
+    """
+    locks = [_lock(file) for file in files]
+    while True:
+        taken = []
+        for index, lock in enumerate(locks):
+            if len(taken) < count and _acquired(lock):
+                taken.append(index)
+        if len(taken) == count:
+            for index in taken:
+                stack.callback(locks[index].release)
+            return taken
+        for index in taken:  # keep none while others may wait for it
+            locks[index].release()
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+
+def _lock(file: Path):
+    # Installed with the extra `study`.
+    from filelock import FileLock
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(str(file))
+
+
+def _acquired(lock) -> bool:
+    from filelock import Timeout
+
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    return True

@@ -1,0 +1,74 @@
+"""What is there already: files, nnU-Net's plans and its preprocessed cases."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+__all__ = ["are_complete", "discard_broken_checkpoints", "has_plans", "is_preprocessed"]
+
+
+def are_complete(paths: Iterable[Path]) -> bool:
+    """Whether files, or folders, are there; a checkpoint is a zip file, and must have its end."""
+    return all(zipfile.is_zipfile(path) if path.suffix == ".pth" else path.exists() for path in paths)
+
+
+def discard_broken_checkpoints(folder: Path) -> list[Path]:
+    """Delete the checkpoints of a training that was killed while it wrote them: nnU-Net's own trainers do so in place.
+
+    nnUNetv2_train --c then goes on from another one.
+    """
+    broken = [path for path in sorted(folder.glob("checkpoint_*.pth")) if not zipfile.is_zipfile(path)]
+    for path in broken:
+        path.unlink()
+    return broken
+
+
+def has_plans(preprocessed: Path, plans: str) -> bool:
+    """Whether nnU-Net has planned a dataset, given its folder in nnUNet_preprocessed."""
+    return (preprocessed / "dataset.json").is_file() and bool(_read(preprocessed / f"{plans}.json"))
+
+
+def is_preprocessed(raw: Path, preprocessed: Path, plans: str, configuration: str) -> bool:
+    """Whether nnU-Net has preprocessed all training cases.
+
+    Parameters
+    ----------
+    raw, preprocessed
+        The dataset's folders.
+    plans, configuration
+        nnU-Net's.
+
+    Raises
+    ------
+    ValueError
+        The plans have no such configuration.
+    """
+    configurations = _read(preprocessed / f"{plans}.json").get("configurations", {})
+    if configuration not in configurations:
+        raise ValueError(
+            f"{preprocessed / f'{plans}.json'} has no configuration {configuration}, only {', '.join(configurations)}; "
+            "correct the configuration"
+        )
+    name = configuration
+    while "data_identifier" not in configurations[name]:  # a configuration may inherit from another one
+        name = configurations[name]["inherits_from"]
+    folder = preprocessed / configurations[name]["data_identifier"]
+    description = _read(raw / "dataset.json")
+    ending = description["file_ending"]
+    images = (file.name for file in (raw / "imagesTr").glob(f"*{ending}"))
+    # As nnU-Net names its cases; itself it takes seconds to import.
+    cases = description.get("dataset") or {name[: -len(f"_0000{ending}")] for name in images}
+    # The .pkl is what nnU-Net writes last of a case.
+    return bool(cases) and all((folder / f"{case}.pkl").is_file() for case in cases)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """A JSON file; empty where it is not there, or was cut off by a kill."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}

@@ -1,0 +1,64 @@
+"""``python -m nnunet_stochastic.study.splits DATASET S``: seed s of a dataset is fold s, so all folds have one split.
+
+Object: the first S entries of splits_final.json, which must be equal. A file with fewer equal ones is made longer.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+__all__ = ["are_complete", "check_splits", "main"]
+
+
+def are_complete(file: Path, seeds: int) -> bool:
+    """Whether the first ``seeds`` splits of a file are there; see ``check_splits``."""
+    return file.is_file() and len(json.loads(file.read_text(encoding="utf-8"))) >= seeds
+
+
+def check_splits(file: Path, seeds: int) -> None:
+    """Raise for splits that are there and differ: models trained on them are no repetitions of each other.
+
+    Parameters
+    ----------
+    file
+        splits_final.json.
+    seeds
+        S.
+    """
+    if not file.is_file():
+        return
+    try:
+        splits = json.loads(file.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{file} is no JSON file ({error}); remove or restore it") from error
+    if not isinstance(splits, list) or not splits:
+        raise ValueError(f"{file} is no list of splits; remove or restore it")
+    if any(split != splits[0] for split in splits[:seeds]):
+        raise ValueError(
+            f"{file} has different splits in its first {min(seeds, len(splits))} folds, and the {seeds} seeds of a "
+            "study are folds with the same one. Run nnunet_stochastic_ensemble_splits --overwrite (it keeps a copy; "
+            "models that were trained on the other folds do not belong to the study), or write seeds: 1"
+        )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Give S folds the same split; return 0."""
+    dataset, seeds = sys.argv[1:] if argv is None else argv
+    # nnU-Net takes seconds to import, and the study's own command reads this module.
+    from nnunet_stochastic.datasets.ensemble_splits import write_ensemble_splits
+    from nnunet_stochastic.datasets.folders import dataset_folders
+
+    file = dataset_folders(dataset)[1] / "splits_final.json"
+    check_splits(file, int(seeds))
+    if are_complete(file, int(seeds)):
+        print(f"{file} has {seeds} folds with the same split")
+        return 0
+    result = write_ensemble_splits(dataset, num_members=int(seeds), overwrite=True)
+    print(f"{result.file}: {seeds} folds with the same split")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

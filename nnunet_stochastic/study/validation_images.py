@@ -1,0 +1,74 @@
+"""``python -m nnunet_stochastic.study.validation_images DATASET FOLDER``: links to the images that validate fold 0."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+__all__ = ["link_validation_images", "main"]
+
+
+def link_validation_images(raw: Path, splits: Path, folder: Path) -> int:
+    """Make a folder of links to images of imagesTr; returns how many cases it has.
+
+    Parameters
+    ----------
+    raw
+        nnUNet_raw/DATASET.
+    splits
+        splits_final.json; without one nnU-Net will make its default.
+    folder
+        Is there when it is complete.
+
+    Raises
+    ------
+    ValueError
+        The split has no validation case, or one without image.
+    """
+    # nnU-Net takes seconds to import.
+    from nnunet_stochastic.datasets.ensemble_splits import default_splits
+    from nnunet_stochastic.datasets.rater_cases import find_training_images
+
+    images = find_training_images(raw, json.loads((raw / "dataset.json").read_text(encoding="utf-8")))
+    present = json.loads(splits.read_text(encoding="utf-8")) if splits.is_file() else default_splits(raw)
+    names = present[0]["val"]
+    if not names:
+        raise ValueError(f"{splits} has no validation case in fold 0, and calibration needs some; change the split")
+    if unknown := [name for name in names if name not in images]:
+        raise ValueError(f"{splits} names {unknown[0]}, of which there is no image in {raw / 'imagesTr'}; restore one")
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for name in names:
+        for image in images[name]:
+            spacing = image.with_name(f"{name}.json")  # nnU-Net's, beside a 3D TIFF
+            for file in (image, spacing) if spacing.is_file() else (image,):
+                _link(file.resolve(), partial / file.name)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(partial, folder)
+    return len(names)
+
+
+def _link(file: Path, link: Path) -> None:
+    try:
+        link.symlink_to(file)
+    except OSError:  # Windows lets few users make links
+        shutil.copyfile(file, link)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Link the images; return 0."""
+    dataset, folder = sys.argv[1:] if argv is None else argv
+    from nnunet_stochastic.datasets.folders import dataset_folders
+
+    raw, preprocessed = dataset_folders(dataset)
+    count = link_validation_images(raw, preprocessed / "splits_final.json", Path(folder))
+    print(f"{count} validation cases: {folder}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

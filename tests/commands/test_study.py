@@ -1,0 +1,208 @@
+"""The study command: what it says before anything runs, and the table of what it would run."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nnunet_stochastic.commands import study
+from nnunet_stochastic.files import write_json
+from nnunet_stochastic.study import engine
+from nnunet_stochastic.study.checks import Machine
+from nnunet_stochastic.study.plan import Plan
+
+pytest.importorskip("snakemake")
+
+STUDY = """
+output: out
+seeds: 2
+device: cpu
+aleatoric: [SSN]
+epistemic: [none, swag]
+minutes: {plan: 5, train: 60, predict: 2, report: 3}
+resources: {train: {threads: 2}}
+datasets:
+  - {dataset: 7, configuration: 2d, raters: false, convert: make it}
+"""
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    for part in ("raw", "preprocessed", "results"):
+        monkeypatch.setenv(f"nnUNet_{part}", str(tmp_path / part))
+    monkeypatch.setattr(study, "find_machine", lambda *_: Machine((), {}))
+    path = tmp_path / "study.yaml"
+    path.write_text(STUDY)
+    return path
+
+
+def rows(printed):
+    """Cells of the table, by the first one."""
+    cells = ([cell.strip() for cell in line.strip("│┃").split("│")] for line in printed.splitlines() if "│" in line)
+    return {first: rest for first, *rest in cells}
+
+
+def test_dry_run_counts_jobs_and_estimates(file, capsys):
+    assert study.main([str(file), "--dry_run", "--cores", "4"]) == 0
+    printed = capsys.readouterr().out
+    assert rows(printed) == {
+        "convert": ["1", "0", "1", "unknown", "unknown"],
+        "plan": ["1", "0", "1", "5.0", "5.0"],
+        "sets": ["1", "0", "1", "unknown", "unknown"],
+        "train": ["2", "0", "2", "60.0", "120.0"],
+        "predict": ["8", "0", "8", "2.0", "16.0"],
+        "calibrate": ["4", "0", "4", "unknown", "unknown"],
+        "evaluate": ["4", "0", "4", "unknown", "unknown"],
+        "compare": ["1", "0", "1", "unknown", "unknown"],
+        "report": ["1", "0", "1", "3.0", "3.0"],
+    }
+    # The chain plan, train, predict, report takes 70 minutes, all on 4 cores (5 + 240 + 16 + 3) / 4 = 66.
+    assert "23 jobs to do, about 70.0 minutes, and what convert, sets, calibrate, evaluate, compare takes" in printed
+    assert not (file.parent / "out").exists()
+
+
+def test_dry_run_of_a_part_with_its_commands(file, capsys):
+    assert study.main([str(file), "--dry_run", "--until", "train", "--verbose", "--cores", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert rows(printed).keys() == {"convert", "plan", "train"}
+    assert (
+        "\ntrain Dataset007/nnUNetTrainerSSNSWAG/seed_1\n  nnUNetv2_train Dataset007 2d 1 -tr nnUNetTrainerSSN"
+        in printed
+    )
+    assert "about 2.1 hours" in printed  # (5 + 2 x 60) minutes on one core
+
+
+def test_measured_times_and_what_is_done(file, capsys):
+    raw = file.parent / "raw" / "Dataset007_Toy"
+    for part in ("imagesTs", "labelsTs"):
+        (raw / part).mkdir(parents=True)
+    (raw / "dataset.json").write_text(json.dumps({"file_ending": ".png", "labels": {}}))
+    plan = Plan.read(file)
+    for path in (job := plan.jobs["plan", "Dataset007_Toy"]).products:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    plan.records.finish(job, seconds=180)
+    assert study.main([str(file), "--dry_run"]) == 0
+    found = rows(capsys.readouterr().out)
+    assert found["convert"][:3] == ["1", "1", "0"]  # it is there
+    assert found["plan"][:3] == ["1", "1", "0"]
+    job.products[0].unlink()
+    assert study.main([str(file), "--dry_run"]) == 0
+    assert rows(capsys.readouterr().out)["plan"] == ["1", "0", "1", "3.0", "3.0"]
+
+
+def test_stale_records_and_what_was_made_of_them(file):
+    plan = Plan.read(file)
+    for job in plan.jobs.values():
+        if job.kind != "report":
+            plan.records.finish(job, seconds=1)
+        for path in job.products:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("")
+    records, label = plan.records, "Dataset007/SSN/swag/seed_1"
+    # The empty checkpoints are not complete: the trainings are done again, and all that they lead to.
+    kinds = {"train", "predict", "calibrate", "evaluate", "compare"}
+    assert {kind for kind, _ in records.stale(plan.jobs)} == kinds
+    for job in plan.jobs.values():
+        if job.kind == "train":
+            write_checkpoint(job.products[0])
+    assert records.stale(plan.jobs) == {}
+
+    (plan.study.output / "predictions" / label / "ID" / "uncertainty.json").unlink()
+    found = records.stale(plan.jobs)
+    assert set(found) == {("predict", f"{label}/ID"), ("evaluate", label), ("compare", "comparison")}
+    assert found["evaluate", label] == f"predict {label}/ID is done again"
+    assert records.forget(found) == list(found)
+    assert records.stale(plan.jobs) == {}
+
+    for path in plan.jobs["plan", "Dataset007"].products:  # as to save space: models and sets stay
+        path.unlink()
+    assert set(records.stale(plan.jobs)) == {("plan", "Dataset007")}
+
+    more = Plan.read(_changed(file, STUDY.replace("seeds: 2", "seeds: 3")))  # the plan gives a fold more the splits
+    for path in more.jobs["plan", "Dataset007"].products:
+        path.write_text("")
+    assert more.records.stale(more.jobs)["plan", "Dataset007"] == "its commands have changed"
+
+    faster = Plan.read(_changed(file, STUDY.replace("datasets:", "evaluate: {np: 4}\ndatasets:")))
+    assert faster.records.stale(faster.jobs) == {}
+    other = Plan.read(_changed(file, STUDY.replace("datasets:", "device: mps\ndatasets:").replace("device: cpu\n", "")))
+    stale = {kind for kind, _ in other.records.stale(other.jobs)}
+    assert stale == {"predict", "calibrate", "evaluate"}
+
+
+def _changed(file, text):
+    file.write_text(text)
+    return file
+
+
+def write_checkpoint(path):
+    import zipfile
+
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("weights", "1")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--cores", "0"], "--cores must be at least 1, got 0"),
+        (["--gpus", "-1"], "--gpus must be at least 0, got -1"),
+    ],
+)
+def test_bad_numbers(file, capsys, options, message):
+    assert study.main([str(file), *options]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_unknown_trainer(file, capsys, monkeypatch):
+    monkeypatch.setattr(study, "find_machine", lambda *_: Machine((), {"nnUNetTrainerSSNSWAG": "not found"}))
+    assert study.main([str(file)]) == 1
+    assert "nnU-Net finds no trainer nnUNetTrainerSSNSWAG (not found)" in capsys.readouterr().err
+    assert not (file.parent / "out").exists()
+
+
+def test_without_the_extra(file, capsys, monkeypatch):
+    find = engine.importlib.util.find_spec
+    monkeypatch.setattr(engine.importlib.util, "find_spec", lambda name: None if name == "snakemake" else find(name))
+    assert study.main([str(file)]) == 1
+    assert 'a study needs snakemake: run pip install "nnunet-stochastic[study]"' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "gpus", "places", "command"),
+    [
+        ([], ("0", "1"), ("0", "1"), ["--cores", "8", "--resources", "gpu=2"]),
+        (["--gpus", "1"], ("4", "7"), ("4",), ["--cores", "8", "--resources", "gpu=1"]),
+        (["--gpus", "3"], ("4", "7"), ("4", "7", "4"), ["--cores", "8", "--resources", "gpu=3"]),
+        (["--", "--executor", "slurm", "--jobs", "9"], (), (), ["--executor", "slurm", "--jobs", "9"]),
+    ],
+)
+def test_gpus_are_shared_out_here_and_left_to_the_scheduler_elsewhere(
+    file, monkeypatch, options, gpus, places, command
+):
+    file.write_text(STUDY.replace("cpu", "cuda"))
+    monkeypatch.setattr(study, "find_machine", lambda *_: Machine(gpus, {}))
+    monkeypatch.setattr(study.os, "cpu_count", lambda: 8)
+    split = options.index("--") if "--" in options else len(options)
+    arguments = study._parser().parse_args([str(file), *options[:split]])
+    plan = Plan.read(file)
+    found = study._engine(plan, arguments, tuple(options[split + 1 :]))
+    assert found.gpus == places
+    words = found.command(plan, ["train"])
+    assert words[-len(command) :] == command
+    assert Path(words[words.index("--snakefile") + 1]).is_file()
+    assert ("--cores" in words) == ("--cores" in command)
+
+
+def test_more_gpus_for_a_job_than_there_are(file, capsys, monkeypatch):
+    file.write_text(STUDY.replace("cpu", "cuda").replace("threads: 2", "gpu: 4"))
+    monkeypatch.setattr(study, "find_machine", lambda *_: Machine(("0", "1"), {}))
+    assert study.main([str(file)]) == 1
+    assert "a job needs 4 GPUs (resources), and there are 2; see --gpus" in capsys.readouterr().err
+
+
+def test_settings_that_are_no_json(file, capsys):
+    write_json(file, {"output": "x"})
+    assert study.main([str(file)]) == 1
+    assert "datasets must be a list" in capsys.readouterr().err

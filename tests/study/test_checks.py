@@ -1,0 +1,145 @@
+"""The study against what is there: datasets, raters, splits, variables, trainers and GPUs."""
+
+import json
+import os
+
+import pytest
+
+from nnunet_stochastic.study.checks import Machine, check_datasets, check_machine, environment_of, find_machine
+from nnunet_stochastic.study.plan import Plan
+from nnunet_stochastic.study.splits import check_splits
+from nnunet_stochastic.study.splits import main as make_splits
+from nnunet_stochastic.study.validation_images import link_validation_images
+
+pytest.importorskip("yaml")
+
+STUDY = """
+output: results
+seeds: 2
+aleatoric: [SSN]
+epistemic: [none, dropout]
+datasets:
+  - {dataset: 7, configuration: 2d, ood: [far]}
+"""
+
+
+@pytest.fixture
+def check(write_study):
+    def check(text=STUDY):
+        plan = Plan.read(write_study(text))
+        check_datasets(plan.study, plan.folders, plan.environment)
+
+    return check
+
+
+def test_missing_variable(write_study, monkeypatch):
+    monkeypatch.delenv("nnUNet_results")
+    with pytest.raises(ValueError, match="nnUNet_results is not set; set it as for nnU-Net"):
+        Plan.read(write_study(STUDY))
+
+
+def test_dataset_must_be_there_or_made(check, make_dataset, monkeypatch):
+    with pytest.raises(ValueError, match=r"Dataset007 is not in .*; put it there, or write as convert the command"):
+        check()
+    made = STUDY.replace("configuration", "convert: 'make -i ${HERE}', configuration")
+    monkeypatch.delenv("HERE", raising=False)
+    with pytest.raises(ValueError, match=r"convert has \$\{HERE\}, a variable that is not set"):
+        check(made)
+    monkeypatch.setenv("HERE", "somewhere")
+    check(made)
+    for name in ("Dataset007_One", "Dataset007_Two"):
+        make_dataset(name, num_raters=3, endings=("Ts", "OOD_far"))
+    with pytest.raises(ValueError, match="has Dataset007_One and Dataset007_Two; write the name"):
+        check()
+    check(STUDY.replace("dataset: 7", "dataset: Dataset007_Two"))
+
+
+def test_dataset_as_the_study_says(check, make_dataset):
+    raw = make_dataset("Dataset007_One", endings=("Ts",))
+    with pytest.raises(ValueError, match=r"Dataset007_One: dataset.json has no num_raters; write raters: false"):
+        check()
+    without = STUDY.replace("ood:", "raters: false, ood:")
+    with pytest.raises(ValueError, match=r"there is no folder .*imagesOOD_far"):
+        check(without)
+    for kind in ("images", "labels"):
+        (raw / f"{kind}OOD_far").mkdir()
+    check(without)
+
+
+A, B = {"train": ["a"], "val": ["b"]}, {"train": ["b"], "val": ["a"]}
+
+
+@pytest.mark.parametrize("splits", [None, [A], [A, A], [A, A, A, B]])
+def test_splits_of_the_first_folds_are_equal(tmp_path, splits):
+    file = tmp_path / "splits_final.json"
+    if splits is not None:
+        file.write_text(json.dumps(splits))
+    check_splits(file, 3)
+
+
+@pytest.mark.parametrize("splits", [[A, B], [A, A, B], [B, A, A, A]])
+def test_different_splits_are_an_error(tmp_path, splits):
+    file = tmp_path / "splits_final.json"
+    file.write_text(json.dumps(splits))
+    with pytest.raises(ValueError, match=r"has different splits .* or write seeds: 1"):
+        check_splits(file, 3)
+
+
+def test_one_split_becomes_that_of_all_seeds_and_more_are_left(nnunet, make_dataset, monkeypatch):
+    make_dataset("Dataset007_One")
+    file = nnunet / "preprocessed" / "Dataset007_One" / "splits_final.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps([A]))
+    assert make_splits(["Dataset007_One", "3"]) == 0
+    assert json.loads(file.read_text()) == [A, A, A]
+    assert json.loads((file.parent / "splits_before_ensemble_0.json").read_text()) == [A]
+    assert make_splits(["Dataset007_One", "2"]) == 0
+    assert json.loads(file.read_text()) == [A, A, A]
+
+
+def test_links_to_the_validation_images(nnunet, make_dataset):
+    raw = make_dataset("Dataset007_One")
+    (raw / "dataset.json").write_text(json.dumps({"file_ending": ".png", "channel_names": {"0": "R", "1": "G"}}))
+    for case in "abcdef":
+        for channel in range(2):
+            (raw / "imagesTr" / f"{case}_000{channel}.png").write_text(f"{case}{channel}")
+    splits, folder = nnunet / "splits_final.json", nnunet / "sets" / "validation"
+    splits.write_text(json.dumps([{"train": ["b", "c"], "val": ["a", "d"]}]))
+    assert link_validation_images(raw, splits, folder) == 2
+    found = {file.name: file.read_text() for file in folder.iterdir()}
+    assert found == {"a_0000.png": "a0", "a_0001.png": "a1", "d_0000.png": "d0", "d_0001.png": "d1"}
+    splits.write_text(json.dumps([{"train": [], "val": ["x"]}]))
+    with pytest.raises(ValueError, match="names x, of which there is no image"):
+        link_validation_images(raw, splits, folder)
+    splits.unlink()  # nnU-Net's default of five folds: 2 of 6 cases in the first
+    assert link_validation_images(raw, splits, folder) == 2
+
+
+def test_trainers_and_gpus(write_study, nnunet):
+    (nnunet / "mine").mkdir()
+    (nnunet / "mine" / "mine.py").write_text(
+        "from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer\n\n\n"
+        "class MySSN(nnUNetTrainer):\n    pass\n"
+    )
+    own = 'device: cpu\ntrainers: mine\ntrainer: "My{aleatoric}{epistemic}"\nstart_from: nnUNetTrainer\n'
+    study = Plan.read(write_study(own + STUDY)).study
+    environment = environment_of(study)
+    assert environment["nnUNet_extTrainer"].split(os.pathsep)[-1] == str(nnunet / "mine")
+    machine = find_machine(study, environment)
+    assert machine.gpus == ()
+    assert machine.trainers.keys() == {"MySSNDropout"}
+    with pytest.raises(ValueError, match=r"nnU-Net finds no trainer MySSNDropout .*name with trainers the folder"):
+        check_machine(study, machine, local=True)
+    check_machine(study, Machine((), {}), local=True)
+    study = Plan.read(write_study(STUDY)).study
+    with pytest.raises(ValueError, match="torch sees no GPU on this machine; write device: cpu"):
+        check_machine(study, Machine((), {}), local=True)
+    check_machine(study, Machine((), {}), local=False)
+
+
+def test_variables_of_the_study_have_the_last_word(write_study, monkeypatch):
+    monkeypatch.setenv("A", "shell")
+    study = Plan.read(write_study(STUDY + "variables: {all: {A: all, B: all}, train: {B: train}}\n")).study
+    environment = environment_of(study, "train", {"A": "job", "C": "job"})
+    assert [environment[name] for name in "ABC"] == ["all", "train", "job"]
+    assert environment_of(study, "predict")["B"] == "all"
