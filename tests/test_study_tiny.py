@@ -130,7 +130,7 @@ def test_tiny_study(tmp_path):
     assert texts.ended
     assert texts.title.strip() == "Tiny study"
     for name, method in MODELS:
-        assert f"{name}Tiny / {method}" in page
+        assert f"{name} / {method}" in page
 
     # Started once more, it has nothing to do.
     assert study.start().wait(LIMIT_SECONDS) == 0, study.output

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nnunet_stochastic.commands._errors import report_errors
 from nnunet_stochastic.commands._predictions import DEFAULT_PROCESSES, read_dataset, require_processes
+from nnunet_stochastic.evaluation.evaluated_runs import read_overrides
 from nnunet_stochastic.files import replacing
 from nnunet_stochastic.report.page import (
     PageContent,
@@ -34,9 +35,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "results",
         type=Path,
-        nargs="+",
+        nargs="*",
         metavar="RESULT",
-        help="output folder of nnunet_stochastic_evaluate; several to compare models",
+        help="output folder of nnunet_stochastic_evaluate; several to compare models. Default: the folders in --runs",
+    )
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        metavar="CSV",
+        help="table with the column folder and any of dataset, seed, aleatoric, epistemic, as "
+        "nnunet_stochastic_compare takes it: what to call a folder's model",
     )
     parser.add_argument("-o", type=Path, help="the HTML file. Default: report.html in the first RESULT")
     parser.add_argument("--title", default="Uncertainty report", help="heading of the page. Default: %(default)s")
@@ -74,10 +82,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     for option in ("viewer_cases", "max_megabytes", "max_thumbnails"):
         if (value := getattr(arguments, option)) < 0:
             raise ValueError(f"--{option} must be at least 0, got {value:g}.")
-    output = arguments.o or arguments.results[0] / "report.html"
+    overrides = {} if arguments.runs is None else read_overrides(arguments.runs)
+    folders = arguments.results or list(overrides)
+    if not folders:
+        raise ValueError("Nothing to report: name the evaluation folders, or a table of them with --runs.")
+    output = arguments.o or folders[0] / "report.html"
     if output.is_dir():
         raise ValueError(f"-o must be a file, but {output} is a folder; name a file in it, such as report.html.")
-    results = read_results(arguments.results)
+    results = read_results(folders, overrides)
     output.parent.mkdir(parents=True, exist_ok=True)
 
     threads = {"num_threads": arguments.np, "show_progress": not arguments.disable_progress_bar}

@@ -76,9 +76,9 @@ def final_jobs(study: Study, results: Sequence[Result]) -> list[Job]:
     jobs = []
     needs = tuple(result.job for result in results)
     runs, comparison = study.output / "runs.csv", study.output / "comparison"
+    table = _runs_table(results, study.output)
     if len(results) > 1:
         command = Command(("nnunet_stochastic_compare", "--runs", str(runs), "-o", str(comparison)))
-        table = _runs_table(results, study.output)
         products = (comparison / "comparison.csv", runs)
         jobs.append(Job("compare", "comparison", (command,), needs, products, comparison, ((runs, table),)))
     if results:
@@ -89,8 +89,9 @@ def final_jobs(study: Study, results: Sequence[Result]) -> list[Job]:
         options = ("--title", study.name, "--viewer_cases", str(study.viewer_cases), "--disable_progress_bar")
         threads = ("-np", str(study.resource("report", "threads")))
         shown = tuple(str(result.folder) for result in first.values())
-        command = Command(("nnunet_stochastic_report", *shown, "-o", str(page), *options, *threads))
-        jobs.append(Job("report", "report", (command,), needs, (page,)))
+        named = ("--runs", str(runs))
+        command = Command(("nnunet_stochastic_report", *shown, *named, "-o", str(page), *options, *threads))
+        jobs.append(Job("report", "report", (command,), needs, (page,), files=((runs, table),)))
     return jobs
 
 

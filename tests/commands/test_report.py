@@ -44,6 +44,19 @@ def test_one_model_with_files(tmp_path, capsys):
     assert [path.name for path in folder.glob(".*")] == []
 
 
+def test_a_table_of_runs_is_enough(tmp_path, capsys):
+    folders = [results.write_result(tmp_path / name, name="SSNTiny / none", num_cases=2, shifts=()) for name in "ab"]
+    table = tmp_path / "runs.csv"
+    rows = [f"{folder.relative_to(tmp_path)},{name}" for folder, name in zip(folders, ("SSN", "Softmax"), strict=True)]
+    table.write_text("\n".join(["folder,aleatoric", *rows]))
+    assert main(["--runs", str(table), "-o", str(tmp_path / "page.html"), *QUIET]) == 0
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert all(f"{name} / none" in page for name in ("SSN", "Softmax"))
+    assert "SSNTiny" not in page
+    assert main([]) == 1
+    assert "--runs" in capsys.readouterr().err
+
+
 def test_limits_and_moved_files_are_reported(tmp_path, capsys):
     folder = results.write_result(tmp_path, files=True, num_cases=3, shifts=())
     for image in (tmp_path / "ID" / "images").iterdir():

@@ -67,6 +67,24 @@ def test_labels_tell_runs_apart(tmp_path):
     ]
 
 
+def test_a_table_of_runs_names_models(tmp_path):
+    folders = [write_result(tmp_path / name, name="SSNTiny / none", seed=0) for name in "abc"]
+    named = {"aleatoric": "SSN", "dataset": "LIDC"}
+    ensemble = {"epistemic": "ensemble", **named}
+    overrides = {
+        folders[0].resolve(): [{"seed": "7", **named}],
+        folders[1].resolve(): [{"seed": "0", **ensemble}, {"seed": "1", **ensemble}],
+        tmp_path / "not read": [named],
+    }
+    runs = read_results(folders, overrides)
+    assert [(run.label, run.dataset, run.seed) for run in runs] == [
+        ("SSN / none", "LIDC", "7"),
+        ("SSN / ensemble", "LIDC", 0),
+        ("SSNTiny / none", "Dataset501_Nodules", 0),
+    ]
+    assert [(run.aleatoric, run.epistemic) for run in runs[:2]] == [("SSN", "none"), ("SSN", "ensemble")]
+
+
 def test_errors_name_the_folder_and_what_to_do(tmp_path):
     folder = write_result(tmp_path / "run")
     with pytest.raises(ValueError, match="given twice"):

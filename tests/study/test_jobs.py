@@ -173,8 +173,9 @@ def test_planner_and_start_of_the_training(write_study):
 
 def test_an_ensemble_is_a_run_of_each_seed(plan):
     results = results_of(plan.study, plan.folders)
-    comparison, _ = final_jobs(plan.study, results)
+    comparison, page = final_jobs(plan.study, results)
     ((file, table),) = comparison.files
+    assert page.files == comparison.files
     rows = [line.split(",") for line in table.splitlines()]
     assert file == plan.study.output / "runs.csv"
     assert rows[0] == ["folder", "dataset", "seed", "aleatoric", "epistemic"]

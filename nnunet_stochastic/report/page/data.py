@@ -62,7 +62,7 @@ class Result:
     dataset: str
     aleatoric: str
     epistemic: str
-    seed: int | None
+    seed: int | str | None
     summary: Mapping[str, Any]
     images: pd.DataFrame
     scores: pd.DataFrame
@@ -106,8 +106,17 @@ def number(tree: Mapping[str, Any], *path: str) -> float:
     return math.nan if node is None or isinstance(node, Mapping) else float(node)
 
 
-def read_results(folders: Sequence[Path]) -> list[Result]:
+def read_results(
+    folders: Sequence[Path], overrides: Mapping[Path, Sequence[Mapping[str, str]]] | None = None
+) -> list[Result]:
     """Read evaluation folders, in the order given, under labels that tell them apart.
+
+    Parameters
+    ----------
+    folders
+        Output folders of ``nnunet_stochastic_evaluate``.
+    overrides
+        Result of ``read_overrides``: which runs a folder is. Folders that are not read do not matter.
 
     Raises
     ------
@@ -119,7 +128,7 @@ def read_results(folders: Sequence[Path]) -> list[Result]:
     twice = [str(folder) for folder, times in Counter(folder.resolve() for folder in folders).items() if times > 1]
     if twice:
         raise ValueError(f"These evaluation folders were given twice: {', '.join(twice)}. Give each of them once.")
-    results = [read_result(folder) for folder in folders]
+    results = [read_result(folder, (overrides or {}).get(folder.resolve(), ())) for folder in folders]
     for distinguish in (
         lambda result: f"{result.label}, seed {result.seed}",
         lambda result: f"{result.label}, {result.dataset}",
@@ -132,8 +141,16 @@ def read_results(folders: Sequence[Path]) -> list[Result]:
     return results
 
 
-def read_result(folder: Path) -> Result:
+def read_result(folder: Path, runs: Sequence[Mapping[str, str]] = ()) -> Result:
     """Read one evaluation folder.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    runs
+        Which runs it is, where its summary.json does not say it or says it otherwise: dataset, seed, aleatoric,
+        epistemic. What several runs differ in, such as the seeds of an ensemble's networks, is not taken over.
 
     Raises
     ------
@@ -155,7 +172,7 @@ def read_result(folder: Path) -> Result:
             "Run nnunet_stochastic_evaluate again."
         )
     curves = _read_json(folder / "curves.json")
-    model = summary["model"]
+    model = _named(summary["model"], runs)
     return Result(
         label=model.get("name") or folder.resolve().parent.name,
         folder=folder,
@@ -179,6 +196,15 @@ def read_result(folder: Path) -> Result:
         },
         sets=_case_sets(summary["folders"]),
     )
+
+
+def _named(model: Mapping[str, Any], runs: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    """What summary.json says of a model, with what all its runs are said to be."""
+    said = dict(set.intersection(*(set(run.items()) for run in runs))) if runs else {}
+    named = {**model, **said}
+    if said.keys() & {"aleatoric", "epistemic"}:
+        named["name"] = " / ".join(named.get(part) or "unknown" for part in ("aleatoric", "epistemic"))
+    return named
 
 
 def _case_sets(folders: Mapping[str, Any]) -> dict[str, SetFolders]:
