@@ -119,7 +119,7 @@ def _different(sets: Sequence[CaseSet], folders: Mapping[str, SetFolders]) -> li
                 f"{having.name} have them; predict both sets with the same model and options"
             )
         counts = [len(case_set.cases[0].samples) for case_set in (first, other)]
-        if counts[0] != counts[1]:
+        if counts[1] not in (0, counts[0]):  # without samples, what needs them is left out for this set
             problems.append(
                 f"{other.name}: {counts[1]} samples per case, {first.name} has {counts[0]}; predict both sets with the "
                 "same --save_samples"

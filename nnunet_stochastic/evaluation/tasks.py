@@ -123,13 +123,13 @@ def _tasks(convention: Convention, *, has_maps: bool, num_samples: int, calibrat
             "GED",
             lambda results: mean_of(results.image("ged")),
             lambda results: _has_numbers(results.image("ged")),
-            no_annotations if num_samples else no_samples,
+            no_annotations + ", or no samples (--save_samples)" if num_samples else no_samples,
         ),
         _Task(
             "VOLUME",
             lambda results: {name: mean_of(values.to_numpy()) for name, values in results.crps_ml.items()},
             lambda results: not results.crps_ml.empty,
-            no_annotations + ", or the images are 2D and have no volume" if num_samples else no_samples,
+            no_annotations + " or samples (--save_samples), or 2D has no volume" if num_samples else no_samples,
         ),
         _Task(
             "RATIO",

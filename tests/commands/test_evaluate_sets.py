@@ -113,8 +113,21 @@ def test_sets_that_do_not_belong_together(made, capsys):
     for case in made.cases["blur"]:
         made.map_file("blur", "EU", case).unlink()
     fails_with("has no epistemic maps, those of ID have them", made, capsys, *made.shift_options("blur"))
-    shutil.rmtree(made.root / "scanner" / "pred" / "samples")
-    fails_with("scanner: 0 samples per case, ID has 3", made, capsys, *made.shift_options("scanner"))
+    for last in (made.root / "scanner" / "pred" / "samples").glob("*_002.nii.gz"):
+        last.unlink()
+    fails_with("scanner: 2 samples per case, ID has 3", made, capsys, *made.shift_options("scanner"))
+
+
+def test_a_set_without_samples(made):
+    assert made.evaluate() == 0
+    of_known = made.summary()["tasks"]["GED"]["ID"]
+    shutil.rmtree(made.root / "blur" / "pred" / "samples")
+    assert made.evaluate(*made.shift_options("blur", annotated=("blur",))) == 0
+    found = made.summary()
+    assert found["tasks"]["GED"]["ID"] == pytest.approx(of_known)
+    assert found["tasks"]["GED"]["OOD"] is None
+    assert "--save_samples" in found["left_out"]["GED/blur"]
+    assert found["tasks"]["AMB"]["OOD"]["AU"] > 0
 
 
 def test_map_of_another_geometry(made, capsys, write_image):

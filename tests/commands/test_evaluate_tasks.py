@@ -176,8 +176,8 @@ def test_ratio_entanglement_and_results_of_a_shift(evaluated):
         "AMB/scanner": "no annotations of several raters were given (-gt_raters, -ood_gt_raters)",
         "CAL/scanner": "no annotations were given (-ood_gt), or the maps are constant",
         "FD/scanner": "no case has a Dice: no annotations were given (-ood_gt), or all are empty in both",
-        "GED/scanner": "no annotations were given (-ood_gt)",
-        "VOLUME/scanner": "no annotations were given (-ood_gt), or the images are 2D and have no volume",
+        "GED/scanner": "no annotations were given (-ood_gt), or no samples (--save_samples)",
+        "VOLUME/scanner": "no annotations were given (-ood_gt) or samples (--save_samples), or 2D has no volume",
     }
 
 
