@@ -52,7 +52,7 @@ def task_table(summary: Mapping[str, Any]) -> Table:
         title=f"Uncertainty, convention {summary['convention']}",
         caption="OOD: mean over shifts; Δ: entanglement, larger is better, with the 95 % interval over cases",
     )
-    table.add_column("task", no_wrap=True)
+    table.add_column("task", min_width=16)  # broken where the terminal is narrow, so that numbers are not
     for heading in (*_MEASURES, "", "Δ", "interval"):
         table.add_column(heading, justify="right", no_wrap=True)
     tasks, delta = summary["tasks"], summary["delta"]

@@ -54,3 +54,8 @@ def test_tasks_by_measure():
         "GED ID (GED ↓)": ["", "", "", "0.271", "", ""],
         "VOLUME ID nodule (CRPS in ml ↓)": ["", "", "", "0.125", "", ""],
     }
+    narrow = Console(width=80, record=True, file=io.StringIO())
+    narrow.print(task_table(summary))
+    text = narrow.export_text()
+    assert "…" not in text
+    assert "-0.05 to 0.20" in text
