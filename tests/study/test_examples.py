@@ -105,3 +105,14 @@ def test_tiny(read):
     tiny = plan.study.datasets[0]
     for name in {tiny.trainer_of(*model) for model in tiny.models}:
         assert recursive_find_trainer_class_by_name(name).training_epochs <= 10
+
+
+def test_generative_models_are_trained_as_long_as_the_readme_says(read):
+    nodules = read("generative_models").study.datasets[0]
+    trainers = {model.name: nodules.trainer_of(model, method) for model, method in nodules.models if method == "none"}
+    iterations = {"SSN": 1200, "ProbUNet": 600, "Diffusion": 900}
+    assert trainers.keys() == iterations.keys() | {"MoB"}
+    for name, number in iterations.items():
+        assert recursive_find_trainer_class_by_name(trainers[name]).training_epochs * 10 == number
+    assert trainers["Diffusion"] == "nnUNetTrainerDiffusionSmall"  # without SWAG's snapshots
+    assert nodules.start_from == recursive_find_trainer_class_by_name(trainers["MoB"]).deterministic_trainer
