@@ -12,7 +12,7 @@ INSTALLED := $(VENV)/.installed
 help:
 	@echo "make test       lint and run all tests"
 	@echo "make demo       train, predict and evaluate on the demo dataset (about 6 minutes on 2 idle CPU cores)"
-	@echo "make study      run a whole study of tiny models, examples/tiny (about 8 minutes on 2 idle CPU cores)"
+	@echo "make study      run a whole study of tiny models, examples/tiny (about 12 minutes on 2 idle CPU cores)"
 	@echo "make lint       ruff check and ruff format --check"
 	@echo "make format     let ruff rewrite the files"
 	@echo "make benchmark  measure speed and memory"

@@ -227,6 +227,9 @@ def _print_plan(plan: Plan, jobs: Mapping[Key, Job], engine: Engine, console: Co
     whole = estimate(
         left, minutes.of, study.resource, cores=engine.cores or os.cpu_count() or 1, gpus=engine.max_gpus or 0
     )
+    if whole.unknown and not whole.minutes:
+        console.print(f"{len(left)} jobs to do; how long they take is unknown (see minutes)")
+        return
     text = f"{whole.minutes / 60:.1f} hours" if whole.minutes >= 90 else f"{whole.minutes:.1f} minutes"
     without = f", and what {', '.join(whole.unknown)} takes, which is unknown (see minutes)" if whole.unknown else ""
     console.print(f"{len(left)} jobs to do, about {text}{without}")

@@ -72,6 +72,13 @@ def test_dry_run_of_a_part_with_its_commands(file, capsys):
     assert "about 2.1 hours" in printed  # (5 + 2 x 60) minutes on one core
 
 
+def test_dry_run_without_any_minutes(file, capsys):
+    text = file.read_text()
+    file.write_text("\n".join(line for line in text.splitlines() if not line.startswith("minutes:")))
+    assert study.main([str(file), "--dry_run"]) == 0
+    assert "\n23 jobs to do; how long they take is unknown (see minutes)\n" in capsys.readouterr().out
+
+
 def test_measured_times_and_what_is_done(file, capsys):
     raw = file.parent / "raw" / "Dataset007_Toy"
     for part in ("imagesTs", "labelsTs"):
