@@ -114,5 +114,5 @@ def test_generative_models_are_trained_as_long_as_the_readme_says(read):
     assert trainers.keys() == iterations.keys() | {"MoB"}
     for name, number in iterations.items():
         assert recursive_find_trainer_class_by_name(trainers[name]).training_epochs * 10 == number
-    assert trainers["Diffusion"] == "nnUNetTrainerDiffusionSmall"  # without SWAG's snapshots
+    assert trainers["Diffusion"] == "nnUNetTrainerDiffusionSmallSWAG"  # one training for none and SWAG
     assert nodules.start_from == recursive_find_trainer_class_by_name(trainers["MoB"]).deterministic_trainer

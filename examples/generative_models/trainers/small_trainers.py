@@ -81,7 +81,7 @@ class SmallDiffusion(Small, DiffusionTrainer):
     training_epochs = 90
 
 
-class nnUNetTrainerDiffusionSmall(SmallDiffusion):
+class nnUNetTrainerDiffusionSmallSWAG(SnapshotTrainer, SmallDiffusion):
     pass
 
 
