@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from results import write_result
 
 from nnunet_stochastic.report.page import figures
 from nnunet_stochastic.report.page.data import read_results
 from nnunet_stochastic.report.page.figures.entanglement import right_and_wrong
+from nnunet_stochastic.report.page.figures.style import log_ticks
 
 COMPARISONS = (
     figures.reliability_figure,
@@ -76,6 +78,17 @@ def test_ratio_draws_id_and_ood(results):
     of_id = results[0].images.query("set == 'ID'")
     assert points(scatter)[0] == pytest.approx((of_id["AU"].mean(), of_id["EU"].mean()))
     assert [x for x, _ in points(bars)] == pytest.approx([0.24, 0.24, 0.18, 0.18])
+
+
+@pytest.mark.parametrize(
+    ("limits", "ticks"), [((0.03, 1.5), [0.05, 0.1, 0.2, 0.5, 1]), ((5e-4, 1.5), [0.001, 0.01, 0.1, 1])]
+)
+def test_ticks_of_a_logarithmic_axis_get_sparse_where_it_is_long(limits, ticks):
+    ax = Figure().subplots()
+    ax.set(xscale="log", xlim=limits)
+    log_ticks(ax.xaxis)
+    shown = [tick for tick in ax.get_xticks() if limits[0] <= tick <= limits[1]]
+    np.testing.assert_allclose(shown, ticks)
 
 
 def test_reliability_pools_the_shifts(results):

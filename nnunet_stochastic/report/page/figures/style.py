@@ -113,8 +113,9 @@ def grid(num_panels: int, *, columns: int = 3, panel: tuple[float, float] = (3.3
 
 
 def log_ticks(axis: Axis) -> None:
-    """Plain numbers at 1, 2 and 5 times the powers of ten, for a logarithmic axis that may span less than one."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    """Plain numbers on a logarithmic axis with limits: at powers of ten, and if it is short at 2 and 5 times them."""
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high <= 100 * low else (1,)))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_formatter(NullFormatter())
 
