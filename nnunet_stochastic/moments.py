@@ -143,12 +143,12 @@ class SampleSums:
             mean = mean[1:] - mean[:1]
             covariance = distribution.voxel_covariance()[0].float()
             # Where the logits are strongly correlated, the difference of rounded terms may fall below 0.
-            variance = (covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]).clamp_(min=0)[None]
+            std = (covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]).clamp_(min=0).sqrt_()[None]
         else:
-            variance = distribution.voxel_variance()[0].float()
+            std = distribution.voxel_variance()[0].float().sqrt()
         probability, square, entropy = (
             moment.flip([axis + 1 for axis in flipped_axes]) if flipped_axes else moment
-            for moment in logistic_normal_moments(mean, variance)
+            for moment in logistic_normal_moments(mean, std)
         )
         self.probability = _accumulate(self.probability, probability.mul_(weight))
         if self._with_square:

@@ -211,7 +211,7 @@ def test_expectation_of_two_classes_takes_the_variance_of_their_difference(name)
     mean = torch.einsum("i,i...->...", difference, distribution.mean_logits[0])
     variance = torch.einsum("i,j,ij...->...", difference, difference, distribution.voxel_covariance()[0])
     sums = expectation(OutcomeSpace(2), distribution)
-    expected = logistic_normal_moments(mean, variance)
+    expected = logistic_normal_moments(mean, variance.sqrt())
     for total, moment in zip((sums.probability[0], sums.square, sums.entropy), expected, strict=True):
         torch.testing.assert_close(total, moment)
 
