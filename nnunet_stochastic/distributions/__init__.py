@@ -5,7 +5,7 @@ from nnunet_stochastic.distributions.basis import BasisGaussian, BasisSelection,
 from nnunet_stochastic.distributions.denoising import DenoisingLogits
 from nnunet_stochastic.distributions.diagonal import DiagonalGaussian
 from nnunet_stochastic.distributions.latent import LatentLogits
-from nnunet_stochastic.distributions.lattice import lattice_normals
+from nnunet_stochastic.distributions.lattice import lattice_nodes, lattice_normals
 from nnunet_stochastic.distributions.logistic_normal import logistic_normal_moments
 from nnunet_stochastic.distributions.low_rank import LowRankGaussian
 from nnunet_stochastic.distributions.mean_probability import logits_of_mean_probability
@@ -26,6 +26,7 @@ __all__ = [
     "PointMass",
     "apply_per_partition",
     "full_precision",
+    "lattice_nodes",
     "lattice_normals",
     "logistic_normal_moments",
     "logits_of_mean_probability",

@@ -7,6 +7,15 @@ unit cube evenly: each coordinate alone has one sample in each of K intervals of
 systematic sampling, and the variance of an average falls faster than that of independent samples. Voxels with
 independent shifts are independent.
 
+A probability that only the tails of z make large, as that of a rare class, is still missed by the few samples of most
+voxels. Spread by τ and weighted for it (importance sampling), the same points reach the tails:
+
+    E[f(z)] ≈ Σ_k w_k f(τ z_k) / Σ_k w_k        w_k = exp(-(1 - 1/τ²) |τ z_k|² / 2)        τ = K^(0.3 / D)
+
+For a smooth f and D = 1 that is nearly the trapezoid rule. A quotient of sums is biased, but by far less than the
+variance of an average biases its entropy; and its weights are convex, so that Jensen's inequality holds as for samples.
+The power was chosen by the bias of the entropy of the mean for 2 to 5 classes, which changes little from 0.2 to 0.4.
+
 The shift is that of *Randomization of Number Theoretic Methods for Multiple Integration* (Cranley and Patterson, 1976),
 https://doi.org/10.1137/0713071; lattices and their errors are in *Lattice Methods for Multiple Integration* (Sloan and
 Joe, 1994).
@@ -21,7 +30,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-__all__ = ["lattice_normals"]
+__all__ = ["lattice_nodes", "lattice_normals"]
 
 _BOUND = 1 - 2**-24  # of 2 u - 1, the largest float32 below 1: |z| <= 5.42, beyond which is a mass of 6e-8
 
@@ -49,6 +58,26 @@ def lattice_normals(num_samples: int, shift: Tensor) -> Iterator[Tensor]:
         raise ValueError(f"shift must be float32 or float64, got {shift.dtype}: its steps would be seen in the samples")
     offsets = _lattice(num_samples, shift.shape[0]).to(shift).reshape(num_samples, -1, *[1] * (shift.ndim - 1))
     return (_normal(shift + offset) for offset in offsets)
+
+
+def lattice_nodes(num_samples: int, shift: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """The K samples of a lattice at each voxel, spread into the tails and weighted for it, one after the other.
+
+    Parameters
+    ----------
+    num_samples, shift
+        As for ``lattice_normals``.
+
+    Returns
+    -------
+    Iterator of tuple of Tensor
+        K pairs of τ z_k, shape (D, *S), and w_k in (0, 1], shape (*S), float32: averages are Σ w f / Σ w.
+    """
+    normals = lattice_normals(num_samples, shift)
+    spread = num_samples ** (0.3 / shift.shape[0])
+    slope = (1 / spread**2 - 1) / 2
+    nodes = (each.mul_(spread) for each in normals)
+    return ((node, torch.exp_(slope * node.square().sum(0))) for node in nodes)
 
 
 def _normal(uniform: Tensor) -> Tensor:
