@@ -105,13 +105,21 @@ class LogitDistribution(ABC):
         Tensor
             η, shape (K, B, C, *S).
         """
-        batch, _, *spatial = self.shape
         return self.transform(
-            self._noise(num_samples, batch, self.noise_channels, *spatial, generator=generator),
-            self._noise(num_samples, batch, self.shared_noise_channels, generator=shared_generator or generator),
+            self.draw_noise(num_samples, generator=generator),
+            self.draw_shared_noise(num_samples, generator=shared_generator or generator),
         )
 
-    def _noise(self, *shape: int, generator: torch.Generator | None) -> Tensor:
+    def draw_noise(self, num_samples: int, *, generator: torch.Generator | None = None) -> Tensor:
+        """Standard normal numbers of each voxel, (K, B, N, *S)."""
+        batch, _, *spatial = self.shape
+        return self._normal(num_samples, batch, self.noise_channels, *spatial, generator=generator)
+
+    def draw_shared_noise(self, num_samples: int, *, generator: torch.Generator | None = None) -> Tensor:
+        """Standard normal numbers of each image, (K, B, M)."""
+        return self._normal(num_samples, self.shape[0], self.shared_noise_channels, generator=generator)
+
+    def _normal(self, *shape: int, generator: torch.Generator | None) -> Tensor:
         return torch.randn(shape, generator=generator, dtype=self.dtype, device=self.device)
 
 
@@ -135,6 +143,24 @@ class GaussianLogits(LogitDistribution):
     def voxel_variance(self) -> Tensor:
         """Variance of each logit, the diagonal of the voxels' covariance, shape (B, C, *S), float32 or wider."""
         return self.voxel_covariance().diagonal(dim1=1, dim2=2).movedim(-1, 1)
+
+    def difference_covariance(self) -> list[list[Tensor]]:
+        """Covariance of the logits' differences to the first, η_c - η_0, at each voxel.
+
+        Returns
+        -------
+        list of list of Tensor
+            Lower triangle: entry [i][j], j <= i < C - 1, is Cov(η_(i+1) - η_0, η_(j+1) - η_0), (B, *S), float32 or
+            wider. Where logits move together, the rounding of large terms may leave a variance below 0.
+        """
+        covariance = self.voxel_covariance()
+        return [
+            [
+                covariance[:, i, j] - covariance[:, i, 0] - covariance[:, 0, j] + covariance[:, 0, 0]
+                for j in range(1, i + 1)
+            ]
+            for i in range(1, covariance.shape[1])
+        ]
 
 
 class PointMass(GaussianLogits):

@@ -18,6 +18,7 @@ SingleBasis is the case of one basis for all partitions. ``noise_scope`` says wh
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Literal, get_args
 
 import torch
@@ -107,25 +108,24 @@ class BasisGaussian(GaussianLogits):
         self.basis_scale = basis_scale
         self.partition_bases = partition_bases
         self.noise_scope = noise_scope
-        # Computed here and not at the first sample: a sample may be drawn under activation checkpointing, where what
-        # the first one left behind would be missing from the graph of the others.
-        by_factor = self._is_cheaper_by_factor
-        self._cholesky = cholesky_of_field(self._covariance_entries()) if by_factor else None
-        self._std = None if by_factor else diag_var.sqrt()
+        if torch.is_grad_enabled() and self._is_cheaper_by_factor:
+            # Computed here and not at the first sample: a sample may be drawn under activation checkpointing, where
+            # what the first one left behind would be missing from the graph of the others.
+            _ = self._cholesky
 
     @property
     def noise_channels(self) -> int:
         classes, rank = self.partition_bases.shape[-2:]
-        return classes + rank if self.noise_scope == "voxel" and self._cholesky is None else classes
+        return classes + rank if self.noise_scope == "voxel" and not self._is_cheaper_by_factor else classes
 
     @property
     def shared_noise_channels(self) -> int:
         return self.basis_scale.shape[1] if self.noise_scope == "volume" else 0
 
     def transform(self, noise: Tensor, shared_noise: Tensor) -> Tensor:
-        if self._cholesky is not None:
+        if self._is_cheaper_by_factor:
             return self._transform_by_factor(noise)
-        classes = self.mean_logits.shape[1]
+        classes, std = self.mean_logits.shape[1], self.diag_var.sqrt()
         if self.noise_scope == "volume":
             grid_axes = (1,) * (self.mean_logits.ndim - 2)
             scaled_bases = shared_noise.unflatten(1, (-1, *grid_axes, 1)) * self.partition_bases
@@ -137,16 +137,26 @@ class BasisGaussian(GaussianLogits):
             ]
         return torch.stack(
             [
-                torch.addcmul(self.mean_logits, self._std, own) + low_rank
+                torch.addcmul(self.mean_logits, std, own) + low_rank
                 for own, low_rank in zip(noise[:, :, :classes], projected, strict=True)
             ]
         )
 
     def voxel_covariance(self) -> Tensor:
         classes = self.mean_logits.shape[1]
-        entries = self._covariance_entries()
+        entries = self._projected_covariance(full_precision(self.partition_bases))
         covariance = [[entries[max(i, j)][min(i, j)] for j in range(classes)] for i in range(classes)]
-        return torch.stack([torch.stack(row, dim=1) for row in covariance], dim=1)
+        covariance = torch.stack([torch.stack(row, dim=1) for row in covariance], dim=1)
+        covariance.diagonal(dim1=1, dim2=2).add_(full_precision(self.diag_var).movedim(1, -1))
+        return covariance
+
+    def difference_covariance(self) -> list[list[Tensor]]:
+        bases, own = full_precision(self.partition_bases), full_precision(self.diag_var)
+        triangle = self._projected_covariance(bases[..., 1:, :] - bases[..., :1, :])
+        return [
+            [entry + own[:, 0] + own[:, i + 1] if i == j else entry + own[:, 0] for j, entry in enumerate(row)]
+            for i, row in enumerate(triangle)
+        ]
 
     def voxel_variance(self) -> Tensor:
         with torch.autocast(self.mean_logits.device.type, enabled=False):
@@ -159,21 +169,32 @@ class BasisGaussian(GaussianLogits):
         classes, rank = self.partition_bases.shape[-2:]
         return self.noise_scope == "voxel" and classes * (classes + 1) // 2 <= classes + rank
 
-    def _covariance_entries(self) -> list[list[Tensor]]:
-        """Lower triangle of Σ_n, entry [i][j] of shape (B, *S), float32 or wider.
+    @cached_property
+    def _cholesky(self) -> list[list[Tensor]]:
+        """Factor of Σ_n, lower triangle, entries (B, *S)."""
+        triangle = self._projected_covariance(full_precision(self.partition_bases))
+        for i, row in enumerate(triangle):
+            row[i] = row[i] + full_precision(self.diag_var[:, i])
+        return cholesky_of_field(triangle)
 
-        Entry (i, j) is Σ_r a_r² B̂_ir B̂_jr: one matrix per partition with C(C+1)/2 rows, applied to a².
+    def _projected_covariance(self, rows: Tensor) -> list[list[Tensor]]:
+        """Lower triangle of Q diag(a_n²) Qᵀ, entry [i][j] of shape (B, *S), float32 or wider.
+
+        Entry (i, j) is Σ_r a_r² Q_ir Q_jr: one matrix per partition with a row for each entry, applied to a².
+
+        Parameters
+        ----------
+        rows
+            Q of every partition, (B, *G, D, R), float32 or wider.
         """
         with torch.autocast(self.mean_logits.device.type, enabled=False):
-            bases = full_precision(self.partition_bases)
-            classes = bases.shape[-2]
-            pairs = [(i, j) for i in range(classes) for j in range(i + 1)]
-            products = torch.stack([bases[..., i, :] * bases[..., j, :] for i, j in pairs], dim=-2)
+            count = rows.shape[-2]
+            pairs = [(i, j) for i in range(count) for j in range(i + 1)]
+            products = torch.stack([rows[..., i, :] * rows[..., j, :] for i, j in pairs], dim=-2)
             entries = apply_per_partition(products, _Square.apply(full_precision(self.basis_scale)))
-            triangle: list[list[Tensor]] = [[] for _ in range(classes)]
-            for channel, (i, j) in enumerate(pairs):
-                entry = entries[:, channel]
-                triangle[i].append(entry + full_precision(self.diag_var[:, i]) if i == j else entry)
+            triangle: list[list[Tensor]] = [[] for _ in range(count)]
+            for channel, (i, _) in enumerate(pairs):
+                triangle[i].append(entries[:, channel])
             return triangle
 
     def _transform_by_factor(self, noise: Tensor) -> Tensor:

@@ -43,3 +43,9 @@ class DiagonalGaussian(GaussianLogits):
 
     def voxel_variance(self) -> Tensor:
         return full_precision(self.diag_var)
+
+    def difference_covariance(self) -> list[list[Tensor]]:
+        own = self.voxel_variance()
+        return [
+            [own[:, 0] + own[:, i] if i == j else own[:, 0] for j in range(1, i + 1)] for i in range(1, own.shape[1])
+        ]

@@ -64,3 +64,13 @@ class LowRankGaussian(GaussianLogits):
 
     def voxel_variance(self) -> Tensor:
         return torch.linalg.vector_norm(full_precision(self.cov_factor), dim=2).square() + full_precision(self.diag_var)
+
+    def difference_covariance(self) -> list[list[Tensor]]:
+        factor, own = full_precision(self.cov_factor), full_precision(self.diag_var)
+        differences = [factor[:, c] - factor[:, 0] for c in range(1, factor.shape[1])]
+        triangle = [
+            [(row * differences[j]).sum(1) + own[:, 0] for j in range(i + 1)] for i, row in enumerate(differences)
+        ]
+        for i, row in enumerate(triangle):
+            row[i] += own[:, i + 1]
+        return triangle

@@ -29,6 +29,14 @@ def test_voxel_covariance_is_the_block_of_the_dense_covariance(case) -> None:
     expected = dense.diagonal(dim1=1, dim2=3).reshape(classes, classes, *spatial)
     torch.testing.assert_close(distribution.voxel_covariance()[0], expected)
     torch.testing.assert_close(distribution.voxel_variance()[0], expected.diagonal(dim1=0, dim2=1).movedim(-1, 0))
+    # Of the differences to the first logit, by the matrix that takes them.
+    matrix = torch.eye(classes, dtype=expected.dtype)[1:]
+    matrix[:, 0] = -1
+    differences = torch.einsum("ic,cd...,jd->ij...", matrix, expected, matrix)
+    for i, row in enumerate(distribution.difference_covariance()):
+        assert len(row) == i + 1
+        for j, entry in enumerate(row):
+            torch.testing.assert_close(entry[0], differences[i, j], msg=f"entry {i}, {j}")
 
 
 def test_samples_are_differentiable_in_every_parameter(case) -> None:
