@@ -25,13 +25,13 @@ from measuring import Row, peak_resident_bytes
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import Tensor
-from workload import dataset_json, plans, workload_for
+from workload import CONFIGURATION, dataset_json, plans, workload_for
 
 from nnunet_stochastic.inference.images import write_map
 from nnunet_stochastic.inference.restore import GridPrediction, restore
 from nnunet_stochastic.inference.written import check_written
 from nnunet_stochastic.maps import MAP_NAMES
-from nnunet_stochastic.moments import OutcomeSpace
+from nnunet_stochastic.outcomes import OutcomeSpace
 
 __all__ = ["measure"]
 
@@ -52,11 +52,11 @@ def export_ratio(labels: Tensor, num_classes: int, image_shape: Sequence[int]) -
     grid = _prediction(labels, num_classes)
     workload = workload_for(torch.device("cpu"))
     manager = PlansManager(plans(workload))
-    label_manager = manager.get_label_manager(dataset_json(num_classes))
+    managers = manager, manager.get_configuration(CONFIGURATION), manager.get_label_manager(dataset_json(num_classes))
     properties = _properties(image_shape)
 
     def export() -> None:
-        prediction = restore(grid, properties, manager, label_manager, maps=MAP_NAMES)
+        prediction = restore(grid, properties, *managers, maps=MAP_NAMES)
         with TemporaryDirectory() as folder:
             for name, array in prediction.maps.items():
                 path = Path(folder) / f"{name}.nii.gz"
@@ -72,7 +72,8 @@ def _prediction(labels: Tensor, num_classes: int) -> GridPrediction:
     for channel, values in enumerate(mean):
         values[labels == channel] = CERTAINTY
     uncertain = torch.rand(labels.shape, generator=torch.Generator().manual_seed(0))
-    return GridPrediction(OutcomeSpace(num_classes), mean, 0.1 * uncertain, 0.1 * uncertain)
+    space = OutcomeSpace(num_classes)
+    return GridPrediction(space, space.log_ratios_of_probabilities(mean), 0.1 * uncertain, 0.1 * uncertain)
 
 
 def _blocks(num_classes: int, shape: Sequence[int]) -> Tensor:

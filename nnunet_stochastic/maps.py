@@ -1,19 +1,20 @@
 """Moments to maps: total, aleatoric and epistemic uncertainty in nats, and predictive variance.
 
-At the network's resolution, with p̄ the predictive mean and E over members (or the samples that stand in for them),
+At the network's resolution, with p̄ the predictive mean, E over members (or the samples that stand in for them), and δ
+what H(p̄) lacks where p̄ is a mean of a few samples (an estimate; 0 for deterministic members and blended laws),
 
-    total = H(p̄)      epistemic = H(p̄) - E[H(p)]      aleatoric = total - epistemic = E[H(p)]
+    epistemic = H(p̄) - E[H(p)]                        for several members, whose δ are nearly the same
+              = H(p̄) + δ - E[H(p)]                    for the samples of one
     variance = E[Σ_c p_c²] - Σ_c p̄_c²                 (for two classes: of the foreground)
 
-The maps of an image are wanted in its original geometry, through a linear resampling R with convex weights. There
+The maps of an image are wanted in its original geometry, through a resampling R with convex weights. The mean is
+resampled as nnU-Net resamples logits, as log-ratios, m = softmax(R x̄). There
 
-    total = H(R p̄)      epistemic = R(epistemic)      aleatoric = total - epistemic      variance = R(variance)
+    total = H(m) + R(δ)      epistemic = R(epistemic)      aleatoric = total - epistemic      variance = R(variance)
 
-so ``total`` is the entropy of the probabilities that are written. H(R p̄) - R(E[H(p)]) would report the interpolation of
-a sharp edge as epistemic, even for identical members. The mutual information and the variance are jointly convex in
-the members' probabilities, so R(epistemic) and R(variance) bound from above what members resampled one by one would
-have, and are 0 for identical members. The entropy is concave: H(R p̄) >= R H(p̄) >= R(epistemic). Hence
-0 <= aleatoric <= total and total = aleatoric + epistemic at every voxel.
+so but for δ ``total`` is the entropy of the probabilities that are written. H(m) - R(E[H(p)]) would report the
+interpolation of a sharp edge as epistemic, even for identical members; R(epistemic) is 0 for these. It is bounded by
+the total, so 0 <= aleatoric <= total and total = aleatoric + epistemic at every voxel.
 """
 
 from __future__ import annotations
@@ -32,10 +33,13 @@ MAP_NAMES: tuple[MapName, ...] = get_args(MapName)
 
 
 def epistemic_map(moments: Moments) -> Tensor:
-    """Epistemic uncertainty H(p̄) - E[H(p)] at the moments' resolution, (*S), in nats, >= 0."""
+    """Epistemic uncertainty at the moments' resolution, (*S), in nats, >= 0."""
     if moments.expected_entropy is None:
         raise ValueError("epistemic uncertainty needs expected_entropy, which was not kept in these moments")
-    return (moments.space.entropy(moments.mean) - moments.expected_entropy).clamp_(min=0)
+    epistemic = moments.space.entropy(moments.mean) - moments.expected_entropy
+    if moments.samples_stand_in and moments.lost_entropy is not None:
+        epistemic += moments.lost_entropy
+    return epistemic.clamp_(min=0)
 
 
 def variance_map(moments: Moments) -> Tensor:
@@ -51,7 +55,7 @@ def variance_map(moments: Moments) -> Tensor:
 def decompose_total(total: Tensor, epistemic: Tensor) -> tuple[Tensor, Tensor]:
     """Split the total into (aleatoric, epistemic), both >= 0, their sum the total. Shapes (*S), nats.
 
-    ``epistemic <= total`` holds in exact arithmetic; where rounding breaks it, ``epistemic`` becomes ``total``.
+    Where ``epistemic`` is larger than the total, it becomes the total.
     """
     epistemic = torch.minimum(epistemic, total)
     return total - epistemic, epistemic

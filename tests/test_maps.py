@@ -1,18 +1,20 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from nnunet_stochastic.maps import decompose_total, epistemic_map, variance_map
-from nnunet_stochastic.moments import Moments, OutcomeSpace
+from nnunet_stochastic.moments import Moments
+from nnunet_stochastic.outcomes import OutcomeSpace
 
 
 def moments_of(space: OutcomeSpace, members: torch.Tensor) -> Moments:
     """Moments of members (E, P, *S)."""
     return Moments(
         space,
-        mean=members.mean(0),
+        probabilities=members.mean(0),
         expected_entropy=torch.stack([space.entropy(member) for member in members]).mean(0),
         second_moment=members.square().sum(1).mean(0),
     )
@@ -20,7 +22,7 @@ def moments_of(space: OutcomeSpace, members: torch.Tensor) -> Moments:
 
 def random_members(space: OutcomeSpace, *shape: int) -> torch.Tensor:
     logits = 3 * torch.randn(5, space.num_logits, *shape)
-    return torch.stack([space.probabilities(member) for member in logits])
+    return torch.stack([space.probabilities(space.log_ratios(member)) for member in logits])
 
 
 def resample(field: torch.Tensor) -> torch.Tensor:
@@ -72,6 +74,34 @@ class TestIdentities:
         assert (aleatoric <= total).all()
         assert aleatoric.mean() > 0.01
 
+    def test_resampled_log_ratios_leave_identical_members_without_epistemic(self, space):
+        """The total is the entropy of the resampled mean, of which a sharp border has much; none of it is epistemic."""
+        log_ratios = 3 * torch.randn(space.num_log_ratios, 6, 5, 4)
+        members = space.probabilities(log_ratios)[None].expand(5, -1, -1, -1, -1)
+        moments = moments_of(space, members)
+        total = space.entropy(space.probabilities(resample(moments.mean_log_ratios)))
+        aleatoric, epistemic = decompose_total(total, resample(epistemic_map(moments)[None])[0])
+        assert epistemic.max() < 2e-6
+        torch.testing.assert_close(aleatoric, total, atol=2e-6, rtol=0)
+        assert (total - resample(moments.expected_entropy[None])[0]).abs().max() > 0.05
+
+    def test_what_the_entropy_of_few_samples_lacks_is_added_where_samples_stand_in(self, space):
+        """One member: E[H] is right on average, and H(p̄) too small. Several: all H(p̄_e) lack as much as H(p̄)."""
+        members = random_members(space, 6, 5, 4)
+        moments = moments_of(space, members)
+        lost = 0.1 * torch.rand(6, 5, 4)
+        one = replace(moments, lost_entropy=lost, samples_stand_in=True)
+        torch.testing.assert_close(epistemic_map(one), epistemic_map(moments) + lost, atol=1e-6, rtol=0)
+        several = replace(moments, lost_entropy=lost)
+        assert torch.equal(epistemic_map(several), epistemic_map(moments))
+
+    def test_mean_given_by_log_ratios(self, space):
+        members = random_members(space, 6, 5, 4)
+        moments = moments_of(space, members)
+        by_ratios = replace(moments, probabilities=None, log_ratios=moments.mean_log_ratios)
+        torch.testing.assert_close(epistemic_map(by_ratios), epistemic_map(moments), atol=1e-5, rtol=0)
+        torch.testing.assert_close(variance_map(by_ratios), variance_map(moments), atol=1e-5, rtol=0)
+
     def test_resampling_bounds_the_resampled_members(self, space):
         members = random_members(space, 6, 5, 4)
         moments = moments_of(space, members)
@@ -81,7 +111,7 @@ class TestIdentities:
 
 
 def test_missing_moments_are_an_error():
-    moments = Moments(OutcomeSpace(2), torch.full((1, 3), 0.5))
+    moments = Moments(OutcomeSpace(2), probabilities=torch.full((1, 3), 0.5))
     with pytest.raises(ValueError, match="expected_entropy"):
         epistemic_map(moments)
     with pytest.raises(ValueError, match="second_moment"):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.estimators import ESTIMATORS
 
 __all__ = ["main"]
 
@@ -18,7 +19,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Predict a folder; return 0 if all cases went well and 1 if some failed."""
     arguments = _parser().parse_args(argv)
     # After parsing: nnU-Net takes seconds to import, and a typing error should not wait for it.
-    from nnunet_stochastic.inference import PredictionOptions, StochasticPredictor, collapse_warning, predict_folder
+    from nnunet_stochastic.inference import (
+        PredictionOptions,
+        StochasticPredictor,
+        collapse_warning,
+        degeneration_warning,
+        predict_folder,
+    )
 
     options = PredictionOptions(
         num_samples=arguments.num_samples,
@@ -55,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"note: {note}")
     if arguments.verbose:
         print(f"members: {', '.join(member.name for member in predictor.members)}")
-        print(f"samples per view: {settings['samples_per_view']}")
+        print(f"tiles and views: {settings['tiles_and_views']}; views: {', '.join(settings['views'])}")
 
     report = predict_folder(
         predictor,
@@ -70,7 +77,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         part_id=arguments.part_id,
         progress=not arguments.disable_progress_bar,
     )
-    if len(predictor.members) > 1 and (warning := collapse_warning(report.cases)):
+    if warning := collapse_warning(report.cases, num_members=len(predictor.members)):
+        print(f"warning: {warning}", file=sys.stderr)
+    if warning := degeneration_warning(report.cases):
         print(f"warning: {warning}", file=sys.stderr)
     if report.failures:
         print(f"{len(report.failures)} failed, all other cases are complete:", file=sys.stderr)
@@ -160,14 +169,16 @@ def _add_uncertainty_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=30,
         metavar="K",
-        help="samples per member (default: %(default)s)",
+        help="samples per member; of no effect with the exact estimator (default: %(default)s)",
     )
     add(
         "--estimator",
-        default="mc",
-        choices=("mc", "exact"),
-        help="maps from K samples, or from their limit for K = infinity by quadrature: for stochastic trainers with "
-        "two classes or regions, where it is faster and free of noise (default: %(default)s)",
+        default="auto",
+        choices=ESTIMATORS,
+        help="how maps are made of a member's samples. exact: their limit for K = infinity by quadrature, for Gaussian "
+        "trainers with two classes or regions. mc: K samples, stratified and the same for all members. plug_in: K "
+        "independent samples of each member, as in the entanglement study's tables; their noise counts as epistemic. "
+        "auto: exact where it exists, else mc (default: %(default)s)",
     )
     add(
         "--save_samples",

@@ -1,6 +1,6 @@
 """From a trained model folder and images to segmentations, uncertainty maps and samples in the images' geometry."""
 
-from nnunet_stochastic.inference.collapse import collapse_warning, epistemic_factor
+from nnunet_stochastic.inference.collapse import collapse_warning, degeneration_warning, epistemic_factor
 from nnunet_stochastic.inference.folder import FolderReport, predict_folder
 from nnunet_stochastic.inference.members import Member
 from nnunet_stochastic.inference.model import Checkpoint, Model, load_model
@@ -18,6 +18,7 @@ __all__ = [
     "PredictionOptions",
     "StochasticPredictor",
     "collapse_warning",
+    "degeneration_warning",
     "epistemic_factor",
     "load_model",
     "predict_folder",

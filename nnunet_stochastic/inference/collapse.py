@@ -1,4 +1,6 @@
-"""Epistemic collapse: members that agree so much that the epistemic uncertainty is a small part of the total.
+"""Predictions that look like uncertainty and are none: collapsed members, and samples that say nothing.
+
+Epistemic collapse: members that agree so much that the epistemic uncertainty is a small part of the total.
 
 ENT (section 4, "Epistemic collapse", and section 5): where EU << AU, the total says no more than the aleatoric part.
 What is watched is the ratio of an image's mean EU to its mean AU. As a correction after the fact ENT proposes to
@@ -13,10 +15,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["COLLAPSED_BELOW", "collapse_warning", "epistemic_factor", "epistemic_ratio"]
+__all__ = [
+    "COLLAPSED_BELOW",
+    "STAND_IN_NOTE",
+    "collapse_warning",
+    "degeneration_warning",
+    "epistemic_factor",
+    "epistemic_ratio",
+]
 
 #: Ratio of EU to AU below which a prediction is called collapsed.
 COLLAPSED_BELOW = 0.05
+
+#: What to say of the epistemic map of one member.
+STAND_IN_NOTE = (
+    "one member: its aleatoric samples stand in for the members of an ensemble, so the epistemic map shows how much "
+    "single samples disagree and is not to be read as epistemic uncertainty (what the model does not know); that takes "
+    "several members, for instance folds (-f 0 1 2 3 4)"
+)
 
 
 def epistemic_ratio(entry: Mapping[str, Any], *, factor: float = 1.0) -> float | None:
@@ -27,19 +43,47 @@ def epistemic_ratio(entry: Mapping[str, Any], *, factor: float = 1.0) -> float |
     return epistemic / factor / aleatoric
 
 
-def collapse_warning(cases: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """What to tell the user of the cases of a record whose epistemic uncertainty has collapsed, if there are any."""
+def collapse_warning(cases: Mapping[str, Mapping[str, Any]], *, num_members: int) -> str | None:
+    """What to tell the user of the cases of a record whose epistemic uncertainty has collapsed, if there are any.
+
+    Parameters
+    ----------
+    cases
+        Entries of uncertainty.json.
+    num_members
+        E; with one member its aleatoric samples stand in.
+    """
     ratios = {name: entry.get("epistemic_to_aleatoric") for name, entry in cases.items()}
     ratios = {name: ratio for name, ratio in ratios.items() if ratio is not None}
     collapsed = {name: ratio for name, ratio in ratios.items() if ratio < COLLAPSED_BELOW}
     if not collapsed:
         return None
     lowest = min(collapsed, key=collapsed.get)
-    return (
+    found = (
         f"epistemic uncertainty has collapsed: mean EU/AU is below {COLLAPSED_BELOW} in {len(collapsed)} of "
-        f"{len(ratios)} cases (lowest {collapsed[lowest]:.3g}, {lowest}). The members nearly agree, so total and "
-        "aleatoric maps say the same. An ensemble of independently trained folds has more epistemic uncertainty; "
-        "--rescale_epistemic corrects the scale"
+        f"{len(ratios)} cases (lowest {collapsed[lowest]:.3g}, {lowest}). "
+    )
+    if num_members == 1:
+        return found + (
+            "The aleatoric samples that stand in for members nearly agree, so total and aleatoric maps say the same. "
+            "Several trained folds (-f 0 1 2 3 4) have an epistemic uncertainty"
+        )
+    return found + (
+        "The members nearly agree, so total and aleatoric maps say the same. An ensemble of independently trained "
+        "folds has more epistemic uncertainty; --rescale_epistemic corrects the scale"
+    )
+
+
+def degeneration_warning(cases: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """What to tell the user of the cases of a record whose whole samples say nothing, if there are any."""
+    found = {name: entry["degenerate_samples"] for name, entry in cases.items() if "degenerate_samples" in entry}
+    if not found:
+        return None
+    name, what = next(iter(found.items()))
+    return (
+        f"the whole samples say nothing in {len(found)} of {len(cases)} cases: all are empty or fill the image, and "
+        f"the segmentation does not ({name}: {what}). The model's distribution has come apart from its mean, as "
+        "happens where training was short; train longer, and do not read its samples and maps"
     )
 
 

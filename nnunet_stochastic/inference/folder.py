@@ -21,6 +21,7 @@ from batchgenerators.utilities.file_and_folder_operations import save_pickle
 from torch import Tensor
 from tqdm import tqdm
 
+from nnunet_stochastic.degenerate_samples import degenerate_samples
 from nnunet_stochastic.files import write_json
 from nnunet_stochastic.inference.cases import Case, OutputFolder, cases_from_files, find_cases
 from nnunet_stochastic.inference.collapse import epistemic_ratio
@@ -135,6 +136,22 @@ def predict_folder(
     return FolderReport(failures, record.cases)
 
 
+@dataclass(frozen=True)
+class _WrittenSample:
+    """What a record says of a whole sample.
+
+    Parameters
+    ----------
+    volumes_ml
+        Of its structures; none for 2D images.
+    foreground_share
+        Of the voxels of the image, in [0, 1].
+    """
+
+    volumes_ml: dict[str, float]
+    foreground_share: float
+
+
 class _Pipeline:
     """The three stages of a case, and what failed in any of them."""
 
@@ -167,11 +184,13 @@ class _Pipeline:
                 export = None
                 with self._reporting(case):
                     data, properties = preprocessed.result()
-                    with _SampleExport(self, case, properties, exporting, max(1, export_threads)) as samples:
-                        grid = self.predictor.predict_grid(data, on_sample=samples.submit, progress=progress)
-                        volumes = samples.finish()
-                    export = exporting.submit(self.export, case, grid, properties, volumes)
-                preprocessed = data = properties = samples = grid = None  # the next case needs their memory
+                    with _SampleExport(self, case, properties, exporting, max(1, export_threads)) as exporter:
+                        grid = self.predictor.predict_grid(
+                            data, case=case.name, on_sample=exporter.submit, progress=progress
+                        )
+                        samples = exporter.finish()
+                    export = exporting.submit(self.export, case, grid, properties, samples)
+                preprocessed = data = properties = exporter = grid = None  # the next case needs their memory
                 if export is None:
                     bar.update()
                 else:
@@ -193,21 +212,19 @@ class _Pipeline:
             previous = reader.read_seg(str(case.previous_stage))[0]
         return self.predictor.preprocess(image, properties, previous_stage=previous)
 
-    def export_sample(
-        self, case: Case, index: int, probabilities: Tensor, properties: dict[str, Any]
-    ) -> dict[str, float]:
-        """Write a whole sample to the case's hidden folder; returns its volumes in ml, none for 2D images."""
-        labels = self.predictor.restore_sample(probabilities, properties)
+    def export_sample(self, case: Case, index: int, log_ratios: Tensor, properties: dict[str, Any]) -> _WrittenSample:
+        """Write a whole sample to the case's hidden folder."""
+        labels = self.predictor.restore_sample(log_ratios, properties)
         path = self.output.begun(case.name) / self.output.sample(case.name, index)
         self.reader_writer().write_seg(labels, str(path), properties)
-        return self._volumes(labels, properties)
+        return _WrittenSample(self._volumes(labels, properties), float((labels > 0).mean()))
 
     def export(
         self,
         case: Case,
         grid: GridPrediction,
         properties: dict[str, Any],
-        sample_volumes: Sequence[dict[str, float]] = (),
+        samples: Sequence[_WrittenSample] = (),
     ) -> None:
         """Write all files of a case: complete, or none that counts as complete."""
         prediction = self.predictor.restore(grid, properties, probabilities=self.output.probabilities)
@@ -218,7 +235,7 @@ class _Pipeline:
             np.savez_compressed(folder / f"{case.name}.npz", probabilities=prediction.probabilities)
             save_pickle(properties, str(folder / f"{case.name}.pkl"))
         self.reader_writer().write_seg(prediction.segmentation, str(folder / segmentation.name), properties)
-        entry = self._entry(case, prediction, properties, sample_volumes)
+        entry = self._entry(case, prediction, properties, samples)
         self.output.publish(case.name, before_last=lambda: self.record.add(case.name, entry))
 
     def _entry(
@@ -226,7 +243,7 @@ class _Pipeline:
         case: Case,
         prediction: Prediction,
         properties: dict[str, Any],
-        sample_volumes: Sequence[dict[str, float]],
+        samples: Sequence[_WrittenSample],
     ) -> dict[str, Any]:
         entry: dict[str, Any] = {"input_files": [str(file.resolve()) for file in case.files]}
         for name, array in prediction.maps.items():
@@ -234,8 +251,11 @@ class _Pipeline:
         entry["epistemic_to_aleatoric"] = epistemic_ratio(entry, factor=self.predictor.options.epistemic_factor)
         if volumes := self._volumes(prediction.segmentation, properties):
             entry["volume_ml"] = volumes
-            if sample_volumes:
-                entry["sample_volumes"] = summarize_volumes(sample_volumes)
+            if samples:
+                entry["sample_volumes"] = summarize_volumes([sample.volumes_ml for sample in samples])
+        shares = [sample.foreground_share for sample in samples]
+        if degeneration := degenerate_samples(shares, float((prediction.segmentation > 0).mean())):
+            entry["degenerate_samples"] = degeneration
         return entry
 
     def _volumes(self, segmentation: np.ndarray, properties: dict[str, Any]) -> dict[str, float]:
@@ -262,7 +282,7 @@ class _SampleExport:
         self._pipeline, self._case, self._properties = pipeline, case, properties
         self._executor, self._at_once = executor, at_once
         self._running: deque[tuple[int, Future]] = deque()
-        self._volumes: dict[int, dict[str, float]] = {}
+        self._written: dict[int, _WrittenSample] = {}
         pipeline.output.begin(case.name)
 
     def __enter__(self) -> _SampleExport:
@@ -271,22 +291,22 @@ class _SampleExport:
     def __exit__(self, *_: object) -> None:
         wait([export for _, export in self._running])  # none may write any more when a failed case is tidied up
 
-    def submit(self, index: int, probabilities: Tensor) -> None:
+    def submit(self, index: int, log_ratios: Tensor) -> None:
         """Write a sample."""
         while len(self._running) >= self._at_once:
             self._finish_one()
-        export = self._executor.submit(self._pipeline.export_sample, self._case, index, probabilities, self._properties)
+        export = self._executor.submit(self._pipeline.export_sample, self._case, index, log_ratios, self._properties)
         self._running.append((index, export))
 
-    def finish(self) -> list[dict[str, float]]:
-        """Wait for all samples; their volumes in order."""
+    def finish(self) -> list[_WrittenSample]:
+        """Wait for all samples; what was written, in order."""
         while self._running:
             self._finish_one()
-        return [self._volumes[index] for index in sorted(self._volumes)]
+        return [self._written[index] for index in sorted(self._written)]
 
     def _finish_one(self) -> None:
         index, export = self._running.popleft()
-        self._volumes[index] = export.result()
+        self._written[index] = export.result()
 
 
 def _copy_model_files(

@@ -18,7 +18,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import nn
 
 from nnunet_stochastic.checkpoints import read_checkpoint
-from nnunet_stochastic.moments import OutcomeSpace
+from nnunet_stochastic.outcomes import OutcomeSpace
 
 __all__ = ["Checkpoint", "Model", "file_sha256", "load_model", "load_weights"]
 
@@ -70,14 +70,14 @@ class Model:
         self.held = weights
 
     @property
-    def random(self) -> bool:
+    def has_samples(self) -> bool:
         """Whether the network predicts a distribution over logits."""
         return getattr(self.network, "is_random", False)
 
     @property
     def gaussian(self) -> bool:
         """Whether that distribution is Gaussian."""
-        return self.random and self.network.is_gaussian
+        return self.has_samples and self.network.is_gaussian
 
     @property
     def space(self) -> OutcomeSpace:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from nnunet_stochastic.estimators import Estimator
 from nnunet_stochastic.inference.members import EpistemicMethod
 from nnunet_stochastic.maps import MAP_NAMES, MapName
-from nnunet_stochastic.moments import OutcomeSpace
+from nnunet_stochastic.outcomes import OutcomeSpace
 
-__all__ = ["AleatoricMethod", "Estimator", "PredictionOptions"]
+__all__ = ["AleatoricMethod", "PredictionOptions"]
 
 AleatoricMethod = Literal["model", "tta"]
-Estimator = Literal["mc", "exact"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +22,9 @@ class PredictionOptions:
     Parameters
     ----------
     num_samples
-        K, aleatoric samples per member, spread evenly over the mirrored views. Views left without a sample
-        (K smaller than their number) are not run. Deterministic networks have none and run every view once.
+        K, aleatoric samples per member: at each voxel of the blended tiles and views or, where probabilities are
+        averaged (see ``inference.averaging``), spread evenly over the mirrored views, of which those without a sample
+        are not run. Deterministic networks have none.
     aleatoric
         ``"model"``: what the network predicts. ``"tta"``, for deterministic networks: K passes of mirrored images with
         shifted intensities are the samples (test-time augmentation; Ayhan and Berens 2018).
@@ -35,8 +36,12 @@ class PredictionOptions:
     swag_scale
         Scale of SWAG's covariance; ``None`` is ½ for ``"swag"`` and 1 for ``"swag_diag"``.
     estimator
-        ``"mc"``: Monte Carlo over the K samples. ``"exact"``: their limit for K = ∞ by quadrature, for Gaussian models
-        with two classes or regions.
+        How the moments of a member's samples are taken. ``"exact"``: by quadrature, the limit K = ∞, for Gaussian
+        models with two classes or regions. ``"mc"``: from K samples that are stratified or antithetic and the same for
+        all members, so that members which agree have no epistemic uncertainty. ``"plug_in"``: from K independent
+        samples of each member, as ENT does (the passes of test-time augmentation stay the same for all); their noise
+        counts as epistemic, and the aleatoric map is too low.
+        ``"auto"``: exact where it exists, else mc.
     num_saved_samples
         N, whole segmentations to draw per image.
     epistemic_factor
@@ -58,7 +63,7 @@ class PredictionOptions:
     epistemic: Literal["auto"] | EpistemicMethod = "auto"
     num_members: int = 10
     swag_scale: float | None = None
-    estimator: Estimator = "mc"
+    estimator: Estimator = "auto"
     num_saved_samples: int = 0
     epistemic_factor: float = 1.0
     seed: int = 0
@@ -85,24 +90,24 @@ class PredictionOptions:
             if unknown:
                 raise ValueError(f"unknown maps {', '.join(unknown)}: choose from {', '.join(MAP_NAMES)}")
 
-    def check_model(self, *, random: bool, gaussian: bool, space: OutcomeSpace) -> None:
+    def check_model(self, *, has_samples: bool, gaussian: bool, space: OutcomeSpace) -> None:
         """Raise ``ValueError`` if a model cannot be predicted in this way.
 
         Parameters
         ----------
-        random
+        has_samples
             Whether its network predicts a distribution.
         gaussian
             Whether that is Gaussian.
         space
             What its logits mean.
         """
-        if self.aleatoric == "tta" and random:
+        if self.aleatoric == "tta" and has_samples:
             raise ValueError(
                 "test-time augmentation (tta) stands in for the aleatoric samples of deterministic networks, and this "
                 "model draws samples of its own: predict it with the aleatoric method 'model'"
             )
-        if self.estimator == "exact" and not random:
+        if self.estimator == "exact" and not has_samples:
             raise ValueError(
                 "the exact estimator integrates over a Gaussian model's samples, and this network has none"
             )
@@ -111,18 +116,24 @@ class PredictionOptions:
                 "the exact estimator integrates over Gaussian logits, and the logits of this model are not Gaussian: "
                 "use the estimator 'mc'"
             )
-        if self.estimator == "exact" and not (space.two_classes or space.regions):
+        if self.estimator == "exact" and not space.scalar:
             raise ValueError(
                 f"the exact estimator is for two classes and for regions, this model has {space.num_logits} classes: "
                 "use the estimator 'mc'"
             )
 
-    def maps_of(self, *, num_members: int, random: bool) -> tuple[MapName, ...]:
+    def choose_estimator(self, *, gaussian: bool, space: OutcomeSpace) -> Literal["mc", "exact", "plug_in"]:
+        """What ``"auto"`` stands for: exact moments where the model has them."""
+        if self.estimator != "auto":
+            return self.estimator
+        return "exact" if gaussian and space.scalar else "mc"
+
+    def maps_of(self, *, num_members: int, has_samples: bool) -> tuple[MapName, ...]:
         """The maps to make for a model with this many members, in the order of ``MAP_NAMES``.
 
         One deterministic network has the total only; asking for another map of it is an error.
         """
-        available = MAP_NAMES if num_members > 1 or random else ("total",)
+        available = MAP_NAMES if num_members > 1 or has_samples else ("total",)
         if len(available) == 1 and self.epistemic_factor != 1:
             raise ValueError("one deterministic network has no epistemic uncertainty that could be rescaled")
         if self.maps is None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,29 +14,30 @@ from acvl_utils.cropping_and_padding.padding import pad_nd_image
 from torch import Tensor
 from tqdm import tqdm
 
+from nnunet_stochastic.inference.averaging import ProbabilityAverage
+from nnunet_stochastic.inference.blending import LawBlend, VoxelEstimator, has_voxel_law
 from nnunet_stochastic.inference.members import check_members_differ, choose_method, members_of
 from nnunet_stochastic.inference.model import Model, load_model
 from nnunet_stochastic.inference.options import PredictionOptions
 from nnunet_stochastic.inference.preprocessing import preprocess_image
 from nnunet_stochastic.inference.restore import GridPrediction, Prediction, restore
-from nnunet_stochastic.inference.samples import draws_of_members, stitch_samples
+from nnunet_stochastic.inference.samples import SampleDraw, draws_of_members
+from nnunet_stochastic.inference.seeds import NoiseKey
 from nnunet_stochastic.inference.settings import describe_settings
 from nnunet_stochastic.inference.sliding_window import (
     View,
     augmented_views,
     mirrored_views,
-    stitch_tile,
+    spread_samples,
+    sum_of_weights,
     tile_weights,
     tiles,
 )
+from nnunet_stochastic.inference.sweep import OnSample, Sweep
 from nnunet_stochastic.maps import MapName, epistemic_map, variance_map
 from nnunet_stochastic.moments import Moments, MomentSums
 
-__all__ = ["OnSample", "StochasticPredictor"]
-
-#: Takes the index of a sample and its probabilities (P, *S) on the network's grid, on the CPU. After a lack of device
-#: memory samples come a second time, equal up to the rounding of the device.
-OnSample = Callable[[int, Tensor], object]
+__all__ = ["StochasticPredictor"]
 
 
 class StochasticPredictor:
@@ -62,21 +63,23 @@ class StochasticPredictor:
         self.model = model
         self.options = options = options or PredictionOptions()
         self.device = torch.device(device)
-        options.check_model(random=model.random, gaussian=model.gaussian, space=model.space)
-        self.random = model.random or options.aleatoric == "tta"
+        options.check_model(has_samples=model.has_samples, gaussian=model.gaussian, space=model.space)
+        self.has_samples = model.has_samples or options.aleatoric == "tta"
         """Whether a member has aleatoric samples."""
+        self.blends_laws = options.aleatoric == "model" and has_voxel_law(
+            model.space, has_samples=model.has_samples, gaussian=model.gaussian
+        )
+        """Whether tiles and views are blended as laws of the voxels, or their probabilities averaged."""
+        self.estimator: VoxelEstimator = options.choose_estimator(gaussian=model.gaussian, space=model.space)
+        """How moments are taken where there are samples."""
         self.method = choose_method(model, options.epistemic)
         """The epistemic method."""
         self.members = members_of(
             model, self.method, num_members=options.num_members, seed=options.seed, swag_scale=options.swag_scale
         )
-        self.maps: tuple[MapName, ...] = options.maps_of(num_members=len(self.members), random=self.random)
+        self.maps: tuple[MapName, ...] = options.maps_of(num_members=len(self.members), has_samples=self.has_samples)
         """The maps that are made."""
-        self.views = self._choose_views()
-        """Views of each member."""
-        self._draws = draws_of_members(
-            options.num_saved_samples, len(self.members), self._sample_views(), random=model.random
-        )
+        self._draws_of_members(NoiseKey(options.seed))  # so that too many samples are an error now
         model.network.to(self.device)
 
     @classmethod
@@ -108,6 +111,7 @@ class StochasticPredictor:
         image: np.ndarray,
         properties: dict[str, Any],
         *,
+        name: str = "",
         previous_stage: np.ndarray | None = None,
         probabilities: bool = False,
         progress: bool = False,
@@ -120,6 +124,8 @@ class StochasticPredictor:
             (channels, *S), axes as nnU-Net's readers give them: three in space, the first of length 1 for 2D images.
         properties
             At least ``spacing``, one number per spatial axis, as nnU-Net's readers give it.
+        name
+            Of the case: its noise is a function of the seed and this name.
         previous_stage
             For a cascade: the segmentation of the previous stage, (1, *S).
         probabilities
@@ -133,7 +139,7 @@ class StochasticPredictor:
         def keep(index: int, sample: Tensor) -> None:
             samples[index] = self.restore_sample(sample, properties)
 
-        grid = self.predict_grid(data, on_sample=keep, progress=progress)
+        grid = self.predict_grid(data, case=name, on_sample=keep, progress=progress)
         prediction = self.restore(grid, properties, probabilities=probabilities)
         return replace(prediction, samples=tuple(samples[index] for index in sorted(samples)))
 
@@ -144,30 +150,35 @@ class StochasticPredictor:
         return preprocess_image(self.model, image, properties, previous_stage=previous_stage)
 
     def predict_grid(
-        self, data: Tensor, *, on_sample: OnSample | None = None, progress: bool = False
+        self, data: Tensor, *, case: str = "", on_sample: OnSample | None = None, progress: bool = False
     ) -> GridPrediction:
         """Predict a preprocessed image (channels, *S) on the network's grid, and hand over whole samples if any."""
-        moments = self.predict_preprocessed(data, on_sample=on_sample, progress=progress)
+        moments = self.predict_preprocessed(data, case=case, on_sample=on_sample, progress=progress)
         epistemic = epistemic_map(moments).cpu() if self._decomposes else None
         variance = variance_map(moments).cpu() if "variance" in self.maps else None
         return GridPrediction(
-            moments.space, moments.mean.cpu(), epistemic, variance, epistemic_factor=self.options.epistemic_factor
+            moments.space,
+            moments.mean_log_ratios.cpu(),
+            epistemic,
+            variance,
+            lost_entropy=None if moments.lost_entropy is None else moments.lost_entropy.cpu(),
+            epistemic_factor=self.options.epistemic_factor,
         )
 
     def predict_preprocessed(
-        self, data: Tensor, *, on_sample: OnSample | None = None, progress: bool = False
+        self, data: Tensor, *, case: str = "", on_sample: OnSample | None = None, progress: bool = False
     ) -> Moments:
         """Moments of the probabilities of a preprocessed image (channels, *S), on the network's grid."""
         on_device = self.device.type == "cuda" and self.options.accumulate_on_device
         if on_device:
             try:
-                return self._predict_moments(data, self.device, on_sample, progress)
+                return self._predict_moments(data, self.device, case, on_sample, progress)
             except torch.cuda.OutOfMemoryError:
                 tqdm.write(
                     "image and sums do not fit into the memory of the device: they stay on the CPU, which is slower"
                 )
             torch.cuda.empty_cache()
-        return self._predict_moments(data, torch.device("cpu"), on_sample, progress)
+        return self._predict_moments(data, torch.device("cpu"), case, on_sample, progress)
 
     def restore(self, grid: GridPrediction, properties: dict[str, Any], *, probabilities: bool = False) -> Prediction:
         """Bring a prediction into the geometry of its image."""
@@ -175,15 +186,18 @@ class StochasticPredictor:
             grid,
             properties,
             self.model.plans_manager,
+            self.model.configuration_manager,
             self.model.label_manager,
             maps=self.maps,
             probabilities=probabilities,
         )
 
-    def restore_sample(self, probabilities: Tensor, properties: dict[str, Any]) -> np.ndarray:
-        """Labels of a sample in the geometry of its image, from its probabilities (P, *S) on the network's grid."""
-        grid = GridPrediction(self.model.space, probabilities, epistemic=None, variance=None)
-        return restore(grid, properties, self.model.plans_manager, self.model.label_manager, maps=()).segmentation
+    def restore_sample(self, log_ratios: Tensor, properties: dict[str, Any]) -> np.ndarray:
+        """Labels of a sample in the geometry of its image, from its log-ratios (D, *S) on the network's grid."""
+        model = self.model
+        grid = GridPrediction(model.space, log_ratios, epistemic=None, variance=None)
+        managers = model.plans_manager, model.configuration_manager, model.label_manager
+        return restore(grid, properties, *managers, maps=()).segmentation
 
     def settings(self) -> dict[str, Any]:
         """What decides the results, and versions and notes, for uncertainty.json."""
@@ -192,8 +206,10 @@ class StochasticPredictor:
             self.options,
             method=self.method,
             members=self.members,
-            views=self.views,
-            random=self.random,
+            samples_of_views=self._samples_of_views(NoiseKey(self.options.seed)),
+            has_samples=self.has_samples,
+            blends_laws=self.blends_laws,
+            estimator=self.estimator,
             maps=self.maps,
             device=self.device,
         )
@@ -207,91 +223,129 @@ class StochasticPredictor:
     def _mirror_axes(self) -> tuple[int, ...]:
         return self.model.mirror_axes if self.options.mirroring else ()
 
-    def _choose_views(self) -> list[View]:
-        options, axes = self.options, self._mirror_axes
+    def _samples_of_views(self, noise: NoiseKey) -> dict[View, int]:
+        """The views of a tile, and how many samples of each are averaged where that is done."""
+        options = self.options
         if options.aleatoric == "tta":
             channels = self.model.num_image_channels
-            return augmented_views(axes, options.num_samples, num_channels=channels, seed=options.seed)
-        return mirrored_views(axes, options.num_samples, once=not self.random or options.estimator == "exact")
+            views = augmented_views(self._mirror_axes, options.num_samples, num_channels=channels, noise=noise)
+            return dict.fromkeys(views, 1)
+        views = mirrored_views(self._mirror_axes)
+        if self.blends_laws:
+            return dict.fromkeys(views, 1)
+        counts = zip(views, spread_samples(options.num_samples, len(views)), strict=True)
+        return {view: count for view, count in counts if count}
 
-    def _sample_views(self) -> list[View]:
-        """Views among which whole samples are dealt: all of them, also those that few map samples leave out."""
-        if self.options.aleatoric == "tta":
-            return self.views
-        return mirrored_views(self._mirror_axes, 1, once=True)
+    def _draws_of_members(self, noise: NoiseKey) -> list[list[SampleDraw]]:
+        """Whole samples of each member. All views take part, also those that few map samples leave out."""
+        model, tta = self.model, self.options.aleatoric == "tta"
+        return draws_of_members(
+            self.options.num_saved_samples,
+            len(self.members),
+            list(self._samples_of_views(noise)) if tta else mirrored_views(self._mirror_axes),
+            has_samples=model.has_samples,
+            blend_views=not tta and (model.gaussian or not model.has_samples),
+        )
 
     @torch.inference_mode()
     def _predict_moments(
-        self, data: Tensor, sums_device: torch.device, on_sample: OnSample | None, progress: bool
+        self, data: Tensor, sums_device: torch.device, case: str, on_sample: OnSample | None, progress: bool
     ) -> Moments:
-        model, options, members = self.model, self.options, self.members
+        model, options = self.model, self.options
+        noise = NoiseKey(options.seed, case)
         patch_size = model.configuration_manager.patch_size
         image, unpad = pad_nd_image(data, patch_size, "constant", {"value": 0}, True, None)
-        inside = unpad[1:]
-        image = image.to(sums_device)
-        sums = MomentSums(
-            model.space,
-            tuple(image.shape[1:]),
-            num_members=len(members),
-            random=self.random,
-            expected_entropy=self._decomposes,
-            second_moment="variance" in self.maps,
-            device=sums_device,
-        )
-        image_tiles = tiles(image.shape[1:], patch_size, options.step_size)
+        inside = (slice(None), *unpad[1:])
+        shape = tuple(image.shape[1:])
+        image_tiles = tiles(shape, patch_size, options.step_size)
         weights = tile_weights(patch_size).to(sums_device)
-        outputs = []
-        bar = tqdm(total=len(image_tiles) * len(members), desc="tiles", leave=False, disable=not progress)
-        with bar, self._benchmark_convolutions():
-            for member, draws in zip(members, self._draws, strict=True):
-                member.activate(model)
-                fingerprints = []
-                for tile in image_tiles:
-                    fingerprint = stitch_tile(
-                        model.network,
-                        image,
-                        tile,
-                        sums,
-                        weights=weights,
-                        views=self.views,
-                        seed=options.seed,
-                        member=member.name,
-                        device=self.device,
-                        exact=options.estimator == "exact",
-                    )
-                    fingerprints.append(fingerprint)
-                    bar.update()
-                sums.finish_member()
-                outputs.append(torch.stack(fingerprints).cpu())
-                if on_sample is None:
-                    continue
-                for index, sample in stitch_samples(
-                    model.network,
-                    image,
-                    image_tiles,
-                    draws,
-                    model.space,
-                    weights=weights,
-                    seed=options.seed,
-                    device=self.device,
-                ):
-                    on_sample(index, sample[(slice(None), *inside)].cpu())
-        moments = sums.moments()
-        if not bool(torch.isfinite(moments.mean.sum())):
+        total_weight = sum_of_weights(image_tiles, weights, shape)
+        samples_of_views = self._samples_of_views(noise)
+        collector = self._collector(total_weight, weights, samples_of_views, noise)
+        one_network = len(self.members) == 1 and not self.has_samples
+        sums = None if one_network else self._moment_sums(shape, sums_device)
+        sweep = Sweep(
+            model,
+            self.device,
+            image.to(sums_device),
+            image_tiles,
+            total_weight,
+            weights,
+            list(samples_of_views),
+            noise,
+            None if on_sample is None else lambda index, sample: on_sample(index, sample[inside].cpu()),
+        )
+        with _benchmarking_convolutions(self.device):
+            fingerprints = sweep.run(
+                self.members,
+                self._draws_of_members(noise),
+                collector,
+                lambda: None if sums is None else collector.add_moments_to(sums),
+                progress=progress,
+            )
+        moments = Moments(model.space, log_ratios=collector.fields) if sums is None else sums.moments()
+        if not bool(torch.isfinite((moments.probabilities if sums else moments.log_ratios).sum())):
             raise ValueError(
                 "the network's output has NaN or infinite values: are its weights finite, and the image's intensities?"
             )
         if bool((data != data.flatten()[0]).any()):  # a blank image may look the same to all members
-            check_members_differ(members, outputs)
-        return replace(
-            moments,
-            mean=moments.mean[(slice(None), *inside)],
-            expected_entropy=None if moments.expected_entropy is None else moments.expected_entropy[inside],
-            second_moment=None if moments.second_moment is None else moments.second_moment[inside],
+            check_members_differ(self.members, fingerprints)
+        return moments.cropped(inside[1:])
+
+    def _collector(
+        self, total_weight: Tensor, weights: Tensor, samples_of_views: dict[View, int], noise: NoiseKey
+    ) -> LawBlend | ProbabilityAverage:
+        space, options = self.model.space, self.options
+        if self.blends_laws:
+            return LawBlend(
+                space,
+                total_weight,
+                weights,
+                num_views=len(samples_of_views),
+                has_samples=self.has_samples,
+                estimator=self.estimator,
+                num_samples=options.num_samples,
+                noise=noise,
+            )
+        return ProbabilityAverage(
+            space,
+            total_weight,
+            weights,
+            samples_of_views=samples_of_views,
+            plug_in=self.estimator == "plug_in",
+            corrected=self._corrects_entropy,
+            expected_entropy=self._decomposes and len(self.members) == 1,
+            second_moment="variance" in self.maps,
+            noise=noise,
         )
 
-    def _benchmark_convolutions(self) -> Any:
-        """All tiles have one shape, so on CUDA the search for the fastest convolution pays; as in nnU-Net."""
-        if self.device.type != "cuda":
-            return nullcontext()
-        return torch.backends.cudnn.flags(benchmark=True, allow_tf32=torch.backends.cudnn.allow_tf32)
+    def _moment_sums(self, shape: tuple[int, ...], device: torch.device) -> MomentSums:
+        return MomentSums(
+            self.model.space,
+            shape,
+            num_members=len(self.members),
+            has_samples=self.has_samples,
+            expected_entropy=self._decomposes,
+            second_moment="variance" in self.maps,
+            lost_entropy=self._corrects_entropy,
+            device=device,
+        )
+
+    @property
+    def _corrects_entropy(self) -> bool:
+        """Whether means are of a few independent samples of a model, and what their entropy lacks is to be added."""
+        return not self.blends_laws and self.options.aleatoric == "model" and self.estimator == "mc"
+
+
+@contextmanager
+def _benchmarking_convolutions(device: torch.device) -> Iterator[None]:
+    """All tiles have one shape, so on CUDA the search for the fastest convolution pays; as in nnU-Net."""
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before

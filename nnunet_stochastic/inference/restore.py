@@ -6,23 +6,23 @@ Outside the crop nnU-Net's preprocessing saw only zeros: there the background ha
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import Tensor
 
-from nnunet_stochastic.inference.resampling import resample_slab
+from nnunet_stochastic.inference.resampling import PlannedResampling, planned_resampling
 from nnunet_stochastic.maps import MapName, decompose_total
-from nnunet_stochastic.moments import OutcomeSpace
+from nnunet_stochastic.outcomes import OutcomeSpace
 
 __all__ = ["GridPrediction", "Prediction", "restore"]
 
-_SLAB_VALUES = 1 << 21  # of all channels of a slab together: what a slab takes, a few times over
+_SLAB_VALUES = 1 << 20  # of all channels of a slab together: what a slab takes, a few times over
 
 
 @dataclass(frozen=True)
@@ -33,18 +33,21 @@ class GridPrediction:
     ----------
     space
         What the channels mean.
-    mean
-        Predictive mean p̄, (P, *S).
+    log_ratios
+        Of the predictive mean p̄, (D, *S), finite.
     epistemic, variance
         Maps (*S), or ``None`` where they are not wanted.
+    lost_entropy
+        To be added to the entropy of the mean for the total, (*S); ``None`` is 0.
     epistemic_factor
         Multiplies the epistemic map once it is restored; unless it is 1, the total is then the sum of the other two.
     """
 
     space: OutcomeSpace
-    mean: Tensor
+    log_ratios: Tensor
     epistemic: Tensor | None
     variance: Tensor | None
+    lost_entropy: Tensor | None = None
     epistemic_factor: float = 1.0
 
 
@@ -75,6 +78,7 @@ def restore(
     grid: GridPrediction,
     properties: dict[str, Any],
     plans_manager: PlansManager,
+    configuration_manager: ConfigurationManager,
     label_manager: LabelManager,
     *,
     maps: Collection[MapName],
@@ -88,7 +92,7 @@ def restore(
         The prediction on the network's grid.
     properties
         What nnU-Net's preprocessing said of the image.
-    plans_manager, label_manager
+    plans_manager, configuration_manager, label_manager
         Of the model.
     maps
         Names of the maps to make.
@@ -111,11 +115,14 @@ def restore(
     def in_crop(array: np.ndarray) -> np.ndarray:  # a view: what is written into it is un-cropped and un-transposed
         return array.transpose(forward)[crop]
 
-    slab_size = max(1, _SLAB_VALUES // (grid.mean.shape[0] * crop_shape[1] * crop_shape[2]))
+    resampling = planned_resampling(plans_manager, configuration_manager, properties)
+    slabs_of_log_ratios, slabs = resampling.of(grid.log_ratios), _slabs_of_maps(grid, resampling, maps)
+    slab_size = max(1, _SLAB_VALUES // (grid.space.num_logits * crop_shape[1] * crop_shape[2]))
     for start in range(0, crop_shape[0], slab_size):
         stop = min(start + slab_size, crop_shape[0])
-        slab = resample_slab(grid.mean, crop_shape, start, stop).clamp(0, 1)
-        values = _slab_maps(grid, slab, crop_shape, start, stop, map_arrays)
+        slab = grid.space.probabilities(slabs_of_log_ratios(start, stop))
+        fields = {name: of_slab(start, stop)[0] for name, of_slab in slabs.items()}
+        values = _slab_maps(grid, slab, fields, maps)
         for name, array in map_arrays.items():
             in_crop(array)[start:stop] = values[name].numpy()
         slab = grid.space.all_probabilities(slab)
@@ -126,25 +133,36 @@ def restore(
     return Prediction(segmentation, map_arrays, mean)
 
 
-def _slab_maps(
-    grid: GridPrediction,
-    mean: Tensor,
-    shape: tuple[int, ...],
-    start: int,
-    stop: int,
-    names: Collection[MapName],
-) -> dict[MapName, Tensor]:
-    """The maps of one slab, (slices, y, x) each."""
-    result: dict[MapName, Tensor] = {}
+def _slabs_of_maps(
+    grid: GridPrediction, resampling: PlannedResampling, names: Collection[MapName]
+) -> dict[str, Callable[[int, int], Tensor]]:
+    """What is resampled besides the mean for these maps, by name: functions of (start, stop)."""
+    fields = {}
     if "variance" in names:
-        result["variance"] = resample_slab(grid.variance[None], shape, start, stop)[0]
-    if {"total", "aleatoric"} & set(names):
-        result["total"] = grid.space.entropy(mean)
+        fields["variance"] = grid.variance
+    # The total bounds the epistemic map, so both are needed even where only one is written.
     if {"aleatoric", "epistemic"} & set(names) or grid.epistemic_factor != 1:
-        epistemic = resample_slab(grid.epistemic[None], shape, start, stop)[0]
-        # The total bounds the epistemic map, so both are made even where only one is written.
-        total = result["total"] if "total" in result else grid.space.entropy(mean)
-        result["aleatoric"], result["epistemic"] = decompose_total(total, epistemic)
+        fields["epistemic"] = grid.epistemic
+    if grid.lost_entropy is not None and set(names) - {"variance"}:
+        fields["lost_entropy"] = grid.lost_entropy
+    return {name: resampling.of(field[None]) for name, field in fields.items()}
+
+
+def _slab_maps(
+    grid: GridPrediction, mean: Tensor, fields: Mapping[str, Tensor], names: Collection[MapName]
+) -> dict[MapName, Tensor]:
+    """The maps of one slab, (slices, y, x) each, from the mean (P, slices, y, x) and the fields resampled for them."""
+    result: dict[MapName, Tensor] = {}
+    if "variance" in fields:
+        result["variance"] = fields["variance"].clamp(min=0)  # splines may overshoot
+    if set(names) <= {"variance"}:
+        return result
+    result["total"] = grid.space.entropy(mean)
+    if "lost_entropy" in fields:
+        result["total"] = (result["total"] + fields["lost_entropy"]).clamp_(max=grid.space.greatest_entropy)
+    if "epistemic" in fields:
+        epistemic = fields["epistemic"].clamp(min=0)
+        result["aleatoric"], result["epistemic"] = decompose_total(result["total"], epistemic)
         if grid.epistemic_factor != 1:
             result["epistemic"] *= grid.epistemic_factor
             result["total"] = result["aleatoric"] + result["epistemic"]

@@ -1,49 +1,52 @@
 """Whole segmentations: samples that are one plausible outcome for the image, not a patchwork of tiles.
 
-A sample belongs to one member and one of its views, so that the samples follow the predictive distribution. With the
-standard normal numbers z(v) of its voxels and z2 of the image, both the same in every tile t that covers a voxel,
+A sample belongs to one member. With the standard normal numbers z(n) of its voxels and z2 of the image, both the same
+in every tile t and view v that see a voxel n, and nnU-Net's weights w_t,
 
-    η(v) = Σ_t w_t(v) η_t(v; z(v), z2) / Σ_t w_t(v):
+    x(n) = Σ_t w_t(n) (1/V) Σ_v x_tv(n; z(n), z2) / Σ_t w_t(n):
 
-tiles are blended in logit space like nnU-Net blends logits. z(v) depends on (seed, sample, voxel) alone: it is drawn in
+log-ratios are blended as nnU-Net blends logits. z(n) depends on (seed, case, sample, voxel) alone: it is drawn in
 blocks of a lattice that is fixed to the image. So where two tiles predict the same parameters they give the same
-logits, and noise does not average out in the overlaps.
+logits, and noise does not average out in the overlaps. Where all noise is the voxels' own and their laws are blended,
+the sample is drawn from the blended law, which needs no sums. Where p(η) is not Gaussian, a sample is of one view: a
+mirrored image gives other outcomes, not other parameters of the same ones.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nnunet_stochastic.distributions import LogitDistribution
-from nnunet_stochastic.inference.seeds import stream_generator
-from nnunet_stochastic.inference.sliding_window import Tile, View, predict_logit_distribution, tile_patch
-from nnunet_stochastic.moments import OutcomeSpace
+from nnunet_stochastic.inference.seeds import NoiseKey
+from nnunet_stochastic.inference.sliding_window import Tile, View
+from nnunet_stochastic.outcomes import OutcomeSpace
+from nnunet_stochastic.voxel_law import law_with_noise
 
-__all__ = ["SampleDraw", "draws_of_members", "stitch_samples", "voxel_noise"]
+__all__ = ["SampleBlend", "SampleDraw", "draws_of_members", "groups_of_draws", "samples_of_law", "voxel_noise"]
 
 # Edge of the blocks in which noise is drawn, by the number of the patch's axes: 4096 voxels each. Larger blocks waste
 # more noise at the border of a tile, smaller ones need more generators.
 _BLOCK_EDGE = {2: 64, 3: 16}
-_BYTES_AT_ONCE = 1 << 30  # logits of samples that are stitched in one pass over the tiles
+_BYTES_AT_ONCE = 1 << 30  # log-ratios of samples that are blended in one pass over the tiles
 
 
 @dataclass(frozen=True)
 class SampleDraw:
-    """Which sample, and in which view of its member it is drawn."""
+    """Which sample, and in which views of its member it is drawn."""
 
     index: int
-    view: View
+    views: tuple[View, ...]
 
 
 def draws_of_members(
-    num_samples: int, num_members: int, views: Sequence[View], *, random: bool
+    num_samples: int, num_members: int, views: Sequence[View], *, has_samples: bool, blend_views: bool
 ) -> list[list[SampleDraw]]:
-    """Deal samples to the members in turn, and a member's samples to its views in turn.
+    """Deal samples to the members in turn and, unless views are blended, a member's samples to its views in turn.
 
     Parameters
     ----------
@@ -53,8 +56,10 @@ def draws_of_members(
         E.
     views
         Of a member.
-    random
-        Whether a view can give several different samples.
+    has_samples
+        Whether a member and a view can give several different samples.
+    blend_views
+        Whether a sample is of all views of its member.
 
     Returns
     -------
@@ -66,25 +71,38 @@ def draws_of_members(
     ValueError
         If a model without randomness has fewer than N different outcomes.
     """
-    if not random and num_samples > num_members * len(views):
+    outcomes = num_members * (1 if blend_views else len(views))
+    if not has_samples and num_samples > outcomes:
+        count = f"{num_members}" if blend_views else f"{num_members} x {len(views)}"
         raise ValueError(
-            f"{num_samples} samples were asked for, but a deterministic network has one per member and view, here "
-            f"{num_members} x {len(views)}: ask for fewer, use test-time augmentation (--aleatoric tta), more members, "
-            "or a stochastic trainer such as nnUNetTrainerMoB"
+            f"{num_samples} samples were asked for, but a deterministic network has one per member"
+            f"{'' if blend_views else ' and view'}, here {count}: ask for fewer, use test-time augmentation "
+            "(--aleatoric tta), more members, or a stochastic trainer such as nnUNetTrainerMoB"
         )
     return [
         [
-            SampleDraw(index, views[index // num_members % len(views)])
+            SampleDraw(index, tuple(views) if blend_views else (views[index // num_members % len(views)],))
             for index in range(member, num_samples, num_members)
         ]
         for member in range(num_members)
     ]
 
 
-def voxel_noise(tile: Tile, channels: int, *, seed: int, sample: int, device: torch.device | str = "cpu") -> Tensor:
+def groups_of_draws(
+    draws: Sequence[SampleDraw], space: OutcomeSpace, shape: Sequence[int]
+) -> list[Sequence[SampleDraw]]:
+    """Draws that are blended in one pass over the tiles: as many as 1 GiB holds, at least one."""
+    volume = 4 * space.num_log_ratios * shape[0] * shape[1] * shape[2]
+    at_once = max(1, _BYTES_AT_ONCE // volume)
+    return [draws[first : first + at_once] for first in range(0, len(draws), at_once)]
+
+
+def voxel_noise(
+    tile: Tile, channels: int, *, noise: NoiseKey, sample: int, device: torch.device | str = "cpu"
+) -> Tensor:
     """Standard normal numbers of the voxels of a tile, (channels, *T), float32.
 
-    They are a function of (seed, sample, voxel in the image); ``channels`` must be the same for all tiles.
+    They are a function of (seed, case, sample, voxel in the image); ``channels`` must be the same for all tiles.
     """
     sliced = [index for index in tile if isinstance(index, int)]
     spans = [index for index in tile if not isinstance(index, int)]
@@ -92,87 +110,108 @@ def voxel_noise(tile: Tile, channels: int, *, seed: int, sample: int, device: to
     result = torch.empty((channels, *(span.stop - span.start for span in spans)), device=device)
     blocks = [range(span.start // edge, (span.stop - 1) // edge + 1) for span in spans]
     for block in itertools.product(*blocks):
-        generator = stream_generator("voxel noise", seed, sample, *sliced, block, device=device)
-        noise = torch.randn((channels, *[edge] * len(spans)), generator=generator, device=device)
+        generator = noise.generator("voxel noise", sample, *sliced, block, device=device)
+        drawn = torch.randn((channels, *[edge] * len(spans)), generator=generator, device=device)
         into, of = [slice(None)], [slice(None)]
         for span, number in zip(spans, block, strict=True):
             start, stop = max(span.start, number * edge), min(span.stop, (number + 1) * edge)
             into.append(slice(start - span.start, stop - span.start))
             of.append(slice(start - number * edge, stop - number * edge))
-        result[tuple(into)] = noise[tuple(of)]
+        result[tuple(into)] = drawn[tuple(of)]
     return result
 
 
-def stitch_samples(
-    network: nn.Module,
-    image: Tensor,
-    tiles: Sequence[Tile],
-    draws: Sequence[SampleDraw],
-    space: OutcomeSpace,
-    *,
-    weights: Tensor,
-    seed: int,
-    device: torch.device,
-    on_tile: Callable[[], object] = lambda: None,
-) -> Iterator[tuple[int, Tensor]]:
-    """Samples of one member.
+class SampleBlend:
+    """Samples of one member that are blended over tiles and views.
 
     Parameters
     ----------
-    network
-        With the member's weights, on ``device``, in evaluation mode.
-    image
-        Preprocessed image (channels, *S).
-    tiles
-        Of the image.
     draws
-        The member's samples.
+        The samples.
     space
         What the logits mean.
+    total_weight
+        Σ_t w_t, (*S), positive.
     weights
-        Stitching weights (*T).
-    seed
-        Of the noise.
-    device
-        Where the network runs; logits are kept where the image is.
-    on_tile
-        Called after each tile of each pass.
+        w, stitching weights of a tile (*T).
+    noise
+        Key of the image's noise.
+    """
+
+    def __init__(
+        self,
+        draws: Sequence[SampleDraw],
+        space: OutcomeSpace,
+        total_weight: Tensor,
+        weights: Tensor,
+        *,
+        noise: NoiseKey,
+    ) -> None:
+        self._draws, self._space, self._noise = draws, space, noise
+        self._total_weight, self._weights = total_weight, weights
+        self._sums = total_weight.new_zeros((len(draws), space.num_log_ratios, *total_weight.shape))
+
+    def add_view(self, distribution: LogitDistribution, tile: Tile, view: View) -> None:
+        """Add a view of a tile to the samples that are of it."""
+        for place, draw in enumerate(self._draws):
+            if view in draw.views:
+                log_ratios = self._in_tile(distribution, tile, view, draw)
+                weights = self._weights / len(draw.views)
+                self._sums[(place, slice(None), *tile)] += log_ratios.to(weights.device) * weights
+
+    def samples(self) -> Iterator[tuple[int, Tensor]]:
+        """Index of each sample and its log-ratios (D, *S), once all views of all tiles have been added."""
+        for draw, total in zip(self._draws, self._sums, strict=True):
+            yield draw.index, total.div_(self._total_weight)
+
+    def _in_tile(self, distribution: LogitDistribution, tile: Tile, view: View, draw: SampleDraw) -> Tensor:
+        """Log-ratios (D, *T) of a sample in a view of a tile, in the orientation of the image."""
+        device = distribution.device
+        noise = voxel_noise(tile, distribution.noise_channels, noise=self._noise, sample=draw.index, device=device)
+        shared = torch.randn(
+            distribution.shared_noise_channels,
+            generator=self._noise.generator("shared noise", draw.index, device=device),
+            device=device,
+        )
+        logits = distribution.transform(view.undo(noise)[None, None], shared[None, None])[0, 0]
+        return view.undo(self._space.log_ratios(logits))
+
+
+def samples_of_law(
+    fields: Tensor, draws: Sequence[SampleDraw], space: OutcomeSpace, *, noise: NoiseKey, patch_axes: int
+) -> Iterator[tuple[int, Tensor]]:
+    """Samples whose noise is the voxels' own.
+
+    Parameters
+    ----------
+    fields
+        Of the member's blended law, (D + F, *S).
+    draws
+        The samples.
+    space
+        What the log-ratios are.
+    noise
+        Key of the image's noise.
+    patch_axes
+        Spatial axes of the network's patch; 2 for a network of slices.
 
     Yields
     ------
     tuple
-        Index of the sample and its probabilities (P, *S).
+        Index of the sample and its log-ratios (D, *S).
     """
-    shape = tuple(image.shape[1:])
-    at_once = max(1, _BYTES_AT_ONCE // (4 * space.num_logits * shape[0] * shape[1] * shape[2]))
-    for first in range(0, len(draws), at_once):
-        group = draws[first : first + at_once]
-        logits = torch.zeros((len(group), space.num_logits, *shape), device=image.device)
-        total_weight = torch.zeros(shape, device=image.device)
-        for tile in tiles:
-            patch = tile_patch(image, tile, device)
-            total_weight[tile] += weights
-            for view in dict.fromkeys(draw.view for draw in group):
-                distribution = predict_logit_distribution(network, view.of(patch).contiguous())
-                for place, draw in enumerate(group):
-                    if draw.view == view:
-                        sample = _sample_tile(distribution, tile, draw, seed=seed)
-                        logits[(place, slice(None), *tile)] += sample.to(image.device) * weights
-            on_tile()
-        logits /= total_weight
-        for place, draw in enumerate(group):
-            yield draw.index, space.probabilities(logits[place])
-
-
-def _sample_tile(distribution: LogitDistribution, tile: Tile, draw: SampleDraw, *, seed: int) -> Tensor:
-    """Logits (C, *T) of a sample in one tile, in the orientation of the image."""
-    device = distribution.device
-    axes = [axis + 1 for axis in draw.view.flipped_axes]
-    noise = voxel_noise(tile, distribution.noise_channels, seed=seed, sample=draw.index, device=device)
-    shared = torch.randn(
-        distribution.shared_noise_channels,
-        generator=stream_generator("shared noise", seed, draw.index, device=device),
-        device=device,
-    )
-    sample = distribution.transform(noise.flip(axes)[None, None], shared[None, None])[0, 0].float()
-    return sample.flip(axes)
+    shape = fields.shape[1:]
+    has_samples = fields.shape[0] > space.num_log_ratios
+    whole = tuple(slice(0, size) for size in shape)
+    for draw in draws:
+        if not has_samples:
+            numbers = None
+        elif patch_axes == len(shape):
+            numbers = voxel_noise(whole, space.num_log_ratios, noise=noise, sample=draw.index)
+        else:
+            slices = [
+                voxel_noise((index, *whole[1:]), space.num_log_ratios, noise=noise, sample=draw.index)
+                for index in range(shape[0])
+            ]
+            numbers = torch.stack(slices, dim=1)
+        yield draw.index, law_with_noise(space, fields, None if numbers is None else numbers.to(fields.device))

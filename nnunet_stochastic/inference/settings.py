@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
 import torch
 
 from nnunet_stochastic import __version__
+from nnunet_stochastic.inference.blending import VoxelEstimator
+from nnunet_stochastic.inference.collapse import STAND_IN_NOTE
 from nnunet_stochastic.inference.members import EpistemicMethod, Member
 from nnunet_stochastic.inference.model import Model, file_sha256
 from nnunet_stochastic.inference.options import PredictionOptions
@@ -17,7 +21,11 @@ from nnunet_stochastic.inference.sliding_window import TTA_SHIFT_SD, View
 from nnunet_stochastic.maps import MapName
 from nnunet_stochastic.posteriors import SWAG_FILE, has_channel_dropout
 
-__all__ = ["describe_settings"]
+__all__ = ["AVERAGED", "BLENDED", "describe_settings"]
+
+#: How tiles and views become one prediction, in a record.
+BLENDED = "blended as laws of the logits"
+AVERAGED = "averaged as probabilities"
 
 
 def describe_settings(
@@ -26,8 +34,10 @@ def describe_settings(
     *,
     method: EpistemicMethod,
     members: Sequence[Member],
-    views: Sequence[View],
-    random: bool,
+    samples_of_views: Mapping[View, int],
+    has_samples: bool,
+    blends_laws: bool,
+    estimator: VoxelEstimator,
     maps: Sequence[MapName],
     device: torch.device,
 ) -> dict[str, Any]:
@@ -37,7 +47,7 @@ def describe_settings(
     ----------
     model, options
         What predicts, and how.
-    method, members, views, random, maps, device
+    method, members, samples_of_views, has_samples, blends_laws, estimator, maps, device
         What followed from them.
     """
     checkpoints = {
@@ -52,22 +62,32 @@ def describe_settings(
         "configuration": model.configuration_name,
         "checkpoints": checkpoints,
         "members": len(members),
-        "num_samples": options.num_samples if random else 1,
+        "num_samples": options.num_samples if has_samples else 1,
         "seed": options.seed,
         "maps": list(maps),
-        "aleatoric_source": ("tta" if options.aleatoric == "tta" else "model") if random else "none",
-        "epistemic_source": _epistemic_source(method, len(members), random=random),
-        "estimator": options.estimator,
+        "aleatoric_source": ("tta" if options.aleatoric == "tta" else "model") if has_samples else "none",
+        "epistemic_source": _epistemic_source(method, len(members), has_samples=has_samples),
+        "estimator": estimator if has_samples else "none",
+        "tiles_and_views": BLENDED if blends_laws else AVERAGED,
         "swag_scale": members[0].scale,
         "tta_shift_sd": TTA_SHIFT_SD if options.aleatoric == "tta" else None,
         "num_saved_samples": options.num_saved_samples,
         "epistemic_factor": options.epistemic_factor,
         "step_size": options.step_size,
-        "samples_per_view": {view.name: view.num_samples for view in views},
+        "views": _views(samples_of_views, options, blends_laws=blends_laws),
         "accumulate_on_device": options.accumulate_on_device,
         "device": device.type,
         "units": {"total": "nat", "aleatoric": "nat", "epistemic": "nat", "variance": "squared probability"},
-        "notes": _notes(model, options, method, len(members), random=random),
+        "notes": _notes(
+            model,
+            options,
+            method,
+            len(members),
+            has_samples=has_samples,
+            blends_laws=blends_laws,
+            estimator=estimator,
+            maps=maps,
+        ),
         "versions": {
             "nnunet_stochastic": __version__,
             "nnunetv2": version("nnunetv2"),
@@ -77,26 +97,51 @@ def describe_settings(
     }
 
 
-def _epistemic_source(method: EpistemicMethod, num_members: int, *, random: bool) -> str:
+def _epistemic_source(method: EpistemicMethod, num_members: int, *, has_samples: bool) -> str:
     if num_members > 1:
         return method
-    return "aleatoric_samples" if random else "none"
+    return "aleatoric_samples" if has_samples else "none"
+
+
+def _views(samples_of_views: Mapping[View, int], options: PredictionOptions, *, blends_laws: bool) -> dict[str, Any]:
+    """Names of the views; where probabilities are averaged, with the samples of each."""
+    if options.aleatoric == "tta":  # the shifts of intensity are other ones for each case
+        return dict(Counter(replace(view, shift=()).name for view in samples_of_views))
+    return {view.name: None if blends_laws else count for view, count in samples_of_views.items()}
 
 
 def _notes(
-    model: Model, options: PredictionOptions, method: EpistemicMethod, num_members: int, *, random: bool
+    model: Model,
+    options: PredictionOptions,
+    method: EpistemicMethod,
+    num_members: int,
+    *,
+    has_samples: bool,
+    blends_laws: bool,
+    estimator: VoxelEstimator,
+    maps: Sequence[MapName],
 ) -> list[str]:
     notes = []
-    if num_members == 1 and not random:
+    if num_members == 1 and not has_samples:
         notes.append("one deterministic network: only the total uncertainty exists")
-    elif num_members == 1:
-        notes.append("one member: its aleatoric samples stand in for the members of an ensemble")
-    if not random:
+    elif num_members == 1 and {"epistemic", "aleatoric"} & set(maps):
+        notes.append(STAND_IN_NOTE)
+    if not has_samples:
         notes.append("deterministic networks: num_samples has no effect, variance is over the members")
     if method in ("none", "ensemble") and has_channel_dropout(model.network):
         notes.append("dropout is off; --epistemic dropout keeps it on and makes its masks the members")
-    if options.estimator == "exact":
-        notes.append("the exact estimator has no use for num_samples: maps are the limit of many samples")
+    if has_samples and estimator == "exact":
+        notes.append("exact moments: num_samples has no effect, maps are the limit of many samples")
+    if has_samples and estimator == "plug_in":
+        notes.append(
+            "plug-in estimator: the noise of the samples counts as epistemic uncertainty, and the aleatoric map is too "
+            "low by as much"
+        )
+    if not blends_laws:
+        notes.append(
+            "tiles and views are averaged as probabilities, because the prediction of a voxel is no Gaussian of few "
+            "classes: the segmentation may differ from that of nnUNetv2_predict where tiles disagree"
+        )
     if options.epistemic_factor != 1:
         notes.append(
             f"epistemic is multiplied by {options.epistemic_factor:g}, total is the sum of aleatoric and epistemic and "

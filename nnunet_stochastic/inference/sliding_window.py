@@ -1,9 +1,6 @@
-"""Sliding window over one image: tiles, views, samples, stitching.
+"""Sliding window over one image: its tiles, nnU-Net's weights for them, and the views of a tile.
 
-The samples of a member are spread over the views of a tile, mirrored or with shifted intensities; each view costs one
-forward pass of the network. A tile's sums are stitched with nnU-Net's Gaussian weights. All noise is a function of
-(seed, member, tile, view) and, for noise that is one draw for a whole image, of (seed, member, view): no result depends
-on the order of anything.
+A view, mirrored or with shifted intensities, costs one forward pass of the network.
 """
 
 from __future__ import annotations
@@ -18,18 +15,19 @@ import torch
 from nnunetv2.inference.sliding_window_prediction import compute_gaussian, compute_steps_for_sliding_window
 from torch import Tensor, nn
 
-from nnunet_stochastic.distributions import LogitDistribution, PointMass
-from nnunet_stochastic.inference.seeds import stream_generator
-from nnunet_stochastic.moments import MomentSums, SampleSums
+from nnunet_stochastic.distributions import GaussianLogits, LogitDistribution, PointMass
+from nnunet_stochastic.inference.seeds import NoiseKey
 
 __all__ = [
     "TTA_SHIFT_SD",
     "Tile",
     "View",
     "augmented_views",
+    "fingerprint",
     "mirrored_views",
     "predict_logit_distribution",
-    "stitch_tile",
+    "spread_samples",
+    "sum_of_weights",
     "tile_patch",
     "tile_start",
     "tile_weights",
@@ -37,8 +35,6 @@ __all__ = [
 ]
 
 Tile = tuple["slice | int", ...]
-
-_SAMPLED_CHANNELS = 16  # channels of logits sampled at once
 
 #: Standard deviation of the intensity shifts of test-time augmentation, in units of the normalised image.
 TTA_SHIFT_SD = 0.1
@@ -52,14 +48,11 @@ class View:
     ----------
     flipped_axes
         Spatial axes of the patch that are mirrored.
-    num_samples
-        How many samples it gives.
     shift
         Added to the intensities of each image channel; none for ``()``.
     """
 
     flipped_axes: tuple[int, ...]
-    num_samples: int
     shift: tuple[float, ...] = ()
 
     @property
@@ -74,6 +67,10 @@ class View:
             patch = patch.clone()
             patch[:, : len(self.shift)] += patch.new_tensor(self.shift).view(1, -1, *[1] * (patch.ndim - 2))
         return patch.flip([axis + 2 for axis in self.flipped_axes]) if self.flipped_axes else patch
+
+    def undo(self, field: Tensor) -> Tensor:
+        """A field (channels, *T) of this view in the orientation of the image; or one of the image in the view's."""
+        return field.flip([axis + 1 for axis in self.flipped_axes]) if self.flipped_axes else field
 
 
 def tiles(shape: Sequence[int], patch_size: Sequence[int], step_size: float) -> list[Tile]:
@@ -102,8 +99,30 @@ def tiles(shape: Sequence[int], patch_size: Sequence[int], step_size: float) -> 
 
 
 def tile_weights(patch_size: Sequence[int]) -> Tensor:
-    """nnU-Net's Gaussian importance of the voxels of a patch, float32, in (0, 1]."""
-    return compute_gaussian(tuple(patch_size), dtype=torch.float32, device=torch.device("cpu"))
+    """nnU-Net's Gaussian importance of the voxels of a patch, float32, in (0, 10].
+
+    nnU-Net keeps it in half precision, whose values are taken: it matters where tiles disagree.
+    """
+    weights = compute_gaussian(
+        tuple(patch_size), sigma_scale=1 / 8, value_scaling_factor=10, dtype=torch.half, device=torch.device("cpu")
+    )
+    return weights.float()
+
+
+def sum_of_weights(tiles: Sequence[Tile], weights: Tensor, shape: Sequence[int]) -> Tensor:
+    """Σ_t w_t at each voxel of an image, (*S), on the device of the weights.
+
+    Raises
+    ------
+    ValueError
+        If the tiles do not cover the image.
+    """
+    total = weights.new_zeros(tuple(shape))
+    for tile in tiles:
+        total[tile] += weights
+    if not bool((total > 0).all()):
+        raise ValueError("the tiles do not cover the image")
+    return total
 
 
 def tile_start(tile: Tile) -> tuple[int, ...]:
@@ -116,30 +135,27 @@ def tile_patch(image: Tensor, tile: Tile, device: torch.device) -> Tensor:
     return image[(slice(None), *tile)][None].to(device)
 
 
-def mirrored_views(mirror_axes: Sequence[int], num_samples: int, *, once: bool) -> list[View]:
-    """Spread samples over the unmirrored view and all combinations of mirrored axes.
-
-    The first ``num_samples`` mod V of the V views give one sample more; views with none are left out. With ``once``
-    every view counts once: for deterministic networks, and where nothing is sampled.
-    """
-    combinations = _mirrorings(mirror_axes)
-    if once:
-        return [View(axes, 1) for axes in combinations]
-    each, more = divmod(num_samples, len(combinations))
-    counts = [each + (index < more) for index in range(len(combinations))]
-    return [View(axes, count) for axes, count in zip(combinations, counts, strict=True) if count]
+def mirrored_views(mirror_axes: Sequence[int]) -> list[View]:
+    """The unmirrored view and all combinations of mirrored axes."""
+    return [View(axes) for axes in _mirrorings(mirror_axes)]
 
 
-def augmented_views(mirror_axes: Sequence[int], num_samples: int, *, num_channels: int, seed: int) -> list[View]:
-    """Test-time augmentation: K views of one sample each, mirrored in turn, with intensity shifts of N(0, 0.1²).
+def spread_samples(num_samples: int, num_views: int) -> list[int]:
+    """Samples of each view: the first ``num_samples`` mod V of the V views have one more."""
+    each, more = divmod(num_samples, num_views)
+    return [each + (index < more) for index in range(num_views)]
 
-    The shifts, one number per channel and view, are the same for all tiles and images.
+
+def augmented_views(mirror_axes: Sequence[int], num_samples: int, *, num_channels: int, noise: NoiseKey) -> list[View]:
+    """Test-time augmentation: K views, mirrored in turn, with intensity shifts of N(0, 0.1²).
+
+    The shifts, one number per channel and view, are the same for all tiles and members.
     """
     combinations = _mirrorings(mirror_axes)
     result = []
     for index in range(num_samples):
-        shift = TTA_SHIFT_SD * torch.randn(num_channels, generator=stream_generator("tta", seed, index))
-        result.append(View(combinations[index % len(combinations)], 1, tuple(shift.tolist())))
+        shift = TTA_SHIFT_SD * torch.randn(num_channels, generator=noise.generator("tta", index))
+        result.append(View(combinations[index % len(combinations)], tuple(shift.tolist())))
     return result
 
 
@@ -157,90 +173,25 @@ def predict_logit_distribution(network: nn.Module, patch: Tensor) -> LogitDistri
         return PointMass(network(patch))
 
 
-def stitch_tile(
-    network: nn.Module,
-    image: Tensor,
-    tile: Tile,
-    sums: MomentSums,
-    *,
-    weights: Tensor,
-    views: Sequence[View],
-    seed: int,
-    member: str,
-    device: torch.device,
-    exact: bool = False,
-) -> Tensor:
-    """Predict one tile of a member and add it to the sums.
-
-    Parameters
-    ----------
-    network
-        With the member's weights, on ``device``, in evaluation mode.
-    image
-        Preprocessed image (channels, *S).
-    tile
-        Index of the tile in (*S).
-    sums
-        Where to add it.
-    weights
-        Stitching weights (*T).
-    views
-        Views and their numbers of samples.
-    seed, member
-        Key of the noise, with the tile's place and the view.
-    exact
-        Integrate over the samples of each view instead of drawing them.
-
-    Returns
-    -------
-    Tensor
-        Mean square of the logits that noise of 0 gives in the first view, along all axes but the last, shape (T_x,) on
-        ``device``: what two members that are equal have in common, and hardly any others.
-    """
-    patch = tile_patch(image, tile, device)
-    tile_sums = sums.tile_sums()
-    fingerprint = None
-    for view in views:
-        distribution = predict_logit_distribution(network, view.of(patch).contiguous())
-        if fingerprint is None:
-            # Squares, since cross-entropy leaves logits that add up to 0 over the classes; and a vector, since the mean
-            # of a whole tile is too often equal by chance where members nearly agree.
-            fingerprint = _logits_of_no_noise(distribution).float().square().flatten(0, -2).mean(0)
-        if exact:
-            tile_sums.add_expectation(distribution, flipped_axes=view.flipped_axes)
-            continue
-        key = (seed, member, view.flipped_axes, *view.shift)
-        _add_samples(
-            tile_sums,
-            distribution,
-            view,
-            generator=stream_generator(*key, tile_start(tile), device=device),
-            shared_generator=stream_generator(*key, device=device),
-        )
-    sums.add_tile(tile, tile_sums, weights)
-    return fingerprint
-
-
-def _add_samples(
-    sums: SampleSums,
-    distribution: LogitDistribution,
-    view: View,
-    *,
-    generator: torch.Generator,
-    shared_generator: torch.Generator,
-) -> None:
-    # A few samples at a time: all K at once would make the memory grow with K, but LowRank reads its factor only once
-    # per call.
-    at_once = max(1, _SAMPLED_CHANNELS // distribution.shape[1])
-    for start in range(0, view.num_samples, at_once):
-        count = min(at_once, view.num_samples - start)
-        for logits in distribution.rsample(count, generator=generator, shared_generator=shared_generator):
-            sums.add(logits[0], flipped_axes=view.flipped_axes)
-
-
 def _logits_of_no_noise(distribution: LogitDistribution) -> Tensor:
+    if isinstance(distribution, GaussianLogits):
+        return distribution.mean_logits
     batch, _, *spatial = distribution.shape
     zeros = partial(torch.zeros, dtype=distribution.dtype, device=distribution.device)
     return distribution.transform(
         zeros(1, batch, distribution.noise_channels, *spatial), zeros(1, batch, distribution.shared_noise_channels)
     )
+
+
+def fingerprint(distribution: LogitDistribution) -> Tensor:
+    """What two members that are equal have in common in a tile, and hardly any others.
+
+    Squares of the logits, since cross-entropy leaves logits that add up to 0 over the classes; and a vector, since the
+    mean of a whole tile is too often equal by chance where members nearly agree.
+
+    Returns
+    -------
+    Tensor
+        Mean square of the logits that noise of 0 gives, along all axes but the last, (T_x,).
+    """
+    return _logits_of_no_noise(distribution).float().square().flatten(0, -2).mean(0)

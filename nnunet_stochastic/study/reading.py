@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from nnunet_stochastic.estimators import ESTIMATORS
 from nnunet_stochastic.study.description import (
     CORRUPTIONS,
     EPISTEMIC,
@@ -190,7 +191,7 @@ def _predict(options: Mapped) -> dict[str, Any]:
         elif name in ("disable_tta", "not_on_device", "trust_checkpoint"):
             found[name] = options.flag(name, False)
         elif name in PREDICT_OPTIONS:
-            choices = {"aleatoric": ("model", "tta"), "estimator": ("mc", "exact")}
+            choices = {"aleatoric": ("model", "tta"), "estimator": ESTIMATORS}
             found[name] = options.text(name, choices=choices.get(name, ()))
     options.finish()
     return found

@@ -1,22 +1,37 @@
-"""Fixtures around ``model_folder``, and a stochastic trainer for tests of the predictor."""
+"""Fixtures around ``model_folder`` and ``sweeping``, and a stochastic trainer for tests of the predictor."""
 
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
-_SPEC = importlib.util.spec_from_file_location("model_folder", Path(__file__).with_name("model_folder.py"))
-model_folder_module = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(model_folder_module)
+
+def _module_beside_this(name):
+    spec = importlib.util.spec_from_file_location(f"inference_tests_{name}", Path(__file__).with_name(f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for it
+    spec.loader.exec_module(module)
+    return module
+
+
+model_folder_module = _module_beside_this("model_folder")
+sweeping_module = _module_beside_this("sweeping")
 
 
 @pytest.fixture(scope="session")
 def folders():
     """The functions of ``model_folder``."""
     return model_folder_module
+
+
+@pytest.fixture(scope="session")
+def sweeping():
+    """The functions of ``sweeping``."""
+    return sweeping_module
 
 
 @pytest.fixture

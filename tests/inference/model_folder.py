@@ -30,11 +30,15 @@ class UnitGaussian(GaussianLogits):
         return self.mean_logits + noise + shared_noise.unflatten(2, (-1, *[1] * (self.mean_logits.ndim - 2)))
 
     def voxel_covariance(self):
-        raise NotImplementedError
+        batch, classes, *spatial = self.mean_logits.shape
+        covariance = 2 * torch.eye(classes).view(1, classes, classes, *[1] * len(spatial))
+        return covariance.expand(batch, classes, classes, *spatial)
 
 
 class GaussianNetwork(DistributionNetwork):
     """Any network, its output the mean of ``UnitGaussian``."""
+
+    is_gaussian = True
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -61,6 +65,8 @@ class GaussianTrainer(nnUNetTrainer):
 LABELS = {"background": 0, "nodule": 1}
 THREE_LABELS = {"background": 0, "kidney": 1, "tumour": 2}
 REGIONS = {"background": 0, "organ": [1, 2], "tumour": 2}
+SIX_LABELS = {"background": 0, **{f"part_{label}": label for label in range(1, 6)}}
+EIGHT_LABELS = {"background": 0, **{f"part_{label}": label for label in range(1, 8)}}
 
 
 def plans(
@@ -72,8 +78,12 @@ def plans(
     transpose: tuple[int, int, int] = (0, 1, 2),
     channels: int = 1,
     previous_stage: str | None = None,
+    resampling: tuple[str, dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """Plans with one configuration, ``3d_fullres`` or ``2d`` (or ``3d_cascade_fullres`` after a previous stage)."""
+    """Plans with one configuration, ``3d_fullres`` or ``2d`` (or ``3d_cascade_fullres`` after a previous stage).
+
+    ``resampling`` names the function for probabilities and its arguments, if they are not nnU-Net's own.
+    """
     convolution = f"torch.nn.modules.conv.Conv{dimension}d"
     configuration = {
         "data_identifier": "nnUNetPlans_test",
@@ -114,6 +124,8 @@ def plans(
     }
     name = configuration_name(dimension)
     configurations = {name: configuration}
+    if resampling is not None:
+        configuration["resampling_fn_probabilities"], configuration["resampling_fn_probabilities_kwargs"] = resampling
     if previous_stage is not None:
         configuration["next_stage"] = "3d_cascade_fullres"
         configurations = {

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from nnunet_stochastic.inference.collapse import collapse_warning, epistemic_factor, epistemic_ratio
+from nnunet_stochastic.inference.collapse import STAND_IN_NOTE, collapse_warning, epistemic_factor, epistemic_ratio
 
 
 def write(path, cases, **settings):
@@ -22,9 +22,26 @@ def test_warning_names_the_lowest_case():
         name: {"epistemic_to_aleatoric": ratio} for name, ratio in zip("abcd", (0.2, 0.01, 0.049, 0.05), strict=True)
     }
     cases["e"] = {"epistemic_to_aleatoric": None}
-    warning = collapse_warning(cases)
+    warning = collapse_warning(cases, num_members=5)
     assert "below 0.05 in 2 of 4 cases (lowest 0.01, b)" in warning
-    assert collapse_warning({"a": cases["a"], "d": cases["d"], "e": cases["e"]}) is None
+    assert "The members nearly agree" in warning
+    assert "--rescale_epistemic corrects the scale" in warning
+    assert collapse_warning({"a": cases["a"], "d": cases["d"], "e": cases["e"]}, num_members=5) is None
+
+
+def test_warning_of_one_member_speaks_of_its_samples():
+    cases = {"a": {"epistemic_to_aleatoric": 0.01}, "b": {"epistemic_to_aleatoric": 0.2}}
+    warning = collapse_warning(cases, num_members=1)
+    assert "below 0.05 in 1 of 2 cases (lowest 0.01, a)" in warning
+    assert "The aleatoric samples that stand in for members nearly agree" in warning
+    assert "Several trained folds" in warning
+    assert "rescale_epistemic" not in warning  # of what is no epistemic uncertainty
+    assert collapse_warning({"b": cases["b"]}, num_members=1) is None
+
+
+def test_note_of_one_member():
+    assert "stand in for the members" in STAND_IN_NOTE
+    assert "not to be read as epistemic uncertainty" in STAND_IN_NOTE
 
 
 def test_factor_is_the_ratio_of_the_means(tmp_path):

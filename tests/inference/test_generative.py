@@ -10,16 +10,16 @@ import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_stochastic.inference import PredictionOptions, StochasticPredictor
-from nnunet_stochastic.inference.samples import SampleDraw, stitch_samples, voxel_noise
-from nnunet_stochastic.inference.seeds import stream_generator
+from nnunet_stochastic.inference.samples import SampleDraw, voxel_noise
+from nnunet_stochastic.inference.seeds import NoiseKey
 from nnunet_stochastic.inference.sliding_window import View, tile_weights, tiles
-from nnunet_stochastic.moments import OutcomeSpace
 from nnunet_stochastic.networks import (
     DiffusionNetwork,
     ProbabilisticUNet,
     SoftmaxNetwork,
     StochasticSegmentationNetwork,
 )
+from nnunet_stochastic.outcomes import OutcomeSpace
 
 TINY = {"base_channels": 4, "channel_multipliers": (1, 2)}
 RANDOM = [
@@ -67,7 +67,7 @@ def test_every_model_has_its_maps(kind, arguments, predictor, folders) -> None:
 
 
 @pytest.mark.parametrize(("kind", "arguments"), RANDOM)
-def test_a_sample_is_made_of_one_noise_for_the_whole_image(kind, arguments) -> None:
+def test_a_sample_is_made_of_one_noise_for_the_whole_image(sweeping, kind, arguments) -> None:
     """Tiles get parts of the noise of their image, and their logits are blended."""
     torch.manual_seed(0)
     network = kind(1, 2, dimension=2, **TINY, **arguments).eval()
@@ -78,28 +78,32 @@ def test_a_sample_is_made_of_one_noise_for_the_whole_image(kind, arguments) -> N
     image_tiles = tiles(image.shape[1:], PATCH, 0.5)
     weights = tile_weights(PATCH)
     whole = (0, slice(0, 8), slice(0, 13))
-    with torch.no_grad():
-        ((_, sample),) = stitch_samples(
-            network,
-            image,
-            image_tiles,
-            [SampleDraw(5, View((), 1))],
-            OutcomeSpace(2),
-            weights=weights,
-            seed=3,
-            device=torch.device("cpu"),
-        )
-        total, total_weight = torch.zeros(2, 1, 8, 13), torch.zeros(1, 8, 13)
+    view = View((1,))
+    swept = sweeping.sweep(
+        network,
+        image,
+        OutcomeSpace(2),
+        patch_size=PATCH,
+        blends_laws=network.is_gaussian,
+        draws=[SampleDraw(5, (view,))],
+        seed=3,
+        case="a",
+    )
+    key = NoiseKey(3, "a")
+    total, total_weight = torch.zeros(2, 1, 8, 13), torch.zeros(1, 8, 13)
+    with torch.inference_mode():
         for tile in image_tiles:
-            distribution = network.logit_distribution(image[(slice(None), *tile)][None])
-            noise = voxel_noise(whole, distribution.noise_channels, seed=3, sample=5)
-            shared = torch.randn(distribution.shared_noise_channels, generator=stream_generator("shared noise", 3, 5))
-            logits = distribution.transform(noise[(slice(None), *tile[1:])][None, None], shared[None, None])[0, 0]
+            distribution = network.logit_distribution(image[(slice(None), *tile)][None].flip(3))
+            noise = voxel_noise(whole, distribution.noise_channels, noise=key, sample=5)
+            shared = torch.randn(distribution.shared_noise_channels, generator=key.generator("shared noise", 5))
+            own = noise[(slice(None), *tile[1:])].flip(2)
+            logits = distribution.transform(own[None, None], shared[None, None])[0, 0].flip(2)
             total[(slice(None), *tile)] += weights * logits
             total_weight[tile] += weights
     assert len(image_tiles) > 1
-    torch.testing.assert_close(sample, (total / total_weight).softmax(0)[1:], atol=1e-5, rtol=1e-4)
-    assert sample.std() > 1e-3
+    logits = total / total_weight
+    torch.testing.assert_close(swept.samples[0], logits[1:] - logits[:1], atol=1e-4, rtol=1e-4)
+    assert swept.samples.sigmoid().std() > 1e-3
 
 
 @pytest.mark.parametrize(("kind", "arguments"), ALL)
@@ -107,6 +111,19 @@ def test_members_with_the_same_weights_are_found(kind, arguments, predictor) -> 
     built = predictor(kind, arguments, folds=(0, 1), same_weights=True, num_samples=1, mirroring=False)
     with pytest.raises(ValueError, match="members fold_0 and fold_1 predict the same"):
         built.predict_preprocessed(torch.randn(1, 1, 8, 8))
+
+
+@pytest.mark.parametrize(("kind", "arguments"), ALL)
+def test_how_tiles_and_views_are_put_together_and_moments_taken(kind, arguments, predictor) -> None:
+    built = predictor(kind, arguments, num_samples=6)
+    settings = built.settings()
+    blended = kind.is_gaussian or not kind.is_random
+    assert settings["tiles_and_views"] == ("blended as laws of the logits" if blended else "averaged as probabilities")
+    assert settings["estimator"] == ("none" if not kind.is_random else "exact" if kind.is_gaussian else "mc")
+    counts = [None] * 4 if blended else [2, 2, 1, 1]
+    names = ("mirrored", "mirrored 0", "mirrored 1", "mirrored 0 1")
+    assert settings["views"] == dict(zip(names, counts, strict=True))
+    assert any("averaged as probabilities" in note for note in settings["notes"]) == (not blended)
 
 
 @pytest.mark.parametrize(("kind", "arguments"), ALL)

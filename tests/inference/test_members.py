@@ -8,8 +8,7 @@ import torch
 from nnunet_stochastic.inference import PredictionOptions, StochasticPredictor, load_model, members
 from nnunet_stochastic.inference.members import check_members_differ, choose_method, members_of
 from nnunet_stochastic.inference.model import load_weights
-from nnunet_stochastic.inference.sliding_window import mirrored_views, stitch_tile
-from nnunet_stochastic.moments import MomentSums, OutcomeSpace
+from nnunet_stochastic.outcomes import OutcomeSpace
 from nnunet_stochastic.posteriors import ChannelDropout, fit_swag
 from nnunet_stochastic.posteriors.snapshots import save_snapshot
 from nnunet_stochastic.training import DropoutTrainer
@@ -113,26 +112,16 @@ def test_inactive_dropout_is_an_error(dropout_model, folders, monkeypatch):
         predictor.predict_array(folders.image_array()[None], PROPERTIES)
 
 
-def test_members_that_nearly_agree_are_told_apart():
+def test_members_that_nearly_agree_are_told_apart(sweeping):
     """Also where the logits of all classes add up to 0, and where a tile's mean square is the same."""
     logits = torch.randn(4, 5, 6).sign()
-    fingerprints = []
+    networks = []
     for column, factor in ((0, 1.0), (0, 1.001), (1, 1.001), (1, 1.001)):
         changed = logits.clone()
         changed[..., column] *= factor
-        fingerprints.append(
-            stitch_tile(
-                lambda patch, changed=changed: torch.stack([changed, -changed])[None],
-                torch.zeros(1, 4, 5, 6),
-                (slice(0, 4), slice(0, 5), slice(0, 6)),
-                MomentSums(OutcomeSpace(2), (4, 5, 6)),
-                weights=torch.ones(4, 5, 6),
-                views=mirrored_views((), 1, once=True),
-                seed=0,
-                member="fold_0",
-                device=torch.device("cpu"),
-            )
-        )
+        networks.append(lambda patch, changed=changed: torch.stack([changed, -changed])[None])
+    swept = sweeping.sweep(networks, torch.zeros(1, 4, 5, 6), OutcomeSpace(2), patch_size=(4, 5, 6), has_samples=False)
+    fingerprints = swept.fingerprints
     folds = [SimpleNamespace(name=f"fold_{fold}", method="ensemble") for fold in range(4)]
     check_members_differ(folds[:3], fingerprints[:3])
     with pytest.raises(ValueError, match="fold_2 and fold_3 predict the same"):

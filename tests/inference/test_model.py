@@ -32,7 +32,7 @@ def test_members_have_their_own_weights(model_folder):
     model = load_model(model_folder, folds=(0, 1))
     assert [checkpoint.name for checkpoint in model.checkpoints] == ["fold_0", "fold_1"]
     assert model.checkpoints[0].sha256 != model.checkpoints[1].sha256
-    assert not model.random
+    assert not model.has_samples
     assert model.mirror_axes == (0, 1, 2)
     for member in reversed(model.checkpoints):
         load_weights(model, member)

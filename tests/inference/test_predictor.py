@@ -1,11 +1,15 @@
+import json
+
 import numpy as np
 import pytest
 import torch
-from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.inference.sliding_window_prediction import compute_gaussian
 
 from nnunet_stochastic.inference import PredictionOptions, StochasticPredictor
+from nnunet_stochastic.inference.collapse import STAND_IN_NOTE
 from nnunet_stochastic.inference.model import load_weights
+from nnunet_stochastic.inference.seeds import NoiseKey
+from nnunet_stochastic.inference.settings import AVERAGED, BLENDED
 from nnunet_stochastic.inference.sliding_window import tiles
 from nnunet_stochastic.training import BasisTrainer, DiagonalTrainer, LowRankTrainer
 
@@ -26,43 +30,80 @@ def test_one_tile_of_one_fold_is_the_softmax_of_the_network(tmp_path, folders):
     assert predictor.maps == ("total",)
 
 
-def test_stitching_is_the_weighted_mean_of_tiles_mirrors_and_folds(tmp_path, folders):
+VIEWS = [(), (2,), (3,), (4,), (2, 3), (2, 4), (3, 4), (2, 3, 4)]
+
+
+def half_precision_weights(shape):
+    """nnU-Net's: a Gaussian whose maximum is 10, in half precision."""
+    weights = compute_gaussian(shape, value_scaling_factor=10, dtype=torch.half, device=torch.device("cpu"))
+    assert weights.max() == 10
+    return weights.double()
+
+
+def blend(network, data, fields_of_patch):
+    """Fields (F, *S) of tiles of 16 voxels and all views, blended in float64."""
+    weights = half_precision_weights((16, 16, 16))
+    total, total_weight = 0, torch.zeros(data.shape[1:], dtype=torch.float64)
+    for tile in tiles(data.shape[1:], (16, 16, 16), 0.5):
+        patch = data[(slice(None), *tile)][None]
+        with torch.no_grad():
+            fields = sum(fields_of_patch(network, patch.flip(axes)).double().flip(axes) for axes in VIEWS)[0] / 8
+        whole = torch.zeros(len(fields), *data.shape[1:], dtype=torch.float64)
+        whole[(slice(None), *tile)] = fields * weights
+        total = total + whole
+        total_weight[tile] += weights
+    return total / total_weight
+
+
+def binary_entropy(p):
+    return torch.special.entr(p) + torch.special.entr(1 - p)
+
+
+def test_logits_of_tiles_and_mirrors_are_blended_and_probabilities_of_folds_averaged(tmp_path, folders):
     predictor = build(folders.write_model_folder(tmp_path / "model", folds=(0, 1)), folds=(0, 1))
     data = torch.randn(1, 20, 27, 16)
-    weights = compute_gaussian((16, 16, 16), dtype=torch.float64, device=torch.device("cpu"))
     members = []
     for checkpoint in predictor.model.checkpoints:
         load_weights(predictor.model, checkpoint)
-        total, total_weight = torch.zeros(20, 27, 16, dtype=torch.float64), torch.zeros(20, 27, 16, dtype=torch.float64)
-        for tile in tiles(data.shape[1:], (16, 16, 16), 0.5):
-            patch = data[(slice(None), *tile)][None]
-            for axes in [(), (2,), (3,), (4,), (2, 3), (2, 4), (3, 4), (2, 3, 4)]:
-                with torch.no_grad():
-                    logits = predictor.model.network(patch.flip(axes)).flip(axes)[0]
-                total[tile] += weights * logits.double().softmax(0)[1] / 8
-            total_weight[tile] += weights
-        members.append(total / total_weight)
+        members.append(blend(predictor.model.network, data, lambda network, patch: network(patch)).softmax(0)[1])
     members = torch.stack(members)
     moments = predictor.predict_preprocessed(data)
     torch.testing.assert_close(moments.mean[0].double(), members.mean(0), atol=1e-5, rtol=0)
     torch.testing.assert_close(moments.second_moment.double(), members.square().mean(0), atol=1e-5, rtol=0)
-    entropies = -(members * members.log() + (1 - members) * (1 - members).log())
-    torch.testing.assert_close(moments.expected_entropy.double(), entropies.mean(0), atol=1e-5, rtol=0)
+    torch.testing.assert_close(moments.expected_entropy.double(), binary_entropy(members).mean(0), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("dimension", [2, 3])
-@pytest.mark.parametrize("labels", ["LABELS", "THREE_LABELS", "REGIONS"])
-def test_agrees_with_nnunet_where_nothing_is_averaged(tmp_path, folders, labels, dimension):
-    folder = folders.write_model_folder(tmp_path / "model", labels=getattr(folders, labels), dimension=dimension)
-    array = folders.image_array(shape=(12, 14, 13))[None]  # one tile, one view, nothing to resample
-    ours = build(folder, mirroring=False).predict_array(array, PROPERTIES, probabilities=True)
-    stock = nnUNetPredictor(use_mirroring=False, device=torch.device("cpu"), allow_tqdm=False)
-    stock.initialize_from_trained_model_folder(str(folder), (0,))
-    segmentation, probabilities = stock.predict_single_npy_array(array, dict(PROPERTIES), None, None, True)
-    # nnU-Net's sums and weights have half precision, which shows in the corners, where the weights are smallest.
-    np.testing.assert_allclose(ours.probabilities, probabilities, atol=0.03)
-    assert np.abs(ours.probabilities - probabilities).mean() < 1e-3
-    assert (ours.segmentation == segmentation).mean() > 0.99
+@pytest.mark.parametrize("folds", [(0,), (0, 1)])
+@pytest.mark.parametrize("trainer", [LowRankTrainer, BasisTrainer])
+def test_laws_of_tiles_and_mirrors_are_blended_and_integrated_once(tmp_path, folders, find_trainer, trainer, folds):
+    """Mean and standard deviation of the logit, blended in float64, then 100 nodes of Gauss-Hermite quadrature."""
+    folder = folders.write_model_folder(tmp_path / "model", folds=(0, 1), trainer=find_trainer(trainer))
+    predictor = build(folder, folds=folds)
+    data = torch.randn(1, 16, 20, 16)
+
+    def law(network, patch):
+        distribution = network.logit_distribution(patch)
+        covariance = distribution.voxel_covariance().double()
+        variance = covariance[:, 0, 0] + covariance[:, 1, 1] - 2 * covariance[:, 0, 1]
+        mean = distribution.mean_logits.double()
+        return torch.stack([mean[:, 1] - mean[:, 0], variance.sqrt()], 1)
+
+    nodes, weights = np.polynomial.hermite_e.hermegauss(100)
+    means, squares, entropies = [], [], []
+    for checkpoint in predictor.model.checkpoints:
+        load_weights(predictor.model, checkpoint)
+        mean, std = blend(predictor.model.network, data, law)
+        p = [torch.sigmoid(mean + std * node) for node in nodes]
+        taken = [weight * torch.stack([q, q.square(), binary_entropy(q)]) for q, weight in zip(p, weights, strict=True)]
+        of_member = sum(taken) / weights.sum()
+        for moment, moments in zip(of_member, (means, squares, entropies), strict=True):
+            moments.append(moment)
+    expected_entropy = entropies[0] if len(folds) == 1 else sum(map(binary_entropy, means)) / 2
+    moments = predictor.predict_preprocessed(data)
+    assert predictor.estimator == "exact"
+    torch.testing.assert_close(moments.mean[0].double(), sum(means) / len(folds), atol=1e-4, rtol=0)
+    torch.testing.assert_close(moments.second_moment.double(), sum(squares) / len(folds), atol=1e-4, rtol=0)
+    torch.testing.assert_close(moments.expected_entropy.double(), expected_entropy, atol=1e-4, rtol=0)
 
 
 def test_all_maps_of_one_stochastic_fold(tmp_path, folders, stochastic_trainer):
@@ -80,17 +121,22 @@ def test_all_maps_of_one_stochastic_fold(tmp_path, folders, stochastic_trainer):
 def test_seed_decides_the_samples(tmp_path, folders, stochastic_trainer):
     folder = folders.write_model_folder(tmp_path / "model", trainer=stochastic_trainer)
     data = torch.randn(1, 16, 16, 20)
-    first, same, other = (build(folder, num_samples=2, seed=seed).predict_preprocessed(data) for seed in (3, 3, 4))
+    first, same, other = (
+        build(folder, num_samples=2, estimator="mc", seed=seed).predict_preprocessed(data) for seed in (3, 3, 4)
+    )
     assert torch.equal(first.mean, same.mean)
     assert torch.equal(first.second_moment, same.second_moment)
     assert not torch.allclose(first.mean, other.mean)
 
 
-def test_mean_of_many_samples_and_of_members_in_any_order(tmp_path, folders, stochastic_trainer):
+@pytest.mark.parametrize("estimator", ["exact", "mc", "plug_in"])
+def test_mean_of_many_samples_and_of_members_in_any_order(tmp_path, folders, stochastic_trainer, estimator):
     folder = folders.write_model_folder(tmp_path / "model", folds=(0, 1), trainer=stochastic_trainer)
     data = torch.randn(1, 16, 16, 16)
-    forward = build(folder, folds=(0, 1), num_samples=3).predict_preprocessed(data)
-    backward = build(folder, folds=(1, 0), num_samples=3).predict_preprocessed(data)
+    forward, backward = (
+        build(folder, folds=folds, num_samples=3, estimator=estimator).predict_preprocessed(data)
+        for folds in ((0, 1), (1, 0))
+    )
     torch.testing.assert_close(forward.mean, backward.mean)
     torch.testing.assert_close(forward.expected_entropy, backward.expected_entropy)
 
@@ -145,7 +191,7 @@ def test_weights_that_are_not_finite_are_an_error(tmp_path, folders):
         ({"num_members": 0}, "num_members must be at least 1"),
         ({"num_saved_samples": -1}, "num_saved_samples must be at least 0"),
         ({"aleatoric": "noise"}, "aleatoric must be one of model, tta, got 'noise'"),
-        ({"estimator": "quadrature"}, "estimator must be one of mc, exact"),
+        ({"estimator": "quadrature"}, "estimator must be one of auto, exact, mc, plug_in, got 'quadrature'"),
         ({"swag_scale": 0.0}, "swag_scale must be positive"),
         ({"epistemic_factor": float("nan")}, "epistemic_factor must be positive"),
         ({"maps": ("total", "entropy")}, "unknown maps entropy"),
@@ -159,9 +205,9 @@ def test_bad_options_are_errors(options, message):
 def test_maps_that_a_model_does_not_have():
     options = PredictionOptions(maps=("variance", "total"))
     with pytest.raises(ValueError, match="has no variance map, only total"):
-        options.maps_of(num_members=1, random=False)
-    assert options.maps_of(num_members=2, random=False) == ("total", "variance")
-    assert PredictionOptions().maps_of(num_members=1, random=False) == ("total",)
+        options.maps_of(num_members=1, has_samples=False)
+    assert options.maps_of(num_members=2, has_samples=False) == ("total", "variance")
+    assert PredictionOptions().maps_of(num_members=1, has_samples=False) == ("total",)
 
 
 def test_augmented_passes_are_the_samples_of_a_deterministic_network(tmp_path, folders):
@@ -173,7 +219,7 @@ def test_augmented_passes_are_the_samples_of_a_deterministic_network(tmp_path, f
                 predictor.model.network(view.of(data[None]))
                 .flip([axis + 2 for axis in view.flipped_axes])[0]
                 .softmax(0)
-                for view in predictor.views
+                for view in predictor._samples_of_views(NoiseKey(0))
             ]
         )
     moments = predictor.predict_preprocessed(data)
@@ -226,6 +272,71 @@ def test_models_without_an_exact_estimator(tmp_path, folders, find_trainer):
         build(folder, estimator="exact")
 
 
+@pytest.mark.parametrize(
+    ("labels", "trainer", "estimator"),
+    [
+        ("LABELS", LowRankTrainer, "exact"),
+        ("REGIONS", LowRankTrainer, "exact"),
+        ("THREE_LABELS", LowRankTrainer, "mc"),
+        ("SIX_LABELS", LowRankTrainer, "mc"),
+        ("LABELS", None, "none"),
+    ],
+)
+def test_exact_moments_wherever_they_exist(tmp_path, folders, find_trainer, labels, trainer, estimator):
+    kind = {} if trainer is None else {"trainer": find_trainer(trainer)}
+    folder = folders.write_model_folder(tmp_path / "model", labels=getattr(folders, labels), patch_size=8, **kind)
+    assert PredictionOptions().estimator == "auto"
+    predictor = build(folder, num_samples=2, mirroring=False)
+    assert predictor.settings()["estimator"] == estimator
+    data = torch.randn(1, 8, 8, 8)
+    found = predictor.predict_preprocessed(data)
+    named = build(folder, num_samples=2, mirroring=False, estimator="mc" if estimator == "none" else estimator)
+    assert torch.equal(found.mean, named.predict_preprocessed(data).mean)
+    if estimator == "exact":
+        sampled = build(folder, num_samples=2, mirroring=False, estimator="mc").predict_preprocessed(data)
+        assert not torch.equal(found.mean, sampled.mean)
+
+
+def test_how_tiles_and_views_are_put_together_is_recorded(tmp_path, folders, find_trainer):
+    find_trainer(LowRankTrainer)
+    few, many = (
+        folders.write_model_folder(
+            tmp_path / labels, labels=getattr(folders, labels), trainer=LowRankTrainer, patch_size=8, mirror_axes=(0,)
+        )
+        for labels in ("THREE_LABELS", "SIX_LABELS")
+    )
+    blended, averaged = build(few, num_samples=3).settings(), build(many, num_samples=3).settings()
+    assert (blended["tiles_and_views"], averaged["tiles_and_views"]) == (BLENDED, AVERAGED)
+    assert blended["views"] == {"mirrored": None, "mirrored 0": None}
+    assert averaged["views"] == {"mirrored": 2, "mirrored 0": 1}
+    assert "may differ from that of nnUNetv2_predict" in " ".join(averaged["notes"])
+    assert "nnUNetv2_predict" not in " ".join(blended["notes"])
+    plain = folders.write_model_folder(tmp_path / "plain", labels=folders.SIX_LABELS)
+    assert build(plain).settings()["tiles_and_views"] == BLENDED  # a law without variance, of any number of classes
+    tta = build(plain, aleatoric="tta", num_samples=10).settings()
+    assert tta["tiles_and_views"] == AVERAGED
+    assert sum(tta["views"].values()) == 10
+    json.dumps([blended, averaged, tta])
+
+
+def test_notes_say_what_the_maps_of_one_member_are(tmp_path, folders, stochastic_trainer):
+    folder = folders.write_model_folder(tmp_path / "model", folds=(0, 1), trainer=stochastic_trainer)
+    plain = folders.write_model_folder(tmp_path / "plain")
+
+    def notes(folder, **options):
+        return " ".join(build(folder, **options).settings()["notes"])
+
+    assert STAND_IN_NOTE in notes(folder)
+    assert STAND_IN_NOTE in notes(plain, aleatoric="tta")
+    assert STAND_IN_NOTE in notes(folder, maps=("aleatoric",))
+    assert STAND_IN_NOTE not in notes(folder, maps=("total", "variance"))
+    assert STAND_IN_NOTE not in notes(folder, folds=(0, 1))
+    assert "only the total uncertainty exists" in notes(plain)
+    assert "exact moments: num_samples has no effect" in notes(folder)
+    assert "plug-in estimator" in notes(folder, estimator="plug_in")
+    assert "plug-in estimator" not in notes(folder, estimator="mc")
+
+
 def test_whole_samples_in_the_geometry_of_the_image(tmp_path, folders, find_trainer):
     folder = folders.write_model_folder(
         tmp_path / "model", trainer=find_trainer(LowRankTrainer), labels=folders.THREE_LABELS, spacing=(1.2, 1.0, 1.0)
@@ -235,7 +346,10 @@ def test_whole_samples_in_the_geometry_of_the_image(tmp_path, folders, find_trai
     prediction = predictor.predict_array(image, PROPERTIES)
     assert len(prediction.samples) == 9
     assert all(sample.shape == image.shape[1:] and sample.max() <= 2 for sample in prediction.samples)
-    assert len({sample.tobytes() for sample in prediction.samples}) == 9
+    varied = [
+        sample.tobytes() for sample in prediction.samples if sample.any()
+    ]  # noise of the whole image may empty it
+    assert len(set(varied)) == len(varied) > 5
     without = build(folder, num_samples=4).predict_array(image, PROPERTIES)
     assert without.samples == ()
     np.testing.assert_array_equal(without.maps["total"], prediction.maps["total"])
@@ -247,12 +361,12 @@ def test_whole_samples_in_the_geometry_of_the_image(tmp_path, folders, find_trai
 def test_samples_of_deterministic_members_are_their_predictions(tmp_path, folders):
     folder = folders.write_model_folder(tmp_path / "model", folds=(0, 1))
     image = folders.image_array()[None]
-    both = build(folder, folds=(0, 1), mirroring=False, num_saved_samples=2).predict_array(image, PROPERTIES)
+    both = build(folder, folds=(0, 1), num_saved_samples=2).predict_array(image, PROPERTIES)
     for fold, sample in enumerate(both.samples):
-        alone = build(folder, folds=(fold,), mirroring=False).predict_array(image, PROPERTIES)
-        assert (alone.segmentation == sample).mean() > 0.97  # tiles are blended as logits here, as probabilities there
-    with pytest.raises(ValueError, match="one per member and view, here 2 x 1"):
-        build(folder, folds=(0, 1), mirroring=False, num_saved_samples=3)
+        alone = build(folder, folds=(fold,)).predict_array(image, PROPERTIES)
+        np.testing.assert_array_equal(alone.segmentation, sample)
+    with pytest.raises(ValueError, match="one per member, here 2:"):
+        build(folder, folds=(0, 1), num_saved_samples=3)
 
 
 def test_rescaled_epistemic_uncertainty(tmp_path, folders, stochastic_trainer):

@@ -1,142 +1,135 @@
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from nnunet_stochastic.distributions import BasisGaussian, DiagonalGaussian, LowRankGaussian
-from nnunet_stochastic.inference.samples import SampleDraw, draws_of_members, stitch_samples, voxel_noise
-from nnunet_stochastic.inference.sliding_window import View, mirrored_views, stitch_tile, tile_weights, tiles
-from nnunet_stochastic.moments import MomentSums, OutcomeSpace
-
-PATCH = (8, 8, 8)
-CPU = torch.device("cpu")
-
-
-class LocalNetwork(nn.Module):
-    """Parameters that depend on a voxel's own intensity alone, so that all tiles and views agree on them."""
-
-    def __init__(self, kind: str) -> None:
-        super().__init__()
-        self.kind = kind
-
-    def logit_distribution(self, x):
-        x = x.double()
-        parameters = {
-            "mean_logits": torch.cat([x.sin(), 1.5 * x], 1),
-            "diag_var": torch.cat([0.2 + x.square(), 0.5 + 0.3 * x.cos()], 1),
-        }
-        if self.kind == "low rank":
-            parameters["cov_factor"] = torch.stack([torch.cat([x + r, 1 - r * x], 1) for r in range(3)], 2)
-        elif self.kind != "diagonal":
-            parameters["basis_scale"] = torch.cat([1 + 0.5 * x, 0.7 - x, x.cos()], 1)
-        if self.kind == "diagonal":
-            return DiagonalGaussian(**parameters)
-        if self.kind == "low rank":
-            return LowRankGaussian(**parameters)
-        bases = torch.tensor([[0.6, -0.3, 0.8], [0.2, 0.9, -0.4]], dtype=torch.float64).view(1, 1, 1, 1, 2, 3)
-        return BasisGaussian(**parameters, partition_bases=bases, noise_scope=self.kind)
-
+from nnunet_stochastic.inference.samples import SampleDraw, draws_of_members, voxel_noise
+from nnunet_stochastic.inference.seeds import NoiseKey
+from nnunet_stochastic.inference.sliding_window import View, mirrored_views
+from nnunet_stochastic.outcomes import OutcomeSpace
+from nnunet_stochastic.voxel_law import law_with_noise
 
 KINDS = ["diagonal", "low rank", "voxel", "volume"]
-PLAIN = (View((), 1),)
+TWO, THREE, REGIONS = OutcomeSpace(2), OutcomeSpace(3), OutcomeSpace(3, regions=True)
+PLAIN = (View(()),)
 
 
 def image(shape=(8, 8, 13)) -> torch.Tensor:
     return torch.rand((1, *shape), generator=torch.Generator().manual_seed(1))
 
 
-def draw(kind, data, count, *, step_size=0.5, seed=0, views=PLAIN) -> torch.Tensor:
-    """Probabilities of samples of one member, (N, *S)."""
-    draws = [SampleDraw(index, views[index % len(views)]) for index in range(count)]
-    samples = stitch_samples(
-        LocalNetwork(kind),
-        data,
-        tiles(data.shape[1:], PATCH, step_size),
-        draws,
-        OutcomeSpace(2),
-        weights=tile_weights(PATCH),
-        seed=seed,
-        device=CPU,
-    )
-    return torch.stack([probabilities[0] for _, probabilities in samples])
+@pytest.fixture
+def draw(sweeping):
+    """Draws samples of one member of a ``LocalNetwork``: log-ratios (N, D, *S)."""
+
+    def sweep(kind, data, count, *, views=PLAIN, space=TWO, **options) -> torch.Tensor:
+        network = sweeping.LocalNetwork(kind, space.num_logits)
+        draws = [SampleDraw(index, tuple(views)) for index in range(count)]
+        return sweeping.sweep(network, data, space, draws=draws, **options).samples
+
+    return sweep
+
+
+def noise_of(tile, channels, *, seed, sample, case=""):
+    return voxel_noise(tile, channels, noise=NoiseKey(seed, case), sample=sample)
 
 
 def test_noise_is_a_function_of_the_voxel():
-    first = voxel_noise((slice(0, 40), slice(5, 30), slice(17, 33)), 2, seed=3, sample=4)
-    second = voxel_noise((slice(9, 20), slice(0, 16), slice(10, 50)), 2, seed=3, sample=4)
+    tile = (slice(0, 40), slice(5, 30), slice(17, 33))
+    first = noise_of(tile, 2, seed=3, sample=4)
+    second = noise_of((slice(9, 20), slice(0, 16), slice(10, 50)), 2, seed=3, sample=4)
     torch.testing.assert_close(first[:, 9:20, :11], second[:, :, 5:, 7:23], rtol=0, atol=0)
     assert abs(first.mean()) < 4 / first.numel() ** 0.5
     assert abs(first.var() - 1) < 4 * (2 / first.numel()) ** 0.5
-    flat = first.flatten()
-    others = [
-        voxel_noise((slice(0, 40), slice(5, 30), slice(17, 33)), 2, seed=seed, sample=sample)
-        for seed, sample in [(3, 5), (4, 4)]
-    ]
-    others += [voxel_noise((slice(16, 56), slice(5, 30), slice(17, 33)), 2, seed=3, sample=4)]
+    others = [noise_of(tile, 2, seed=seed, sample=sample) for seed, sample in [(3, 5), (4, 4)]]
+    others += [noise_of(tile, 2, seed=3, sample=4, case="other")]
+    others += [noise_of((slice(16, 56), slice(5, 30), slice(17, 33)), 2, seed=3, sample=4)]
     for other in others:
-        assert abs(np.corrcoef(flat, other.flatten())[0, 1]) < 5 / first.numel() ** 0.5
+        assert abs(np.corrcoef(first.flatten(), other.flatten())[0, 1]) < 5 / first.numel() ** 0.5
 
 
 def test_noise_of_slices():
-    first = voxel_noise((2, slice(0, 70), slice(60, 130)), 3, seed=0, sample=0)
-    second = voxel_noise((2, slice(35, 99), slice(64, 100)), 3, seed=0, sample=0)
+    first = noise_of((2, slice(0, 70), slice(60, 130)), 3, seed=0, sample=0)
+    second = noise_of((2, slice(35, 99), slice(64, 100)), 3, seed=0, sample=0)
     torch.testing.assert_close(first[:, 35:, 4:40], second[:, :35], rtol=0, atol=0)
-    other = voxel_noise((3, slice(0, 70), slice(60, 130)), 3, seed=0, sample=0)
+    other = noise_of((3, slice(0, 70), slice(60, 130)), 3, seed=0, sample=0)
     assert abs(np.corrcoef(first.flatten(), other.flatten())[0, 1]) < 5 / first.numel() ** 0.5
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_samples_do_not_depend_on_the_tiles(kind):
+def test_samples_do_not_depend_on_the_tiles(draw, kind):
     data = image((12, 9, 14))
     coarse, fine = draw(kind, data, 3, step_size=1.0), draw(kind, data, 3, step_size=0.25)
-    torch.testing.assert_close(coarse, fine, atol=1e-5, rtol=0)
-    assert (coarse[0] - coarse[1]).abs().mean() > 0.05
-    assert (draw(kind, data, 1, seed=1)[0] - coarse[0]).abs().mean() > 0.05
+    torch.testing.assert_close(coarse, fine, atol=1e-4, rtol=0)
+    torch.testing.assert_close(coarse, draw(kind, data, 3, step_size=1.0, reverse=True), atol=1e-5, rtol=0)
+    probabilities = torch.sigmoid(coarse)
+    assert (probabilities[0] - probabilities[1]).abs().mean() > 0.05
+    for other in ({"seed": 1}, {"case": "other"}):
+        changed = torch.sigmoid(draw(kind, data, 1, step_size=1.0, **other))
+        assert (changed[0] - probabilities[0]).abs().mean() > 0.05
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_mirrored_views_give_the_voxel_its_own_noise(kind):
+def test_mirrored_views_give_the_voxel_its_own_noise(draw, kind):
     data = image()
     plain = draw(kind, data, 2)
-    mirrored = draw(kind, data, 2, views=(View((0, 2), 1), View((1,), 1)))
-    torch.testing.assert_close(mirrored, plain, atol=1e-5, rtol=0)
+    one_view = draw(kind, data, 2, views=(View((0, 2)),))
+    torch.testing.assert_close(one_view, plain, atol=1e-4, rtol=0)
+    every_view = draw(kind, data, 2, views=tuple(mirrored_views((0, 1, 2))), mirror_axes=(0, 1, 2))
+    torch.testing.assert_close(every_view, plain, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_mean_and_variance_over_samples_are_those_of_the_maps(kind):
-    """Also where tiles overlap: noise drawn per tile would be averaged there, and the variance up to halved."""
-    data, count = image(), 600
-    samples = draw(kind, data, count)
-    sums = MomentSums(OutcomeSpace(2), tuple(data.shape[1:]))
-    for tile in tiles(data.shape[1:], PATCH, 0.5):
-        stitch_tile(
-            LocalNetwork(kind),
-            data,
-            tile,
-            sums,
-            weights=tile_weights(PATCH),
-            views=[View((), 1)],
-            seed=0,
-            member="fold_0",
-            device=CPU,
-            exact=True,
-        )
-    sums.finish_member()
-    moments = sums.moments()
-    variance = moments.second_moment - moments.mean[0].square()
-    error = (samples.var(0) / count).sqrt()
-    assert ((samples.mean(0) - moments.mean[0]).abs() < 5 * error).all()
-    fourth = (samples - samples.mean(0)).pow(4).mean(0)
-    error = ((fourth - samples.var(0).square()) / count).sqrt()
-    assert ((samples.var(0) - variance).abs() < 5 * error).all()
+def moments_by_quadrature(space, fields):
+    """E[p] (P, *S) and Var[p] summed over the P channels of a law of two log-ratios, by 24 x 24 nodes."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(24)
+    weights = weights / weights.sum()
+    mean, square = 0, 0
+    for first, first_weight in zip(nodes, weights, strict=True):
+        for second, second_weight in zip(nodes, weights, strict=True):
+            noise = torch.tensor([first, second]).view(2, 1, 1, 1).expand(2, *fields.shape[1:])
+            p = space.probabilities(law_with_noise(space, fields.double(), noise))
+            mean, square = mean + first_weight * second_weight * p, square + first_weight * second_weight * p.square()
+    return mean, (square - mean.square()).sum(0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "space"),
+    [
+        *((kind, TWO) for kind in KINDS),
+        ("diagonal", THREE),
+        ("low rank", THREE),
+        ("voxel", REGIONS),
+        ("volume", REGIONS),
+    ],
+)
+def test_mean_and_variance_over_samples_are_those_of_the_maps(sweeping, kind, space):
+    """At every voxel, also where tiles overlap: noise drawn per tile would be averaged there, its variance halved."""
+    count = 2_000
+    swept = sweeping.sweep(
+        sweeping.LocalNetwork(kind, space.num_logits),
+        image((4, 8, 13)),
+        space,
+        patch_size=(4, 8, 8),
+        draws=[SampleDraw(index, PLAIN) for index in range(count)],
+        estimator="exact" if space.scalar else "mc",
+    )
+    samples = torch.stack([space.probabilities(sample) for sample in swept.samples]).double()
+    if space.scalar:
+        mean, variance = swept.moments.mean, swept.moments.second_moment - swept.moments.mean.square().sum(0)
+    else:
+        mean, variance = moments_by_quadrature(space, swept.collector.fields)
+    # Of 416 voxels and 3 channels 5 standard errors are exceeded once in 1,400 times; 1e-4 is the maps' own error.
+    assert ((samples.mean(0) - mean).abs() < 5 * (samples.var(0) / count).sqrt() + 1e-4).all()
+    error = ((samples - samples.mean(0)).square().sum(1).var(0) / count).sqrt()
+    assert ((samples.var(0).sum(0) - variance).abs() < 5 * error + 1e-4).all()
+    assert (variance > 5 * error).all()
 
 
 @pytest.mark.parametrize("kind", ["low rank", "volume"])
-def test_correlation_reaches_across_tiles(kind):
+def test_correlation_reaches_across_tiles(sweeping, draw, kind):
     """Voxels in different tiles have the correlation of Cov(η_n, η_m) in closed form; those of z1 have none."""
     data, count = image((8, 8, 24)), 500
     near, far = (0, 3, 1), (5, 2, 22)
-    distribution = LocalNetwork(kind).logit_distribution(data[None])
+    distribution = sweeping.LocalNetwork(kind).logit_distribution(data[None])
     if kind == "low rank":
         factor = distribution.cov_factor[0]
     else:
@@ -148,30 +141,52 @@ def test_correlation_reaches_across_tiles(kind):
     variances = [float(factors @ factors + own[voxel]) for factors, voxel in zip(shared, (near, far), strict=True)]
     expected = covariance / (variances[0] * variances[1]) ** 0.5
     assert abs(expected) > 0.3
-    logits = torch.logit(draw(kind, data, count).double())
+    logits = draw(kind, data, count)[:, 0].double()
     found = np.corrcoef(logits[(slice(None), *near)], logits[(slice(None), *far)])[0, 1]
     assert abs(np.arctanh(found) - np.arctanh(expected)) < 4 / count**0.5
 
 
-def test_independent_voxels_stay_independent_across_tiles():
-    logits = torch.logit(draw("voxel", image((8, 8, 24)), 500).double())
+@pytest.mark.parametrize("kind", ["diagonal", "voxel"])
+def test_independent_voxels_stay_independent_across_tiles(draw, kind):
+    logits = draw(kind, image((8, 8, 24)), 500)[:, 0].double()
     assert abs(np.corrcoef(logits[:, 0, 3, 1], logits[:, 5, 2, 22])[0, 1]) < 4 / 500**0.5
+    assert abs(np.corrcoef(logits[:, 0, 3, 1], logits[:, 0, 3, 2])[0, 1]) < 4 / 500**0.5
 
 
-def test_a_few_samples_at_a_time_are_the_same(monkeypatch):
-    data = image()
-    together = draw("low rank", data, 5, views=tuple(mirrored_views((0, 1), 1, once=True)))
-    monkeypatch.setattr("nnunet_stochastic.inference.samples._BYTES_AT_ONCE", 2 * 4 * 2 * data.numel())
-    apart = draw("low rank", data, 5, views=tuple(mirrored_views((0, 1), 1, once=True)))
+def test_a_few_samples_at_a_time_are_the_same(draw, monkeypatch):
+    data, options = image(), {"views": tuple(mirrored_views((0, 1))), "mirror_axes": (0, 1)}
+    together = draw("low rank", data, 5, **options)
+    monkeypatch.setattr("nnunet_stochastic.inference.samples._BYTES_AT_ONCE", 2 * 4 * data.numel())
+    apart = draw("low rank", data, 5, **options)
     assert torch.equal(together, apart)
 
 
+def test_samples_of_slices_have_noise_of_their_own(sweeping):
+    """A network of slices: each slice is another place of the image."""
+
+    class Slices(torch.nn.Module):
+        def logit_distribution(self, x):
+            return sweeping.DiagonalGaussian(torch.zeros(1, 2, *x.shape[2:]), torch.full((1, 2, *x.shape[2:]), 0.5))
+
+    swept = sweeping.sweep(Slices(), image((3, 8, 70)), TWO, patch_size=(8, 64), draws=[SampleDraw(0, PLAIN)])
+    sample = swept.samples[0, 0]
+    for index in range(3):
+        expected = noise_of((index, slice(0, 8), slice(0, 70)), 1, seed=0, sample=0)[0]
+        torch.testing.assert_close(sample[index], expected, atol=1e-5, rtol=0)
+
+
 def test_samples_are_dealt_to_members_and_views():
-    first, second = View((), 3), View((0,), 2)
-    dealt = draws_of_members(7, 3, [first, second], random=True)
+    views = [View(()), View((0,))]
+    dealt = draws_of_members(7, 3, views, has_samples=True, blend_views=False)
     assert [[draw.index for draw in draws] for draws in dealt] == [[0, 3, 6], [1, 4], [2, 5]]
-    assert [draw.view for draw in dealt[0]] == [first, second, first]
-    assert draws_of_members(0, 2, [first], random=True) == [[], []]
-    assert sum(map(len, draws_of_members(6, 3, [first, second], random=False))) == 6
+    assert [draw.views for draw in dealt[0]] == [(views[0],), (views[1],), (views[0],)]
+    blended = draws_of_members(7, 3, views, has_samples=True, blend_views=True)
+    assert [[draw.index for draw in draws] for draws in blended] == [[0, 3, 6], [1, 4], [2, 5]]
+    assert {draw.views for draws in blended for draw in draws} == {tuple(views)}
+    assert draws_of_members(0, 2, views[:1], has_samples=True, blend_views=False) == [[], []]
+    assert sum(map(len, draws_of_members(6, 3, views, has_samples=False, blend_views=False))) == 6
     with pytest.raises(ValueError, match="one per member and view, here 3 x 2"):
-        draws_of_members(7, 3, [first, second], random=False)
+        draws_of_members(7, 3, views, has_samples=False, blend_views=False)
+    assert sum(map(len, draws_of_members(3, 3, views, has_samples=False, blend_views=True))) == 3
+    with pytest.raises(ValueError, match="one per member, here 3:"):
+        draws_of_members(4, 3, views, has_samples=False, blend_views=True)

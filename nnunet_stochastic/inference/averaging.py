@@ -1,0 +1,157 @@
+"""Tiles and views of a member whose prediction has no law per voxel: probabilities are averaged.
+
+The Prob. U-Net, diffusion, test-time augmentation, and Gaussian models of many classes. With K_tv samples p_tvk in tile
+t and view v, and nnU-Net's weights w_t,
+
+    p̄ = Σ_t w_t p̄_t / Σ_t w_t          p̄_t = Σ_v Σ_k p_tvk / Σ_v K_tv
+
+The noise is a function of (case, tile, view) and, where it is one draw for a whole image, of (case, view): all members
+have the same, so those that agree have no epistemic uncertainty, and no result depends on the order of anything.
+Samples of a view come in antithetic pairs, z and -z. What H(p̄) still lacks because K is small is estimated to first
+order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from nnunet_stochastic.distributions import LogitDistribution
+from nnunet_stochastic.inference.seeds import NoiseKey
+from nnunet_stochastic.inference.sliding_window import Tile, View, tile_start
+from nnunet_stochastic.moments import MomentSums
+from nnunet_stochastic.outcomes import OutcomeSpace
+from nnunet_stochastic.sample_sums import SampleSums
+from nnunet_stochastic.voxel_law import VoxelMoments
+
+__all__ = ["ProbabilityAverage"]
+
+_SAMPLED_CHANNELS = 16  # channels of logits sampled at once
+
+
+class ProbabilityAverage:
+    """Averages of one member at a time.
+
+    Parameters
+    ----------
+    space
+        What the logits mean.
+    total_weight
+        Σ_t w_t, (*S), positive.
+    weights
+        w, stitching weights of a tile (*T).
+    samples_of_views
+        The number of samples in each view.
+    plug_in
+        Independent samples for each member, and no estimate of what their mean's entropy lacks.
+    corrected
+        Whether the entropy that the mean lacks is to be estimated; not for passes that are no samples of a law.
+    expected_entropy, second_moment
+        Which averages to take besides that of p.
+    noise
+        Key of the image's noise.
+    """
+
+    def __init__(
+        self,
+        space: OutcomeSpace,
+        total_weight: Tensor,
+        weights: Tensor,
+        *,
+        samples_of_views: Mapping[View, int],
+        plug_in: bool,
+        corrected: bool,
+        expected_entropy: bool,
+        second_moment: bool,
+        noise: NoiseKey,
+    ) -> None:
+        self.space, self._noise = space, noise
+        self._total_weight, self._weights = total_weight, weights
+        self._samples_of_views = samples_of_views
+        self._plug_in = plug_in
+        shape = total_weight.shape
+        self._mean = total_weight.new_zeros((space.num_channels, *shape))
+        self._entropy = total_weight.new_zeros(shape) if expected_entropy else None
+        self._square = total_weight.new_zeros(shape) if second_moment else None
+        self._lost = total_weight.new_zeros(shape) if corrected else None
+        self._member = ""
+        self._tile_sums: SampleSums | None = None
+        self._tiles_share_noise = False
+
+    def start(self, member: str) -> None:
+        """Begin with a member."""
+        self._member = member
+        for total in (self._mean, self._entropy, self._square, self._lost):
+            if total is not None:
+                total.zero_()
+
+    def add_view(self, distribution: LogitDistribution, tile: Tile, view: View) -> None:
+        """Add the samples of a view of the tile at hand."""
+        if self._tile_sums is None:
+            self._tile_sums = SampleSums(
+                self.space,
+                square=self._square is not None,
+                entropy=self._entropy is not None,
+                lost_entropy=self._lost is not None,
+            )
+        self._tiles_share_noise = distribution.shared_noise_channels > 0
+        for unit in self._units(distribution, tile, view):
+            self._tile_sums.add(unit, flipped_axes=view.flipped_axes)
+
+    def close_tile(self, tile: Tile) -> None:
+        """Add the tile at hand, whose views have all been added."""
+        moments, self._tile_sums = self._tile_sums.moments(), None
+        device, weights = self._weights.device, self._weights
+        self._mean[(slice(None), *tile)] += moments.mean.to(device) * weights
+        if self._entropy is not None:
+            self._entropy[tile] += moments.entropy.to(device) * weights
+        if self._square is not None:
+            self._square[tile] += moments.square.to(device) * weights
+        if self._lost is not None and moments.lost_entropy is not None:
+            # Errors of tiles with noise of their own average out where they overlap: variances add up with w².
+            share = weights if self._tiles_share_noise else weights.square()
+            self._lost[tile] += moments.lost_entropy.to(device) * share
+
+    def finish(self) -> None:
+        """All tiles of the member have been added."""
+        for total in (self._mean, self._entropy, self._square):
+            if total is not None:
+                total /= self._total_weight
+        if self._lost is not None:
+            self._lost /= self._total_weight if self._tiles_share_noise else self._total_weight.square()
+
+    def add_moments_to(self, sums: MomentSums) -> None:
+        """Add the member."""
+        moments = VoxelMoments(
+            # Rounding may lift a weighted mean of ones above 1, where the binary entropy is minus infinity.
+            self._mean.flatten(1).clamp_(max=1),
+            *(None if total is None else total.view(-1) for total in (self._entropy, self._square, self._lost)),
+        )
+        sums.add(slice(0, moments.mean.shape[1]), moments)
+
+    def _units(self, distribution: LogitDistribution, tile: Tile, view: View) -> Iterator[list[Tensor]]:
+        """Logits (C, *T) of the samples of a view, independent ones apart and antithetic pairs together."""
+        key = ("sample", *([self._member] if self._plug_in else []), view.flipped_axes, *view.shift)
+        device = distribution.device
+        own = self._noise.generator(*key, tile_start(tile), device=device)
+        shared = self._noise.generator(*key, device=device)
+        # A few samples at a time: all K at once would make the memory grow with K, but LowRank reads its factor only
+        # once per call.
+        at_once = max(1, _SAMPLED_CHANNELS // distribution.shape[1])
+        at_once += at_once % 2
+        num_samples = self._samples_of_views[view]
+        for start in range(0, num_samples, at_once):
+            count = min(at_once, num_samples - start)
+            draws = count if self._plug_in else (count + 1) // 2
+            noise = distribution.draw_noise(draws, generator=own)
+            shared_noise = distribution.draw_shared_noise(draws, generator=shared)
+            if not self._plug_in:
+                noise, shared_noise = (
+                    torch.stack([numbers, -numbers], dim=1).flatten(0, 1)[:count] for numbers in (noise, shared_noise)
+                )
+            logits = distribution.transform(noise, shared_noise)[:, 0]
+            size = 1 if self._plug_in else 2
+            for first in range(0, count, size):
+                yield list(logits[first : first + size])

@@ -1,0 +1,150 @@
+"""Tiles and mirrored views of a member, blended as laws: one law per voxel, of which moments are taken once.
+
+With the fields μ and L of ``voxel_law`` in tile t and view v, and nnU-Net's weights w_t,
+
+    μ = Σ_t w_t (1/V) Σ_v μ_tv / Σ_t w_t          L = Σ_t w_t (1/V) Σ_v L_tv / Σ_t w_t
+
+so the mean of a deterministic network is nnU-Net's own. Noise is needed where moments are not exact, and there it
+belongs to the voxel: a shifted lattice, the same for all members, or independent draws of a member.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from nnunet_stochastic.distributions import GaussianLogits
+from nnunet_stochastic.distributions.lattice import lattice_nodes
+from nnunet_stochastic.inference.seeds import NoiseKey
+from nnunet_stochastic.inference.sliding_window import Tile, View
+from nnunet_stochastic.moments import MomentSums
+from nnunet_stochastic.outcomes import OutcomeSpace
+from nnunet_stochastic.voxel_law import (
+    MAX_CLASSES,
+    VoxelMoments,
+    exact_moments,
+    fields_of_law,
+    noise_free_moments,
+    num_fields,
+    sampled_moments,
+)
+
+__all__ = ["LawBlend", "VoxelEstimator", "has_voxel_law"]
+
+VoxelEstimator = Literal["mc", "exact", "plug_in"]
+
+_BLOCK = 1 << 17  # voxels whose noise is one draw; on a CPU the temporaries of a block stay in its cache
+_BLOCKS_AT_ONCE = 16  # on other devices
+
+
+def has_voxel_law(space: OutcomeSpace, *, has_samples: bool, gaussian: bool) -> bool:
+    """Whether a member's prediction is one Gaussian law per voxel that can be kept."""
+    return not has_samples or (gaussian and (space.scalar or space.num_logits <= MAX_CLASSES))
+
+
+class LawBlend:
+    """The blended law of one member at a time.
+
+    Parameters
+    ----------
+    space
+        What the logits mean.
+    total_weight
+        Σ_t w_t, (*S), positive.
+    weights
+        w, stitching weights of a tile (*T).
+    num_views
+        V.
+    has_samples
+        False for deterministic networks.
+    estimator
+        How moments are taken: ``"exact"``, or from K samples, of a lattice that all members share (``"mc"``) or
+        independent ones of each member (``"plug_in"``).
+    num_samples
+        K.
+    noise
+        Key of the image's noise.
+    """
+
+    def __init__(
+        self,
+        space: OutcomeSpace,
+        total_weight: Tensor,
+        weights: Tensor,
+        *,
+        num_views: int,
+        has_samples: bool,
+        estimator: VoxelEstimator,
+        num_samples: int,
+        noise: NoiseKey,
+    ) -> None:
+        self.space, self._has_samples = space, has_samples
+        self._estimator, self._num_samples, self._noise = estimator, num_samples, noise
+        self._total_weight, self._weights = total_weight, weights / num_views
+        self.fields = total_weight.new_zeros((num_fields(space, has_samples=has_samples), *total_weight.shape))
+        """Of the law: (D + F, *S), weighted sums until ``finish`` is called."""
+        self._views: Tensor | None = None
+        self._member = ""
+
+    def start(self, member: str) -> None:
+        """Begin with a member."""
+        self._member = member
+        self.fields.zero_()
+
+    def add_view(self, distribution: GaussianLogits, tile: Tile, view: View) -> None:
+        """Add a view of the tile at hand."""
+        fields = view.undo(fields_of_law(distribution, self.space))
+        self._views = fields if self._views is None else self._views.add_(fields)
+
+    def close_tile(self, tile: Tile) -> None:
+        """Add the tile at hand, whose views have all been added."""
+        self.fields[(slice(None), *tile)] += self._views.to(self._weights.device) * self._weights
+        self._views = None
+
+    def finish(self) -> None:
+        """All tiles of the member have been added."""
+        self.fields /= self._total_weight
+
+    def add_moments_to(self, sums: MomentSums) -> None:
+        """Take the moments of every voxel and add them."""
+        fields = self.fields.flatten(1)
+        voxels = fields.shape[1]
+        step = _BLOCK * (1 if fields.device.type == "cpu" else _BLOCKS_AT_ONCE)
+        for start in range(0, voxels, step):
+            part = slice(start, min(start + step, voxels))
+            sums.add(part, self._moments(fields[:, part], part))
+
+    def _moments(self, piece: Tensor, part: slice) -> VoxelMoments:
+        if not self._has_samples:
+            return noise_free_moments(self.space, piece)
+        if self._estimator == "exact":
+            return exact_moments(self.space, piece)
+        nodes = self._lattice(piece, part) if self._estimator == "mc" else self._independent_draws(piece, part)
+        return sampled_moments(self.space, piece, nodes)
+
+    def _lattice(self, piece: Tensor, part: slice) -> Iterator[tuple[Tensor, Tensor]]:
+        free = self.space.num_log_ratios
+        shifts = [
+            torch.rand((free, size), generator=self._noise.generator("lattice", block))
+            for block, size in _blocks_of(part)
+        ]
+        shift = torch.cat(shifts, dim=1).to(piece.device)
+        if self.space.scalar:  # each log-ratio is looked at alone, so each is stratified by itself
+            return ((numbers[0], weight) for numbers, weight in lattice_nodes(self._num_samples, shift[None]))
+        return lattice_nodes(self._num_samples, shift)
+
+    def _independent_draws(self, piece: Tensor, part: slice) -> Iterator[tuple[Tensor, float]]:
+        free = self.space.num_log_ratios
+        generators = [(self._noise.generator("voxel", self._member, block), size) for block, size in _blocks_of(part)]
+        for _ in range(self._num_samples):
+            draws = [torch.randn((free, size), generator=generator) for generator, size in generators]
+            yield torch.cat(draws, dim=1).to(piece.device), 1.0
+
+
+def _blocks_of(part: slice) -> Iterator[tuple[int, int]]:
+    """Index and size of the blocks of a range of voxels that starts with a block."""
+    for start in range(part.start, part.stop, _BLOCK):
+        yield start // _BLOCK, min(_BLOCK, part.stop - start)

@@ -1,0 +1,180 @@
+"""The law of one voxel's log-ratios, x ~ N(μ, L Lᵀ), as fields that can be blended, and its moments.
+
+A Gaussian p(η) has such a law at each voxel; a deterministic network is its case L = 0. The fields of a law are the D
+channels of μ and the F of L: the standard deviation of each log-ratio where each probability depends on one alone (two
+classes, regions; F = D), else the lower triangle of the Cholesky factor, row by row (F = D(D+1)/2).
+
+Laws are blended, over tiles and mirrored views, as Σ w μ / Σ w and Σ w L / Σ w: what the logits do that are given the
+same noise z in all of them, x = μ + L z. So variance is neither averaged away where tiles overlap, nor inflated where
+they disagree. Moments of p are taken once per voxel after that, and for L = 0 nothing is left to integrate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nnunet_stochastic.distributions import GaussianLogits, logistic_normal_moments
+from nnunet_stochastic.distributions.cholesky import cholesky_of_field
+from nnunet_stochastic.outcomes import OutcomeSpace
+
+__all__ = [
+    "MAX_CLASSES",
+    "VoxelMoments",
+    "exact_moments",
+    "fields_of_law",
+    "law_with_noise",
+    "noise_free_moments",
+    "num_fields",
+    "sampled_moments",
+]
+
+#: The most exclusive classes whose law is kept, since its factor has C(C-1)/2 channels.
+MAX_CLASSES = 5
+
+
+@dataclass(frozen=True)
+class VoxelMoments:
+    """Moments of the probabilities of one member at n voxels.
+
+    Parameters
+    ----------
+    mean
+        E[p], (P, n).
+    entropy
+        E[H(p)], (n), in nats; ``None`` for a member without samples.
+    square
+        E[Σ_c p_c²] over the P channels, (n); ``None`` likewise.
+    lost_entropy
+        Estimate of how much H(mean) is too small, (n), in nats, because the mean is of a few samples; ``None`` is 0.
+    """
+
+    mean: Tensor
+    entropy: Tensor | None = None
+    square: Tensor | None = None
+    lost_entropy: Tensor | None = None
+
+
+def num_fields(space: OutcomeSpace, *, has_samples: bool) -> int:
+    """D + F."""
+    free = space.num_log_ratios
+    if not has_samples:
+        return free
+    return 2 * free if space.scalar else free + free * (free + 1) // 2
+
+
+def fields_of_law(distribution: GaussianLogits, space: OutcomeSpace) -> Tensor:
+    """μ and L at each voxel.
+
+    Parameters
+    ----------
+    distribution
+        p(η) of one tile, mean_logits (1, C, *T).
+    space
+        What the logits mean; of exclusive classes at most ``MAX_CLASSES``, unless p(η) has no variance.
+
+    Returns
+    -------
+    Tensor
+        (D + F, *T), float32.
+    """
+    mean = space.log_ratios(distribution.mean_logits[0])
+    if not distribution.is_random:
+        return mean
+    if space.regions:
+        return torch.cat([mean, distribution.voxel_variance()[0].float().sqrt()])
+    if space.num_logits > MAX_CLASSES:
+        raise ValueError(f"the law of a voxel is kept for up to {MAX_CLASSES} classes, here are {space.num_logits}")
+    entries = [[entry[0].float() for entry in row] for row in distribution.difference_covariance()]
+    if space.two_classes:
+        return torch.cat([mean, entries[0][0].clamp_(min=0).sqrt_()[None]])
+    return torch.cat([mean, torch.stack([entry for row in cholesky_of_field(entries) for entry in row])])
+
+
+def law_with_noise(space: OutcomeSpace, fields: Tensor, noise: Tensor | None) -> Tensor:
+    """x = μ + L z.
+
+    Parameters
+    ----------
+    space
+        What the log-ratios are.
+    fields
+        (D + F, *S).
+    noise
+        z, (D, *S); unused where F = 0.
+
+    Returns
+    -------
+    Tensor
+        Log-ratios (D, *S).
+    """
+    free = space.num_log_ratios
+    mean, factor = fields[:free], fields[free:]
+    if not len(factor):
+        return mean
+    if space.scalar:
+        return torch.addcmul(mean, factor, noise)
+    rows, first = [], 0
+    for i in range(free):
+        row = mean[i]
+        for j in range(i + 1):
+            row = torch.addcmul(row, factor[first + j], noise[j])
+        rows.append(row)
+        first += i + 1
+    return torch.stack(rows)
+
+
+def noise_free_moments(space: OutcomeSpace, fields: Tensor) -> VoxelMoments:
+    """Of a deterministic member: fields (D, n)."""
+    return VoxelMoments(space.probabilities(fields))
+
+
+def exact_moments(space: OutcomeSpace, fields: Tensor) -> VoxelMoments:
+    """By one-dimensional integrals, for two classes and regions: fields (2 D, n)."""
+    if not space.scalar:
+        raise ValueError(
+            f"exact moments are for two classes and for regions, here are {space.num_logits} exclusive classes: "
+            "take samples"
+        )
+    mean, std = fields.chunk(2)
+    probability, square, entropy = logistic_normal_moments(mean, std)
+    entropy = entropy.sum(0)
+    return VoxelMoments(probability, entropy / space.num_channels if space.regions else entropy, square.sum(0))
+
+
+def sampled_moments(
+    space: OutcomeSpace, fields: Tensor, nodes: Iterable[tuple[Tensor, Tensor | float]]
+) -> VoxelMoments:
+    """Weighted averages over samples.
+
+    Parameters
+    ----------
+    space
+        What the log-ratios are.
+    fields
+        (D + F, n).
+    nodes
+        z of each sample, (D, n), at least one, and its weight, positive: (n), or (P, n) where each channel depends on a
+        log-ratio alone.
+    """
+    mean = square = entropy = total = None
+    for noise, weight in nodes:
+        probabilities = space.probabilities(law_with_noise(space, fields, noise))
+        terms = space.entropy_terms(probabilities)
+        if mean is None:
+            mean, square, entropy = weight * probabilities, weight * probabilities.square(), weight * terms
+            total = weight
+        else:
+            mean += weight * probabilities
+            square += weight * probabilities.square_()
+            entropy += weight * terms
+            total = total + weight
+    entropy = (entropy / total).sum(0)
+    return VoxelMoments(
+        (mean / total).clamp_(max=1),
+        entropy / space.num_channels if space.regions else entropy,
+        (square / total).sum(0),
+    )

@@ -1,0 +1,131 @@
+"""Predictions on a CUDA device: the numbers of the CPU, and memory that does not grow."""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+import pytest
+import torch
+
+from nnunet_stochastic.inference import PredictionOptions, StochasticPredictor
+from nnunet_stochastic.maps import epistemic_map
+from nnunet_stochastic.training import BasisTrainer, LowRankTrainer, ProbUNetTrainer
+
+pytestmark = pytest.mark.gpu
+PROPERTIES = {"spacing": [1.0, 1.0, 1.0]}
+
+
+class VolumeBasis(BasisTrainer):
+    noise_scope = "volume"
+
+
+class TinyProbUNet(ProbUNetTrainer):
+    base_channels, channel_multipliers = 4, (1, 2)
+
+
+@pytest.fixture
+def without_autocast(monkeypatch):
+    """Networks in float32 on CUDA too, without TF32."""
+    monkeypatch.setattr(torch, "autocast", lambda *arguments, **keywords: contextlib.nullcontext())
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+
+
+def build(folder, device, **options) -> StochasticPredictor:
+    options = PredictionOptions(**{"num_samples": 6, **options})
+    return StochasticPredictor.from_model_folder(folder, folds=(0, 1), options=options, device=device)
+
+
+def close(on_cuda, on_cpu, atol) -> None:
+    for name, values in on_cpu.maps.items():
+        np.testing.assert_allclose(on_cuda.maps[name], values, atol=atol, err_msg=name)
+    np.testing.assert_allclose(on_cuda.probabilities, on_cpu.probabilities, atol=atol)
+    assert (on_cuda.segmentation == on_cpu.segmentation).mean() > 1 - atol
+
+
+@pytest.mark.parametrize("accumulate_on_device", [True, False])
+@pytest.mark.parametrize("labels", ["LABELS", "THREE_LABELS", "REGIONS"])
+@pytest.mark.parametrize("trainer", [None, LowRankTrainer, BasisTrainer, VolumeBasis])
+def test_laws_are_those_of_the_cpu(
+    tmp_path, folders, find_trainer, without_autocast, trainer, labels, accumulate_on_device
+):
+    """To 1e-5 in float32: the noise of the moments is drawn on the CPU for all devices."""
+    kind = {} if trainer is None else {"trainer": find_trainer(trainer)}
+    folder = folders.write_model_folder(tmp_path / "model", labels=getattr(folders, labels), folds=(0, 1), **kind)
+    image = folders.image_array()[None]
+    on_cuda, on_cpu = (
+        build(folder, device, accumulate_on_device=accumulate_on_device).predict_array(
+            image, PROPERTIES, probabilities=True
+        )
+        for device in ("cuda", "cpu")
+    )
+    close(on_cuda, on_cpu, atol=1e-5)
+
+
+@pytest.mark.parametrize("labels", ["LABELS", "REGIONS"])
+@pytest.mark.parametrize("trainer", [None, LowRankTrainer, VolumeBasis])
+def test_half_precision_of_the_network_changes_little(tmp_path, folders, find_trainer, trainer, labels):
+    kind = {} if trainer is None else {"trainer": find_trainer(trainer)}
+    folder = folders.write_model_folder(tmp_path / "model", labels=getattr(folders, labels), folds=(0, 1), **kind)
+    image = folders.image_array()[None]
+    on_cuda, on_cpu = (
+        build(folder, device).predict_array(image, PROPERTIES, probabilities=True) for device in ("cuda", "cpu")
+    )
+    close(on_cuda, on_cpu, atol=1e-2)
+
+
+@pytest.mark.parametrize("trainer", [LowRankTrainer, BasisTrainer, TinyProbUNet])
+def test_results_are_reproducible(tmp_path, folders, find_trainer, trainer):
+    folder = folders.write_model_folder(tmp_path / "model", folds=(0, 1), trainer=find_trainer(trainer))
+    image = folders.image_array()[None]
+    first, second = (build(folder, "cuda", num_saved_samples=4).predict_array(image, PROPERTIES) for _ in range(2))
+    for name, values in first.maps.items():
+        np.testing.assert_allclose(second.maps[name], values, atol=1e-3)
+    assert (np.stack(first.samples) == np.stack(second.samples)).mean() > 0.999
+    assert len({sample.tobytes() for sample in first.samples}) > 1
+
+
+@pytest.mark.parametrize("trainer", [LowRankTrainer, BasisTrainer, TinyProbUNet])
+@pytest.mark.parametrize("estimator", ["mc", "plug_in"])
+def test_memory_is_flat_in_samples(tmp_path, folders, find_trainer, trainer, estimator):
+    folder = folders.write_model_folder(tmp_path / "model", folds=(0, 1), trainer=find_trainer(trainer), patch_size=32)
+    data = torch.randn(1, 48, 48, 48)
+
+    def peak(num_samples):
+        predictor = build(folder, "cuda", num_samples=num_samples, estimator=estimator, mirroring=False)
+        predictor.predict_preprocessed(data)
+        torch.cuda.reset_peak_memory_stats()
+        predictor.predict_preprocessed(data)
+        return torch.cuda.max_memory_allocated()
+
+    assert peak(160) < 1.05 * peak(16)
+
+
+def test_a_device_without_memory_leaves_the_sums_to_the_cpu(tmp_path, folders, find_trainer, capsys):
+    """The device is given room for a tile, not for the image and the sums."""
+    folder = folders.write_model_folder(tmp_path / "model", folds=(0, 1), trainer=find_trainer(LowRankTrainer))
+    data = torch.randn(1, 16, 16, 16)
+    predictor = build(folder, "cuda", mirroring=False)
+    expected = predictor.predict_preprocessed(data)
+    torch.cuda.empty_cache()
+    limit = torch.cuda.memory_reserved() + 256 * 2**20
+    torch.cuda.set_per_process_memory_fraction(limit / torch.cuda.get_device_properties(0).total_memory)
+    try:
+        large = torch.zeros(1, 300, 512, 512)
+        large[:, :16, :16, :16] = data
+        calls, predict = [], predictor._predict_moments
+
+        def record(data, sums_device, *arguments):
+            calls.append(sums_device.type)
+            # What is on the CPU would take too long for a test: the small image, once the large one did not fit.
+            return predict(data if sums_device.type == "cuda" else data[:, :16, :16, :16], sums_device, *arguments)
+
+        predictor._predict_moments = record
+        found = predictor.predict_preprocessed(large)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert calls == ["cuda", "cpu"]
+    assert "do not fit into the memory of the device" in capsys.readouterr().out
+    torch.testing.assert_close(found.mean, expected.mean.cpu(), atol=1e-2, rtol=0)
+    assert (epistemic_map(found) - epistemic_map(expected).cpu()).abs().max() < 1e-2
