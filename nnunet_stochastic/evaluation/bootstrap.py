@@ -2,10 +2,11 @@
 
     Δ = s (atan2(U_c, U_w) - π/4) / (π/4)      OODD: EU, AU      AMB: AU, EU      CAL: TU, the better of AU and EU
 
-U_c and U_w, the performance of the right and the wrong measure, are means over shifts where there are several. A
-replicate draws N of the N cases with replacement, for every set: how often each case was drawn are weights, with which
-all performances are computed. Cases of a shift that are all named like cases of ID are copies of them, and are drawn
-together with their originals; so are those of two shifts with the same names.
+U_c and U_w, the performance of the right and the wrong measure, are those of ``right_and_wrong``: means over shifts
+where there are several, the better of AU and EU being that of each shift. A replicate draws N of the N cases with
+replacement, for every set: how often each case was drawn are weights, with which all performances are computed. Cases
+of a shift that are all named like cases of ID are copies of them, and are drawn together with their originals; so are
+those of two shifts with the same names.
 Interval: 2.5 % and 97.5 % quantiles of the replicates. Efron, Bootstrap methods: another look at the jackknife,
 Annals of Statistics 1979.
 """
@@ -22,13 +23,15 @@ from nnunet_stochastic.evaluation.case_sets import ID
 from nnunet_stochastic.evaluation.conventions import Convention
 from nnunet_stochastic.evaluation.maps import Measure
 from nnunet_stochastic.evaluation.results import SetResults
+from nnunet_stochastic.evaluation.right_and_wrong import LOWER_IS_BETTER, RIGHT, WRONG, right_and_wrong
 
 __all__ = ["case_weights", "entanglement_of_tasks"]
 
 NUM_REPLICATES = 1000
 _QUANTILES = (0.025, 0.975)
 
-Performance = Callable[[Measure], np.ndarray]
+# Of a measure in a set of cases, (B,).
+Performance = Callable[[str, Measure], np.ndarray]
 
 
 def entanglement_of_tasks(
@@ -53,40 +56,30 @@ def entanglement_of_tasks(
         Of the bootstrap.
     """
     by_name = {results.name: results for results in sets}
-    shifts = [name for name in by_name if name != ID]
     weights = case_weights({name: results.cases for name, results in by_name.items()}, num_replicates, seed=seed)
 
-    def out_of_distribution(measure: Measure) -> np.ndarray:
-        return _mean_over_sets(
-            [
-                metrics.auroc_bootstrap(
-                    by_name[ID].score(measure, convention.aggregation),
-                    by_name[shift].score(measure, convention.aggregation),
-                    negative_weights=weights[ID],
-                    positive_weights=weights[shift],
-                )
-                for shift in shifts
-            ]
+    def out_of_distribution(name: str, measure: Measure) -> np.ndarray:
+        return metrics.auroc_bootstrap(
+            by_name[ID].score(measure, convention.aggregation),
+            by_name[name].score(measure, convention.aggregation),
+            negative_weights=weights[ID],
+            positive_weights=weights[name],
         )
 
-    def ambiguity(names: Sequence[str]) -> Performance:
-        return lambda measure: _mean_over_sets(
-            [_weighted_mean(by_name[name].score(measure, "ncc"), weights[name]) for name in names]
-        )
+    def ambiguity(name: str, measure: Measure) -> np.ndarray:
+        return _weighted_mean(by_name[name].score(measure, "ncc"), weights[name])
 
-    def calibration(names: Sequence[str]) -> Performance:
-        return lambda measure: _mean_over_sets(
-            [_calibration_error(by_name[name], measure, weights[name], convention) for name in names]
-        )
+    def calibration(name: str, measure: Measure) -> np.ndarray:
+        return _calibration_error(by_name[name], measure, weights[name], convention)
 
     found: dict[str, Any] = {}
     if "OODD" in tasks:
-        found["OODD"] = _delta("OODD", tasks["OODD"], out_of_distribution)
+        found["OODD"] = _delta("OODD", tasks["OODD"]["shifts"], out_of_distribution)
     for task, performance in (("AMB", ambiguity), ("CAL", calibration)):
         if task in tasks:
             found[task] = {
-                ID: _delta(task, tasks[task][ID], performance([ID])),
-                "OOD": _delta(task, tasks[task]["OOD"], performance(list(tasks[task]["shifts"]))),
+                ID: _delta(task, {ID: tasks[task][ID]}, performance),
+                "OOD": _delta(task, tasks[task]["shifts"], performance),
             }
     return found
 
@@ -118,29 +111,18 @@ def case_weights(cases: Mapping[str, Sequence[str]], num_replicates: int, *, see
     return weights
 
 
-def _delta(task: str, values: Mapping[str, float], performance: Performance) -> dict[str, Any]:
-    """Δ of the performances in ``values``, and the interval from those of the replicates."""
-    lower_is_better = task == "CAL"
-    right, *wrong = {"OODD": ("EU", "AU"), "AMB": ("AU", "EU"), "CAL": ("TU", "AU", "EU")}[task]
-    if any(np.isnan(values[measure]) for measure in (right, *wrong)):
-        return {"value": float("nan"), "interval": [float("nan")] * 2}
-    # The better of the wrong ones; there are two for calibration alone, where it is the smaller error.
-    value = metrics.entanglement(
-        values[right], min(values[measure] for measure in wrong), lower_is_better=lower_is_better
-    )
-    replicates = metrics.entanglement(
-        performance(right), np.min([performance(measure) for measure in wrong], axis=0), lower_is_better=lower_is_better
-    )
+def _delta(task: str, sets: Mapping[str, Mapping[Measure, float]], performance: Performance) -> dict[str, Any]:
+    """Δ of the performances in each set, and the interval from those of the replicates."""
+    lower_is_better = task in LOWER_IS_BETTER
+    value = float(metrics.entanglement(*right_and_wrong(task, list(sets.values())), lower_is_better=lower_is_better))
+    if np.isnan(value):
+        return {"value": value, "interval": [float("nan")] * 2}
+    measures = (RIGHT[task], *WRONG[task])
+    drawn = [{measure: performance(name, measure) for measure in measures} for name in sets]
+    replicates = metrics.entanglement(*right_and_wrong(task, drawn), lower_is_better=lower_is_better)
     replicates = replicates[np.isfinite(replicates)]
     interval = np.quantile(replicates, _QUANTILES).tolist() if replicates.size else [float("nan")] * 2
     return {"value": value, "interval": interval}
-
-
-def _mean_over_sets(values: Sequence[np.ndarray]) -> np.ndarray:
-    """Mean of (B,) over sets; NaN is left out."""
-    stacked = np.stack(values)
-    count = np.isfinite(stacked).sum(axis=0)
-    return np.divide(np.nansum(stacked, axis=0), count, out=np.full(stacked.shape[1], np.nan), where=count > 0)
 
 
 def _weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:

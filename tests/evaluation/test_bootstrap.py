@@ -89,7 +89,7 @@ def test_intervals_are_those_of_repeated_tables(sets):
         filled = count > 0
         return np.abs(correct - confidence)[filled] @ (1 / count[filled]) / filled.sum()
 
-    out_of_distribution, ambiguity, calibration = [], [], []
+    out_of_distribution, ambiguity, calibration, shifted = [], [], [], []
     for replicate in range(60):
         out_of_distribution.append(metrics.entanglement(auroc("EU", replicate), auroc("AU", replicate)))
         ncc = {
@@ -99,9 +99,14 @@ def test_intervals_are_those_of_repeated_tables(sets):
         ambiguity.append(metrics.entanglement(ncc["AU"], ncc["EU"]))
         error = {measure: ace(sets[0], measure, replicate) for measure in MEASURES}
         calibration.append(metrics.entanglement(error["TU"], min(error["AU"], error["EU"]), lower_is_better=True))
+        errors = [{measure: ace(s, measure, replicate) for measure in MEASURES} for s in sets[1:]]
+        wrong = np.mean([min(error["AU"], error["EU"]) for error in errors])
+        right = np.mean([error["TU"] for error in errors])
+        shifted.append(metrics.entanglement(right, wrong, lower_is_better=True))
     assert found["OODD"]["interval"] == pytest.approx(np.quantile(out_of_distribution, [0.025, 0.975]))
     assert found["AMB"]["OOD"]["interval"] == pytest.approx(np.quantile(ambiguity, [0.025, 0.975]))
     assert found["CAL"]["ID"]["interval"] == pytest.approx(np.quantile(calibration, [0.025, 0.975]))
+    assert found["CAL"]["OOD"]["interval"] == pytest.approx(np.quantile(shifted, [0.025, 0.975]))
     assert found["OODD"]["value"] == pytest.approx(metrics.entanglement(tasks["OODD"]["EU"], tasks["OODD"]["AU"]))
 
 

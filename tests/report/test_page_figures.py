@@ -7,7 +7,7 @@ from results import write_result
 
 from nnunet_stochastic.report.page import figures
 from nnunet_stochastic.report.page.data import read_results
-from nnunet_stochastic.report.page.figures.entanglement import right_and_wrong
+from nnunet_stochastic.report.page.figures.entanglement import right_and_wrong_of
 from nnunet_stochastic.report.page.figures.style import log_ticks
 
 COMPARISONS = (
@@ -39,11 +39,21 @@ def curve(ax, label):
 
 
 def test_right_and_wrong_measure(results):
-    assert right_and_wrong(results[0], ("OODD",)) == pytest.approx((0.84, 0.6))
-    assert right_and_wrong(results[0], ("AMB", "ID")) == pytest.approx((0.54, 0.35))
-    assert right_and_wrong(results[0], ("CAL", "OOD")) == pytest.approx((0.17, 0.2))
-    results[0].summary["tasks"]["CAL"]["OOD"]["EU"] = None
-    assert np.isnan(right_and_wrong(results[0], ("CAL", "OOD"))[1])
+    assert right_and_wrong_of(results[0], ("OODD",)) == pytest.approx((0.84, 0.6))
+    assert right_and_wrong_of(results[0], ("AMB", "ID")) == pytest.approx((0.54, 0.35))
+    assert right_and_wrong_of(results[0], ("CAL", "OOD")) == pytest.approx((0.17, 0.2))
+    results[0].summary["tasks"]["CAL"]["ID"]["EU"] = None
+    assert np.isnan(right_and_wrong_of(results[0], ("CAL", "ID"))).all()
+
+
+def test_the_better_wrong_measure_is_that_of_each_shift(results):
+    summary = results[0].summary
+    first, *others = results[0].shifts
+    assert others
+    summary["tasks"]["CAL"]["shifts"] = {name: {"AU": 0.3, "EU": 0.1, "TU": 0.2} for name in others} | {
+        first: {"AU": 0.1, "EU": 0.3, "TU": 0.2}
+    }
+    assert right_and_wrong_of(results[0], ("CAL", "OOD")) == pytest.approx((0.2, 0.1))
 
 
 def test_entanglement_has_a_panel_per_task_and_a_point_per_model(results):

@@ -9,8 +9,8 @@ from statistics import fmean
 
 from nnunet_stochastic.evaluation.case_sets import ID
 from nnunet_stochastic.evaluation.maps import MEASURES
+from nnunet_stochastic.evaluation.right_and_wrong import RIGHT
 from nnunet_stochastic.report.page.data import Result, number
-from nnunet_stochastic.report.page.figures.entanglement import RIGHT
 
 __all__ = ["Cell", "Table", "challenge_table", "delta_table", "left_out", "measure_table", "quality_table"]
 
@@ -89,7 +89,7 @@ def measure_table(results: Sequence[Result]) -> Table:
         for measure in MEASURES:
             cells = [_cell(result.task(*path, measure), "{:.3f}") for path in SPLITS]
             for cell, path in zip(cells, SPLITS, strict=True):
-                cell.right = (RIGHT | {"CAL": "TU"})[path[0]] == measure
+                cell.right = RIGHT[path[0]] == measure
             cells += [_cell(result.task("FD", split, measure, "aurc"), "{:.3f}") for split in (ID, "OOD")]
             table.rows.append(((result.label, measure), cells))
     for column in range(len(table.columns)):
