@@ -4,7 +4,8 @@ ACE is the mean of |acc_b - conf_b| over the non-empty bins, every bin counting 
 Bins are of equal width on [0, 1]; bin b holds confidences in ((b-1)/M, b/M], and 0 belongs to the first.
 What a set of voxels adds to the diagram is three sums per bin (``ReliabilityBins``). They add up over cases, so the
 error of a whole data set is exact and needs no voxel twice.
-Policy: empty bins are left out; no voxels at all -> NaN. Voxels with the ignore label are left out before the call.
+Policy: empty bins are left out; no voxels at all -> NaN; a NaN among the confidences -> ValueError. Voxels with the
+ignore label are left out before the call.
 Reference: Guo et al., On calibration of modern neural networks, ICML 2017, https://arxiv.org/abs/1706.04599.
 """
 

@@ -5,7 +5,8 @@
 over predicted samples s, s' and annotations y, y' (this is D^2; the field reports it without a root). Expectations
 are means over all pairs, self-pairs included, so GED is 0 when both sets hold the same segmentations.
 d is 1 - IoU or 1 - Dice per foreground class, then the mean over classes.
-Policy: a class empty in both segmentations has distance 0, in only one of them distance 1.
+Policy: a class empty in both segmentations has distance 0, in only one of them distance 1. Label maps that
+hold no integers -> ValueError.
 Reference: Kohl et al., A probabilistic U-Net for segmentation of ambiguous images, NeurIPS 2018,
 https://arxiv.org/abs/1806.05034.
 """
@@ -16,6 +17,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+
+from nnunet_stochastic.metrics._checks import check_label_map
 
 __all__ = ["co_occurrence", "generalized_energy_distance", "pairwise_distance"]
 
@@ -75,6 +78,8 @@ def co_occurrence(*segmentations: np.ndarray, classes: Sequence[Sequence[int]]) 
     """
     if not classes:
         raise ValueError("classes is empty; name at least one foreground class.")
+    for maps in segmentations:
+        check_label_map("segmentations", maps)
     flat = [maps.reshape(len(maps), -1) for maps in segmentations]
     num_maps = sum(len(maps) for maps in flat)
     counts = np.zeros((len(classes), num_maps, num_maps), dtype=np.int64)
