@@ -219,5 +219,6 @@ def _write(evaluation: Evaluation, summary: dict, labels: EvaluatedLabels, outpu
     figure = reliability_figure(
         {annotation: bins[ALL_CLASSES] for annotation, bins in evaluation.reliability.items()},
         {name: per_class[name] for name in labels.names},
+        find_convention(summary["convention"]),
     )
     figure.savefig(output / "reliability.png", dpi=PICTURE_DPI)

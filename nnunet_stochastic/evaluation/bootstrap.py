@@ -13,6 +13,7 @@ Annals of Statistics 1979.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ from nnunet_stochastic.evaluation.conventions import Convention
 from nnunet_stochastic.evaluation.maps import Measure
 from nnunet_stochastic.evaluation.results import SetResults
 from nnunet_stochastic.evaluation.right_and_wrong import LOWER_IS_BETTER, RIGHT, WRONG, right_and_wrong
+from nnunet_stochastic.evaluation.tasks import ACE
 
 __all__ = ["case_weights", "entanglement_of_tasks"]
 
@@ -42,7 +44,7 @@ def entanglement_of_tasks(
     seed: int = 0,
     num_replicates: int = NUM_REPLICATES,
 ) -> dict[str, Any]:
-    """Δ and its interval for OODD, and for AMB and CAL by split; NaN where it does not exist.
+    """Δ and its interval for OODD, and for AMB and CAL by split; CAL also by each of ``ACE``. NaN where there is none.
 
     Parameters
     ----------
@@ -69,18 +71,22 @@ def entanglement_of_tasks(
     def ambiguity(name: str, measure: Measure) -> np.ndarray:
         return _weighted_mean(by_name[name].score(measure, "ncc"), weights[name])
 
-    def calibration(name: str, measure: Measure) -> np.ndarray:
-        return _calibration_error(by_name[name], measure, weights[name], convention)
+    def calibration(name: str, measure: Measure, *, per_image: bool) -> np.ndarray:
+        return _calibration_error(by_name[name], measure, weights[name], per_image=per_image)
 
     found: dict[str, Any] = {}
     if "OODD" in tasks:
         found["OODD"] = _delta("OODD", tasks["OODD"]["shifts"], out_of_distribution)
-    for task, performance in (("AMB", ambiguity), ("CAL", calibration)):
-        if task in tasks:
-            found[task] = {
-                ID: _delta(task, {ID: tasks[task][ID]}, performance),
-                "OOD": _delta(task, tasks[task]["shifts"], performance),
-            }
+    if "AMB" in tasks:
+        found["AMB"] = _delta_of_splits("AMB", tasks["AMB"], ambiguity)
+    if "CAL" in tasks:
+        by_error = {
+            ace: _delta_of_splits(
+                "CAL", tasks["CAL"][ace], functools.partial(calibration, per_image=ace == "per_image")
+            )
+            for ace in ACE
+        }
+        found["CAL"] = {**by_error["per_image" if convention.per_image_ace else "dataset"], **by_error}
     return found
 
 
@@ -111,6 +117,13 @@ def case_weights(cases: Mapping[str, Sequence[str]], num_replicates: int, *, see
     return weights
 
 
+def _delta_of_splits(task: str, splits: Mapping[str, Any], performance: Performance) -> dict[str, Any]:
+    return {
+        ID: _delta(task, {ID: splits[ID]}, performance),
+        "OOD": _delta(task, splits["shifts"], performance),
+    }
+
+
 def _delta(task: str, sets: Mapping[str, Mapping[Measure, float]], performance: Performance) -> dict[str, Any]:
     """Δ of the performances in each set, and the interval from those of the replicates."""
     lower_is_better = task in LOWER_IS_BETTER
@@ -132,11 +145,9 @@ def _weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.divide(weights[:, known] @ values[known], total, out=np.full(len(weights), np.nan), where=total > 0)
 
 
-def _calibration_error(
-    results: SetResults, measure: Measure, weights: np.ndarray, convention: Convention
-) -> np.ndarray:
+def _calibration_error(results: SetResults, measure: Measure, weights: np.ndarray, *, per_image: bool) -> np.ndarray:
     """ACE of each replicate, (B,)."""
-    if convention.per_image_ace:
+    if per_image:
         return _weighted_mean(results.score(measure, "ace"), weights)
     if measure not in results.confidence:
         return np.full(len(weights), np.nan)

@@ -108,21 +108,19 @@ def rater_variance(case: Case, labels: EvaluatedLabels, convention: Convention) 
 
 
 def distance_to_annotations(
-    files: CaseFiles, case: Case, labels: EvaluatedLabels, reader: ImageReader, *, convention: Convention
-) -> tuple[float, dict[str, float]]:
-    """GED and, by class, CRPS of the volume in ml; NaN and nothing without samples or annotations.
+    files: CaseFiles, case: Case, labels: EvaluatedLabels, reader: ImageReader
+) -> tuple[dict[metrics.GedDistance, float], dict[str, float]]:
+    """GED by each distance and, by class, CRPS of the volume in ml; NaN and nothing without samples or annotations.
 
     The samples are read once for both.
     """
     if not files.samples or not case.annotations:
-        return NAN, {}
+        return dict.fromkeys(metrics.GED_DISTANCES, NAN), {}
     valid = labels.annotated(case.annotations)
     samples = labels.without_ignored(read_samples(files, case, labels, reader))[:, valid]
     annotations = np.stack(case.annotations)[:, valid]
     samples, annotations = (labels_of.reshape(len(labels_of), -1) for labels_of in (samples, annotations))
-    ged = metrics.generalized_energy_distance(
-        samples, annotations, classes=labels.classes, distance=convention.distance
-    )
+    ged = metrics.generalized_energy_distance(samples, annotations, classes=labels.classes)
     if case.voxel_ml is None:
         return ged, {}
     crps = {}

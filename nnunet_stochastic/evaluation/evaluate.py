@@ -160,11 +160,11 @@ def _evaluation(results: Sequence[SetResults], sets: Sequence[CaseSet], settings
     summary = {
         "conventions": {**CONVENTIONS, **convention.describe()},
         "convention": convention.name,
-        "num_bins": settings.num_bins,
+        "num_bins": convention.num_bins,
         "num_cases": len(known.cases),
         "num_raters": len(case.raters),
-        "results": summarise(known, labels),
-        "set_results": {shift.name: found for shift in shifts if (found := summarise(shift, labels))},
+        "results": summarise(known, labels, convention),
+        "set_results": {shift.name: found for shift in shifts if (found := summarise(shift, labels, convention))},
         "tasks": tasks,
         "left_out": left_out,
         "delta": delta,
@@ -181,7 +181,7 @@ def _evaluation(results: Sequence[SetResults], sets: Sequence[CaseSet], settings
             found.name: {measure: bins_to_json(found.pooled_confidence(measure)) for measure in found.confidence}
             for found in results
         },
-        "num_bins": {"reliability": settings.num_bins, "confidence": CONFIDENCE_BINS},
+        "num_bins": {"reliability": convention.num_bins, "confidence": CONFIDENCE_BINS},
     }
     tables = {
         name: pd.concat([getattr(found, name) for found in results], ignore_index=True)

@@ -18,7 +18,8 @@ from nnunet_stochastic.evaluation.scores import METRICS
 __all__ = ["IMAGE_COLUMNS", "ROW_COLUMNS", "SCORE_COLUMNS", "SetResults", "collect_results"]
 
 ROW_COLUMNS = ("set", "case", "annotation", "class", *METRICS, "reference_voxels", "predicted_voxels")
-IMAGE_COLUMNS = ("set", "case", "dice", "risk", "ged", *MEASURES, "ratio", "volume_ml")
+GED_COLUMNS = tuple(f"ged_{distance}" for distance in metrics.GED_DISTANCES)
+IMAGE_COLUMNS = ("set", "case", "dice", "risk", *GED_COLUMNS, *MEASURES, "ratio", "volume_ml")
 SCORE_COLUMNS = ("set", "case", "measure", *AGGREGATIONS, "ncc", "ace")
 
 

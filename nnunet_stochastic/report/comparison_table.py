@@ -2,8 +2,9 @@
 
 Their layout is that of Tables 2 and 3 of "Rethinking Uncertainty Quantification and Entanglement in Image
 Segmentation": epistemic methods down, datasets and aleatoric methods across; tasks down, criteria across. Quality of
-the segmentation is given as in Tables 2 to 4 of "Structured Covariance Modeling Using Learned Mixture-of-Bases for
-Uncertainty in 3D Segmentation": mean ± standard deviation over the seeds, the best in bold.
+the segmentation has the form of Tables 2 to 4 of "Structured Covariance Modeling Using Learned Mixture-of-Bases for
+Uncertainty in 3D Segmentation": mean ± standard deviation over the seeds, the best in bold. Their numbers, and Dice in
+percent, are those of the convention mixture_of_bases alone.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ import pandas as pd
 from rich import box
 from rich.table import Table
 
-from nnunet_stochastic.evaluation.comparison import Comparison
+from nnunet_stochastic.evaluation.comparison import Comparison, ged_name
 from nnunet_stochastic.evaluation.ranking import ALL_DATASETS, OVERALL
+from nnunet_stochastic.metrics import GED_DISTANCES
 
 __all__ = [
     "SEGMENTATION",
@@ -30,8 +32,9 @@ __all__ = [
     "to_terminal",
 ]
 
-# The quantities of the table of segmentations; whether a larger (1) or smaller (-1) one is better.
-SEGMENTATION = {"Dice": 1, "NLL": -1, "ECE": -1, "MCE": -1, "GED": -1}
+GEDS = {ged_name(distance): distance for distance in GED_DISTANCES}
+# The quantities of the table of segmentations.
+SEGMENTATION = ("Dice", "NLL", "ECE", "MCE", *GEDS)
 
 # The order and words of the paper; methods that it does not have keep their names and come after these.
 ALEATORIC = {"Softmax": "Softmax", "SSN": "SSN", "ProbUNet": "Prob. U-Net", "Diffusion": "Diffusion"}
@@ -122,16 +125,18 @@ def performance_table(comparison: Comparison) -> pd.DataFrame:
         name = f"{row.quantity} {row.split}" if row.quantity in TWO_SPLITS else row.quantity
         texts = columns.setdefault(name, {})
         if not math.isnan(row.mean):
-            decimals = 4 if row.quantity in FOUR_DECIMALS else 3
-            texts[row.dataset, row.aleatoric, row.epistemic] = _mean_text(row.mean, row.half_width, decimals=decimals)
+            scale, decimals = _form(row.quantity, comparison)
+            text = _mean_text(scale * row.mean, scale * row.half_width, decimals=decimals)
+            texts[row.dataset, row.aleatoric, row.epistemic] = text
     models = _models(table)
     columns = {name: texts for name, texts in columns.items() if texts}
+    headings = [_heading(name, comparison) for name in columns]
 
     def cell(name: str, model: tuple[str, str, str]) -> str:
         needs_both = name.startswith(("AU", "EU")) and model[1:] in comparison.undecomposed
         return columns[name].get(model, NOT_APPLICABLE if needs_both else ABSENT)
 
-    return _by_model([[cell(name, model) for name in columns] for model in models], models, list(columns))
+    return _by_model([[cell(name, model) for name in columns] for model in models], models, headings)
 
 
 def segmentation_table(comparison: Comparison) -> pd.DataFrame:
@@ -140,22 +145,27 @@ def segmentation_table(comparison: Comparison) -> pd.DataFrame:
     Returns
     -------
     Texts; a row per (dataset, model), a column per quantity of ``SEGMENTATION`` that any model has. The best of a
-    dataset, and what is equal to it in print, stands between two pairs of asterisks.
+    dataset, and what is equal to it in print, stands between two pairs of asterisks; of the GEDs that by the
+    convention's distance.
     """
-    table = comparison.performance[comparison.performance["quantity"].isin(SEGMENTATION.keys())]
+    table = comparison.performance[comparison.performance["quantity"].isin(SEGMENTATION)]
     models = _models(table)
+    ranked = comparison.convention.distance
     columns: dict[str, list[str]] = {}
-    for quantity, direction in SEGMENTATION.items():
+    for quantity in SEGMENTATION:
         rows = table[table["quantity"] == quantity].set_index(["dataset", "aleatoric", "epistemic"])
-        decimals = 4 if quantity in FOUR_DECIMALS else 3
-        printed = rows["mean"].round(decimals)
+        if not rows["mean"].notna().any():
+            continue
+        scale, decimals = _form(quantity, comparison)
+        printed = (scale * rows["mean"]).round(decimals)
+        direction = 1 if quantity == "Dice" else -1
         best = (direction * printed).groupby(level="dataset").transform("max") == direction * printed
         texts = []
         for model in models:
-            text = _mean_text(rows["mean"][model], rows["sd"][model], decimals=decimals)
-            texts.append(f"**{text}**" if best[model] else text)
-        if rows["mean"].notna().any():
-            columns[quantity] = texts
+            text = _mean_text(scale * rows["mean"][model], scale * rows["sd"][model], decimals=decimals)
+            is_marked = best[model] and GEDS.get(quantity, ranked) == ranked
+            texts.append(f"**{text}**" if is_marked else text)
+        columns[_heading(quantity, comparison)] = texts
     return _by_model(list(zip(*columns.values(), strict=True)), models, list(columns))
 
 
@@ -200,6 +210,17 @@ def to_terminal(table: pd.DataFrame, *, title: str, caption: str) -> list[Table]
             shown[-1].add_row(*(BOLD.sub(r"[bold]\1[/bold]", cell) for cell in line))
     shown[-1].caption = caption
     return shown
+
+
+def _form(quantity: str, comparison: Comparison) -> tuple[int, int]:
+    """What a quantity is multiplied with in print, and its decimals."""
+    if quantity == "Dice" and comparison.convention.dice_in_percent:
+        return 100, 2
+    return 1, 4 if quantity in FOUR_DECIMALS else 3
+
+
+def _heading(name: str, comparison: Comparison) -> str:
+    return "Dice (%)" if name == "Dice" and comparison.convention.dice_in_percent else name
 
 
 def _head(table: pd.DataFrame, separator: str) -> list[str]:

@@ -48,7 +48,9 @@ def make_results(name, cases, seed, *, scale):
             score = scale[measure] * rng.uniform(0.5, 1.5)
             rows.append({"set": name, "case": case, "measure": measure, **values, "border": score, "ncc": rng.random()})
     scores = pd.DataFrame(rows).assign(ace=rng.random(len(rows)))
-    images = pd.DataFrame({"set": name, "case": cases, "dice": 0.5, "risk": 0.5, "ged": np.nan, "AU": 1.0, "EU": 1.0})
+    images = pd.DataFrame(
+        {"set": name, "case": cases, "dice": 0.5, "risk": 0.5, "ged_dice": np.nan, "AU": 1.0, "EU": 1.0}
+    )
     confidence = {}
     for measure in MEASURES:
         count = rng.integers(0, 50, (len(cases), 20))

@@ -107,7 +107,9 @@ def _tables(
                     "case": case,
                     "dice": dice,
                     "risk": 1 - dice,
-                    "ged": 0.6 - 0.5 * dice,
+                    "ged_iou": 0.65 - 0.5 * dice,
+                    "ged_dice": 0.6 - 0.5 * dice,
+                    "ged_pooled_dice": 0.55 - 0.5 * dice,
                     "AU": au,
                     "EU": eu,
                     "TU": au + eu,
@@ -146,7 +148,14 @@ def _tasks(quality: float, shifts: tuple[str, ...]) -> dict:
         "AMB": _splits(ambiguity, shifts),
         "CAL": _splits(calibration, shifts) | {"per_image": {"ID": calibration, "OOD": calibration}},
         "FD": _splits(failures, shifts),
-        "GED": _splits(0.5 - 0.3 * quality, shifts) | {"distance": "iou", "num_samples": 16},
+        "GED": _splits(0.5 - 0.3 * quality, shifts)
+        | {
+            "iou": _splits(0.6 - 0.3 * quality, shifts),
+            "dice": _splits(0.5 - 0.3 * quality, shifts),
+            "pooled_dice": _splits(0.4 - 0.3 * quality, shifts),
+            "distance": "dice",
+            "num_samples": 16,
+        },
         "VOLUME": {"ID": {"nodule": 0.11}},
         "RATIO": _splits(0.3 * quality, shifts),
     }

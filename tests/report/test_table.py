@@ -2,16 +2,23 @@
 
 import io
 
+import pytest
 from rich.console import Console
 
 from nnunet_stochastic.report import summary_table, task_table
 
 
-def test_numbers_and_missing_values():
+@pytest.mark.parametrize(("convention", "dice"), [("entanglement", "0.8123"), ("mixture_of_bases", "81.23")])
+def test_numbers_and_missing_values(convention, dice):
     mean = {"dice": 0.81234, "nll": 0.05, "brier": 0.02, "ece": 0.011, "mce": 0.3}
     result = {"mean": mean, "dataset": {"ece": 0.0123, "mce": 0.25}}
     absent = {"mean": mean | {"dice": None}, "dataset": {"ece": None, "mce": None}}
-    summary = {"num_cases": 7, "num_raters": 4, "results": {"raters": {"nodule": result, "cyst": absent}}}
+    summary = {
+        "num_cases": 7,
+        "num_raters": 4,
+        "convention": convention,
+        "results": {"raters": {"nodule": result, "cyst": absent}},
+    }
     console = Console(width=100, record=True, file=io.StringIO())
     console.print(summary_table(summary, annotation="raters"))
     lines = console.export_text().splitlines()
@@ -19,7 +26,7 @@ def test_numbers_and_missing_values():
     rows = {
         line.split("│")[1].strip(): [cell.strip() for cell in line.split("│")[2:-1]] for line in lines if "│" in line
     }
-    assert rows["nodule"] == ["0.8123", "0.0500", "0.0200", "0.0110", "0.3000", "0.0123", "0.2500"]
+    assert rows["nodule"] == [dice, "0.0500", "0.0200", "0.0110", "0.3000", "0.0123", "0.2500"]
     assert rows["cyst"] == ["–", "0.0500", "0.0200", "0.0110", "0.3000", "–", "–"]
 
 
@@ -35,7 +42,14 @@ def test_tasks_by_measure():
                 "ID": {measure: {"aurc": value, "e_aurc": 0.5} for measure, value in values.items()},
                 "OOD": {measure: {"aurc": None, "e_aurc": None} for measure in values},
             },
-            "GED": {"ID": 0.271, "OOD": None},
+            "GED": {
+                "ID": 0.2,
+                "OOD": None,
+                "iou": {"ID": 0.271, "OOD": None},
+                "dice": {"ID": 0.25, "OOD": 0.3},
+                "pooled_dice": {"ID": 0.2, "OOD": None},
+                "distance": "pooled_dice",
+            },
             "VOLUME": {"ID": {"nodule": 0.125}, "OOD": {"nodule": None}},
         },
         "delta": {
@@ -51,7 +65,10 @@ def test_tasks_by_measure():
         "OODD (AUROC ↑)": ["0.610", "0.720", "–", "", "0.100", "-0.05 to 0.20"],
         "AMB ID (NCC ↑)": ["0.610", "0.720", "–", "", "–", ""],
         "FD ID (AURC ↓)": ["0.610", "0.720", "–", "", "–", ""],
-        "GED ID (GED ↓)": ["", "", "", "0.271", "", ""],
+        "GED ID (1 - IoU ↓)": ["", "", "", "0.271", "", ""],
+        "GED ID (1 - Dice ↓)": ["", "", "", "0.250", "", ""],
+        "GED OOD (1 - Dice ↓)": ["", "", "", "0.300", "", ""],
+        "GED ID (1 - pooled Dice ↓)": ["", "", "", "0.200", "", ""],
         "VOLUME ID nodule (CRPS in ml ↓)": ["", "", "", "0.125", "", ""],
     }
     narrow = Console(width=80, record=True, file=io.StringIO())

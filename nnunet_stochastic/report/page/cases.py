@@ -24,7 +24,7 @@ from nnunet_stochastic.report.page.data import Result
 
 __all__ = ["COLUMNS", "MAPS", "CaseSource", "PageCase", "PredictionFolder", "page_cases"]
 
-COLUMNS = ("dice", "ged", "TU", "AU", "EU", "ratio", "volume_ml")
+COLUMNS = ("dice", "ged_iou", "ged_dice", "TU", "AU", "EU", "ratio", "volume_ml")
 MAPS = ("total", "aleatoric", "epistemic", "variance")
 
 

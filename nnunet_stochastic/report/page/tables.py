@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
 from nnunet_stochastic.evaluation.case_sets import ID
+from nnunet_stochastic.evaluation.conventions import DISTANCES
 from nnunet_stochastic.evaluation.maps import MEASURES
 from nnunet_stochastic.evaluation.right_and_wrong import RIGHT
 from nnunet_stochastic.report.page.data import Result, number
@@ -44,14 +45,15 @@ class Table:
 
 def quality_table(results: Sequence[Result]) -> Table:
     """How good the segmentations and probabilities are."""
+    in_percent = all(result.convention.dice_in_percent for result in results)
+    scale, unit, form = (100, " (%)", "{:.2f}") if in_percent else (1, "", "{:.3f}")
     columns = {
         "cases": (lambda result: float(result.summary["num_cases"]), "{:.0f}", 0),
-        "Dice": (lambda result: result.quality("dice"), "{:.3f}", 1),
-        "Dice, OOD": (lambda result: _mean(_shift_dice(result)), "{:.3f}", 1),
+        f"Dice{unit}": (lambda result: scale * result.quality("dice"), form, 1),
+        f"Dice{unit}, OOD": (lambda result: scale * _mean(_shift_dice(result)), form, 1),
         "NLL": (lambda result: result.quality("nll"), "{:.4f}", -1),
         "ECE": (lambda result: result.quality("ece", of_dataset=True), "{:.4f}", -1),
-        "GED": (lambda result: result.task("GED", ID), "{:.3f}", -1),
-        "GED, OOD": (lambda result: result.task("GED", "OOD"), "{:.3f}", -1),
+        **_ged_columns(results),
         "volume CRPS (ml)": (lambda result: _mean(_volume_scores(result)), "{:.3g}", -1),
         "EU/AU": (lambda result: result.task("RATIO", ID), "{:.3f}", 0),
         "EU/AU, OOD": (lambda result: result.task("RATIO", "OOD"), "{:.3f}", 0),
@@ -60,7 +62,7 @@ def quality_table(results: Sequence[Result]) -> Table:
     against = f"each of {raters} raters, averaged" if raters else "the reference"
     table = Table(
         f"ID set unless it says OOD (mean over the shifts). Dice, NLL (nats, mean over voxels) and ECE (voxels of all "
-        f"cases together) against {against}; CRPS: mean over classes.",
+        f"cases together) against {against}; CRPS: mean over classes. Best GED: by the distance of the convention.",
         ("model",),
         tuple(columns),
     )
@@ -150,6 +152,20 @@ def left_out(results: Sequence[Result]) -> list[tuple[str, str, list[str]]]:
         for task, reason in result.summary["left_out"].items():
             models.setdefault((task, str(reason)), []).append(result.label)
     return [(task, reason, labels) for (task, reason), labels in models.items()]
+
+
+def _ged_columns(results: Sequence[Result]) -> dict[str, tuple[Callable[[Result], float], str, int]]:
+    """GED by both distances, and by those of the results' conventions, which alone are better where they are lower."""
+    ranked = [result.convention.distance for result in results]
+    return {
+        f"GED ({DISTANCES[distance]}){ending}": (
+            lambda result, path=(distance, split): result.task("GED", *path),
+            "{:.3f}",
+            -1 if distance in ranked else 0,
+        )
+        for distance in dict.fromkeys(("iou", "dice", *ranked))
+        for split, ending in ((ID, ""), ("OOD", ", OOD"))
+    }
 
 
 def _shift_dice(result: Result) -> list[float]:

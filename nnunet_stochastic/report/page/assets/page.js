@@ -7,7 +7,7 @@
   const { columns, rows } = read("data-rows");
   const thumbnails = read("data-thumbnails");
   const volumes = read("data-volumes");
-  const TITLES = { dice: "Dice", ged: "GED", ratio: "EU/AU", volume_ml: "ml" };
+  const TITLES = { dice: "Dice", ged_iou: "GED (1 - IoU)", ged_dice: "GED (1 - Dice)", ratio: "EU/AU", volume_ml: "ml" };
   const text = (value) => (value === null || value === undefined ? "–" : Math.abs(value) < 0.001 && value !== 0 ? value.toExponential(2) : String(Number(value.toPrecision(3))));
 
   const several = (column) => new Set(rows.map((row) => row[column])).size > 1;

@@ -46,8 +46,12 @@ def reliability_figure(results: Sequence[Result], styles: Mapping[str, ModelStyl
                 diagram.plot(confidence, accuracy, **line)
                 histogram.plot(confidence, count, **line)
         _diagonal(diagram)
-        diagram.set_title(f"{split}, {kind}")
-        diagram.set_ylabel("fraction correct" if kind == "predicted class" else "fraction of the class")
+        of_foreground = kind == "predicted class" and all(
+            result.convention.foreground_calibration for result in results
+        )
+        diagram.set_title(f"{split}, {'foreground' if of_foreground else kind}")
+        of_class = of_foreground or kind == "foreground classes"
+        diagram.set_ylabel("fraction of the class" if of_class else "fraction correct")
         histogram.set(yscale="log", xlabel="mean confidence in the bin")
         histogram.yaxis.set_minor_formatter(NullFormatter())
     histograms[0].set_ylabel("voxels")
