@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -187,11 +188,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.print(summary_table(summary, annotation=annotation))
     if summary["tasks"]:
         console.print(task_table(summary))
+    for warning in _warnings(summary["degenerate_samples"]):
+        print(f"warning: {warning}", file=sys.stderr)
     for what, reason in summary["left_out"].items():
         print(f"left out: {what}: {reason}")
     pictures = "" if arguments.no_pictures else ", pictures"
     print(f"summary.json, cases.csv, images.csv, scores.csv, reliability.png{pictures}: {output}")
     return 0
+
+
+def _warnings(degenerate_samples: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    """A line per set with samples that say nothing of the image."""
+    words = {"empty": "empty", "full": "filling the image", "empty or full": "empty or filling the image"}
+    for name, cases in degenerate_samples.items():
+        found = "; ".join(
+            f"{words[what]}: {', '.join(case for case, its in cases.items() if its == what)}"
+            for what in words
+            if what in cases.values()
+        )
+        yield (
+            f"{name}: all samples of these cases have come apart from the segmentation ({found}); GED, VOLUME and the "
+            "maps of such a model mean nothing, train it longer or look at its log"
+        )
 
 
 def _paths(folders: Mapping[str, SetFolders], validation: Path | None) -> dict:

@@ -183,6 +183,8 @@ CONVENTIONS = {
     "class: one against the rest; regions: mean over regions",
     "brier": "all classes: sum over classes of the squared error, mean over voxels (0 to 2); "
     "class: one against the rest (0 to 1); regions: mean over regions",
+    "degenerate_samples": "cases of 3 or more samples of which each is empty (at most 1 % of the segmentation's "
+    "foreground) or fills the image (at most 1 % of its background is left), and the segmentation is not or does not",
     "mean": "over cases; against raters first over the raters of a case",
     "dataset": "ece and mce from the bins of all cases (and raters) together",
 }

@@ -167,6 +167,7 @@ def _evaluation(results: Sequence[SetResults], sets: Sequence[CaseSet], settings
         "set_results": {shift.name: found for shift in shifts if (found := summarise(shift, labels, convention))},
         "tasks": tasks,
         "left_out": left_out,
+        "degenerate_samples": {found.name: found.degenerate_samples for found in results if found.degenerate_samples},
         "delta": delta,
     }
     curves = {

@@ -19,12 +19,13 @@ import numpy as np
 from nnunet_stochastic import __version__, metrics
 from nnunet_stochastic.evaluation.calibration import Calibration
 from nnunet_stochastic.evaluation.case_tasks import (
+    degeneration,
     distance_to_annotations,
     foreground_ml,
     rater_variance,
     score_measure,
 )
-from nnunet_stochastic.evaluation.cases import CaseFiles, load_case
+from nnunet_stochastic.evaluation.cases import CaseFiles, load_case, read_samples
 from nnunet_stochastic.evaluation.challenge import challenge_scores
 from nnunet_stochastic.evaluation.conventions import Convention
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
@@ -65,7 +66,7 @@ def compute_record(files: CaseFiles, settings: CaseSettings) -> dict[str, Any]:
     dict
         ``rows`` of the table of scores, ``reliability`` bins by annotation group and class, ``measures`` with the
         scores and confidence bins of each map, ``image`` with numbers of the whole image, ``crps_ml`` and
-        ``challenge`` scores by class. ``None`` where a number does not exist.
+        ``challenge`` scores by class, and what is wrong with the samples. ``None`` where a number does not exist.
     """
     labels, convention = settings.labels, settings.convention
     case = load_case(files, labels, settings.reader)
@@ -81,7 +82,11 @@ def compute_record(files: CaseFiles, settings: CaseSettings) -> dict[str, Any]:
     challenge = {}
     if convention.challenge_metrics:
         challenge = challenge_scores(case, labels, margin=convention.challenge_margin)
-    ged, crps_ml = distance_to_annotations(files, case, labels, settings.reader)
+    # Read once for all that is asked of them; without files (0, z, y, x).
+    samples = labels.without_ignored(read_samples(files, case, labels, settings.reader))
+    ged, crps_ml = distance_to_annotations(samples, case, labels)
+    degenerate = degeneration(samples, case, labels)
+    del samples
 
     case = replace(case, probabilities=None)  # the maps need their memory
     ambiguity = rater_variance(case, labels, convention)
@@ -121,6 +126,7 @@ def compute_record(files: CaseFiles, settings: CaseSettings) -> dict[str, Any]:
             },
             "crps_ml": crps_ml,
             "challenge": challenge,
+            "degenerate_samples": degenerate,
         }
     )
 

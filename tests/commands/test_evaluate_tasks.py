@@ -250,3 +250,21 @@ def test_curvas_preset(made_once):
     assert found["all classes"]["ece"] == pytest.approx(np.mean(errors))
     assert found["nodule"]["agreement_dice"] == pytest.approx(np.mean(agreement))
     assert found["nodule"]["crps_ml"] == pytest.approx(np.mean(volumes))
+
+
+def test_samples_that_have_come_apart_from_the_segmentation_are_warned_of(made, write_image, capsys):
+    """Also where nobody annotated the images: the samples alone say it."""
+    assert made.evaluate(*made.shift_options("blur", "scanner")) == 0
+    assert made.summary()["degenerate_samples"] == {}
+    assert "warning" not in capsys.readouterr().err
+    for name, case, values in (("id", "a", (0, 0, 0)), ("id", "c", (1, 1, 1)), ("scanner", "t", (0, 1, 0))):
+        for index, value in enumerate(values):
+            path = made.root / name / "pred" / "samples" / f"{case}_{index:03d}.nii.gz"
+            write_image(path, np.full_like(made.cases[name][case].prediction, value))
+    assert made.evaluate(*made.shift_options("blur", "scanner")) == 0
+    found = made.summary()["degenerate_samples"]
+    assert found == {"ID": {"a": "empty", "c": "full"}, "scanner": {"t": "empty or full"}}
+    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning")]
+    assert [line.split(":")[1].strip() for line in warnings] == ["ID", "scanner"]
+    assert "empty: a; filling the image: c" in warnings[0]
+    assert "empty or filling the image: t" in warnings[1]

@@ -46,6 +46,7 @@ def record(case):
             "image": {"dice": 0.5, "risk": 0.5, "ged_dice": float("nan"), "volume_ml": float("nan")},
             "crps_ml": {},
             "challenge": {},
+            "degenerate_samples": None,
         }
     )
 
