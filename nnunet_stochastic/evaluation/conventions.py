@@ -103,8 +103,8 @@ class Convention:
             "FD": f"risk 1 - Dice against the reference, confidence: minus the image score ({self.aggregation}); "
             "images without Dice left out",
             "GED": f"ranked: {DISTANCES[self.distance]}; iou, dice: distance of a pair, mean over foreground classes "
-            "and pairs; pooled_dice: one Dice of all pairs and foreground classes; self-pairs included; "
-            "mean over cases",
+            "and pairs; pooled_dice: one Dice of all pairs and foreground classes, 0 where all are empty; "
+            "self-pairs included; mean over cases",
             "VOLUME": "CRPS of the samples' volume against each rater's (the reference's where there are no raters), "
             "in ml, mean over raters and cases",
             "RATIO": "mean EU over mean AU, both means over images of image means",

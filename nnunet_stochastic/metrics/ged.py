@@ -10,7 +10,7 @@ are means over all pairs, self-pairs included, so GED is 0 when both sets hold t
                   ValUES has it: pairs count by their size
 
 Policy: a class empty in both segmentations has distance 0, in only one of them distance 1; pooled, sums that
-are empty have distance 0. Label maps that hold no integers -> ValueError.
+are empty have distance 1, for there the Dice of nothing is 0. Label maps that hold no integers -> ValueError.
 References: Kohl et al., A probabilistic U-Net for segmentation of ambiguous images, NeurIPS 2018,
 https://arxiv.org/abs/1806.05034; Kahl et al., ValUES, ICLR 2024, https://arxiv.org/abs/2401.08501.
 """
@@ -122,4 +122,4 @@ def _pooled_dice_distance(counts: np.ndarray, one: slice, other: slice) -> float
     """1 - Dice of all pairs of two groups of segmentations and all classes together, from co-occurrence counts."""
     volume = np.diagonal(counts, axis1=1, axis2=2)
     size = (volume[:, one, np.newaxis] + volume[:, np.newaxis, other]).sum()
-    return float(1 - 2 * counts[:, one, other].sum() / size) if size else 0.0
+    return float(1 - 2 * counts[:, one, other].sum() / size) if size else 1.0

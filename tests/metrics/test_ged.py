@@ -31,6 +31,8 @@ EMPTY = np.zeros(5, dtype=int)
         # Overlaps 2 + 0, sizes 6 + 3, and s-s' 3 of 6 + 3 + 3 + 0: a pair with an empty mask counts by its size.
         ([SAMPLE, EMPTY], [ANNOTATION], "pooled_dice", 2 * (1 - 4 / 9) - (1 - 6 / 12)),
         ([EMPTY], [EMPTY], "pooled_dice", 0.0),
+        # ValUES takes the distance of nothing from nothing as 1: that of the samples from themselves is 1 here.
+        ([EMPTY], [SAMPLE], "pooled_dice", 2 * 1 - 1 - 0),
     ],
 )
 def test_by_hand(samples, annotations, distance, expected):
