@@ -117,9 +117,9 @@ def _by_dataset(texts: Sequence[str]) -> dict[str, Ace]:
     for text in texts:
         dataset, _, ace = text.rpartition("=")
         if not dataset or ace not in ACE:
-            raise ValueError(f"--ace takes DATASET=ACE, ACE one of {', '.join(ACE)}; got {text!r}.")
+            raise ValueError(f"--ace takes DATASET=ACE, ACE one of {', '.join(ACE)}; got {text!r}")
         if dataset in found:
-            raise ValueError(f"--ace names {dataset} twice.")
+            raise ValueError(f"--ace names {dataset} twice")
         found[dataset] = ace
     return found
 

@@ -134,8 +134,8 @@ def compare(runs: Sequence[EvaluatedRun], *, ace: Mapping[str, Ace] | None = Non
     convention, ace = find_convention(runs[0].summary["convention"]), ace or {}
     if unknown := sorted(ace.keys() - {run.dataset for run in runs}):
         raise ValueError(
-            f"The ACE is chosen for {', '.join(unknown)}, of which there is no run; the datasets are "
-            f"{', '.join(sorted({run.dataset for run in runs}))}."
+            f"the ACE is chosen for {', '.join(unknown)}, of which there is no run; name some of "
+            f"{', '.join(sorted({run.dataset for run in runs}))}"
         )
     compared = {run.dataset: quantities(convention, ace.get(run.dataset)) for run in runs}
     runs = sorted(runs, key=lambda run: run.key)  # results do not depend on the order in which folders were named

@@ -10,7 +10,7 @@ __all__: list[str] = []
 def check_label_map(name: str, label_map: np.ndarray) -> None:
     """Require integers or booleans: NaN, which belongs to no class, would be counted as background."""
     if label_map.dtype.kind not in "iub":
-        raise ValueError(f"{name} must hold integers, got {label_map.dtype}.")
+        raise ValueError(f"{name} must hold integers, got {label_map.dtype}")
 
 
 def check_labels(probabilities: np.ndarray, label: np.ndarray) -> None:

@@ -3,8 +3,8 @@
 Their layout is that of Tables 2 and 3 of "Rethinking Uncertainty Quantification and Entanglement in Image
 Segmentation": epistemic methods down, datasets and aleatoric methods across; tasks down, criteria across. Quality of
 the segmentation has the form of Tables 2 to 4 of "Structured Covariance Modeling Using Learned Mixture-of-Bases for
-Uncertainty in 3D Segmentation": mean ± standard deviation over the seeds, the best in bold. Their numbers, and Dice in
-percent, are those of the convention mixture_of_bases alone.
+Uncertainty in 3D Segmentation": mean ± standard deviation over the seeds, the best in bold. ECE and MCE as
+theirs, and Dice in percent, are those of the convention mixture_of_bases alone.
 """
 
 from __future__ import annotations

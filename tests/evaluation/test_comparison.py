@@ -91,9 +91,7 @@ def test_calibration_is_ranked_by_the_ace_that_a_dataset_asks_for(tmp_path):
     assert delta == [0.0, 0.1]
     assert comparison.notes == ("ACE of Dataset502_B is the mean over images.",)
     assert compare(read_runs(folders), ace={DATASET: "dataset"}).missing["task"].tolist() == ["CAL"] * 2  # without Δ
-    with pytest.raises(
-        ValueError, match=f"chosen for Dataset9, of which there is no run; the datasets are {DATASET}, "
-    ):
+    with pytest.raises(ValueError, match=f"chosen for Dataset9, of which there is no run; name some of {DATASET}, "):
         compare(read_runs(folders), ace={"Dataset9": "dataset"})
 
 
