@@ -78,7 +78,7 @@ class Convention:
             "in ml, mean over raters and cases",
             "RATIO": "mean EU over mean AU, both means over images of image means",
             "delta": "(atan2(correct, wrong) - pi/4) / (pi/4), sign reversed for calibration errors; OODD: EU against "
-            "AU, AMB: AU against EU, CAL: TU against the better of AU and EU; interval: 95 %, bootstrap over cases",
+            "AU, AMB: AU against EU, CAL: TU against the better of AU and EU; interval: see bootstrap in summary.json",
             "ignore label": "left out of every comparison with an annotation; image scores use all voxels",
         }
         if self.challenge_metrics:
