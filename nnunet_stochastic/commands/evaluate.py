@@ -39,6 +39,7 @@ from nnunet_stochastic.evaluation import (
     shift_folders,
 )
 from nnunet_stochastic.files import write_text
+from nnunet_stochastic.patients import read_patients
 from nnunet_stochastic.report import reliability_figure, summary_table, task_table
 
 __all__ = ["main"]
@@ -87,6 +88,13 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         help="folder with predictions of validation images in which nnunet_stochastic_determine_calibration has "
         f"written {CALIBRATION_FILE}; needed for calibration and for the threshold score",
+    )
+    parser.add_argument(
+        "--groups",
+        type=Path,
+        metavar="CSV",
+        help="table case,patient of all cases, such as the patients.csv of a converted dataset: intervals are then "
+        "over patients, not over cases that would count as independent. Default: each case is a patient",
     )
     parser.add_argument(
         "--convention",
@@ -150,6 +158,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         num_raters=dataset.num_raters,
         allow_missing_predictions=arguments.chill,
     )
+    patients = None
+    if arguments.groups is not None:
+        patients = read_patients(arguments.groups, [case.name for case_set in sets for case in case_set.cases])
     output = arguments.o or arguments.pred / "evaluation"
     require_writable(output)
     images = first_images(sets[0].cases, arguments.pred, arguments.i, dataset.file_ending)
@@ -161,11 +172,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             settings,
             output / "records",
             problems=problems,
+            patients=patients,
             resume=arguments.continue_evaluation,
             workers=workers,
         )
     summary = {
-        "folders": _paths(folders, arguments.val),
+        "folders": _paths(folders, arguments.val, arguments.groups),
         "model": model,
         **evaluation.summary,
     }
@@ -212,8 +224,8 @@ def _warnings(degenerate_samples: Mapping[str, Mapping[str, str]]) -> Iterator[s
         )
 
 
-def _paths(folders: Mapping[str, SetFolders], validation: Path | None) -> dict:
-    """The folders of ID, and under ``shifts`` those of the others."""
+def _paths(folders: Mapping[str, SetFolders], validation: Path | None, groups: Path | None) -> dict:
+    """The folders of ID, under ``shifts`` those of the others, and the table of patients."""
 
     def of_set(places: SetFolders) -> dict[str, str | None]:
         named = {"prediction": places.predictions, "reference": places.references, "raters": places.raters}
@@ -222,6 +234,7 @@ def _paths(folders: Mapping[str, SetFolders], validation: Path | None) -> dict:
     return {
         **of_set(folders[ID]),
         "validation": None if validation is None else str(validation.resolve()),
+        "groups": None if groups is None else str(groups.resolve()),
         "shifts": {name: of_set(places) for name, places in folders.items() if name != ID},
     }
 

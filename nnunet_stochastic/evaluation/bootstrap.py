@@ -1,20 +1,21 @@
-"""Entanglement Δ of each task, with a bootstrap interval over cases.
+"""Entanglement Δ of each task, with a bootstrap interval over patients, or over cases where these are not known.
 
     Δ = s (atan2(U_c, U_w) - π/4) / (π/4)      OODD: EU, AU      AMB: AU, EU      CAL: TU, the better of AU and EU
 
 U_c and U_w, the performance of the right and the wrong measure, are those of ``right_and_wrong``: means over shifts
-where there are several, the better of AU and EU being that of each shift. A replicate draws N of the N cases with
-replacement, for every set: how often each case was drawn are weights, with which all performances are computed. Cases
-of a shift that are all named like cases of ID are copies of them, and are drawn together with their originals; so are
-those of two shifts with the same names.
+where there are several, the better of AU and EU being that of each shift. A replicate draws P of the P patients with
+replacement, each with all cases of all sets (a cluster bootstrap): how often a case was drawn with its patient are
+weights, with which all performances are computed. Sets that share patients are drawn together, others independently.
+Where patients are not known each case counts as one. Cases of a shift that are all named like cases of ID are then
+copies of them, and are drawn together with their originals; so are those of two shifts with the same names.
 Interval: 2.5 % and 97.5 % quantiles of the replicates. Efron, Bootstrap methods: another look at the jackknife,
-Annals of Statistics 1979.
+Annals of Statistics 1979; of clusters: Davison and Hinkley, Bootstrap methods and their application, 3.8, 1997.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,10 @@ from nnunet_stochastic.evaluation.results import SetResults
 from nnunet_stochastic.evaluation.right_and_wrong import LOWER_IS_BETTER, RIGHT, WRONG, right_and_wrong
 from nnunet_stochastic.evaluation.tasks import ACE
 
-__all__ = ["case_weights", "entanglement_of_tasks"]
+__all__ = ["case_weights", "describe_bootstrap", "entanglement_of_tasks", "name_resampled"]
 
 NUM_REPLICATES = 1000
+_LEVEL = 0.95
 _QUANTILES = (0.025, 0.975)
 
 # Of a measure in a set of cases, (B,).
@@ -41,6 +43,7 @@ def entanglement_of_tasks(
     sets: Sequence[SetResults],
     convention: Convention,
     *,
+    patients: Mapping[str, str] | None = None,
     seed: int = 0,
     num_replicates: int = NUM_REPLICATES,
 ) -> dict[str, Any]:
@@ -54,11 +57,14 @@ def entanglement_of_tasks(
         ID first, then the shifts.
     convention
         The preset.
+    patients
+        Patient of each case of all sets; without them each case is one of its own.
     seed, num_replicates
         Of the bootstrap.
     """
     by_name = {results.name: results for results in sets}
-    weights = case_weights({name: results.cases for name, results in by_name.items()}, num_replicates, seed=seed)
+    cases = {name: results.cases for name, results in by_name.items()}
+    weights = case_weights(cases, num_replicates, patients=patients, seed=seed)
 
     def out_of_distribution(name: str, measure: Measure) -> np.ndarray:
         return metrics.auroc_bootstrap(
@@ -90,31 +96,91 @@ def entanglement_of_tasks(
     return found
 
 
-def case_weights(cases: Mapping[str, Sequence[str]], num_replicates: int, *, seed: int) -> dict[str, np.ndarray]:
+def case_weights(
+    cases: Mapping[str, Sequence[str]], num_replicates: int, *, patients: Mapping[str, str] | None = None, seed: int
+) -> dict[str, np.ndarray]:
     """How often each replicate draws each case, (B, N) by set, integers.
 
     Parameters
     ----------
     cases
-        Names of the cases by set, ID among them.
+        Names of the cases by set, ID first.
     num_replicates
         B.
+    patients
+        Patient of each case of all sets; without them each case is one of its own.
     seed
         Of the draws.
     """
     generator = np.random.default_rng(seed)
-    drawn: dict[tuple[str, ...], np.ndarray] = {}
+    units = _units(cases, patients)
     weights = {}
-    place = {name: index for index, name in enumerate(cases[ID])}
-    for set_name in (ID, *(name for name in cases if name != ID)):
-        names = tuple(cases[set_name])
-        if set_name != ID and place.keys() >= set(names):
-            weights[set_name] = weights[ID][:, [place[name] for name in names]]
-            continue
-        if names not in drawn:
-            drawn[names] = generator.multinomial(len(names), [1 / len(names)] * len(names), size=num_replicates)
-        weights[set_name] = drawn[names]
+    for pool in _pools(units.values()):
+        drawn = generator.multinomial(len(pool), [1 / len(pool)] * len(pool), size=num_replicates)
+        place = {unit: index for index, unit in enumerate(pool)}
+        for name, of_cases in units.items():
+            if place.keys() >= set(of_cases):
+                weights[name] = drawn[:, [place[unit] for unit in of_cases]]
     return weights
+
+
+def describe_bootstrap(cases: Mapping[str, Sequence[str]], patients: Mapping[str, str] | None) -> dict[str, Any]:
+    """What the intervals of the summary are made of: level, unit that is drawn, and how many there are by set.
+
+    Parameters
+    ----------
+    cases, patients
+        As for ``case_weights``.
+    """
+
+    def count(names: Sequence[str]) -> dict[str, int | None]:
+        return {"cases": len(names), "patients": None if patients is None else len({patients[name] for name in names})}
+
+    return {
+        "level": _LEVEL,
+        "unit": "case" if patients is None else "patient",
+        "num_replicates": NUM_REPLICATES,
+        "sets": {name: count(names) for name, names in cases.items()},
+    }
+
+
+def name_resampled(summary: Mapping[str, Any]) -> str:
+    """Over what the intervals of a summary.json are, in words: ``patients (ID, blur: 24 cases of 17)``."""
+    if "bootstrap" not in summary:  # written before patients were known
+        return "cases"
+    numbers: dict[str, list[str]] = {}
+    for name, found in summary["bootstrap"]["sets"].items():
+        of_patients = "" if found["patients"] is None else f" of {found['patients']}"
+        numbers.setdefault(f"{found['cases']} cases{of_patients}", []).append(name)
+    listed = "; ".join(f"{', '.join(names)}: {number}" for number, names in numbers.items())
+    return f"{summary['bootstrap']['unit']}s ({listed})"
+
+
+def _units(cases: Mapping[str, Sequence[str]], patients: Mapping[str, str] | None) -> dict[str, list[Hashable]]:
+    """What each case of each set is drawn with; cases that are drawn together have the same."""
+    if patients is not None:
+        return {name: [patients[case] for case in members] for name, members in cases.items()}
+    known = set(cases[ID])
+    lists: dict[tuple[str, ...], int] = {}
+    units: dict[str, list[Hashable]] = {}
+    for name, members in cases.items():
+        of_names = 0 if known >= set(members) else lists.setdefault(tuple(members), len(lists) + 1)
+        units[name] = [(of_names, case) for case in members]
+    return units
+
+
+def _pools(units: Iterable[Sequence[Hashable]]) -> list[dict[Hashable, None]]:
+    """Units of the sets that share any, directly or by way of others; in order of first appearance."""
+    pools: list[dict[Hashable, None]] = []
+    for of_cases in units:
+        shared = [pool for pool in pools if not pool.keys().isdisjoint(of_cases)]
+        pools = [pool for pool in pools if pool not in shared[1:]]
+        if not shared:
+            shared.append({})
+            pools += shared
+        for pool in (*shared[1:], dict.fromkeys(of_cases)):
+            shared[0].update(pool)
+    return pools
 
 
 def _delta_of_splits(task: str, splits: Mapping[str, Any], performance: Performance) -> dict[str, Any]:

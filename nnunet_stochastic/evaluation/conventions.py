@@ -110,7 +110,7 @@ class Convention:
             "RATIO": "mean EU over mean AU, both means over images of image means",
             "delta": "(atan2(correct, wrong) - pi/4) / (pi/4), sign reversed for calibration errors; OODD: EU against "
             "AU, AMB: AU against EU, CAL: TU against the better of AU and EU; over shifts of mean performances, "
-            "the better of AU and EU being that of each shift; interval: 95 %, bootstrap over cases",
+            "the better of AU and EU being that of each shift; interval: see bootstrap in summary.json",
             "ignore label": "left out of every comparison with an annotation; image scores use all voxels",
             **self._calibration_of_probabilities(),
         }

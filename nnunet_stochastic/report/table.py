@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from nnunet_stochastic.evaluation.bootstrap import name_resampled
 from nnunet_stochastic.evaluation.conventions import DISTANCES, find_convention
 
 __all__ = ["summary_table", "task_table"]
@@ -53,7 +54,8 @@ def task_table(summary: Mapping[str, Any]) -> Table:
     """
     table = Table(
         title=f"Uncertainty, convention {summary['convention']}",
-        caption="OOD: mean over shifts; Δ: entanglement, larger is better, with the 95 % interval over cases",
+        caption="OOD: mean over shifts; Δ: entanglement, larger is better, with the 95 % interval over "
+        + name_resampled(summary),
     )
     table.add_column("task", min_width=16)  # broken where the terminal is narrow, so that numbers are not
     for heading in (*_MEASURES, "", "Δ", "interval"):

@@ -80,6 +80,11 @@ def test_delta_with_interval(results):
         "-0.050 [-0.100, +0.000]",
         "+0.010 [-0.100, +0.100]",
     ]
+    assert table.caption.endswith("In brackets: 95 % bootstrap interval over cases.")  # of older evaluations
+    results[0].summary["bootstrap"] = {"unit": "patient", "sets": {"ID": {"cases": 9, "patients": 4}}}
+    assert delta_table(results[:1]).caption.endswith("interval over patients (ID: 9 cases of 4).")
+    both = "over MoB / swag: patients (ID: 9 cases of 4); SSN / none: cases."
+    assert delta_table(results).caption.endswith(both)
     results[0].summary["delta"].clear()
     assert texts(delta_table(results), 0) == ["–"] * 5
 

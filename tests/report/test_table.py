@@ -52,6 +52,7 @@ def test_tasks_by_measure():
             },
             "VOLUME": {"ID": {"nodule": 0.125}, "OOD": {"nodule": None}},
         },
+        "bootstrap": {"unit": "patient", "sets": {"ID": {"cases": 9, "patients": 4}}},
         "delta": {
             "OODD": {"value": 0.1, "interval": [-0.05, 0.2]},
             "AMB": {"ID": {"value": None, "interval": [None, None]}, "OOD": {"value": None, "interval": [None, None]}},
@@ -59,7 +60,7 @@ def test_tasks_by_measure():
     }
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(task_table(summary))
-    lines = [line for line in console.export_text().splitlines() if "│" in line]
+    lines = [line for line in console.export_text(clear=False).splitlines() if "│" in line]
     rows = {line.split("│")[1].strip(): [cell.strip() for cell in line.split("│")[2:-1]] for line in lines}
     assert rows == {
         "OODD (AUROC ↑)": ["0.610", "0.720", "–", "", "0.100", "-0.05 to 0.20"],
@@ -71,6 +72,7 @@ def test_tasks_by_measure():
         "GED ID (1 - pooled Dice ↓)": ["", "", "", "0.200", "", ""],
         "VOLUME ID nodule (CRPS in ml ↓)": ["", "", "", "0.125", "", ""],
     }
+    assert "95 % interval over patients (ID: 9 cases of 4)" in " ".join(console.export_text(clear=False).split())
     narrow = Console(width=80, record=True, file=io.StringIO())
     narrow.print(task_table(summary))
     text = narrow.export_text()

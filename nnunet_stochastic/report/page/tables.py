@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
+from nnunet_stochastic.evaluation.bootstrap import name_resampled
 from nnunet_stochastic.evaluation.case_sets import ID
 from nnunet_stochastic.evaluation.conventions import DISTANCES
 from nnunet_stochastic.evaluation.maps import MEASURES
@@ -103,9 +104,13 @@ def measure_table(results: Sequence[Result]) -> Table:
 
 def delta_table(results: Sequence[Result]) -> Table:
     """Δ with its bootstrap interval."""
+    units: dict[str, list[str]] = {}
+    for result in results:
+        units.setdefault(name_resampled(result.summary), []).append(result.label)
+    resampled = "; ".join(unit if len(units) == 1 else f"{', '.join(of)}: {unit}" for unit, of in units.items())
     table = Table(
         "Δ in [-1, 1]: above 0 the measure that theory names does the task better than the other one. In brackets: "
-        "bootstrap interval over cases.",
+        f"95 % bootstrap interval over {resampled}.",
         ("model",),
         tuple(", ".join(path) for path in SPLITS),
     )
