@@ -116,7 +116,7 @@ class StochasticTrainer(FineTuningTrainer):
         loss = self.weight_kl * kl_to_unit_variance(parameters["diag_var"])
         if "bases" in parameters and parameters["bases"].shape[0] > 1:
             loss = loss + self.weight_orthogonality * orthogonality_loss(parameters["bases"])
-            loss = loss + self.weight_basis_entropy * basis_entropy_loss(parameters["basis_weights"])
+            loss = loss + self.weight_basis_entropy * basis_entropy_loss(parameters["basis_log_weights"])
         return loss
 
     def validation_step(self, batch: dict) -> dict[str, np.ndarray]:

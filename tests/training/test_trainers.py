@@ -134,7 +134,7 @@ def test_training_loss_is_equation_11_and_12(make_dataset) -> None:
     )
     expected = expected + 0.3 * kl_to_unit_variance(parameters["diag_var"])
     expected = expected + 0.7 * orthogonality_loss(parameters["bases"])
-    expected = expected + 0.2 * basis_entropy_loss(parameters["basis_weights"])
+    expected = expected + 0.2 * basis_entropy_loss(parameters["basis_log_weights"])
     torch.testing.assert_close(loss, expected)
 
 
