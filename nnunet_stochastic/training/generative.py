@@ -122,7 +122,7 @@ class GenerativeTrainer(BaseTrainer):
         self.optimizer.zero_grad(set_to_none=True)
         with self.autocast():
             loss = self.training_loss(self.network(data, target), target)
-        self.descend(loss)
+        self.take_optimizer_step(loss)
         self.average.update(self.unwrap(self.network))
         return {"loss": loss.detach().cpu().numpy()}
 

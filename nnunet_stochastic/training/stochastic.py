@@ -74,7 +74,7 @@ class StochasticTrainer(FineTuningTrainer):
         with self.autocast():
             output, parameters = self.network(data, return_parameters=True)
             loss = self.training_loss(output if isinstance(output, list) else [output], parameters, targets)
-        self.descend(loss)
+        self.take_optimizer_step(loss)
         return {"loss": loss.detach().cpu().numpy()}
 
     def training_loss(self, outputs: list[Tensor], parameters: dict[str, Tensor], targets: list[Tensor]) -> Tensor:
