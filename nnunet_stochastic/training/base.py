@@ -12,6 +12,7 @@ from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
 from nnunet_stochastic.checkpoints import UNFINISHED_SUFFIX, written_whole
+from nnunet_stochastic.training.phases import TrainingPhase
 from nnunet_stochastic.training.raters import RaterFolder, choose_training_labels, count_raters
 from nnunet_stochastic.training.seeding import SeededTrainer
 
@@ -73,8 +74,18 @@ class BaseTrainer(SeededTrainer):
             )
         return training, validation
 
+    def phases(self) -> list[TrainingPhase]:
+        """Phases of the training that are planned for a number of epochs; a subclass adds its own."""
+        return []
+
     def on_train_start(self) -> None:
         super().on_train_start()
+        for phase in self.phases():
+            if phase.epochs < phase.planned:
+                self.print_to_log_file(
+                    f"{type(self).__name__} trains for {self.num_epochs} epochs: {phase.what} takes {phase.epochs} of "
+                    f"them instead of {phase.planned}."
+                )
         if self.local_rank == 0:
             for left_by_a_kill in Path(self.output_folder).glob(f"*{UNFINISHED_SUFFIX}"):
                 left_by_a_kill.unlink()
