@@ -12,8 +12,10 @@ from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
 from nnunet_stochastic.checkpoints import UNFINISHED_SUFFIX, written_whole
+from nnunet_stochastic.targets import Target, encode_target
 from nnunet_stochastic.training.phases import TrainingPhase
 from nnunet_stochastic.training.raters import RaterFolder, choose_training_labels, count_raters
+from nnunet_stochastic.training.sample_check import CHECKED_BATCHES, foreground_shares, warning_about_samples
 from nnunet_stochastic.training.seeding import SeededTrainer
 
 __all__ = ["BaseTrainer"]
@@ -148,6 +150,40 @@ class BaseTrainer(SeededTrainer):
             self.current_epoch -= 1  # save_checkpoint takes the epoch that has just ended
             self.save_checkpoint(str(Path(self.output_folder) / "checkpoint_latest.pth"))
             self.current_epoch += 1
+
+    def on_train_end(self) -> None:
+        batches = []
+        if self.local_rank == 0 and getattr(self.unwrap(self.network), "is_random", False):
+            self._seed("validation", self.current_epoch)
+            batches = [next(self.dataloader_val) for _ in range(CHECKED_BATCHES)]
+        super().on_train_end()  # the final checkpoint comes first, and the loaders are shut down
+        if batches:
+            self.check_samples(batches)
+
+    @torch.no_grad()
+    def check_samples(self, batches: list[dict]) -> None:
+        """Warn where samples of a random network on validation data are all empty or fill their patches."""
+        network = self.unwrap(self.network).eval()
+        shares = []
+        for batch in batches:
+            labels = batch["target"][0] if isinstance(batch["target"], list) else batch["target"]
+            with self.autocast():
+                distribution = network.logit_distribution(batch["data"].to(self.device))
+            shares += foreground_shares(
+                distribution, self.encode(labels.to(self.device)), regions=self.label_manager.has_regions
+            )
+        warning = warning_about_samples(shares)
+        if warning is not None:
+            self.print_to_log_file(f"WARNING: {warning}.")
+
+    def encode(self, labels: Tensor) -> Target:
+        """The annotation that nnU-Net's loaders return, at full resolution."""
+        return encode_target(
+            labels,
+            self.label_manager.num_segmentation_heads,
+            regions=self.label_manager.has_regions,
+            ignore_label=self.label_manager.ignore_label,
+        )
 
     def save_checkpoint(self, filename: str) -> None:
         """Save as nnU-Net does, but whole or not at all: a kill leaves the file that was there before."""

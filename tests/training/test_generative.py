@@ -231,7 +231,7 @@ def test_validation_judges_the_averaged_weights(make_dataset, name: str, tiny_ge
         for key, parameter in trainer.network.named_parameters():
             parameter.copy_(averaged[key])
         torch.manual_seed(0)
-        target = trainer._encode(copy["target"])
+        target = trainer.encode(copy["target"])
         loss = trainer.training_loss(trainer.network(copy["data"], target), target)
         distribution = trainer.network.logit_distribution(copy["data"])
         count = trainer.num_validation_samples if trainer.network.is_random else 1
