@@ -191,6 +191,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             images=images,
             file_ending=dataset.file_ending,
             shared_scale=arguments.shared_scale,
+            epistemic_is_stand_in=bool(model["epistemic_is_stand_in"]),
             num_threads=arguments.np,
             show_progress=progress,
         )

@@ -16,6 +16,7 @@ import pandas as pd
 from nnunet_stochastic.evaluation.conventions import DISTANCES, Convention, find_convention
 from nnunet_stochastic.evaluation.evaluated_runs import EvaluatedRun, check_comparable
 from nnunet_stochastic.evaluation.ranking import (
+    ALL_DATASETS,
     DELTA,
     MODEL,
     RUN,
@@ -97,6 +98,9 @@ class Comparison:
         missing in all runs of a dataset.
     undecomposed
         (aleatoric, epistemic) of the models without AU and EU, which are in no ranks.
+    stand_ins
+        Under (dataset, aleatoric, epistemic), also with the dataset ``ranking.ALL_DATASETS``: whether the EU of some
+        run is that of one member's aleatoric samples, not to be read as epistemic uncertainty; ``None``: not known.
     notes
         What a reader of the tables must know.
     convention
@@ -109,6 +113,7 @@ class Comparison:
     performance: pd.DataFrame
     missing: pd.DataFrame
     undecomposed: frozenset[tuple[str, str]]
+    stand_ins: Mapping[tuple[str, str, str], bool | None]
     notes: tuple[str, ...]
     convention: Convention
 
@@ -154,6 +159,7 @@ def compare(runs: Sequence[EvaluatedRun], *, ace: Mapping[str, Ace] | None = Non
             [*_missing_runs(runs), *_missing_values(runs, compared)], columns=[*RUN, "task", "split", "reason"]
         ),
         undecomposed=frozenset({UNDECOMPOSED, *undecomposed}),
+        stand_ins=_stand_ins(runs),
         notes=tuple(_notes(runs, ace)),
         convention=convention,
     )
@@ -172,6 +178,14 @@ def _row(run: EvaluatedRun, quantity: Quantity) -> dict[str, object]:
         "value": run.number(*quantity.path),
         "direction": quantity.direction if _is_ranked(run) else 0,
     }
+
+
+def _stand_ins(runs: Sequence[EvaluatedRun]) -> dict[tuple[str, str, str], bool | None]:
+    said: dict[tuple[str, str, str], set[bool | None]] = {}
+    for run in runs:
+        for dataset in (run.dataset, ALL_DATASETS):
+            said.setdefault((dataset, run.aleatoric, run.epistemic), set()).add(run.epistemic_is_stand_in)
+    return {model: True if True in found else None if None in found else False for model, found in said.items()}
 
 
 def _missing_runs(runs: Sequence[EvaluatedRun]) -> list[dict[str, str]]:

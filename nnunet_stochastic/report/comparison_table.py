@@ -4,7 +4,8 @@ Their layout is that of Tables 2 and 3 of "Rethinking Uncertainty Quantification
 Segmentation": epistemic methods down, datasets and aleatoric methods across; tasks down, criteria across. Quality of
 the segmentation has the form of Tables 2 to 4 of "Structured Covariance Modeling Using Learned Mixture-of-Bases for
 Uncertainty in 3D Segmentation": mean ± standard deviation over the seeds, the best in bold. ECE and MCE as
-theirs, and Dice in percent, are those of the convention mixture_of_bases alone.
+theirs, and Dice in percent, are those of the convention mixture_of_bases alone. Behind a number or model for which the
+EU of one member's aleatoric samples counts stands ``STAND_IN_MARK``.
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd
 from rich import box
 from rich.table import Table
 
 from nnunet_stochastic.evaluation.comparison import Comparison, ged_name
-from nnunet_stochastic.evaluation.ranking import ALL_DATASETS, OVERALL
+from nnunet_stochastic.evaluation.model import STAND_IN_MARK
+from nnunet_stochastic.evaluation.ranking import ALL_DATASETS, OVERALL, PERFORMANCE
+from nnunet_stochastic.evaluation.right_and_wrong import RIGHT
 from nnunet_stochastic.metrics import GED_DISTANCES
 
 __all__ = [
@@ -68,7 +72,9 @@ def rank_table(comparison: Comparison, *, criterion: str) -> pd.DataFrame:
     ranks = comparison.ranks
     chosen = ranks[(ranks["criterion"] == criterion) & (ranks["task"] == OVERALL)]
     texts = {
-        (row.dataset, row.aleatoric, row.epistemic): _mean_text(row.mean, row.half_width, decimals=1)
+        (row.dataset, row.aleatoric, row.epistemic): _mean_text(
+            row.mean, row.half_width, decimals=1, mark=_mark(comparison, row.dataset, row.aleatoric, row.epistemic)
+        )
         for row in chosen.itertuples(index=False)
     }
     models = comparison.performance
@@ -99,8 +105,15 @@ def best_table(comparison: Comparison) -> pd.DataFrame:
     ``ranking.TIE_MARGIN`` of the best are listed with it, the best first.
     """
     best = comparison.best[comparison.best["listed"]]
+
+    def name(row: Any) -> str:
+        # EU counts in each Δ, and in the performance of the task that it is the right measure of.
+        has_epistemic = row.criterion != PERFORMANCE or row.task == OVERALL or RIGHT[row.task] == "EU"
+        mark = _mark(comparison, row.dataset, row.aleatoric, row.epistemic) if has_epistemic else ""
+        return _model_name(row.aleatoric, row.epistemic) + mark
+
     texts = {
-        key: ", ".join(_model_name(row.aleatoric, row.epistemic) for row in group.itertuples(index=False))
+        key: ", ".join(map(name, group.itertuples(index=False)))
         for key, group in best.groupby(["dataset", "task", "criterion"], sort=False)
     }
     datasets = sorted(best["dataset"].unique(), key=lambda name: (name != ALL_DATASETS, name))
@@ -126,8 +139,9 @@ def performance_table(comparison: Comparison) -> pd.DataFrame:
         texts = columns.setdefault(name, {})
         if not math.isnan(row.mean):
             scale, decimals = _form(row.quantity, comparison)
-            text = _mean_text(scale * row.mean, scale * row.half_width, decimals=decimals)
-            texts[row.dataset, row.aleatoric, row.epistemic] = text
+            model = (row.dataset, row.aleatoric, row.epistemic)
+            mark = _mark(comparison, *model) if row.quantity.startswith("EU") else ""
+            texts[model] = _mean_text(scale * row.mean, scale * row.half_width, decimals=decimals, mark=mark)
     models = _models(table)
     columns = {name: texts for name, texts in columns.items() if texts}
     headings = [_heading(name, comparison) for name in columns]
@@ -190,7 +204,8 @@ def to_latex(table: pd.DataFrame, *, caption: str, label: str) -> str:
         position="htbp",
     )
     text = BOLD.sub(r"\\textbf{\1}", text)
-    return text.replace("±", r"$\pm$").replace("Δ", r"$\Delta$").replace("–", "--")
+    symbols = {"±": r"$\pm$", "Δ": r"$\Delta$", "–": "--", STAND_IN_MARK: r"$\dagger$"}
+    return text.translate(str.maketrans(symbols))
 
 
 def to_terminal(table: pd.DataFrame, *, title: str, caption: str) -> list[Table]:
@@ -254,11 +269,16 @@ def _by_model(cells: list, models: list[tuple[str, str, str]], columns: list[str
     return pd.DataFrame(cells, index=index, columns=columns)
 
 
-def _mean_text(mean: float, spread: float, *, decimals: int) -> str:
+def _mark(comparison: Comparison, *model: str) -> str:
+    """What stands behind a number with EU in it of a model, (dataset, aleatoric, epistemic)."""
+    return f" {STAND_IN_MARK}" if comparison.stand_ins[model] else ""
+
+
+def _mean_text(mean: float, spread: float, *, decimals: int, mark: str = "") -> str:
     if math.isnan(mean):
         return ABSENT
     interval = "" if math.isnan(spread) else f" ± {spread:.{decimals}f}"
-    return f"{mean:.{decimals}f}{interval}"
+    return f"{mean:.{decimals}f}{interval}{mark}"
 
 
 def _model_name(aleatoric: str, epistemic: str) -> str:

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from nnunet_stochastic.evaluation.bootstrap import name_resampled
 from nnunet_stochastic.evaluation.conventions import DISTANCES, find_convention
+from nnunet_stochastic.evaluation.model import STAND_IN_NOTE, stand_in_mark
 
 __all__ = ["summary_table", "task_table"]
 
@@ -52,13 +53,15 @@ def task_table(summary: Mapping[str, Any]) -> Table:
     summary
         Content of summary.json.
     """
+    mark = stand_in_mark(summary["model"])
     table = Table(
         title=f"Uncertainty, convention {summary['convention']}",
         caption="OOD: mean over shifts; Δ: entanglement, larger is better, with the 95 % interval over "
-        + name_resampled(summary),
+        + name_resampled(summary)
+        + (f"; {STAND_IN_NOTE}" if mark else ""),
     )
     table.add_column("task", min_width=16)  # broken where the terminal is narrow, so that numbers are not
-    for heading in (*_MEASURES, "", "Δ", "interval"):
+    for heading in ("AU", f"EU{mark}", "TU", "", f"Δ{mark}", "interval"):
         table.add_column(heading, justify="right", no_wrap=True)
     tasks, delta = summary["tasks"], summary["delta"]
     for task, what in _BY_MEASURE:
@@ -78,7 +81,7 @@ def task_table(summary: Mapping[str, Any]) -> Table:
         for distance in dict.fromkeys(("iou", "dice", tasks["GED"]["distance"])):
             _add_numbers(table, "GED", f"{DISTANCES[distance]} ↓", tasks["GED"][distance])
     if "RATIO" in tasks:
-        _add_numbers(table, "RATIO", "EU/AU", tasks["RATIO"])
+        _add_numbers(table, "RATIO", f"EU/AU{mark}", tasks["RATIO"])
     for split in ("ID", "OOD"):
         for name, value in (tasks.get("VOLUME", {}).get(split) or {}).items():
             if value is not None:

@@ -58,7 +58,7 @@ def test_everything_is_written(output):
 def test_comparison_csv(output):
     table = pd.read_csv(output / "comparison.csv", dtype={"seed": str}, keep_default_na=False, na_values={"rank": ""})
     columns = ["dataset", "seed", "aleatoric", "epistemic", "task", "split", "quantity", "value", "rank"]
-    assert table.columns.tolist() == columns
+    assert table.columns.tolist() == [*columns, "epistemic_is_stand_in"]
     assert len(table) == (3 * 4 + 3) * 18
     found = table.set_index(columns[:-2])
     row = found.loc[(made_up.DATASET, "2", "SSN", "none", "OODD", "ID and OOD", "EU AUROC")]
@@ -147,6 +147,7 @@ def test_latex_has_the_cells_of_the_markdown(output, name):
             re.sub(r"\\textbf{(.*)}", r"**\1**", cell.strip())
             .replace(r" $\pm$ ", " ± ")
             .replace("--", "–")
+            .replace(r"$\dagger$", "†")
             .replace(r"\_", "_")
             for cell in re.split(r"(?<!\\)&", line[:-2])
         ]
@@ -246,3 +247,56 @@ def test_errors(tmp_path, capsys):
     assert run(*folders, "--runs", tmp_path / "absent.csv", "-o", tmp_path / "out") == 1
     assert "absent.csv" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+NOTE = "† one member: its aleatoric samples stand in for members; not to be read as epistemic uncertainty."
+
+
+@pytest.fixture(scope="module")
+def with_stand_in(tmp_path_factory):
+    """SSN without epistemic method is one member; of softmax's ensemble it is not known."""
+    root = tmp_path_factory.mktemp("stand_in")
+    said = {"SSN none": True, "SSN ensemble": False, "Softmax ensemble": None}
+
+    def describe(summary):
+        model = summary["model"]
+        model["epistemic_is_stand_in"] = said[f"{model['aleatoric']} {model['epistemic']}"]
+
+    folders = made_up.write_models(root, change=describe)
+    folders.append(made_up.write_folder(root / "deterministic", made_up.deterministic_summary()))
+    assert run(*folders, "-o", root / "out") == 0
+    return root / "out"
+
+
+def test_numbers_of_eu_of_one_member_are_marked(with_stand_in):
+    head, *rows = markdown_cells(with_stand_in / "performance.md")
+    cells = {row[1]: dict(zip(head, row, strict=True)) for row in rows}
+    marked = {(model, name) for model, of_model in cells.items() for name, text in of_model.items() if "†" in text}
+    assert marked == {("SSN / No EU", name) for name in ("EU AUROC", "EU/AU ID", "EU/AU OOD")}
+    assert cells["SSN / No EU"]["EU AUROC"] == "0.600 †"
+    assert "†" not in (with_stand_in / "segmentation.md").read_text()
+    for name, rank in (("performance", "2.3"), ("entanglement", "2.4")):
+        no_epistemic, ensemble = markdown_cells(with_stand_in / f"table2_{name}.md")[1:]
+        assert no_epistemic == ["No EU", "N/A", f"{rank} †"]
+        assert not any("†" in cell for cell in ensemble)
+    ambiguity = next(row for row in markdown_cells(with_stand_in / "table3.md") if row[1] == "Ambiguity")
+    # The performance of the ambiguity is that of AU alone.
+    assert ambiguity[2:] == ["SSN / Ensemble, SSN / No EU", "SSN / No EU †", "SSN / No EU †, SSN / Ensemble"]
+    for name in ("performance", "table2_performance", "table2_entanglement", "table3"):
+        assert NOTE in (with_stand_in / f"{name}.md").read_text()
+        assert NOTE.replace("†", r"$\dagger$") in (with_stand_in / f"{name}.tex").read_text()
+        test_latex_has_the_cells_of_the_markdown(with_stand_in, name)
+
+
+@pytest.mark.parametrize("name", ["comparison", *TEXTS])
+def test_csv_has_plain_numbers_and_a_column_that_says_it(with_stand_in, name):
+    assert "†" not in (with_stand_in / f"{name}.csv").read_text()
+    table = pd.read_csv(with_stand_in / f"{name}.csv", dtype=str, keep_default_na=False)
+    assert table.columns[-1] == "epistemic_is_stand_in"
+    said = set(table[["aleatoric", "epistemic", "epistemic_is_stand_in"]].itertuples(index=False, name=None))
+    expected = {("SSN", "none", "True"), ("SSN", "ensemble", "False"), ("Softmax", "ensemble", "")}
+    assert said - {("Softmax", "none", "False")} == expected
+
+
+def test_nothing_is_marked_without_a_stand_in(output):
+    assert not any("†" in (output / f"{name}.md").read_text() for name in TEXTS)

@@ -13,10 +13,11 @@ DATASET = "Dataset501_LIDC"
 CASES = {"ID": ("case_0", "case_1"), "blur": ("case_0",)}
 
 
-def summary_of(aleatoric, epistemic, *, dataset=DATASET, seed=None, numbers=None, dice=0.8):
+def summary_of(aleatoric, epistemic, *, dataset=DATASET, seed=None, numbers=None, dice=0.8, is_stand_in=False):
     (auroc, ncc_id, ncc_ood, ace_id, ace_ood), deltas = numbers or NUMBERS[aleatoric, epistemic]
     shifts = {"shifts": {"blur": {}}}
     model = {"name": "a", "dataset": dataset, "aleatoric": aleatoric, "epistemic": epistemic, "seed": seed}
+    model["epistemic_is_stand_in"] = is_stand_in
     delta = [{"value": value, "interval": [-1.0, 1.0]} for value in deltas]
     geds = {"iou": {"ID": 0.35, "OOD": 0.45, **shifts}, "dice": {"ID": 0.3, "OOD": 0.4, **shifts}}
     calibration = {"ID": {"AU": 0.3, "TU": ace_id}, "OOD": {"AU": 0.3, "TU": ace_ood}, **shifts}

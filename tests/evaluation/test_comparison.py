@@ -327,3 +327,15 @@ def test_bad_overrides(tmp_path, text, message):
     (tmp_path / "runs.csv").write_text(text)
     with pytest.raises(ValueError, match=message):
         read_runs(folders, read_overrides(tmp_path / "runs.csv"))
+
+
+def test_one_run_of_one_member_marks_its_model(tmp_path):
+    folders = [
+        folder
+        for dataset, is_stand_in in ((DATASET, True), ("Dataset502_B", False), ("Dataset503_C", None))
+        for folder in made_up.write_models(tmp_path / dataset, dataset=dataset, is_stand_in=is_stand_in)
+    ]
+    found = compare(read_runs(folders)).stand_ins
+    expected = {DATASET: True, "Dataset502_B": False, "Dataset503_C": None, "all datasets": True}
+    assert {key[0]: said for key, said in found.items() if key[1:] == ("SSN", "none")} == expected
+    assert len(found) == 4 * 3

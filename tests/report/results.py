@@ -28,12 +28,14 @@ def write_result(
     case_names: tuple[str, ...] | None = None,
     quality: float = 0.8,
     left_out: dict[str, str] | None = None,
+    is_stand_in: bool = False,
     files: bool = False,
     shape: tuple[int, int, int] = SHAPE,
 ) -> Path:
     """Write ``folder``/evaluation and, with ``files``, images and predictions below ``folder``; returns the former.
 
-    ``quality`` in (0, 1) moves all numbers, so that models differ. Tasks in ``left_out`` are absent.
+    ``quality`` in (0, 1) moves all numbers, so that models differ. Tasks in ``left_out`` are absent. With
+    ``is_stand_in`` the model has one member.
     """
     rng = np.random.default_rng([seed, int(quality * 1000), len(name)])
     aleatoric, epistemic = name.split(" / ")
@@ -62,7 +64,8 @@ def write_result(
             "folds": [0],
             "aleatoric": aleatoric,
             "epistemic": epistemic,
-            "members": 10,
+            "epistemic_is_stand_in": is_stand_in,
+            "members": 1 if is_stand_in else 10,
             "seed": seed,
         },
         "results": _results(quality),

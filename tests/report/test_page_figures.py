@@ -142,3 +142,28 @@ def test_without_numbers_there_is_no_figure(results):
     styles = figures.model_styles(results)
     assert [draw(results, styles) for draw in COMPARISONS] == [None] * len(COMPARISONS)
     assert [draw(results[0]) for draw in OF_ONE_MODEL] == [None] * len(OF_ONE_MODEL)
+
+
+def legend_texts(figure):
+    (legend,) = figure.legends
+    return [text.get_text() for text in legend.get_texts()]
+
+
+def test_the_eu_of_one_member_is_marked(tmp_path):
+    one, several = results = read_results(
+        [
+            write_result(tmp_path / "a", name="SSN / none", is_stand_in=True, num_cases=7),
+            write_result(tmp_path / "b", name="SSN / swag", num_cases=7),
+        ]
+    )
+    styles = figures.model_styles(results)
+    of_epistemic = (figures.entanglement_figure, figures.ratio_figure, figures.aggregation_figure)
+    for draw in COMPARISONS:
+        assert legend_texts(draw(results, styles)) == ["SSN", "none †" if draw in of_epistemic else "none", "swag"]
+    _, bars = figures.ratio_figure(results, styles).axes
+    assert [text.get_text() for text in bars.get_yticklabels()] == ["SSN / none †", "SSN / swag"]
+    for result, name in ((one, "EU †"), (several, "EU")):
+        assert [ax.get_title() for ax in figures.detection_figure(result).axes[:3]] == ["AU", name, "TU"]
+        for draw in (figures.risk_coverage_figure, figures.confidence_figure):
+            labels = [line.get_label().split(",")[0] for line in draw(result).axes[0].lines]
+            assert labels[:3] == ["AU", name, "TU"]

@@ -103,3 +103,27 @@ def test_challenge_metrics_only_where_they_were_computed(results):
     assert table.columns == ("soft_dice, ID", "ece, ID", "soft_dice, OOD")
     assert table.rows[0][0] == ("SSN / none",)
     assert texts(table, 0) == ["0.5", "0.25", "–"]
+
+
+def test_numbers_of_eu_of_one_member_are_marked(tmp_path):
+    folders = (
+        write_result(tmp_path / "a", name="TTA / none", is_stand_in=True, left_out={"GED": "no samples"}),
+        write_result(tmp_path / "b", name="SSN / swag"),
+    )
+    results = read_results(folders)
+    quality, measures, delta = quality_table(results), measure_table(results), delta_table(results)
+    assert texts(quality, 0) == [
+        *("5", "0.800", "0.700", "0.0250", "0.0150", "–", "–", "–", "–", "0.11", "0.240 †", "0.240 †"),
+    ]
+    assert [heading for heading, _ in measures.rows] == [
+        *(("TTA / none", "AU"), ("TTA / none", "EU †"), ("TTA / none", "TU")),
+        *(("SSN / swag", "AU"), ("SSN / swag", "EU"), ("SSN / swag", "TU")),
+    ]
+    assert texts(delta, 0) == [
+        "+0.096 [+0.020, +0.200] †",
+        "+0.310 [+0.200, +0.400] †",
+        "–",
+        "-0.050 [-0.100, +0.000] †",
+        "+0.010 [-0.100, +0.100] †",
+    ]
+    assert not any("†" in text for table in (quality, measures, delta) for text in texts(table, -1))

@@ -30,10 +30,15 @@ def test_numbers_and_missing_values(convention, dice):
     assert rows["cyst"] == ["–", "0.0500", "0.0200", "0.0110", "0.3000", "–", "–"]
 
 
+MEMBERS, ONE_MEMBER = ({"epistemic_is_stand_in": is_stand_in} for is_stand_in in (False, True))
+NOTE = "† one member: its aleatoric samples stand in for members; not to be read as epistemic uncertainty"
+
+
 def test_tasks_by_measure():
     values = {"AU": 0.61, "EU": 0.72, "TU": None}
     nothing = dict.fromkeys(values)
     summary = {
+        "model": MEMBERS,
         "convention": "entanglement",
         "tasks": {
             "OODD": values | {"aggregation": "border"},
@@ -78,3 +83,26 @@ def test_tasks_by_measure():
     text = narrow.export_text()
     assert "…" not in text
     assert "-0.05 to 0.20" in text
+
+
+@pytest.mark.parametrize(("model", "mark"), [(ONE_MEMBER, " †"), (MEMBERS, ""), ({"epistemic_is_stand_in": None}, "")])
+def test_the_eu_of_one_member_is_marked(model, mark):
+    summary = {
+        "model": model,
+        "convention": "entanglement",
+        "tasks": {
+            "OODD": {"AU": 0.61, "EU": 0.72, "TU": 0.7},
+            "RATIO": {"ID": 0.12, "OOD": None},
+        },
+        "delta": {"OODD": {"value": 0.1, "interval": [-0.05, 0.2]}},
+    }
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(task_table(summary))
+    text = console.export_text()
+    heading = next(line for line in text.splitlines() if "task" in line)
+    assert [cell.strip() for cell in heading.split("┃")[1:-1]] == [
+        *("task", "AU", f"EU{mark}", "TU", "", f"Δ{mark}", "interval"),
+    ]
+    assert f"RATIO ID (EU/AU{mark})" in text
+    assert (NOTE in " ".join(text.split())) == bool(mark)
+    assert text.count("†") == (4 if mark else 0)

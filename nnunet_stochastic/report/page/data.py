@@ -19,7 +19,8 @@ import pandas as pd
 
 from nnunet_stochastic.evaluation.case_sets import ID, SetFolders
 from nnunet_stochastic.evaluation.conventions import Convention, find_convention
-from nnunet_stochastic.evaluation.maps import MEASURES
+from nnunet_stochastic.evaluation.maps import MEASURES, Measure
+from nnunet_stochastic.evaluation.model import stand_in_mark
 from nnunet_stochastic.evaluation.records import bins_from_json
 from nnunet_stochastic.metrics import ReliabilityBins
 
@@ -70,6 +71,15 @@ class Result:
     reliability: Mapping[str, Mapping[str, Mapping[str, ReliabilityBins]]]
     confidence: Mapping[str, Mapping[str, ReliabilityBins]]
     sets: Mapping[str, SetFolders]
+
+    @property
+    def mark(self) -> str:
+        """What stands behind EU, and behind EU/AU and Δ, which are made of it."""
+        return stand_in_mark(self.summary["model"])
+
+    def measure_name(self, measure: Measure) -> str:
+        """AU, EU or TU with that mark."""
+        return f"{measure}{self.mark}" if measure == "EU" else measure
 
     @property
     def shifts(self) -> list[str]:

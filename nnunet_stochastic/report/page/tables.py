@@ -70,6 +70,7 @@ def quality_table(results: Sequence[Result]) -> Table:
     for result in results:
         cells = [_cell(read(result), form) for read, form, _ in columns.values()]
         for cell in cells[-2:]:
+            _add_mark(cell, result)
             if cell.value < COLLAPSED:
                 cell.warning = "epistemic uncertainty has collapsed: TU is AU"
         table.rows.append(((result.label,), cells))
@@ -94,7 +95,7 @@ def measure_table(results: Sequence[Result]) -> Table:
             for cell, path in zip(cells, SPLITS, strict=True):
                 cell.right = RIGHT[path[0]] == measure
             cells += [_cell(result.task("FD", split, measure, "aurc"), "{:.3f}") for split in (ID, "OOD")]
-            table.rows.append(((result.label, measure), cells))
+            table.rows.append(((result.label, result.measure_name(measure)), cells))
     for column in range(len(table.columns)):
         cells = [cells[column] for _, cells in table.rows]
         right = [cell for cell in cells if cell.right] or cells
@@ -122,6 +123,7 @@ def delta_table(results: Sequence[Result]) -> Table:
             interval = (entry if len(path) == 1 else entry.get(path[1]) or {}).get("interval")
             if interval and None not in interval:
                 cell.text += f" [{interval[0]:+.3f}, {interval[1]:+.3f}]"
+            _add_mark(cell, result)
             cells.append(cell)
         table.rows.append(((result.label,), cells))
     for column in range(len(SPLITS)):
@@ -191,6 +193,12 @@ def _mean(values: Iterable[float]) -> float:
 
 def _cell(value: float, form: str) -> Cell:
     return Cell(form.format(value) if math.isfinite(value) else MISSING, value)
+
+
+def _add_mark(cell: Cell, result: Result) -> None:
+    """Behind a number that is made of EU."""
+    if math.isfinite(cell.value):
+        cell.text += result.mark
 
 
 def _mark_best(cells: Sequence[Cell], direction: int) -> None:

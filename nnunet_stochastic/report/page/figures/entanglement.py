@@ -61,7 +61,7 @@ def entanglement_figure(results: Sequence[Result], styles: Mapping[str, ModelSty
         better = "lower" if lower_is_better else "higher"
         ax.set(title=f"{title}: {metric}, {better} is better", xlim=limits, ylim=limits)
         ax.set(xlabel=f"$U_w$: {names[1]}", ylabel=f"$U_c$: {names[0]}", aspect="equal")
-    add_model_legend(figure, results, styles)
+    add_model_legend(figure, results, styles, shows_epistemic=True)
     return figure
 
 

@@ -71,7 +71,8 @@ def confidence_figure(result: Result) -> Figure | None:
             measured = [entry[measure] for entry in sets if measure in entry]
             if measured:
                 error = result.task("CAL", split, measure)
-                text = measure if error != error else f"{measure}, ACE {error:.3f}"
+                name = result.measure_name(measure)
+                text = name if error != error else f"{name}, ACE {error:.3f}"
                 confidence, accuracy, _ = reliability_curve(functools.reduce(operator.add, measured))
                 ax.plot(confidence, accuracy, label=text, markersize=4.5, **MEASURE_STYLES[measure])
         _diagonal(ax)
