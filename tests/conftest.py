@@ -1,8 +1,23 @@
 """Settings of the whole suite."""
 
+from __future__ import annotations
+
 import os
+
+import pytest
 
 # No test opens a window, on any machine.
 os.environ.setdefault("MPLBACKEND", "Agg")
 # Threads that spin while they wait take the cores from each other where several processes share them.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    of_a_gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if not of_a_gpu:
+        return
+    import torch  # not by those who test without it
+
+    if not torch.cuda.is_available():
+        for item in of_a_gpu:
+            item.add_marker(pytest.mark.skip(reason="there is no CUDA device"))

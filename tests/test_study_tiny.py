@@ -145,7 +145,11 @@ def check_comparison(folder: Path) -> None:
     assert set(ranked["task"]) == {"OODD", "AMB", "CAL"}
     for _, group in ranked.groupby(["seed", "task", "split", "quantity"]):
         assert group["rank"].sum() == math.comb(len(MODELS) + 1, 2)  # 1 + 2 + … + 7, ties averaged
-    assert values.loc[values["quantity"].isin(["Dice", "NLL", "ECE", "GED"]), "value"].notna().all()
+    assert (
+        values.loc[values["quantity"].isin(["Dice", "NLL", "ECE", "GED (1 - IoU)", "GED (1 - Dice)"]), "value"]
+        .notna()
+        .all()
+    )
     for table in ("table2_performance", "table2_entanglement", "table3", "segmentation", "performance"):
         assert {f"{table}.{ending}" for ending in ("csv", "md", "tex")} <= {path.name for path in folder.iterdir()}
     rows = (folder / "segmentation.md").read_text().count(f"| {DATASET} |")

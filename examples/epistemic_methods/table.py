@@ -31,7 +31,7 @@ def row(folder: Path) -> dict[str, float]:
         "Dice": summary["results"]["reference"]["nodule"]["mean"]["dice"],
         "NLL": raters["mean"]["nll"],
         "ECE": raters["dataset"]["ece"],
-        "GED": summary["tasks"]["GED"]["ID"],
+        "GED": summary["tasks"]["GED"]["iou"]["ID"],
         "sd of volume": np.nanmean(spreads),
         "AU": images["AU"].mean(),
         "EU": images["EU"].mean(),

@@ -25,7 +25,8 @@ def converter_parser(name: str, description: str) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(
         prog=f"nnunet_stochastic_convert_{name}",
         description=description,
-        epilog="Writes nnUNet_raw/DatasetNNN_… and, where nnUNet_preprocessed is set, splits_final.json for nnU-Net. "
+        epilog="Writes nnUNet_raw/DatasetNNN_… and, where nnUNet_preprocessed is set, splits_final.json for nnU-Net; "
+        "patients.csv says which cases are of one patient (nnunet_stochastic_evaluate --groups). "
         "Complete cases are skipped, so an interrupted command is simply run again.",
     )
 

@@ -70,6 +70,7 @@ def write_pictures(
     images: Mapping[str, Path],
     file_ending: str,
     shared_scale: bool,
+    epistemic_is_stand_in: bool,
     num_threads: int,
     show_progress: bool,
 ) -> None:
@@ -91,6 +92,8 @@ def write_pictures(
         The dataset's, with its dot.
     shared_scale
         As in ``case_figure``.
+    epistemic_is_stand_in
+        As in ``CasePicture``.
     num_threads
         Cases read at a time.
     show_progress
@@ -100,7 +103,9 @@ def write_pictures(
     matplotlib = threading.Lock()  # which is not safe to draw with from several threads
 
     def draw(case: CaseFiles) -> None:
-        picture = _read_picture(case, labels, reader, images.get(case.name), file_ending)
+        picture = _read_picture(
+            case, labels, reader, images.get(case.name), file_ending, epistemic_is_stand_in=epistemic_is_stand_in
+        )
         with matplotlib:
             case_figure(picture, shared_scale=shared_scale).savefig(folder / f"{case.name}.png", dpi=PICTURE_DPI)
 
@@ -108,7 +113,13 @@ def write_pictures(
 
 
 def _read_picture(
-    case: CaseFiles, labels: EvaluatedLabels, reader: ImageReader, image: Path | None, file_ending: str
+    case: CaseFiles,
+    labels: EvaluatedLabels,
+    reader: ImageReader,
+    image: Path | None,
+    file_ending: str,
+    *,
+    epistemic_is_stand_in: bool,
 ) -> CasePicture:
     class_names = labels.value_names()
     prediction, grid = read_label_map(case.prediction, labels, reader)
@@ -145,4 +156,5 @@ def _read_picture(
         foreground_probability=np.max(probabilities, axis=0) if labels.has_regions else 1 - probabilities[0],
         maps=maps,
         maxima=maxima,
+        epistemic_is_stand_in=epistemic_is_stand_in,
     )

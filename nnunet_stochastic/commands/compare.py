@@ -6,12 +6,15 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
 from rich.console import Console
 
 from nnunet_stochastic.commands._errors import report_errors
 from nnunet_stochastic.evaluation.comparison import Comparison, compare
 from nnunet_stochastic.evaluation.evaluated_runs import read_overrides, read_runs
-from nnunet_stochastic.evaluation.ranking import RUN, TIE_MARGIN
+from nnunet_stochastic.evaluation.model import STAND_IN_NOTE
+from nnunet_stochastic.evaluation.ranking import MODEL, RUN, TIE_MARGIN
+from nnunet_stochastic.evaluation.tasks import ACE, Ace
 from nnunet_stochastic.files import write_text
 from nnunet_stochastic.report.comparison_table import (
     SEGMENTATION,
@@ -39,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.o.exists() and not arguments.o.is_dir():
         raise ValueError(f"{arguments.o} (-o) is a file; name a folder.")
     overrides = {} if arguments.runs is None else read_overrides(arguments.runs)
-    comparison = compare(read_runs(arguments.results or list(overrides), overrides))
+    runs = read_runs(arguments.results or list(overrides), overrides)
+    comparison = compare(runs, ace=_by_dataset(arguments.ace))
     arguments.o.mkdir(parents=True, exist_ok=True)
     _write(comparison, arguments.o)
     return 0
@@ -50,52 +54,47 @@ def _write(comparison: Comparison, output: Path) -> None:
     ranks, performance = comparison.ranks, comparison.performance
     numbers = {
         "comparison": comparison.values,
-        "missing": comparison.missing,
         "table2_performance": ranks[ranks["criterion"] == "performance"],
         "table2_entanglement": ranks[ranks["criterion"] == "delta"],
         "table3": comparison.best,
         "performance": performance,
-        "segmentation": performance[performance["quantity"].isin(SEGMENTATION.keys())],
+        "segmentation": performance[performance["quantity"].isin(SEGMENTATION)],
     }
-    for name, table in numbers.items():
+    numbers = {name: _with_stand_ins(table, comparison) for name, table in numbers.items()}
+    for name, table in {**numbers, "missing": comparison.missing}.items():
         write_text(output / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
+    notes = "".join(f" {note}" for note in comparison.notes)
+    footnote = f" {STAND_IN_NOTE}." if any(comparison.stand_ins.values()) else ""
     among = "over the splits, tasks and seeds, among the models present; 1 is best"
     texts = {
         "performance": (
             performance_table(comparison),
             "Performance",
-            " ".join(
-                [
-                    f"On the ID cases unless OOD is said; against the raters where there are any; {INTERVALS}.",
-                    *comparison.notes,
-                ]
-            ),
+            f"On the ID cases unless OOD is said; against the raters where there are any; {INTERVALS}."
+            + notes
+            + footnote,
         ),
         "segmentation": (
             segmentation_table(comparison),
             "Segmentation",
-            " ".join(
-                [
-                    "On the ID cases, against the raters where there are any; ECE and MCE of all cases together; ± is "
-                    "the standard deviation over the seeds, bold the best of a dataset.",
-                    *comparison.notes,
-                ]
-            ),
+            "On the ID cases, against the raters where there are any; ECE and MCE of all cases together; ± is the "
+            "standard deviation over the seeds, bold the best of a dataset; of GED by the distance of the convention."
+            + notes,
         ),
         "table2_performance": (
             rank_table(comparison, criterion="performance"),
             "Performance rank",
-            f"Mean rank of the performance (EU AUROC, AU NCC, TU ACE) {among}. {INTERVALS}.",
+            f"Mean rank of the performance (EU AUROC, AU NCC, TU ACE) {among}. {INTERVALS}.{notes}{footnote}",
         ),
         "table2_entanglement": (
             rank_table(comparison, criterion="delta"),
             "Entanglement rank",
-            f"Mean rank of the entanglement Δ {among}. {INTERVALS}.",
+            f"Mean rank of the entanglement Δ {among}. {INTERVALS}.{footnote}",
         ),
         "table3": (
             best_table(comparison),
             "Best per task",
-            f"Models with the best mean rank, and those within {TIE_MARGIN:g} ranks of it, the best first.",
+            f"Models with the best mean rank, and those within {TIE_MARGIN:g} ranks of it, the best first.{footnote}",
         ),
     }
     for name, (table, title, caption) in texts.items():
@@ -104,6 +103,25 @@ def _write(comparison: Comparison, output: Path) -> None:
         console.print(*to_terminal(table, title=title, caption=caption))
     _print_missing(comparison)
     print(f"tables as .csv, .md and .tex, comparison.csv (all values and ranks), missing.csv: {output}")
+
+
+def _with_stand_ins(table: pd.DataFrame, comparison: Comparison) -> pd.DataFrame:
+    """With a last column: whether EU of the row's model is no epistemic uncertainty; empty where that is not known."""
+    models = table[["dataset", *MODEL]].itertuples(index=False, name=None)
+    return table.assign(epistemic_is_stand_in=[comparison.stand_ins[model] for model in models])
+
+
+def _by_dataset(texts: Sequence[str]) -> dict[str, Ace]:
+    """Datasets and their ACE of texts DATASET=ACE."""
+    found: dict[str, Ace] = {}
+    for text in texts:
+        dataset, _, ace = text.rpartition("=")
+        if not dataset or ace not in ACE:
+            raise ValueError(f"--ace takes DATASET=ACE, ACE one of {', '.join(ACE)}; got {text!r}")
+        if dataset in found:
+            raise ValueError(f"--ace names {dataset} twice")
+        found[dataset] = ace
+    return found
 
 
 def _print_missing(comparison: Comparison) -> None:
@@ -141,5 +159,13 @@ def _parser() -> argparse.ArgumentParser:
         help="table with the column folder (relative to the table, or absolute) and any of dataset, seed, aleatoric, "
         "epistemic: what a folder's run is where its summary.json does not say, or says otherwise, such as the seed "
         "of the training. An empty cell keeps what summary.json says",
+    )
+    parser.add_argument(
+        "--ace",
+        nargs="+",
+        default=[],
+        metavar="DATASET=ACE",
+        help="which average calibration error ranks the calibration on a dataset: per_image, the mean over images, or "
+        "dataset, that of all images together. Default: that of the convention",
     )
     return parser

@@ -23,6 +23,7 @@ from nnunet_stochastic.commands._errors import report_errors
 from nnunet_stochastic.commands._steps import RECORD, Report, Step, assignment, minutes, run_steps, write_record
 from nnunet_stochastic.datasets.demo import DATASET_ID, DATASET_NAME, write_demo_dataset
 from nnunet_stochastic.datasets.demo_plans import DEMO_CONFIGURATION, DEMO_PLANS, demo_plans
+from nnunet_stochastic.patients import PATIENTS_FILE
 
 __all__ = ["main"]
 
@@ -120,7 +121,8 @@ def _steps(folder: Path, *, device: str) -> list[Step]:
     trained = ("-p", DEMO_PLANS, "-device", device)
     planning = ("--verify_dataset_integrity", "--no_pp", "-npfp", "1")
     model = ("-d", dataset, "-c", DEMO_CONFIGURATION, "-f", "0", "-tr", STOCHASTIC_TRAINER, "--save_probabilities")
-    references = ("-gt", str(raw / "labelsTs"), "-gt_raters", str(raw / "ratersTs"), "--disable_progress_bar")
+    references = ("-gt", str(raw / "labelsTs"), "-gt_raters", str(raw / "ratersTs"))
+    references += ("--groups", str(raw / PATIENTS_FILE), "--disable_progress_bar")
 
     def write_dataset(report: Report) -> None:
         if not raw.exists():  # it appears only when it is complete

@@ -16,12 +16,14 @@ from nnunet_stochastic.commands._predictions import (
 )
 from nnunet_stochastic.evaluation import (
     CALIBRATION_FILE,
+    STAND_IN_NOTE,
     Workers,
     case_statistics,
     check_cases,
     describe_model,
     find_cases,
     fit_calibration,
+    stand_in_mark,
 )
 from nnunet_stochastic.files import write_json
 
@@ -95,12 +97,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         name: None if folder is None else str(folder.resolve()) for name, folder in folders.items()
     }
     calibration["model"] = describe_model(arguments.val)
+    mark = stand_in_mark(calibration["model"])
     write_json(arguments.val / CALIBRATION_FILE, calibration)
 
     for measure, fit in calibration["platt"].items():
         threshold = calibration["threshold"][measure]
         confidence = f"sigmoid(-({fit['a']:.4g} (-u) + {fit['b']:.4g}))"
-        print(f"{measure}: confidence {confidence}, threshold {threshold:.4g} nats")
+        name = f"{measure}{mark if measure == 'EU' else ''}"
+        print(f"{name}: confidence {confidence}, threshold {threshold:.4g} nats")
+    if mark and "EU" in calibration["platt"]:
+        print(STAND_IN_NOTE)
     if calibration["temperature"] is not None:
         print(f"temperature {calibration['temperature']:.4g}")
     for what, reason in calibration["left_out"].items():

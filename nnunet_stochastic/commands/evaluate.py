@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -38,6 +39,7 @@ from nnunet_stochastic.evaluation import (
     shift_folders,
 )
 from nnunet_stochastic.files import write_text
+from nnunet_stochastic.patients import read_patients
 from nnunet_stochastic.report import reliability_figure, summary_table, task_table
 
 __all__ = ["main"]
@@ -86,6 +88,13 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         help="folder with predictions of validation images in which nnunet_stochastic_determine_calibration has "
         f"written {CALIBRATION_FILE}; needed for calibration and for the threshold score",
+    )
+    parser.add_argument(
+        "--groups",
+        type=Path,
+        metavar="CSV",
+        help="table case,patient of all cases, such as the patients.csv of a converted dataset: intervals are then "
+        "over patients, not over cases that would count as independent. Default: each case is a patient",
     )
     parser.add_argument(
         "--convention",
@@ -149,6 +158,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         num_raters=dataset.num_raters,
         allow_missing_predictions=arguments.chill,
     )
+    patients = None
+    if arguments.groups is not None:
+        patients = read_patients(arguments.groups, [case.name for case_set in sets for case in case_set.cases])
     output = arguments.o or arguments.pred / "evaluation"
     require_writable(output)
     images = first_images(sets[0].cases, arguments.pred, arguments.i, dataset.file_ending)
@@ -160,11 +172,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             settings,
             output / "records",
             problems=problems,
+            patients=patients,
             resume=arguments.continue_evaluation,
             workers=workers,
         )
     summary = {
-        "folders": _paths(folders, arguments.val),
+        "folders": _paths(folders, arguments.val, arguments.groups),
         "model": model,
         **evaluation.summary,
     }
@@ -178,6 +191,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             images=images,
             file_ending=dataset.file_ending,
             shared_scale=arguments.shared_scale,
+            epistemic_is_stand_in=bool(model["epistemic_is_stand_in"]),
             num_threads=arguments.np,
             show_progress=progress,
         )
@@ -187,6 +201,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.print(summary_table(summary, annotation=annotation))
     if summary["tasks"]:
         console.print(task_table(summary))
+    for warning in _warnings(summary["degenerate_samples"]):
+        print(f"warning: {warning}", file=sys.stderr)
     for what, reason in summary["left_out"].items():
         print(f"left out: {what}: {reason}")
     pictures = "" if arguments.no_pictures else ", pictures"
@@ -194,8 +210,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _paths(folders: Mapping[str, SetFolders], validation: Path | None) -> dict:
-    """The folders of ID, and under ``shifts`` those of the others."""
+def _warnings(degenerate_samples: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    """A line per set with samples that say nothing of the image."""
+    words = {"empty": "empty", "full": "filling the image", "empty or full": "empty or filling the image"}
+    for name, cases in degenerate_samples.items():
+        found = "; ".join(
+            f"{words[what]}: {', '.join(case for case, its in cases.items() if its == what)}"
+            for what in words
+            if what in cases.values()
+        )
+        yield (
+            f"{name}: all samples of these cases have come apart from the segmentation ({found}); GED, VOLUME and the "
+            "maps of such a model mean nothing, train it longer or look at its log"
+        )
+
+
+def _paths(folders: Mapping[str, SetFolders], validation: Path | None, groups: Path | None) -> dict:
+    """The folders of ID, under ``shifts`` those of the others, and the table of patients."""
 
     def of_set(places: SetFolders) -> dict[str, str | None]:
         named = {"prediction": places.predictions, "reference": places.references, "raters": places.raters}
@@ -204,6 +235,7 @@ def _paths(folders: Mapping[str, SetFolders], validation: Path | None) -> dict:
     return {
         **of_set(folders[ID]),
         "validation": None if validation is None else str(validation.resolve()),
+        "groups": None if groups is None else str(groups.resolve()),
         "shifts": {name: of_set(places) for name, places in folders.items() if name != ID},
     }
 
@@ -219,5 +251,6 @@ def _write(evaluation: Evaluation, summary: dict, labels: EvaluatedLabels, outpu
     figure = reliability_figure(
         {annotation: bins[ALL_CLASSES] for annotation, bins in evaluation.reliability.items()},
         {name: per_class[name] for name in labels.names},
+        find_convention(summary["convention"]),
     )
     figure.savefig(output / "reliability.png", dpi=PICTURE_DPI)

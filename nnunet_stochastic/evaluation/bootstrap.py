@@ -1,18 +1,21 @@
-"""Entanglement Δ of each task, with a bootstrap interval over cases.
+"""Entanglement Δ of each task, with a bootstrap interval over patients, or over cases where these are not known.
 
     Δ = s (atan2(U_c, U_w) - π/4) / (π/4)      OODD: EU, AU      AMB: AU, EU      CAL: TU, the better of AU and EU
 
-U_c and U_w, the performance of the right and the wrong measure, are means over shifts where there are several. A
-replicate draws N of the N cases with replacement, for every set: how often each case was drawn are weights, with which
-all performances are computed. Cases of a shift that are all named like cases of ID are copies of them, and are drawn
-together with their originals; so are those of two shifts with the same names.
+U_c and U_w, the performance of the right and the wrong measure, are those of ``right_and_wrong``: means over shifts
+where there are several, the better of AU and EU being that of each shift. A replicate draws P of the P patients with
+replacement, each with all cases of all sets (a cluster bootstrap): how often a case was drawn with its patient are
+weights, with which all performances are computed. Sets that share patients are drawn together, others independently.
+Where patients are not known each case counts as one. Cases of a shift that are all named like cases of ID are then
+copies of them, and are drawn together with their originals; so are those of two shifts with the same names.
 Interval: 2.5 % and 97.5 % quantiles of the replicates. Efron, Bootstrap methods: another look at the jackknife,
-Annals of Statistics 1979.
+Annals of Statistics 1979; of clusters: Davison and Hinkley, Bootstrap methods and their application, 3.8, 1997.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,13 +25,17 @@ from nnunet_stochastic.evaluation.case_sets import ID
 from nnunet_stochastic.evaluation.conventions import Convention
 from nnunet_stochastic.evaluation.maps import Measure
 from nnunet_stochastic.evaluation.results import SetResults
+from nnunet_stochastic.evaluation.right_and_wrong import LOWER_IS_BETTER, RIGHT, WRONG, right_and_wrong
+from nnunet_stochastic.evaluation.tasks import ACE
 
-__all__ = ["case_weights", "entanglement_of_tasks"]
+__all__ = ["case_weights", "describe_bootstrap", "entanglement_of_tasks", "name_resampled"]
 
 NUM_REPLICATES = 1000
+_LEVEL = 0.95
 _QUANTILES = (0.025, 0.975)
 
-Performance = Callable[[Measure], np.ndarray]
+# Of a measure in a set of cases, (B,).
+Performance = Callable[[str, Measure], np.ndarray]
 
 
 def entanglement_of_tasks(
@@ -36,10 +43,11 @@ def entanglement_of_tasks(
     sets: Sequence[SetResults],
     convention: Convention,
     *,
+    patients: Mapping[str, str] | None = None,
     seed: int = 0,
     num_replicates: int = NUM_REPLICATES,
 ) -> dict[str, Any]:
-    """Δ and its interval for OODD, and for AMB and CAL by split; NaN where it does not exist.
+    """Δ and its interval for OODD, and for AMB and CAL by split; CAL also by each of ``ACE``. NaN where there is none.
 
     Parameters
     ----------
@@ -49,98 +57,151 @@ def entanglement_of_tasks(
         ID first, then the shifts.
     convention
         The preset.
+    patients
+        Patient of each case of all sets; without them each case is one of its own.
     seed, num_replicates
         Of the bootstrap.
     """
     by_name = {results.name: results for results in sets}
-    shifts = [name for name in by_name if name != ID]
-    weights = case_weights({name: results.cases for name, results in by_name.items()}, num_replicates, seed=seed)
+    cases = {name: results.cases for name, results in by_name.items()}
+    weights = case_weights(cases, num_replicates, patients=patients, seed=seed)
 
-    def out_of_distribution(measure: Measure) -> np.ndarray:
-        return _mean_over_sets(
-            [
-                metrics.auroc_bootstrap(
-                    by_name[ID].score(measure, convention.aggregation),
-                    by_name[shift].score(measure, convention.aggregation),
-                    negative_weights=weights[ID],
-                    positive_weights=weights[shift],
-                )
-                for shift in shifts
-            ]
+    def out_of_distribution(name: str, measure: Measure) -> np.ndarray:
+        return metrics.auroc_bootstrap(
+            by_name[ID].score(measure, convention.aggregation),
+            by_name[name].score(measure, convention.aggregation),
+            negative_weights=weights[ID],
+            positive_weights=weights[name],
         )
 
-    def ambiguity(names: Sequence[str]) -> Performance:
-        return lambda measure: _mean_over_sets(
-            [_weighted_mean(by_name[name].score(measure, "ncc"), weights[name]) for name in names]
-        )
+    def ambiguity(name: str, measure: Measure) -> np.ndarray:
+        return _weighted_mean(by_name[name].score(measure, "ncc"), weights[name])
 
-    def calibration(names: Sequence[str]) -> Performance:
-        return lambda measure: _mean_over_sets(
-            [_calibration_error(by_name[name], measure, weights[name], convention) for name in names]
-        )
+    def calibration(name: str, measure: Measure, *, per_image: bool) -> np.ndarray:
+        return _calibration_error(by_name[name], measure, weights[name], per_image=per_image)
 
     found: dict[str, Any] = {}
     if "OODD" in tasks:
-        found["OODD"] = _delta("OODD", tasks["OODD"], out_of_distribution)
-    for task, performance in (("AMB", ambiguity), ("CAL", calibration)):
-        if task in tasks:
-            found[task] = {
-                ID: _delta(task, tasks[task][ID], performance([ID])),
-                "OOD": _delta(task, tasks[task]["OOD"], performance(list(tasks[task]["shifts"]))),
-            }
+        found["OODD"] = _delta("OODD", tasks["OODD"]["shifts"], out_of_distribution)
+    if "AMB" in tasks:
+        found["AMB"] = _delta_of_splits("AMB", tasks["AMB"], ambiguity)
+    if "CAL" in tasks:
+        by_error = {
+            ace: _delta_of_splits(
+                "CAL", tasks["CAL"][ace], functools.partial(calibration, per_image=ace == "per_image")
+            )
+            for ace in ACE
+        }
+        found["CAL"] = {**by_error["per_image" if convention.per_image_ace else "dataset"], **by_error}
     return found
 
 
-def case_weights(cases: Mapping[str, Sequence[str]], num_replicates: int, *, seed: int) -> dict[str, np.ndarray]:
+def case_weights(
+    cases: Mapping[str, Sequence[str]], num_replicates: int, *, patients: Mapping[str, str] | None = None, seed: int
+) -> dict[str, np.ndarray]:
     """How often each replicate draws each case, (B, N) by set, integers.
 
     Parameters
     ----------
     cases
-        Names of the cases by set, ID among them.
+        Names of the cases by set, ID first.
     num_replicates
         B.
+    patients
+        Patient of each case of all sets; without them each case is one of its own.
     seed
         Of the draws.
     """
     generator = np.random.default_rng(seed)
-    drawn: dict[tuple[str, ...], np.ndarray] = {}
+    units = _units(cases, patients)
     weights = {}
-    place = {name: index for index, name in enumerate(cases[ID])}
-    for set_name in (ID, *(name for name in cases if name != ID)):
-        names = tuple(cases[set_name])
-        if set_name != ID and place.keys() >= set(names):
-            weights[set_name] = weights[ID][:, [place[name] for name in names]]
-            continue
-        if names not in drawn:
-            drawn[names] = generator.multinomial(len(names), [1 / len(names)] * len(names), size=num_replicates)
-        weights[set_name] = drawn[names]
+    for pool in _pools(units.values()):
+        drawn = generator.multinomial(len(pool), [1 / len(pool)] * len(pool), size=num_replicates)
+        place = {unit: index for index, unit in enumerate(pool)}
+        for name, of_cases in units.items():
+            if place.keys() >= set(of_cases):
+                weights[name] = drawn[:, [place[unit] for unit in of_cases]]
     return weights
 
 
-def _delta(task: str, values: Mapping[str, float], performance: Performance) -> dict[str, Any]:
-    """Δ of the performances in ``values``, and the interval from those of the replicates."""
-    lower_is_better = task == "CAL"
-    right, *wrong = {"OODD": ("EU", "AU"), "AMB": ("AU", "EU"), "CAL": ("TU", "AU", "EU")}[task]
-    if any(np.isnan(values[measure]) for measure in (right, *wrong)):
-        return {"value": float("nan"), "interval": [float("nan")] * 2}
-    # The better of the wrong ones; there are two for calibration alone, where it is the smaller error.
-    value = metrics.entanglement(
-        values[right], min(values[measure] for measure in wrong), lower_is_better=lower_is_better
-    )
-    replicates = metrics.entanglement(
-        performance(right), np.min([performance(measure) for measure in wrong], axis=0), lower_is_better=lower_is_better
-    )
+def describe_bootstrap(cases: Mapping[str, Sequence[str]], patients: Mapping[str, str] | None) -> dict[str, Any]:
+    """What the intervals of the summary are made of: level, unit that is drawn, and how many there are by set.
+
+    Parameters
+    ----------
+    cases, patients
+        As for ``case_weights``.
+    """
+
+    def count(names: Sequence[str]) -> dict[str, int | None]:
+        return {"cases": len(names), "patients": None if patients is None else len({patients[name] for name in names})}
+
+    return {
+        "level": _LEVEL,
+        "unit": "case" if patients is None else "patient",
+        "num_replicates": NUM_REPLICATES,
+        "sets": {name: count(names) for name, names in cases.items()},
+    }
+
+
+def name_resampled(summary: Mapping[str, Any]) -> str:
+    """Over what the intervals of a summary.json are, in words: ``patients (ID, blur: 24 cases of 17)``."""
+    if "bootstrap" not in summary:  # written before patients were known
+        return "cases"
+    numbers: dict[str, list[str]] = {}
+    for name, found in summary["bootstrap"]["sets"].items():
+        of_patients = "" if found["patients"] is None else f" of {found['patients']}"
+        numbers.setdefault(f"{found['cases']} cases{of_patients}", []).append(name)
+    listed = "; ".join(f"{', '.join(names)}: {number}" for number, names in numbers.items())
+    return f"{summary['bootstrap']['unit']}s ({listed})"
+
+
+def _units(cases: Mapping[str, Sequence[str]], patients: Mapping[str, str] | None) -> dict[str, list[Hashable]]:
+    """What each case of each set is drawn with; cases that are drawn together have the same."""
+    if patients is not None:
+        return {name: [patients[case] for case in members] for name, members in cases.items()}
+    known = set(cases[ID])
+    lists: dict[tuple[str, ...], int] = {}
+    units: dict[str, list[Hashable]] = {}
+    for name, members in cases.items():
+        of_names = 0 if known >= set(members) else lists.setdefault(tuple(members), len(lists) + 1)
+        units[name] = [(of_names, case) for case in members]
+    return units
+
+
+def _pools(units: Iterable[Sequence[Hashable]]) -> list[dict[Hashable, None]]:
+    """Units of the sets that share any, directly or by way of others; in order of first appearance."""
+    pools: list[dict[Hashable, None]] = []
+    for of_cases in units:
+        shared = [pool for pool in pools if not pool.keys().isdisjoint(of_cases)]
+        pools = [pool for pool in pools if pool not in shared[1:]]
+        if not shared:
+            shared.append({})
+            pools += shared
+        for pool in (*shared[1:], dict.fromkeys(of_cases)):
+            shared[0].update(pool)
+    return pools
+
+
+def _delta_of_splits(task: str, splits: Mapping[str, Any], performance: Performance) -> dict[str, Any]:
+    return {
+        ID: _delta(task, {ID: splits[ID]}, performance),
+        "OOD": _delta(task, splits["shifts"], performance),
+    }
+
+
+def _delta(task: str, sets: Mapping[str, Mapping[Measure, float]], performance: Performance) -> dict[str, Any]:
+    """Δ of the performances in each set, and the interval from those of the replicates."""
+    lower_is_better = task in LOWER_IS_BETTER
+    value = float(metrics.entanglement(*right_and_wrong(task, list(sets.values())), lower_is_better=lower_is_better))
+    if np.isnan(value):
+        return {"value": value, "interval": [float("nan")] * 2}
+    measures = (RIGHT[task], *WRONG[task])
+    drawn = [{measure: performance(name, measure) for measure in measures} for name in sets]
+    replicates = metrics.entanglement(*right_and_wrong(task, drawn), lower_is_better=lower_is_better)
     replicates = replicates[np.isfinite(replicates)]
     interval = np.quantile(replicates, _QUANTILES).tolist() if replicates.size else [float("nan")] * 2
     return {"value": value, "interval": interval}
-
-
-def _mean_over_sets(values: Sequence[np.ndarray]) -> np.ndarray:
-    """Mean of (B,) over sets; NaN is left out."""
-    stacked = np.stack(values)
-    count = np.isfinite(stacked).sum(axis=0)
-    return np.divide(np.nansum(stacked, axis=0), count, out=np.full(stacked.shape[1], np.nan), where=count > 0)
 
 
 def _weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -150,11 +211,9 @@ def _weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.divide(weights[:, known] @ values[known], total, out=np.full(len(weights), np.nan), where=total > 0)
 
 
-def _calibration_error(
-    results: SetResults, measure: Measure, weights: np.ndarray, convention: Convention
-) -> np.ndarray:
+def _calibration_error(results: SetResults, measure: Measure, weights: np.ndarray, *, per_image: bool) -> np.ndarray:
     """ACE of each replicate, (B,)."""
-    if convention.per_image_ace:
+    if per_image:
         return _weighted_mean(results.score(measure, "ace"), weights)
     if measure not in results.confidence:
         return np.full(len(weights), np.nan)

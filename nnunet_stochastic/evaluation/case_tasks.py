@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnunet_stochastic import metrics
+from nnunet_stochastic.degenerate_samples import Degeneration, degenerate_samples
 from nnunet_stochastic.evaluation.aggregation import image_scores
 from nnunet_stochastic.evaluation.calibration import Calibration
-from nnunet_stochastic.evaluation.cases import Case, CaseFiles, read_case_map, read_samples
+from nnunet_stochastic.evaluation.cases import Case, CaseFiles, read_case_map
 from nnunet_stochastic.evaluation.conventions import Convention
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.maps import Measure
@@ -22,6 +23,7 @@ from nnunet_stochastic.evaluation.readers import ImageReader
 __all__ = [
     "CONFIDENCE_BINS",
     "MeasureScores",
+    "degeneration",
     "distance_to_annotations",
     "foreground_ml",
     "rater_variance",
@@ -108,21 +110,19 @@ def rater_variance(case: Case, labels: EvaluatedLabels, convention: Convention) 
 
 
 def distance_to_annotations(
-    files: CaseFiles, case: Case, labels: EvaluatedLabels, reader: ImageReader, *, convention: Convention
-) -> tuple[float, dict[str, float]]:
-    """GED and, by class, CRPS of the volume in ml; NaN and nothing without samples or annotations.
+    samples: np.ndarray, case: Case, labels: EvaluatedLabels
+) -> tuple[dict[metrics.GedDistance, float], dict[str, float]]:
+    """GED by each distance and, by class, CRPS of the volume in ml; NaN and nothing without samples or annotations.
 
-    The samples are read once for both.
+    ``samples`` are label maps (N, z, y, x) without the ignore label.
     """
-    if not files.samples or not case.annotations:
-        return NAN, {}
+    if not len(samples) or not case.annotations:
+        return dict.fromkeys(metrics.GED_DISTANCES, NAN), {}
     valid = labels.annotated(case.annotations)
-    samples = labels.without_ignored(read_samples(files, case, labels, reader))[:, valid]
+    samples = samples[:, valid]
     annotations = np.stack(case.annotations)[:, valid]
     samples, annotations = (labels_of.reshape(len(labels_of), -1) for labels_of in (samples, annotations))
-    ged = metrics.generalized_energy_distance(
-        samples, annotations, classes=labels.classes, distance=convention.distance
-    )
+    ged = metrics.generalized_energy_distance(samples, annotations, classes=labels.classes)
     if case.voxel_ml is None:
         return ged, {}
     crps = {}
@@ -133,6 +133,13 @@ def distance_to_annotations(
         )
         crps[name] = float(np.mean([metrics.crps_samples(predicted, volume) for volume in observed]))
     return ged, crps
+
+
+def degeneration(samples: np.ndarray, case: Case, labels: EvaluatedLabels) -> Degeneration | None:
+    """Whether all samples (N, z, y, x) of a case are empty or fill the image, and the segmentation is or does not."""
+    shares = [np.count_nonzero(sample) / sample.size for sample in samples]
+    prediction = labels.without_ignored(case.prediction)
+    return degenerate_samples(shares, np.count_nonzero(prediction) / prediction.size)
 
 
 def foreground_ml(case: Case, labels: EvaluatedLabels) -> float:

@@ -19,10 +19,17 @@ CHALLENGE_METRICS = ("agreement_dice", "agreement_confidence", "soft_dice", "sta
 _NUM_BINS = 50
 
 
-def challenge_scores(case: Case, labels: EvaluatedLabels) -> dict[str, dict[str, float]]:
+def challenge_scores(case: Case, labels: EvaluatedLabels, *, margin: int | None = None) -> dict[str, dict[str, float]]:
     """Scores of each foreground class, and under ``all classes`` their means and the calibration error ``ece``.
 
-    Nothing without probabilities or with fewer than two raters.
+    Parameters
+    ----------
+    case
+        A case with probabilities and at least two raters; others have no scores.
+    labels
+        The classes.
+    margin
+        Voxels around the raters' bounding box in which ``ece`` is taken; None: in the whole image.
     """
     if case.probabilities is None or len(case.raters) < 2:
         return {}
@@ -51,7 +58,8 @@ def challenge_scores(case: Case, labels: EvaluatedLabels) -> dict[str, dict[str,
                 case.voxel_ml * float(probability.sum(dtype=np.float64)), float(volumes.mean()), float(volumes.std())
             )
     means = {metric: _mean([scores[name][metric] for name in labels.names]) for metric in CHALLENGE_METRICS}
-    errors = [_calibration_error(probabilities, rater, labels) for rater in raters]
+    inside = slice(None) if margin is None else _raters_region(case, labels, margin)[voxels].ravel()
+    errors = [_calibration_error(probabilities[:, inside], rater[inside], labels) for rater in raters]
     scores[ALL_CLASSES] = {**means, "ece": float(np.mean(errors))}
     return scores
 
@@ -69,6 +77,19 @@ def staple(masks: np.ndarray) -> np.ndarray:
     fusion.SetForegroundValue(1.0)
     fusion.SetNumberOfThreads(1)  # the cases are computed in parallel, and sums are the same however many there are
     return sitk.GetArrayFromImage(fusion.Execute(images))[0] > 0.5
+
+
+def _raters_region(case: Case, labels: EvaluatedLabels, margin: int) -> np.ndarray:
+    """Voxels (z, y, x), bool, in the bounding box of all raters' foreground and a margin around it.
+
+    The margin is one voxel less behind the last foreground voxel, as in the slices of the challenge's code.
+    """
+    foreground = np.any([labels.without_ignored(rater) > 0 for rater in case.raters], axis=0)
+    region = np.zeros(foreground.shape, dtype=bool)
+    if foreground.any():
+        places = (np.flatnonzero(foreground.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3))
+        region[tuple(slice(max(place[0] - margin, 0), place[-1] + margin) for place in places)] = True
+    return region
 
 
 def _calibration_error(probabilities: np.ndarray, label: np.ndarray, labels: EvaluatedLabels) -> float:

@@ -8,13 +8,15 @@ Segmentation", Eq. 2 and section 4). Ranks and their means are those of ``rankin
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
+from nnunet_stochastic.evaluation.conventions import DISTANCES, Convention, find_convention
 from nnunet_stochastic.evaluation.evaluated_runs import EvaluatedRun, check_comparable
 from nnunet_stochastic.evaluation.ranking import (
+    ALL_DATASETS,
     DELTA,
     MODEL,
     RUN,
@@ -23,8 +25,10 @@ from nnunet_stochastic.evaluation.ranking import (
     mean_ranks,
     over_seeds,
 )
+from nnunet_stochastic.evaluation.tasks import Ace
+from nnunet_stochastic.metrics import GedDistance
 
-__all__ = ["QUANTITIES", "UNDECOMPOSED", "Comparison", "Quantity", "compare"]
+__all__ = ["UNDECOMPOSED", "Comparison", "Quantity", "compare", "ged_name", "quantities"]
 
 # "All model combinations are valid except softmax without EU" (section 3.2): absent or present, it is not missing.
 UNDECOMPOSED = ("Softmax", "none")
@@ -48,20 +52,29 @@ def _ranked(task: str, split: str, name: str, direction: int, *path: str) -> tup
     return Quantity(task, split, name, direction, ("tasks", task, *path)), delta
 
 
-QUANTITIES = (
-    Quantity("segmentation", "ID", "Dice", 0, ("results", "mean", "dice")),
-    Quantity("segmentation", "ID", "NLL", 0, ("results", "mean", "nll")),
-    Quantity("segmentation", "ID", "ECE", 0, ("results", "dataset", "ece")),
-    Quantity("segmentation", "ID", "MCE", 0, ("results", "dataset", "mce")),
-    Quantity("GED", "ID", "GED", 0, ("tasks", "GED", "ID")),
-    *_ranked("OODD", "ID and OOD", "EU AUROC", 1, "EU"),
-    *_ranked("AMB", "ID", "AU NCC", 1, "ID", "AU"),
-    *_ranked("AMB", "OOD", "AU NCC", 1, "OOD", "AU"),
-    *_ranked("CAL", "ID", "TU ACE", -1, "ID", "TU"),
-    *_ranked("CAL", "OOD", "TU ACE", -1, "OOD", "TU"),
-    Quantity("RATIO", "ID", "EU/AU", 0, ("tasks", "RATIO", "ID")),
-    Quantity("RATIO", "OOD", "EU/AU", 0, ("tasks", "RATIO", "OOD")),
-)
+def ged_name(distance: GedDistance) -> str:
+    """GED by a distance, in tables."""
+    return f"GED ({DISTANCES[distance]})"
+
+
+def quantities(convention: Convention, ace: Ace | None = None) -> tuple[Quantity, ...]:
+    """What is compared: GED by both distances and by the preset's own, the ACE that was asked for or the preset's."""
+    distances = dict.fromkeys(("iou", "dice", convention.distance))
+    of_ace = () if ace is None else (ace,)
+    return (
+        Quantity("segmentation", "ID", "Dice", 0, ("results", "mean", "dice")),
+        Quantity("segmentation", "ID", "NLL", 0, ("results", "mean", "nll")),
+        Quantity("segmentation", "ID", "ECE", 0, ("results", "dataset", "ece")),
+        Quantity("segmentation", "ID", "MCE", 0, ("results", "dataset", "mce")),
+        *(Quantity("GED", "ID", ged_name(distance), 0, ("tasks", "GED", distance, "ID")) for distance in distances),
+        *_ranked("OODD", "ID and OOD", "EU AUROC", 1, "EU"),
+        *_ranked("AMB", "ID", "AU NCC", 1, "ID", "AU"),
+        *_ranked("AMB", "OOD", "AU NCC", 1, "OOD", "AU"),
+        *_ranked("CAL", "ID", "TU ACE", -1, *of_ace, "ID", "TU"),
+        *_ranked("CAL", "OOD", "TU ACE", -1, *of_ace, "OOD", "TU"),
+        Quantity("RATIO", "ID", "EU/AU", 0, ("tasks", "RATIO", "ID")),
+        Quantity("RATIO", "OOD", "EU/AU", 0, ("tasks", "RATIO", "OOD")),
+    )
 
 
 @dataclass(frozen=True)
@@ -85,8 +98,13 @@ class Comparison:
         missing in all runs of a dataset.
     undecomposed
         (aleatoric, epistemic) of the models without AU and EU, which are in no ranks.
+    stand_ins
+        Under (dataset, aleatoric, epistemic), also with the dataset ``ranking.ALL_DATASETS``: whether the EU of some
+        run is that of one member's aleatoric samples, not to be read as epistemic uncertainty; ``None``: not known.
     notes
         What a reader of the tables must know.
+    convention
+        The preset of all runs.
     """
 
     values: pd.DataFrame
@@ -95,10 +113,12 @@ class Comparison:
     performance: pd.DataFrame
     missing: pd.DataFrame
     undecomposed: frozenset[tuple[str, str]]
+    stand_ins: Mapping[tuple[str, str, str], bool | None]
     notes: tuple[str, ...]
+    convention: Convention
 
 
-def compare(runs: Sequence[EvaluatedRun]) -> Comparison:
+def compare(runs: Sequence[EvaluatedRun], *, ace: Mapping[str, Ace] | None = None) -> Comparison:
     """Rank runs by performance and entanglement.
 
     Parameters
@@ -106,16 +126,26 @@ def compare(runs: Sequence[EvaluatedRun]) -> Comparison:
     runs
         Result of ``read_runs``, at least 2. A run without members and without AU and EU, such as softmax with no
         epistemic method, is in no rank.
+    ace
+        Which ACE ranks the calibration on a dataset: the mean over its images, or that of all of them together.
+        Datasets that are not named have that of the convention.
 
     Raises
     ------
     ValueError
-        The runs differ in conventions, or those of a dataset in cases or raters.
+        The runs differ in conventions, or those of a dataset in cases or raters; ``ace`` names another dataset.
     """
     check_comparable(runs)
+    convention, ace = find_convention(runs[0].summary["convention"]), ace or {}
+    if unknown := sorted(ace.keys() - {run.dataset for run in runs}):
+        raise ValueError(
+            f"the ACE is chosen for {', '.join(unknown)}, of which there is no run; name some of "
+            f"{', '.join(sorted({run.dataset for run in runs}))}"
+        )
+    compared = {run.dataset: quantities(convention, ace.get(run.dataset)) for run in runs}
     runs = sorted(runs, key=lambda run: run.key)  # results do not depend on the order in which folders were named
     undecomposed = {run.key[2:] for run in runs if not _is_ranked(run)}
-    values = add_ranks(pd.DataFrame([_row(run, quantity) for run in runs for quantity in QUANTITIES]))
+    values = add_ranks(pd.DataFrame([_row(run, quantity) for run in runs for quantity in compared[run.dataset]]))
     columns = [*RUN, "task", "split", "quantity", "value", "rank"]
     ranks = over_seeds(mean_ranks(values), "rank")
     once = {run.folder.resolve(): run.key for run in runs}.values()
@@ -125,9 +155,13 @@ def compare(runs: Sequence[EvaluatedRun]) -> Comparison:
         ranks=ranks,
         best=best_models(ranks),
         performance=over_seeds(performance.drop(columns=["rank", "direction"]), "value"),
-        missing=pd.DataFrame([*_missing_runs(runs), *_missing_values(runs)], columns=[*RUN, "task", "split", "reason"]),
+        missing=pd.DataFrame(
+            [*_missing_runs(runs), *_missing_values(runs, compared)], columns=[*RUN, "task", "split", "reason"]
+        ),
         undecomposed=frozenset({UNDECOMPOSED, *undecomposed}),
-        notes=tuple(_notes(runs)),
+        stand_ins=_stand_ins(runs),
+        notes=tuple(_notes(runs, ace)),
+        convention=convention,
     )
 
 
@@ -146,6 +180,14 @@ def _row(run: EvaluatedRun, quantity: Quantity) -> dict[str, object]:
     }
 
 
+def _stand_ins(runs: Sequence[EvaluatedRun]) -> dict[tuple[str, str, str], bool | None]:
+    said: dict[tuple[str, str, str], set[bool | None]] = {}
+    for run in runs:
+        for dataset in (run.dataset, ALL_DATASETS):
+            said.setdefault((dataset, run.aleatoric, run.epistemic), set()).add(run.epistemic_is_stand_in)
+    return {model: True if True in found else None if None in found else False for model, found in said.items()}
+
+
 def _missing_runs(runs: Sequence[EvaluatedRun]) -> list[dict[str, str]]:
     """Combinations of the methods and, per dataset, of the seeds that were given, without a result."""
     present = {run.key for run in runs}
@@ -159,13 +201,13 @@ def _missing_runs(runs: Sequence[EvaluatedRun]) -> list[dict[str, str]]:
     ]
 
 
-def _missing_values(runs: Sequence[EvaluatedRun]) -> list[dict[str, str]]:
+def _missing_values(runs: Sequence[EvaluatedRun], compared: Mapping[str, Sequence[Quantity]]) -> list[dict[str, str]]:
     """Quantities without a value, of the runs that are ranked; Δ only where the performance is there."""
     rows = []
-    for dataset in sorted({run.dataset for run in runs}):
+    for dataset, of_dataset in sorted(compared.items()):
         members = [run for run in runs if run.dataset == dataset and _is_ranked(run)]
-        for quantity in QUANTITIES:
-            without = [run for run in members if _lacks(run, quantity)]
+        for quantity in of_dataset:
+            without = [run for run in members if _lacks(run, quantity, of_dataset)]
             reasons = {run.key: _reason(run, quantity) for run in without}
             place = {"task": quantity.task, "split": quantity.split}
             if without and len(without) == len(members):
@@ -179,11 +221,11 @@ def _missing_values(runs: Sequence[EvaluatedRun]) -> list[dict[str, str]]:
     return rows
 
 
-def _lacks(run: EvaluatedRun, quantity: Quantity) -> bool:
+def _lacks(run: EvaluatedRun, quantity: Quantity, compared: Sequence[Quantity]) -> bool:
     if not math.isnan(run.number(*quantity.path)):
         return False
     if quantity.name == DELTA:
-        own = next(other for other in QUANTITIES if (other.task, other.split) == (quantity.task, quantity.split))
+        own = next(other for other in compared if (other.task, other.split) == (quantity.task, quantity.split))
         return not math.isnan(run.number(*own.path))
     return True
 
@@ -199,8 +241,11 @@ def _reason(run: EvaluatedRun, quantity: Quantity) -> str:
     return "; ".join(dict.fromkeys(said)) or f"{quantity.name} has no value"
 
 
-def _notes(runs: Sequence[EvaluatedRun]) -> Iterator[str]:
+def _notes(runs: Sequence[EvaluatedRun], ace: Mapping[str, Ace]) -> Iterator[str]:
     """What is compared all the same, with care: GED falls with the number of samples, and is in no rank."""
+    words = {"per_image": "the mean over images", "dataset": "that of all images together"}
+    for dataset, chosen in sorted(ace.items()):
+        yield f"ACE of {dataset} is {words[chosen]}."
     for dataset in sorted({run.dataset for run in runs}):
         counts = {run.task("GED").get("num_samples") for run in runs if run.dataset == dataset} - {None}
         if len(counts) > 1:

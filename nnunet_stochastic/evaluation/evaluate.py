@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from nnunet_stochastic import metrics
-from nnunet_stochastic.evaluation.bootstrap import entanglement_of_tasks
+from nnunet_stochastic.evaluation.bootstrap import describe_bootstrap, entanglement_of_tasks
 from nnunet_stochastic.evaluation.case_sets import CaseSet, common_measures
 from nnunet_stochastic.evaluation.case_tasks import CONFIDENCE_BINS
 from nnunet_stochastic.evaluation.cases import CaseFiles, check_case
@@ -66,6 +66,7 @@ def evaluate_sets(
     record_folder: Path,
     *,
     problems: Sequence[str] = (),
+    patients: Mapping[str, str] | None = None,
     resume: bool = False,
     workers: Workers,
 ) -> Evaluation:
@@ -81,6 +82,8 @@ def evaluate_sets(
         Where the records are written, SET/CASE.json.
     problems
         Findings of ``find_case_sets``, put in front of those of the check.
+    patients
+        Patient of each case of all sets, over which intervals are then taken; without them each case is its own.
     resume
         Keep the records of an earlier evaluation of the same files with the same settings.
     workers
@@ -104,7 +107,7 @@ def evaluate_sets(
     for _ in workers.map(write, jobs, description="evaluating"):
         pass
     results = [collect_results(case_set.name, _records(case_set, record_folder, settings)) for case_set in sets]
-    return _evaluation(results, sets, settings)
+    return _evaluation(results, sets, settings, patients)
 
 
 def check_cases(
@@ -138,7 +141,12 @@ def check_cases(
         raise ValueError(f"Nothing was computed, because of these problems:\n{lines}")
 
 
-def _evaluation(results: Sequence[SetResults], sets: Sequence[CaseSet], settings: CaseSettings) -> Evaluation:
+def _evaluation(
+    results: Sequence[SetResults],
+    sets: Sequence[CaseSet],
+    settings: CaseSettings,
+    patients: Mapping[str, str] | None,
+) -> Evaluation:
     labels, convention = settings.labels, settings.convention
     known, *shifts = results
     measures, case = common_measures(sets), sets[0].cases[0]
@@ -154,20 +162,22 @@ def _evaluation(results: Sequence[SetResults], sets: Sequence[CaseSet], settings
     if measures:
         # A deterministic network has the total alone.
         left_out |= {measure: f"no {FOLDERS[measure]} maps" for measure in MEASURES if measure not in measures}
-    delta = entanglement_of_tasks(tasks, results, convention) if measures == MEASURES else {}
+    delta = entanglement_of_tasks(tasks, results, convention, patients=patients) if measures == MEASURES else {}
     if not delta:
         left_out["delta"] = "it needs all three maps, and one of OODD, AMB and CAL"
     summary = {
         "conventions": {**CONVENTIONS, **convention.describe()},
         "convention": convention.name,
-        "num_bins": settings.num_bins,
+        "num_bins": convention.num_bins,
         "num_cases": len(known.cases),
         "num_raters": len(case.raters),
-        "results": summarise(known, labels),
-        "set_results": {shift.name: found for shift in shifts if (found := summarise(shift, labels))},
+        "results": summarise(known, labels, convention),
+        "set_results": {shift.name: found for shift in shifts if (found := summarise(shift, labels, convention))},
         "tasks": tasks,
         "left_out": left_out,
+        "degenerate_samples": {found.name: found.degenerate_samples for found in results if found.degenerate_samples},
         "delta": delta,
+        "bootstrap": describe_bootstrap({found.name: found.cases for found in results}, patients),
     }
     curves = {
         "reliability": {
@@ -181,7 +191,7 @@ def _evaluation(results: Sequence[SetResults], sets: Sequence[CaseSet], settings
             found.name: {measure: bins_to_json(found.pooled_confidence(measure)) for measure in found.confidence}
             for found in results
         },
-        "num_bins": {"reliability": settings.num_bins, "confidence": CONFIDENCE_BINS},
+        "num_bins": {"reliability": convention.num_bins, "confidence": CONFIDENCE_BINS},
     }
     tables = {
         name: pd.concat([getattr(found, name) for found in results], ignore_index=True)

@@ -60,6 +60,11 @@ class EvaluatedRun:
         names = {name for name, _ in _numbers(self.summary["tasks"])}
         return "TU" not in names or bool(names & {"AU", "EU"})
 
+    @property
+    def epistemic_is_stand_in(self) -> bool | None:
+        """Whether EU is that of one member's aleatoric samples; ``None`` where that is not known."""
+        return self.summary["model"].get("epistemic_is_stand_in")
+
     def task(self, name: str) -> Mapping:
         """What summary.json has of a task; empty where it was left out."""
         return self.summary["tasks"].get(name, {})

@@ -8,7 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["check_same_model", "describe_model"]
+__all__ = ["STAND_IN_MARK", "STAND_IN_NOTE", "check_same_model", "describe_model", "stand_in_mark"]
+
+# What tables, figures and pictures put behind the EU of one member with aleatoric samples, and say of it once.
+STAND_IN_MARK = "†"
+STAND_IN_NOTE = (
+    f"{STAND_IN_MARK} one member: its aleatoric samples stand in for members; not to be read as epistemic uncertainty"
+)
 
 # Words at the end of a trainer's name that say how members are made, and not what the aleatoric model is.
 _EPISTEMIC_ENDINGS = ("SWAG", "Dropout")
@@ -18,15 +24,17 @@ _MEMBERS = ("ensemble", "dropout", "swag", "swag_diag")
 def describe_model(prediction_folder: Path) -> dict[str, Any]:
     """Name, data set, trainer, configuration, folds, aleatoric and epistemic method, members and seed.
 
+    ``epistemic_is_stand_in``: the epistemic map is of one member, and shows how much its aleatoric samples disagree.
     What is unknown is ``None``: predictions of nnU-Net's own command have no uncertainty.json.
     """
     settings = _read(prediction_folder / "uncertainty.json").get("settings", {})
     trainer = settings.get("trainer")
-    aleatoric = epistemic = None
+    aleatoric = epistemic = stands_in = None
     if trainer is not None:
         aleatoric = "TTA" if settings.get("aleatoric_source") == "tta" else _aleatoric(trainer)
         source = settings.get("epistemic_source")
         epistemic = source if source in _MEMBERS else "none"
+        stands_in = source == "aleatoric_samples"
     folds = sorted(name.removeprefix("fold_") for name in settings.get("checkpoints", {}))
     return {
         "name": None if trainer is None else f"{aleatoric} / {epistemic}",
@@ -36,9 +44,15 @@ def describe_model(prediction_folder: Path) -> dict[str, Any]:
         "folds": [int(fold) if fold.isdigit() else fold for fold in folds] or None,
         "aleatoric": aleatoric,
         "epistemic": epistemic,
+        "epistemic_is_stand_in": stands_in,
         "members": settings.get("members"),
         "seed": settings.get("seed"),
     }
+
+
+def stand_in_mark(model: Mapping[str, Any]) -> str:
+    """What stands behind a number, name or heading of EU: nothing where it is epistemic, or of unknown origin."""
+    return f" {STAND_IN_MARK}" if model.get("epistemic_is_stand_in") else ""
 
 
 def check_same_model(model: Mapping[str, Any], place: Path, other: Mapping[str, Any], other_place: Path) -> None:

@@ -19,12 +19,13 @@ import numpy as np
 from nnunet_stochastic import __version__, metrics
 from nnunet_stochastic.evaluation.calibration import Calibration
 from nnunet_stochastic.evaluation.case_tasks import (
+    degeneration,
     distance_to_annotations,
     foreground_ml,
     rater_variance,
     score_measure,
 )
-from nnunet_stochastic.evaluation.cases import CaseFiles, load_case
+from nnunet_stochastic.evaluation.cases import CaseFiles, load_case, read_samples
 from nnunet_stochastic.evaluation.challenge import challenge_scores
 from nnunet_stochastic.evaluation.conventions import Convention
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
@@ -49,15 +50,12 @@ class CaseSettings:
         The preset.
     calibration
         That of the validation predictions, or None.
-    num_bins
-        Bins of ECE and MCE.
     """
 
     labels: EvaluatedLabels
     reader: ImageReader
     convention: Convention
     calibration: Calibration | None = None
-    num_bins: int = 15
 
 
 def compute_record(files: CaseFiles, settings: CaseSettings) -> dict[str, Any]:
@@ -68,11 +66,11 @@ def compute_record(files: CaseFiles, settings: CaseSettings) -> dict[str, Any]:
     dict
         ``rows`` of the table of scores, ``reliability`` bins by annotation group and class, ``measures`` with the
         scores and confidence bins of each map, ``image`` with numbers of the whole image, ``crps_ml`` and
-        ``challenge`` scores by class. ``None`` where a number does not exist.
+        ``challenge`` scores by class, and what is wrong with the samples. ``None`` where a number does not exist.
     """
-    labels = settings.labels
+    labels, convention = settings.labels, settings.convention
     case = load_case(files, labels, settings.reader)
-    scores = {} if case.probabilities is None else score_case(case, labels, num_bins=settings.num_bins)
+    scores = {} if case.probabilities is None else score_case(case, labels, convention=convention)
     reliability: dict[str, dict[str, metrics.ReliabilityBins]] = {}
     for annotation, found in scores.items():
         group = reliability.setdefault(REFERENCE if annotation == REFERENCE else RATERS, {})
@@ -81,11 +79,17 @@ def compute_record(files: CaseFiles, settings: CaseSettings) -> dict[str, Any]:
     dice = float("nan")
     if REFERENCE in scores:
         dice = next(row["dice"] for row in scores[REFERENCE].rows if row["class"] == ALL_CLASSES)
-    challenge = challenge_scores(case, labels) if settings.convention.challenge_metrics else {}
-    ged, crps_ml = distance_to_annotations(files, case, labels, settings.reader, convention=settings.convention)
+    challenge = {}
+    if convention.challenge_metrics:
+        challenge = challenge_scores(case, labels, margin=convention.challenge_margin)
+    # Read once for all that is asked of them; without files (0, z, y, x).
+    samples = labels.without_ignored(read_samples(files, case, labels, settings.reader))
+    ged, crps_ml = distance_to_annotations(samples, case, labels)
+    degenerate = degeneration(samples, case, labels)
+    del samples
 
     case = replace(case, probabilities=None)  # the maps need their memory
-    ambiguity = rater_variance(case, labels, settings.convention)
+    ambiguity = rater_variance(case, labels, convention)
     measures = {
         measure: score_measure(
             files,
@@ -94,7 +98,7 @@ def compute_record(files: CaseFiles, settings: CaseSettings) -> dict[str, Any]:
             ambiguity,
             labels,
             settings.reader,
-            convention=settings.convention,
+            convention=convention,
             calibration=settings.calibration,
         )
         for measure in files.maps
@@ -114,9 +118,15 @@ def compute_record(files: CaseFiles, settings: CaseSettings) -> dict[str, Any]:
                 }
                 for measure, found in measures.items()
             },
-            "image": {"dice": dice, "risk": 1 - dice, "ged": ged, "volume_ml": foreground_ml(case, labels)},
+            "image": {
+                "dice": dice,
+                "risk": 1 - dice,
+                **{f"ged_{distance}": value for distance, value in ged.items()},
+                "volume_ml": foreground_ml(case, labels),
+            },
             "crps_ml": crps_ml,
             "challenge": challenge,
+            "degenerate_samples": degenerate,
         }
     )
 
@@ -151,7 +161,6 @@ def _fingerprint(files: CaseFiles, settings: CaseSettings) -> str:
         "reader": type(settings.reader).__name__,
         "convention": asdict(settings.convention),
         "calibration": None if settings.calibration is None else settings.calibration.used,
-        "num_bins": settings.num_bins,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from nnunet_stochastic import metrics
+from nnunet_stochastic.degenerate_samples import Degeneration
 from nnunet_stochastic.evaluation.conventions import AGGREGATIONS
 from nnunet_stochastic.evaluation.maps import MEASURES, Measure
 from nnunet_stochastic.evaluation.records import bins_from_json
@@ -18,7 +19,8 @@ from nnunet_stochastic.evaluation.scores import METRICS
 __all__ = ["IMAGE_COLUMNS", "ROW_COLUMNS", "SCORE_COLUMNS", "SetResults", "collect_results"]
 
 ROW_COLUMNS = ("set", "case", "annotation", "class", *METRICS, "reference_voxels", "predicted_voxels")
-IMAGE_COLUMNS = ("set", "case", "dice", "risk", "ged", *MEASURES, "ratio", "volume_ml")
+GED_COLUMNS = tuple(f"ged_{distance}" for distance in metrics.GED_DISTANCES)
+IMAGE_COLUMNS = ("set", "case", "dice", "risk", *GED_COLUMNS, *MEASURES, "ratio", "volume_ml")
 SCORE_COLUMNS = ("set", "case", "measure", *AGGREGATIONS, "ncc", "ace")
 
 
@@ -45,6 +47,8 @@ class SetResults:
     confidence
         Confidence bins of each case by measure, (N, 3, bins): count, sum of confidences, number correct. Measures
         without confidences are not there.
+    degenerate_samples
+        What is wrong with the samples of a case, of those with something wrong.
     """
 
     name: str
@@ -55,6 +59,7 @@ class SetResults:
     challenge: pd.DataFrame
     reliability: Mapping[str, Mapping[str, metrics.ReliabilityBins]]
     confidence: Mapping[Measure, np.ndarray]
+    degenerate_samples: Mapping[str, Degeneration] = field(default_factory=dict)
 
     @property
     def cases(self) -> list[str]:
@@ -91,6 +96,7 @@ def collect_results(name: str, records: Iterable[Mapping[str, Any]]) -> SetResul
     rows, images, scores, crps_ml, challenge = [], [], [], [], []
     reliability: dict[str, dict[str, metrics.ReliabilityBins]] = {}
     confidence: dict[Measure, list[list[list[float]]]] = {}
+    degenerate: dict[str, Degeneration] = {}
     for record in records:
         place = {"set": name, "case": record["case"]}
         rows += [place | row for row in record["rows"]]
@@ -104,6 +110,8 @@ def collect_results(name: str, records: Iterable[Mapping[str, Any]]) -> SetResul
         images.append(place | record["image"] | means | {"ratio": ratio})
         crps_ml.append({"case": record["case"]} | record["crps_ml"])
         challenge += [{"case": record["case"], "class": name} | found for name, found in record["challenge"].items()]
+        if (found := record["degenerate_samples"]) is not None:
+            degenerate[record["case"]] = found
         for group, classes in record["reliability"].items():
             sums = reliability.setdefault(group, {})
             for class_name, content in classes.items():
@@ -118,6 +126,7 @@ def collect_results(name: str, records: Iterable[Mapping[str, Any]]) -> SetResul
         pd.DataFrame(challenge).set_index(["case", "class"]).astype(np.float64) if challenge else pd.DataFrame(),
         reliability,
         {measure: np.array(found, dtype=np.float64) for measure, found in confidence.items()},
+        degenerate,
     )
 
 

@@ -6,12 +6,14 @@ together are scored on the label (softmax), or on all yes/no events pooled (regi
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
 
 from nnunet_stochastic import metrics
 from nnunet_stochastic.evaluation.cases import Case
+from nnunet_stochastic.evaluation.conventions import PRESETS, Convention
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 
 __all__ = ["ALL_CLASSES", "METRICS", "RATERS", "REFERENCE", "AnnotationScores", "score_annotation", "score_case"]
@@ -20,6 +22,7 @@ ALL_CLASSES = "all classes"
 # Groups of annotations.
 REFERENCE = "reference"
 RATERS = "raters"
+_DEFAULT = PRESETS["entanglement"]
 METRICS = ("dice", "nll", "brier", "ece", "mce")
 
 
@@ -39,7 +42,9 @@ class AnnotationScores:
     bins: dict[str, metrics.ReliabilityBins]
 
 
-def score_case(case: Case, labels: EvaluatedLabels, *, num_bins: int = 15) -> dict[str, AnnotationScores]:
+def score_case(
+    case: Case, labels: EvaluatedLabels, *, convention: Convention = _DEFAULT
+) -> dict[str, AnnotationScores]:
     """Scores against the reference and each rater, under the names ``reference``, ``rater0``, ``rater1`` ….
 
     A case without reference has no raters either, and no scores.
@@ -47,13 +52,18 @@ def score_case(case: Case, labels: EvaluatedLabels, *, num_bins: int = 15) -> di
     annotations = {} if case.reference is None else {REFERENCE: case.reference}
     annotations |= {f"rater{index}": label for index, label in enumerate(case.raters)}
     return {
-        annotation: score_annotation(case, label, labels, annotation=annotation, num_bins=num_bins)
+        annotation: score_annotation(case, label, labels, annotation=annotation, convention=convention)
         for annotation, label in annotations.items()
     }
 
 
 def score_annotation(
-    case: Case, label: np.ndarray, labels: EvaluatedLabels, *, annotation: str, num_bins: int = 15
+    case: Case,
+    label: np.ndarray,
+    labels: EvaluatedLabels,
+    *,
+    annotation: str,
+    convention: Convention = _DEFAULT,
 ) -> AnnotationScores:
     """Scores of a case against one label map.
 
@@ -67,8 +77,8 @@ def score_annotation(
         The classes.
     annotation
         Name of the annotation, for the table.
-    num_bins
-        Bins of ECE and MCE.
+    convention
+        Which probability ECE and MCE are about, and their bins.
     """
     probabilities, prediction = case.probabilities, case.prediction
     if labels.ignore_label is not None:
@@ -76,12 +86,14 @@ def score_annotation(
         probabilities, prediction, label = probabilities[:, valid], prediction[valid], label[valid]
         prediction = labels.without_ignored(prediction)
 
+    closed = "left" if convention.foreground_calibration else "right"
+    binned = functools.partial(metrics.reliability_bins, num_bins=convention.num_bins, closed=closed)
     counts = metrics.joint_label_counts(prediction, label, num_labels=labels.num_labels)
     dice = metrics.dice(counts, labels.classes)
     rows, bins = [], {}
     for index, name in enumerate(labels.names):
         probability, target = probabilities[labels.channel(index)], labels.target(label, index)
-        bins[name] = metrics.reliability_bins(probability, target, num_bins=num_bins)
+        bins[name] = binned(probability, target)
         rows.append(
             {
                 "class": name,
@@ -100,7 +112,11 @@ def score_annotation(
     else:
         confidence, correct = metrics.predicted_class_confidence(probabilities, label)
         nll, brier = metrics.nll(probabilities, label), metrics.brier(probabilities, label)
-    bins[ALL_CLASSES] = metrics.reliability_bins(confidence, correct, num_bins=num_bins)
+    if convention.foreground_calibration and not labels.has_regions:
+        confidence, correct = probabilities[1:].sum(axis=0), label != 0
+    elif convention.foreground_calibration:
+        confidence, correct = probabilities, target
+    bins[ALL_CLASSES] = binned(confidence, correct)
     rows.append(
         {
             "class": ALL_CLASSES,
@@ -113,6 +129,6 @@ def score_annotation(
     )
     for row in rows:
         row["case"], row["annotation"] = case.name, annotation
-        row["ece"] = metrics.expected_calibration_error(bins[row["class"]])
+        row["ece"] = metrics.expected_calibration_error(bins[row["class"]], norm=convention.ece_norm)
         row["mce"] = metrics.maximum_calibration_error(bins[row["class"]])
     return AnnotationScores(rows, bins)

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from nnunet_stochastic import metrics
+from nnunet_stochastic.evaluation.conventions import Convention
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.results import SetResults
 from nnunet_stochastic.evaluation.scores import ALL_CLASSES, METRICS, RATERS, REFERENCE
@@ -20,7 +21,7 @@ from nnunet_stochastic.evaluation.scores import ALL_CLASSES, METRICS, RATERS, RE
 __all__ = ["summarise"]
 
 
-def summarise(results: SetResults, labels: EvaluatedLabels) -> Mapping[str, Any]:
+def summarise(results: SetResults, labels: EvaluatedLabels, convention: Convention) -> Mapping[str, Any]:
     """Means by annotation group (``reference``, ``raters``) and class, and calibration errors of the set.
 
     A set without annotations has none.
@@ -40,7 +41,7 @@ def summarise(results: SetResults, labels: EvaluatedLabels) -> Mapping[str, Any]
             name: {
                 "mean": {metric: _number(means.loc[name, metric]) for metric in METRICS},
                 "dataset": {
-                    "ece": _number(metrics.expected_calibration_error(bins[name])),
+                    "ece": _number(metrics.expected_calibration_error(bins[name], norm=convention.ece_norm)),
                     "mce": _number(metrics.maximum_calibration_error(bins[name])),
                 },
             }

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -25,7 +25,11 @@ from nnunet_stochastic.evaluation.conventions import AGGREGATIONS, Convention
 from nnunet_stochastic.evaluation.maps import MEASURES
 from nnunet_stochastic.evaluation.results import SetResults
 
-__all__ = ["ambiguity", "calibration_errors", "compute_tasks", "failure_detection", "mean_of", "ratio"]
+__all__ = ["ACE", "Ace", "ambiguity", "calibration_errors", "compute_tasks", "failure_detection", "mean_of", "ratio"]
+
+# Calibration errors of CAL: mean over the images, or of all images together.
+Ace = Literal["per_image", "dataset"]
+ACE: tuple[Ace, ...] = get_args(Ace)
 
 _NO_MAPS = "the predictions have no uncertainty maps; predict with nnunet_stochastic_predict"
 _NO_VALIDATION = "no -val folder was given"
@@ -85,14 +89,21 @@ def compute_tasks(
 
     annotations = "raters" if raters else "reference"
     if "CAL" in tasks:
-        per_image = _splits(
-            {results.name: calibration_errors(results, per_image=True) for results in sets if results.confidence}
-        )
-        tasks["CAL"] |= {"per_image": {split: per_image[split] for split in (ID, "OOD")}, "annotations": annotations}
+        calibrated_sets = [results for results in sets if results.confidence]
+        tasks["CAL"] |= {
+            ace: _splits(
+                {results.name: calibration_errors(results, per_image=ace == "per_image") for results in calibrated_sets}
+            )
+            for ace in ACE
+        }
+        tasks["CAL"]["annotations"] = annotations
     if "FD" in tasks:
         tasks["FD"]["aggregation"] = convention.aggregation
     if "GED" in tasks:
-        tasks["GED"] |= {"distance": convention.distance, "num_samples": num_samples, "annotations": annotations}
+        by_distance = {distance: _of_splits(tasks["GED"], distance) for distance in metrics.GED_DISTANCES}
+        ranked = convention.distance
+        tasks["GED"] = {**by_distance[ranked], **by_distance, "distance": ranked, "num_samples": num_samples}
+        tasks["GED"]["annotations"] = annotations
     return tasks, left_out
 
 
@@ -121,8 +132,8 @@ def _tasks(convention: Convention, *, has_maps: bool, num_samples: int, calibrat
         ),
         _Task(
             "GED",
-            lambda results: mean_of(results.image("ged")),
-            lambda results: _has_numbers(results.image("ged")),
+            lambda results: {name: mean_of(results.image(f"ged_{name}")) for name in metrics.GED_DISTANCES},
+            lambda results: _has_numbers(results.image("ged_dice")),
             no_annotations + ", or no samples (--save_samples)" if num_samples else no_samples,
         ),
         _Task(
@@ -210,6 +221,12 @@ def _splits(values: Mapping[str, Any]) -> dict[str, Any]:
     shifts = {name: value for name, value in values.items() if name != ID}
     nothing = _nan_like(next(iter(values.values())))
     return {ID: values.get(ID, nothing), "OOD": _mean(list(shifts.values())) if shifts else nothing, "shifts": shifts}
+
+
+def _of_splits(splits: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """One of the numbers that a task has of each set, in the form of ``_splits``."""
+    shifts = {shift: values[name] for shift, values in splits["shifts"].items()}
+    return {ID: splits[ID][name], "OOD": splits["OOD"][name], "shifts": shifts}
 
 
 def _mean(values: Sequence[Any]) -> Any:

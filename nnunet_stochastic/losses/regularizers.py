@@ -40,28 +40,34 @@ def orthogonality_loss(bases: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        Scalar in [0, 1]; 0 for M = 1.
+        Scalar in [0, 1], float32 or wider also under autocast; 0 for M = 1.
     """
     num_bases = bases.shape[0]
-    if num_bases == 1:
-        return bases.new_zeros(())
-    directions = torch.nn.functional.normalize(bases.flatten(1), dim=1)
-    gram = directions @ directions.T
-    off_diagonal = gram - torch.diag(torch.diagonal(gram))
-    return off_diagonal.square().sum() / (num_bases * (num_bases - 1))
+    with torch.autocast(bases.device.type, enabled=False):
+        bases = full_precision(bases)
+        if num_bases == 1:
+            return bases.new_zeros(())
+        directions = torch.nn.functional.normalize(bases.flatten(1), dim=1)
+        gram = directions @ directions.T
+        off_diagonal = gram - torch.diag(torch.diagonal(gram))
+        return off_diagonal.square().sum() / (num_bases * (num_bases - 1))
 
 
-def basis_entropy_loss(basis_weights: Tensor) -> Tensor:
+def basis_entropy_loss(basis_log_weights: Tensor) -> Tensor:
     """Negative entropy of W, mean over the batch and partitions (Eq. 10). Minimising it spreads W over the bases.
+
+    Of ln W, because the gradient of W ln W in W has no bound: where W has underflowed to 0 it is infinite, and times
+    the 0 of the softmax NaN. In ln W it is W (1 + ln W), which goes to 0.
 
     Parameters
     ----------
-    basis_weights
-        W, shape (B, M, *G), probabilities over M.
+    basis_log_weights
+        ln W, shape (B, M, *G), logarithms of probabilities over M.
 
     Returns
     -------
     Tensor
-        Scalar in [-ln M, 0], nats; 0·ln 0 counts as 0.
+        Scalar in [-ln M, 0], nats.
     """
-    return torch.xlogy(basis_weights, basis_weights).sum(dim=1).mean()
+    log_weights = full_precision(basis_log_weights)
+    return (log_weights.exp() * log_weights).sum(dim=1).mean()

@@ -23,7 +23,13 @@ from nnunet_stochastic.metrics.curvas import (
 )
 from nnunet_stochastic.metrics.dice import dice, joint_label_counts
 from nnunet_stochastic.metrics.entanglement import entanglement
-from nnunet_stochastic.metrics.ged import co_occurrence, generalized_energy_distance, pairwise_distance
+from nnunet_stochastic.metrics.ged import (
+    GED_DISTANCES,
+    GedDistance,
+    co_occurrence,
+    generalized_energy_distance,
+    pairwise_distance,
+)
 from nnunet_stochastic.metrics.image_scores import (
     border_length,
     image_mean,
@@ -40,7 +46,9 @@ from nnunet_stochastic.metrics.temperature import TemperatureStatistics, tempere
 from nnunet_stochastic.metrics.uncertainty_histogram import UncertaintyHistogram
 
 __all__ = [
+    "GED_DISTANCES",
     "PROBABILITY_FLOOR",
+    "GedDistance",
     "PlattScaling",
     "ReliabilityBins",
     "ReliabilityCurve",

@@ -7,6 +7,12 @@ import numpy as np
 __all__: list[str] = []
 
 
+def check_label_map(name: str, label_map: np.ndarray) -> None:
+    """Require integers or booleans: NaN, which belongs to no class, would be counted as background."""
+    if label_map.dtype.kind not in "iub":
+        raise ValueError(f"{name} must hold integers, got {label_map.dtype}")
+
+
 def check_labels(probabilities: np.ndarray, label: np.ndarray) -> None:
     """Require (C, *S) probabilities in [0, 1] and a (*S) map of integer labels in [0, C)."""
     if probabilities.shape[1:] != label.shape:
@@ -14,8 +20,7 @@ def check_labels(probabilities: np.ndarray, label: np.ndarray) -> None:
             f"probabilities (C, *S) and label (*S) must agree in *S, got {probabilities.shape} and {label.shape}."
         )
     check_probability(probabilities)
-    if not np.issubdtype(label.dtype, np.integer):
-        raise ValueError(f"label must hold integers, got {label.dtype}.")
+    check_label_map("label", label)
     num_classes = len(probabilities)
     if label.size and (label.min() < 0 or label.max() >= num_classes):
         raise ValueError(

@@ -7,7 +7,8 @@ With p_c the share of the A annotations that give label c, the variances of the 
 the chance that two annotations drawn with replacement differ; for two labels it is twice the variance of either.
 The variance of the labels' integer codes is 1/A^2 sum_{i<j} (y_i - y_j)^2. Both take A(A-1)/2 comparisons however many
 labels there are. Variances are those of the population (divisor A).
-Policy: one annotation has variance 0. Voxels with the ignore label are left out before the call.
+Policy: one annotation has variance 0; annotations that hold no integers -> ValueError. Voxels with the ignore label are
+left out before the call.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from __future__ import annotations
 from itertools import combinations
 
 import numpy as np
+
+from nnunet_stochastic.metrics._checks import check_label_map
 
 __all__ = ["annotation_variance"]
 
@@ -39,8 +42,7 @@ def annotation_variance(annotations: np.ndarray, *, num_labels: int, codes: bool
     """
     if len(annotations) == 0:
         raise ValueError("annotations (A, *S) holds no annotation; give at least one.")
-    if not np.issubdtype(annotations.dtype, np.integer):
-        raise ValueError(f"annotations must hold integers, got {annotations.dtype}.")
+    check_label_map("annotations", annotations)
     if annotations.size and (annotations.min() < 0 or annotations.max() >= num_labels):
         raise ValueError(
             f"annotations must hold labels from 0 to {num_labels - 1}, got {annotations.min()} to "

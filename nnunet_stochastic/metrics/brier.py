@@ -2,7 +2,8 @@
 
 For two classes it is twice the binary score mean_n (p_n - y_n)^2. The score of all classes is the sum of the
 binary scores of every class, background included.
-Policy: no voxels -> NaN. Voxels with the ignore label are left out before the call.
+Policy: no voxels -> NaN; a NaN among the probabilities -> ValueError. Voxels with the ignore label
+are left out before the call.
 Reference: Brier, Verification of forecasts expressed in terms of probability, Monthly Weather Review 1950.
 """
 

@@ -1,17 +1,20 @@
 """Calibration error of confidences: ECE = sum_b n_b/N |acc_b - conf_b|, MCE = max_b |acc_b - conf_b|.
 
 ACE is the mean of |acc_b - conf_b| over the non-empty bins, every bin counting the same.
-Bins are of equal width on [0, 1]; bin b holds confidences in ((b-1)/M, b/M], and 0 belongs to the first.
+With the l2 norm, ECE = sqrt(sum_b n_b/N (acc_b - conf_b)^2).
+Bins are of equal width on [0, 1]; bin b holds confidences in ((b-1)/M, b/M], and 0 belongs to the first. Closed on the
+left, it holds [(b-1)/M, b/M), and 1 has a bin of its own, as in torchmetrics.
 What a set of voxels adds to the diagram is three sums per bin (``ReliabilityBins``). They add up over cases, so the
 error of a whole data set is exact and needs no voxel twice.
-Policy: empty bins are left out; no voxels at all -> NaN. Voxels with the ignore label are left out before the call.
+Policy: empty bins are left out; no voxels at all -> NaN; a NaN among the confidences -> ValueError. Voxels with the
+ignore label are left out before the call.
 Reference: Guo et al., On calibration of modern neural networks, ICML 2017, https://arxiv.org/abs/1706.04599.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -69,7 +72,9 @@ class ReliabilityCurve(NamedTuple):
     count: np.ndarray
 
 
-def reliability_bins(confidence: np.ndarray, correct: np.ndarray, *, num_bins: int = 15) -> ReliabilityBins:
+def reliability_bins(
+    confidence: np.ndarray, correct: np.ndarray, *, num_bins: int = 15, closed: Literal["left", "right"] = "right"
+) -> ReliabilityBins:
     """Sort confidences into bins.
 
     Parameters
@@ -80,22 +85,32 @@ def reliability_bins(confidence: np.ndarray, correct: np.ndarray, *, num_bins: i
         Whether it was, bool, same shape.
     num_bins
         M, bins of equal width on [0, 1].
+    closed
+        The side on which a bin holds its edge.
 
     Returns
     -------
     ReliabilityBins
-        The sums per bin.
+        The sums per bin; M + 1 bins if closed on the left.
     """
     if num_bins < 1:
         raise ValueError(f"num_bins must be at least 1, got {num_bins}.")
     check_binary(confidence, correct)
     confidence, correct = confidence.ravel(), correct.ravel()
+    # In the confidences' precision, in which 0.58 is on an edge of 50 bins and not below it.
+    edges = np.linspace(0, 1, num_bins + 1).astype(confidence.dtype)
+    if closed == "left":
+        num_bins += 1
     count = np.zeros(num_bins, dtype=np.int64)
     confidence_sum = np.zeros(num_bins)
     correct_sum = np.zeros(num_bins, dtype=np.int64)
     for start in range(0, confidence.size, _CHUNK):
         values = confidence[start : start + _CHUNK].astype(np.float64)
-        bins = np.clip(np.ceil(values * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
+        if closed == "left":
+            bins = np.searchsorted(edges, confidence[start : start + _CHUNK], side="right") - 1
+        else:
+            bins = np.ceil(values * num_bins).astype(np.int64) - 1
+        bins = np.clip(bins, 0, num_bins - 1)
         count += np.bincount(bins, minlength=num_bins)
         confidence_sum += np.bincount(bins, weights=values, minlength=num_bins)
         correct_sum += np.bincount(bins[correct[start : start + _CHUNK]], minlength=num_bins)
@@ -147,10 +162,13 @@ def reliability_curve(bins: ReliabilityBins) -> ReliabilityCurve:
     return ReliabilityCurve(bins.confidence_sum[filled] / count, bins.correct_sum[filled] / count, count)
 
 
-def expected_calibration_error(bins: ReliabilityBins) -> float:
-    """ECE in [0, 1]: |accuracy - mean confidence| of the bins, weighted by their counts; NaN without voxels."""
-    total = bins.count.sum()
-    return float(np.abs(bins.correct_sum - bins.confidence_sum).sum() / total) if total else float("nan")
+def expected_calibration_error(bins: ReliabilityBins, *, norm: Literal["l1", "l2"] = "l1") -> float:
+    """ECE in [0, 1]: mean (l1) or root mean square (l2) of the gaps of the bins by their counts; NaN without voxels."""
+    confidence, accuracy, count = reliability_curve(bins)
+    if not count.size:
+        return float("nan")
+    gap = np.abs(accuracy - confidence)
+    return float(np.average(gap, weights=count) if norm == "l1" else np.sqrt(np.average(gap**2, weights=count)))
 
 
 def maximum_calibration_error(bins: ReliabilityBins) -> float:

@@ -7,7 +7,7 @@
 The challenges' other metrics are Dice against a fused reference, ``expected_calibration_error`` with 50 bins against
 each rater, and ``crps_gaussian`` of the volume sum p against the raters' volumes.
 Policy: NaN where a class is in no consensus and not predicted there (Dice), or where one of the two regions is empty
-(confidence); a threshold that both leave empty has Dice 1.
+(confidence); a threshold that both leave empty has Dice 1; a NaN among the probabilities -> ValueError.
 References: CURVAS 2024, https://curvas.grand-challenge.org, and CURVAS-PDACVI 2025,
 https://curvas-pdacvi.grand-challenge.org.
 """
@@ -18,6 +18,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from nnunet_stochastic.metrics._checks import check_label_map, check_probability
 from nnunet_stochastic.metrics.dice import dice, joint_label_counts
 
 __all__ = ["consensus_confidence", "consensus_dice", "consensus_mask", "soft_dice_over_thresholds"]
@@ -80,6 +81,7 @@ def consensus_confidence(probability: np.ndarray, annotations: np.ndarray, *, la
         Confidence in [0, 1].
     """
     _check_shapes(probability, annotations)
+    check_probability(probability)
     votes = _votes(annotations, labels)
     inside, outside = probability[votes == len(annotations)], probability[votes == 0]
     if inside.size == 0 or outside.size == 0:
@@ -115,6 +117,7 @@ def soft_dice_over_thresholds(
     if not thresholds:
         raise ValueError("thresholds is empty; give at least one.")
     _check_shapes(probability, annotations)
+    check_probability(probability)
     votes = _votes(annotations, labels)
     scores = []
     for threshold in thresholds:
@@ -129,6 +132,7 @@ def _votes(annotations: np.ndarray, labels: Sequence[int]) -> np.ndarray:
     """How many raters have a voxel in the class, (*S)."""
     if len(annotations) == 0:
         raise ValueError("annotations (A, *S) holds no annotation; give at least one.")
+    check_label_map("annotations", annotations)
     votes = np.zeros(annotations.shape[1:], dtype=np.min_scalar_type(len(annotations)))
     for annotation in annotations:
         votes += np.isin(annotation, list(labels))

@@ -1,6 +1,7 @@
 """Dice of label maps: Dice_c = 2 TP_c / (2 TP_c + FP_c + FN_c), from one table of joint label counts.
 
-Policy: a class that is empty in both maps has no Dice (NaN); averages leave NaN out.
+Policy: a class that is empty in both maps has no Dice (NaN); averages leave NaN out. Label maps that hold no
+integers -> ValueError.
 Reference: Dice, Measures of the amount of ecologic association between species, Ecology 1945.
 """
 
@@ -9,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+
+from nnunet_stochastic.metrics._checks import check_label_map
 
 __all__ = ["dice", "joint_label_counts"]
 
@@ -33,6 +36,7 @@ def joint_label_counts(prediction: np.ndarray, reference: np.ndarray, *, num_lab
     if prediction.shape != reference.shape:
         raise ValueError(f"prediction {prediction.shape} and reference {reference.shape} must have the same shape.")
     for name, labels in (("prediction", prediction), ("reference", reference)):
+        check_label_map(name, labels)
         if labels.size and (labels.min() < 0 or labels.max() >= num_labels):
             raise ValueError(
                 f"{name} must hold labels from 0 to {num_labels - 1}, got {labels.min()} to {labels.max()}. "

@@ -3,33 +3,39 @@
     GED = 2 E[d(s, y)] - E[d(s, s')] - E[d(y, y')]
 
 over predicted samples s, s' and annotations y, y' (this is D^2; the field reports it without a root). Expectations
-are means over all pairs, self-pairs included, so GED is 0 when both sets hold the same segmentations.
-d is 1 - IoU or 1 - Dice per foreground class, then the mean over classes.
-Policy: a class empty in both segmentations has distance 0, in only one of them distance 1.
-Reference: Kohl et al., A probabilistic U-Net for segmentation of ambiguous images, NeurIPS 2018,
-https://arxiv.org/abs/1806.05034.
+are means over all pairs, self-pairs included, so GED is 0 when both sets hold the same segmentations. d is
+
+    iou, dice     1 - IoU (Kohl et al.) or 1 - Dice per foreground class, mean over classes
+    pooled_dice   1 - 2 sum |a and b| / sum (|a| + |b|), both sums over all pairs of an expectation and all classes, as
+                  ValUES has it: pairs count by their size
+
+Policy: a class empty in both segmentations has distance 0, in only one of them distance 1; pooled, sums that
+are empty have distance 1, for there the Dice of nothing is 0. Label maps that hold no integers -> ValueError.
+References: Kohl et al., A probabilistic U-Net for segmentation of ambiguous images, NeurIPS 2018,
+https://arxiv.org/abs/1806.05034; Kahl et al., ValUES, ICLR 2024, https://arxiv.org/abs/2401.08501.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Literal, get_args
 
 import numpy as np
 
-__all__ = ["co_occurrence", "generalized_energy_distance", "pairwise_distance"]
+from nnunet_stochastic.metrics._checks import check_label_map
+
+__all__ = ["GED_DISTANCES", "GedDistance", "co_occurrence", "generalized_energy_distance", "pairwise_distance"]
+
+GedDistance = Literal["iou", "dice", "pooled_dice"]
+GED_DISTANCES: tuple[GedDistance, ...] = get_args(GedDistance)
 
 # Voxels multiplied at a time. Below 2**24 every count is exact in float32, whose matrix product is the fast one.
 _CHUNK = 1 << 18
 
 
 def generalized_energy_distance(
-    samples: np.ndarray,
-    annotations: np.ndarray,
-    *,
-    classes: Sequence[Sequence[int]],
-    distance: Literal["iou", "dice"] = "iou",
-) -> float:
+    samples: np.ndarray, annotations: np.ndarray, *, classes: Sequence[Sequence[int]]
+) -> dict[GedDistance, float]:
     """GED of K samples against A annotations.
 
     Parameters
@@ -40,22 +46,29 @@ def generalized_energy_distance(
         Label maps, (A, *S), integers. Voxels with the ignore label are left out before the call.
     classes
         The label values of each foreground class: one for a label, several for a region.
-    distance
-        1 - IoU or 1 - Dice.
 
     Returns
     -------
-    float
-        GED in [0, 2]; 0 is best.
+    dict[GedDistance, float]
+        GED in [0, 2] by each distance, 0 is best. A pooled Dice is no metric's mean: its GED may be below 0.
     """
     if len(samples) == 0 or len(annotations) == 0:
         raise ValueError(f"GED needs samples and annotations, got {len(samples)} and {len(annotations)}.")
     if samples.shape[1:] != annotations.shape[1:]:
         raise ValueError(f"samples {samples.shape} and annotations {annotations.shape} must agree after axis 0.")
     counts = co_occurrence(samples, annotations, classes=classes)
-    distances = pairwise_distance(counts, distance=distance).mean(axis=0)
-    k = len(samples)
-    return float(2 * distances[:k, k:].mean() - distances[:k, :k].mean() - distances[k:, k:].mean())
+    s, y = slice(len(samples)), slice(len(samples), None)
+
+    def of_pairs(distance: GedDistance) -> Callable[[slice, slice], float]:
+        if distance == "pooled_dice":
+            return lambda one, other: _pooled_dice_distance(counts, one, other)
+        distances = pairwise_distance(counts, distance=distance).mean(axis=0)
+        return lambda one, other: distances[one, other].mean()
+
+    return {
+        distance: float(2 * expected(s, y) - expected(s, s) - expected(y, y))
+        for distance, expected in ((distance, of_pairs(distance)) for distance in GED_DISTANCES)
+    }
 
 
 def co_occurrence(*segmentations: np.ndarray, classes: Sequence[Sequence[int]]) -> np.ndarray:
@@ -75,6 +88,8 @@ def co_occurrence(*segmentations: np.ndarray, classes: Sequence[Sequence[int]]) 
     """
     if not classes:
         raise ValueError("classes is empty; name at least one foreground class.")
+    for maps in segmentations:
+        check_label_map("segmentations", maps)
     flat = [maps.reshape(len(maps), -1) for maps in segmentations]
     num_maps = sum(len(maps) for maps in flat)
     counts = np.zeros((len(classes), num_maps, num_maps), dtype=np.int64)
@@ -101,3 +116,10 @@ def pairwise_distance(counts: np.ndarray, *, distance: Literal["iou", "dice"] = 
     else:
         raise ValueError(f"distance must be 'iou' or 'dice', got {distance!r}.")
     return 1.0 - np.divide(overlap, size, out=np.ones(counts.shape), where=size > 0)
+
+
+def _pooled_dice_distance(counts: np.ndarray, one: slice, other: slice) -> float:
+    """1 - Dice of all pairs of two groups of segmentations and all classes together, from co-occurrence counts."""
+    volume = np.diagonal(counts, axis1=1, axis2=2)
+    size = (volume[:, one, np.newaxis] + volume[:, np.newaxis, other]).sum()
+    return float(1 - 2 * counts[:, one, other].sum() / size) if size else 1.0

@@ -4,7 +4,8 @@
 
 The last two keep large structures from looking uncertain for their size: the area is the number of predicted foreground
 voxels, the border the number of pairs of voxels that share a face and differ in label.
-Policy: no voxels -> NaN; nothing at or above the threshold -> 0; an area or border of 0 counts as 1.
+Policy: no voxels, or a NaN anywhere in the map -> NaN; nothing at or above the threshold -> 0; an area or border of 0
+counts as 1.
 References: Kahl et al., ValUES, ICLR 2024, https://arxiv.org/abs/2401.08501 (the first three); Christensen et al.,
 Rethinking Uncertainty Quantification and Entanglement in Image Segmentation, section 3.4 (all five).
 """
@@ -12,6 +13,8 @@ Rethinking Uncertainty Quantification and Entanglement in Image Segmentation, se
 from __future__ import annotations
 
 import numpy as np
+
+from nnunet_stochastic.metrics._checks import check_label_map
 
 __all__ = ["border_length", "image_mean", "mean_above", "patch_maximum", "per_area", "per_border"]
 
@@ -37,11 +40,11 @@ def patch_maximum(uncertainty: np.ndarray, *, side: int = 10) -> float:
     Returns
     -------
     float
-        Mean of the patch, in the map's unit; NaN without voxels.
+        Mean of the patch, in the map's unit; NaN without voxels, or where one is NaN.
     """
     if side < 1:
         raise ValueError(f"side must be at least 1 voxel, got {side}.")
-    if uncertainty.size == 0:
+    if uncertainty.size == 0 or np.isnan(uncertainty.max()):
         return float("nan")
     sides = [min(side, length) for length in uncertainty.shape]
     largest = -np.inf
@@ -54,8 +57,8 @@ def patch_maximum(uncertainty: np.ndarray, *, side: int = 10) -> float:
 
 
 def mean_above(uncertainty: np.ndarray, threshold: float) -> float:
-    """Mean of the voxels of a map (*S) that are at or above a threshold, 0 if none is; NaN without voxels."""
-    if uncertainty.size == 0:
+    """Mean of the voxels of a map (*S) at or above a threshold, 0 if there is none; NaN without voxels or with NaN."""
+    if uncertainty.size == 0 or np.isnan(uncertainty.max()) or np.isnan(threshold):
         return float("nan")
     above = uncertainty[uncertainty >= threshold]
     return image_mean(above) if above.size else 0.0
@@ -63,6 +66,7 @@ def mean_above(uncertainty: np.ndarray, threshold: float) -> float:
 
 def border_length(label_map: np.ndarray) -> int:
     """Number of pairs of voxels of a label map (*S) that share a face and have different labels."""
+    check_label_map("label_map", label_map)
     by_axis = (np.moveaxis(label_map, axis, 0) for axis in range(label_map.ndim))
     return sum(int(np.count_nonzero(labels[1:] != labels[:-1])) for labels in by_axis)
 
@@ -94,3 +98,4 @@ def _total(uncertainty: np.ndarray) -> float:
 def _check_same_shape(uncertainty: np.ndarray, prediction: np.ndarray) -> None:
     if uncertainty.shape != prediction.shape:
         raise ValueError(f"uncertainty {uncertainty.shape} and prediction {prediction.shape} must have the same shape.")
+    check_label_map("prediction", prediction)

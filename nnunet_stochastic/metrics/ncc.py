@@ -1,7 +1,7 @@
 """Normalized cross-correlation of two maps: NCC = sum_n (a_n - mean a)(b_n - mean b) / (N sd(a) sd(b)).
 
 sd is the sample standard deviation (divisor N - 1), so NCC is Pearson's correlation times (N - 1)/N.
-Policy: a constant map has NCC 0 with any other; no voxels -> NaN.
+Policy: a constant map has NCC 0 with any other; no voxels -> NaN; a map with NaN or infinity -> ValueError.
 Reference: Kahl et al., ValUES, ICLR 2024, https://arxiv.org/abs/2401.08501, ambiguity modelling.
 """
 

@@ -1,7 +1,8 @@
 """Negative log-likelihood of labels under the predictive mean: NLL = mean_n -ln max(p_n[y_n], 1e-8), in nats.
 
 The logarithm and the floor are in float64: in float32, 1 - 1e-8 is 1 and the floor of 1 - p would be lost.
-Policy: no voxels -> NaN. Voxels with the ignore label are left out before the call.
+Policy: no voxels -> NaN; a NaN among the probabilities -> ValueError. Voxels with the ignore label
+are left out before the call.
 Reference: Gneiting and Raftery, Strictly proper scoring rules, JASA 2007.
 """
 

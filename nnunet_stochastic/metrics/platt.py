@@ -3,7 +3,8 @@
 (a, b) minimise the cross-entropy over all voxels and raters of validation data, without a penalty, against Platt's
 targets (N₊ + 1)/(N₊ + 2) for the N₊ correct and 1/(N₋ + 2) for the N₋ wrong predictions, which keep the fit finite
 where u separates them. A bin of the histogram enters with its mean uncertainty and its counts.
-Policy: no voxels, or a constant uncertainty, which has no slope -> ValueError.
+Policy: no voxels, or a constant uncertainty, which has no slope -> ValueError. The confidence of NaN
+is NaN.
 Reference: Platt, Probabilistic outputs for support vector machines, Advances in Large Margin Classifiers 1999.
 """
 

@@ -8,7 +8,8 @@ Summed over voxels and raters on a fixed grid of ln β they are all that is kept
 over the data is enough and sets of voxels add up. T is where the gradient's cubic Hermite interpolant crosses zero,
 between 0.1 and 10, the ends of the grid, and within 2e-4 of the minimum, relatively.
 Regions are yes/no events, q = p^(1/T) / (p^(1/T) + (1 - p)^(1/T)).
-Policy: no voxels, or probabilities that are uniform everywhere and so the same at any T -> ValueError.
+Policy: no voxels, or probabilities that are uniform everywhere and so the same at any T -> ValueError; a NaN among
+them too.
 Reference: Guo et al., On calibration of modern neural networks, ICML 2017, https://arxiv.org/abs/1706.04599.
 """
 

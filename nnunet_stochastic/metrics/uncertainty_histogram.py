@@ -2,9 +2,11 @@
 
 Bins are equally spaced in log10 u from 1e-12 to 1e2, 256 a decade, after a first bin for what is smaller, zero above
 all; the last bin also takes what is larger. Neighbouring edges differ by 0.9 %, so that a quantile, read as a threshold
-for uncertainties, is right to 0.9 %; a logistic fit through the bins' means would do with far fewer.
+for uncertainties, is right to 0.9 %; a logistic fit through the bins' means would do with far fewer. The smallest
+value of a bin stands for its values: many voxels of the same uncertainty are then never below a threshold among them.
 The size does not depend on how many voxels are counted, and ``a + b`` pools two sets of voxels.
-Policy: no voxels -> no bin is filled and quantiles are NaN. Voxels with the ignore label are left out before the call.
+Policy: no voxels -> no bin is filled and quantiles are NaN; NaN, infinite or negative -> ValueError. Voxels with the
+ignore label are left out before the call.
 """
 
 from __future__ import annotations
@@ -34,16 +36,23 @@ class UncertaintyHistogram:
         How many of them were correct, (bins,), int64.
     uncertainty_sum
         Sum of their uncertainties, (bins,), float64.
+    smallest
+        Smallest of their uncertainties, (bins,), float64; infinite in an empty bin.
+    largest
+        Largest uncertainty of all, minus infinity without any.
     """
 
     count: np.ndarray
     correct_count: np.ndarray
     uncertainty_sum: np.ndarray
+    smallest: np.ndarray
+    largest: float
 
     @classmethod
     def empty(cls) -> UncertaintyHistogram:
         """The histogram of no voxels, to which others are added."""
-        return cls(np.zeros(_NUM_BINS, np.int64), np.zeros(_NUM_BINS, np.int64), np.zeros(_NUM_BINS))
+        count, correct_count = np.zeros((2, _NUM_BINS), np.int64)
+        return cls(count, correct_count, np.zeros(_NUM_BINS), np.full(_NUM_BINS, np.inf), -np.inf)
 
     @classmethod
     def of(cls, uncertainty: np.ndarray, correct: np.ndarray) -> UncertaintyHistogram:
@@ -78,7 +87,7 @@ class UncertaintyHistogram:
         uncertainty, correct = uncertainty.ravel(), correct.reshape(-1, uncertainty.size)
         num_raters = len(correct)
         count, correct_count = np.zeros(_NUM_BINS, dtype=np.int64), np.zeros(_NUM_BINS, dtype=np.int64)
-        uncertainty_sum = np.zeros(_NUM_BINS)
+        uncertainty_sum, smallest = np.zeros(_NUM_BINS), np.full(_NUM_BINS, np.inf)
         for start in range(0, uncertainty.size, _CHUNK):
             values = uncertainty[start : start + _CHUNK].astype(np.float64)
             bins = _bin_of(values)
@@ -86,13 +95,16 @@ class UncertaintyHistogram:
             count += num_raters * np.bincount(bins, minlength=_NUM_BINS)
             correct_count += np.bincount(bins, weights=agreeing, minlength=_NUM_BINS).astype(np.int64)
             uncertainty_sum += num_raters * np.bincount(bins, weights=values, minlength=_NUM_BINS)
-        return cls(count, correct_count, uncertainty_sum)
+            np.minimum.at(smallest, bins, values)
+        return cls(count, correct_count, uncertainty_sum, smallest, float(uncertainty.max()))
 
     def __add__(self, other: UncertaintyHistogram) -> UncertaintyHistogram:
         return UncertaintyHistogram(
             self.count + other.count,
             self.correct_count + other.correct_count,
             self.uncertainty_sum + other.uncertainty_sum,
+            np.minimum(self.smallest, other.smallest),
+            max(self.largest, other.largest),
         )
 
     @property
@@ -101,19 +113,34 @@ class UncertaintyHistogram:
         return np.count_nonzero(self.count) <= 1
 
     def quantile(self, q: float) -> float:
-        """The uncertainty that a share q of the voxels does not exceed, to within a bin; 0 below 1e-12."""
+        """The q-quantile of the voxels' uncertainties, linear between neighbours as NumPy's.
+
+        Parameters
+        ----------
+        q
+            Share of the voxels, in [0, 1].
+
+        Returns
+        -------
+        float
+            In the uncertainty's unit, below the quantile of the uncertainties themselves by at most 0.9 % and never
+            above it; their smallest and largest for 0 and 1. NaN without voxels.
+        """
         if not 0 <= q <= 1:
             raise ValueError(f"q must be in [0, 1], got {q}.")
         if not self.count.any():
             return float("nan")
         cumulative = np.cumsum(self.count)
-        rank = q * cumulative[-1]
-        # The first filled bin that reaches the rank; a rank of 0 is the smallest uncertainty.
-        index = int(np.searchsorted(cumulative, max(rank, 1), "left"))
-        if index == 0:
-            return 0.0
-        within = max(rank - cumulative[index - 1], 0.0) / self.count[index]
-        return float(10.0 ** (_LOWEST_EXPONENT + (index - 1 + within) / _BINS_PER_DECADE))
+        rank = q * (cumulative[-1] - 1)
+        below = int(rank)
+        low, high = (self._at(cumulative, place) for place in (below, below + 1))
+        return low + (rank - below) * (high - low)
+
+    def _at(self, cumulative: np.ndarray, place: int) -> float:
+        """Uncertainty at a place, from 0, of all in ascending order; the largest for the last and beyond."""
+        if place >= cumulative[-1] - 1:
+            return self.largest
+        return float(self.smallest[np.searchsorted(cumulative, place, "right")])
 
 
 def _bin_of(uncertainty: np.ndarray) -> np.ndarray:

@@ -87,11 +87,10 @@ class StochasticNetwork(DistributionNetwork):
         return output if parameters is None else (output, parameters)
 
     def distribution(self, parameters: dict[str, Tensor]) -> GaussianLogits:
-        """p(η) with the parameters that ``forward`` returned."""
-        return self.heads.distribution(parameters)
+        """p(η) with the parameters that ``forward`` returned; in full precision also where that ran under autocast."""
+        with torch.autocast(parameters["mean_logits"].device.type, enabled=False):
+            return self.heads.distribution(parameters)
 
     def logit_distribution(self, x: Tensor) -> GaussianLogits:
         _, parameters = self(x, return_parameters=True)
-        # The network may run under autocast; what is made of its parameters does not.
-        with torch.autocast(x.device.type, enabled=False):
-            return self.distribution(parameters)
+        return self.distribution(parameters)

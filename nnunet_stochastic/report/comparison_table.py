@@ -2,8 +2,10 @@
 
 Their layout is that of Tables 2 and 3 of "Rethinking Uncertainty Quantification and Entanglement in Image
 Segmentation": epistemic methods down, datasets and aleatoric methods across; tasks down, criteria across. Quality of
-the segmentation is given as in Tables 2 to 4 of "Structured Covariance Modeling Using Learned Mixture-of-Bases for
-Uncertainty in 3D Segmentation": mean ± standard deviation over the seeds, the best in bold.
+the segmentation has the form of Tables 2 to 4 of "Structured Covariance Modeling Using Learned Mixture-of-Bases for
+Uncertainty in 3D Segmentation": mean ± standard deviation over the seeds, the best in bold. ECE and MCE as
+theirs, and Dice in percent, are those of the convention mixture_of_bases alone. Behind a number or model for which the
+EU of one member's aleatoric samples counts stands ``STAND_IN_MARK``.
 """
 
 from __future__ import annotations
@@ -11,13 +13,17 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd
 from rich import box
 from rich.table import Table
 
-from nnunet_stochastic.evaluation.comparison import Comparison
-from nnunet_stochastic.evaluation.ranking import ALL_DATASETS, OVERALL
+from nnunet_stochastic.evaluation.comparison import Comparison, ged_name
+from nnunet_stochastic.evaluation.model import STAND_IN_MARK
+from nnunet_stochastic.evaluation.ranking import ALL_DATASETS, OVERALL, PERFORMANCE
+from nnunet_stochastic.evaluation.right_and_wrong import RIGHT
+from nnunet_stochastic.metrics import GED_DISTANCES
 
 __all__ = [
     "SEGMENTATION",
@@ -30,8 +36,9 @@ __all__ = [
     "to_terminal",
 ]
 
-# The quantities of the table of segmentations; whether a larger (1) or smaller (-1) one is better.
-SEGMENTATION = {"Dice": 1, "NLL": -1, "ECE": -1, "MCE": -1, "GED": -1}
+GEDS = {ged_name(distance): distance for distance in GED_DISTANCES}
+# The quantities of the table of segmentations.
+SEGMENTATION = ("Dice", "NLL", "ECE", "MCE", *GEDS)
 
 # The order and words of the paper; methods that it does not have keep their names and come after these.
 ALEATORIC = {"Softmax": "Softmax", "SSN": "SSN", "ProbUNet": "Prob. U-Net", "Diffusion": "Diffusion"}
@@ -65,7 +72,9 @@ def rank_table(comparison: Comparison, *, criterion: str) -> pd.DataFrame:
     ranks = comparison.ranks
     chosen = ranks[(ranks["criterion"] == criterion) & (ranks["task"] == OVERALL)]
     texts = {
-        (row.dataset, row.aleatoric, row.epistemic): _mean_text(row.mean, row.half_width, decimals=1)
+        (row.dataset, row.aleatoric, row.epistemic): _mean_text(
+            row.mean, row.half_width, decimals=1, mark=_mark(comparison, row.dataset, row.aleatoric, row.epistemic)
+        )
         for row in chosen.itertuples(index=False)
     }
     models = comparison.performance
@@ -96,8 +105,15 @@ def best_table(comparison: Comparison) -> pd.DataFrame:
     ``ranking.TIE_MARGIN`` of the best are listed with it, the best first.
     """
     best = comparison.best[comparison.best["listed"]]
+
+    def name(row: Any) -> str:
+        # EU counts in each Δ, and in the performance of the task that it is the right measure of.
+        has_epistemic = row.criterion != PERFORMANCE or row.task == OVERALL or RIGHT[row.task] == "EU"
+        mark = _mark(comparison, row.dataset, row.aleatoric, row.epistemic) if has_epistemic else ""
+        return _model_name(row.aleatoric, row.epistemic) + mark
+
     texts = {
-        key: ", ".join(_model_name(row.aleatoric, row.epistemic) for row in group.itertuples(index=False))
+        key: ", ".join(map(name, group.itertuples(index=False)))
         for key, group in best.groupby(["dataset", "task", "criterion"], sort=False)
     }
     datasets = sorted(best["dataset"].unique(), key=lambda name: (name != ALL_DATASETS, name))
@@ -122,16 +138,19 @@ def performance_table(comparison: Comparison) -> pd.DataFrame:
         name = f"{row.quantity} {row.split}" if row.quantity in TWO_SPLITS else row.quantity
         texts = columns.setdefault(name, {})
         if not math.isnan(row.mean):
-            decimals = 4 if row.quantity in FOUR_DECIMALS else 3
-            texts[row.dataset, row.aleatoric, row.epistemic] = _mean_text(row.mean, row.half_width, decimals=decimals)
+            scale, decimals = _form(row.quantity, comparison)
+            model = (row.dataset, row.aleatoric, row.epistemic)
+            mark = _mark(comparison, *model) if row.quantity.startswith("EU") else ""
+            texts[model] = _mean_text(scale * row.mean, scale * row.half_width, decimals=decimals, mark=mark)
     models = _models(table)
     columns = {name: texts for name, texts in columns.items() if texts}
+    headings = [_heading(name, comparison) for name in columns]
 
     def cell(name: str, model: tuple[str, str, str]) -> str:
         needs_both = name.startswith(("AU", "EU")) and model[1:] in comparison.undecomposed
         return columns[name].get(model, NOT_APPLICABLE if needs_both else ABSENT)
 
-    return _by_model([[cell(name, model) for name in columns] for model in models], models, list(columns))
+    return _by_model([[cell(name, model) for name in columns] for model in models], models, headings)
 
 
 def segmentation_table(comparison: Comparison) -> pd.DataFrame:
@@ -140,22 +159,27 @@ def segmentation_table(comparison: Comparison) -> pd.DataFrame:
     Returns
     -------
     Texts; a row per (dataset, model), a column per quantity of ``SEGMENTATION`` that any model has. The best of a
-    dataset, and what is equal to it in print, stands between two pairs of asterisks.
+    dataset, and what is equal to it in print, stands between two pairs of asterisks; of the GEDs that by the
+    convention's distance.
     """
-    table = comparison.performance[comparison.performance["quantity"].isin(SEGMENTATION.keys())]
+    table = comparison.performance[comparison.performance["quantity"].isin(SEGMENTATION)]
     models = _models(table)
+    ranked = comparison.convention.distance
     columns: dict[str, list[str]] = {}
-    for quantity, direction in SEGMENTATION.items():
+    for quantity in SEGMENTATION:
         rows = table[table["quantity"] == quantity].set_index(["dataset", "aleatoric", "epistemic"])
-        decimals = 4 if quantity in FOUR_DECIMALS else 3
-        printed = rows["mean"].round(decimals)
+        if not rows["mean"].notna().any():
+            continue
+        scale, decimals = _form(quantity, comparison)
+        printed = (scale * rows["mean"]).round(decimals)
+        direction = 1 if quantity == "Dice" else -1
         best = (direction * printed).groupby(level="dataset").transform("max") == direction * printed
         texts = []
         for model in models:
-            text = _mean_text(rows["mean"][model], rows["sd"][model], decimals=decimals)
-            texts.append(f"**{text}**" if best[model] else text)
-        if rows["mean"].notna().any():
-            columns[quantity] = texts
+            text = _mean_text(scale * rows["mean"][model], scale * rows["sd"][model], decimals=decimals)
+            is_marked = best[model] and GEDS.get(quantity, ranked) == ranked
+            texts.append(f"**{text}**" if is_marked else text)
+        columns[_heading(quantity, comparison)] = texts
     return _by_model(list(zip(*columns.values(), strict=True)), models, list(columns))
 
 
@@ -180,7 +204,8 @@ def to_latex(table: pd.DataFrame, *, caption: str, label: str) -> str:
         position="htbp",
     )
     text = BOLD.sub(r"\\textbf{\1}", text)
-    return text.replace("±", r"$\pm$").replace("Δ", r"$\Delta$").replace("–", "--")
+    symbols = {"±": r"$\pm$", "Δ": r"$\Delta$", "–": "--", STAND_IN_MARK: r"$\dagger$"}
+    return text.translate(str.maketrans(symbols))
 
 
 def to_terminal(table: pd.DataFrame, *, title: str, caption: str) -> list[Table]:
@@ -200,6 +225,17 @@ def to_terminal(table: pd.DataFrame, *, title: str, caption: str) -> list[Table]
             shown[-1].add_row(*(BOLD.sub(r"[bold]\1[/bold]", cell) for cell in line))
     shown[-1].caption = caption
     return shown
+
+
+def _form(quantity: str, comparison: Comparison) -> tuple[int, int]:
+    """What a quantity is multiplied with in print, and its decimals."""
+    if quantity == "Dice" and comparison.convention.dice_in_percent:
+        return 100, 2
+    return 1, 4 if quantity in FOUR_DECIMALS else 3
+
+
+def _heading(name: str, comparison: Comparison) -> str:
+    return "Dice (%)" if name == "Dice" and comparison.convention.dice_in_percent else name
 
 
 def _head(table: pd.DataFrame, separator: str) -> list[str]:
@@ -233,11 +269,16 @@ def _by_model(cells: list, models: list[tuple[str, str, str]], columns: list[str
     return pd.DataFrame(cells, index=index, columns=columns)
 
 
-def _mean_text(mean: float, spread: float, *, decimals: int) -> str:
+def _mark(comparison: Comparison, *model: str) -> str:
+    """What stands behind a number with EU in it of a model, (dataset, aleatoric, epistemic)."""
+    return f" {STAND_IN_MARK}" if comparison.stand_ins[model] else ""
+
+
+def _mean_text(mean: float, spread: float, *, decimals: int, mark: str = "") -> str:
     if math.isnan(mean):
         return ABSENT
     interval = "" if math.isnan(spread) else f" ± {spread:.{decimals}f}"
-    return f"{mean:.{decimals}f}{interval}"
+    return f"{mean:.{decimals}f}{interval}{mark}"
 
 
 def _model_name(aleatoric: str, epistemic: str) -> str:

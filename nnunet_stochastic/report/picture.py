@@ -26,6 +26,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
+from nnunet_stochastic.evaluation.model import STAND_IN_MARK, STAND_IN_NOTE
 from nnunet_stochastic.report.reliability import OKABE_ITO
 from nnunet_stochastic.report.slice_view import SliceView
 
@@ -77,6 +78,8 @@ class CasePicture:
         Uncertainty maps under the names of their folders, >= 0.
     maxima
         Maximum of each map over the whole image; where it is larger than what is shown, it is printed as well.
+    epistemic_is_stand_in
+        As in ``evaluation.describe_model``: the epistemic map is marked, and a line says what it is.
     """
 
     name: str
@@ -88,6 +91,12 @@ class CasePicture:
     class_names: Mapping[int, str]
     maps: Mapping[str, np.ndarray] = field(default_factory=dict)
     maxima: Mapping[str, float] = field(default_factory=dict)
+    epistemic_is_stand_in: bool = False
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether a map that is shown is not what its name says."""
+        return self.epistemic_is_stand_in and "epistemic" in self.maps
 
 
 def case_figure(picture: CasePicture, *, shared_scale: bool = False) -> Figure:
@@ -116,8 +125,11 @@ def case_figure(picture: CasePicture, *, shared_scale: bool = False) -> Figure:
     highest_entropy = max((top for name, top in tops.items() if name != "variance"), default=0.0)
     for name, ax in zip(maps, panels[2:], strict=True):
         limit = highest_entropy if shared_scale and name != "variance" else tops[name]
+        map_title = MAP_TITLES[name]
+        if name == "epistemic" and picture.is_marked:
+            map_title += f" {STAND_IN_MARK}"
         # A map of zeros needs some scale, and no other value is on it.
-        _show(ax, picture, picture.maps[name], MAP_TITLES[name], cmap="magma", vmin=0, vmax=limit if limit > 0 else 1.0)
+        _show(ax, picture, picture.maps[name], map_title, cmap="magma", vmin=0, vmax=limit if limit > 0 else 1.0)
         _print_maximum(ax, picture, tops[name], picture.maxima.get(name, tops[name]))
     return figure
 
@@ -129,8 +141,9 @@ def _empty_row(picture: CasePicture, columns: int, handles: list[Artist]) -> tup
     longest = max(len(handle.get_label()) for handle in handles)
     legend_columns = max(1, min(len(handles), int(width / (0.9 + 0.1 * longest))))
     legend_height = 0.15 + 0.25 * -(-len(handles) // legend_columns)
+    note_height = 0.25 if picture.is_marked else 0.0
     panel_height = _drawn_size(picture)[0]
-    height = panel_height + title_height + legend_height + border
+    height = panel_height + title_height + legend_height + note_height + border
     figure = Figure(figsize=(width, height))
     axes = figure.subplots(
         1,
@@ -139,12 +152,15 @@ def _empty_row(picture: CasePicture, columns: int, handles: list[Artist]) -> tup
         gridspec_kw={
             "left": border / width,
             "right": 1 - (gap - border) / width,
-            "bottom": (legend_height + border) / height,
+            "bottom": (legend_height + note_height + border) / height,
             "top": 1 - title_height / height,
             "wspace": gap / PANEL_WIDTH,
         },
     )[0]
-    figure.legend(handles=handles, loc="lower center", ncols=legend_columns, frameon=False)
+    legend_box = (0, note_height / height, 1, 1)
+    figure.legend(handles=handles, loc="lower center", ncols=legend_columns, frameon=False, bbox_to_anchor=legend_box)
+    if picture.is_marked:
+        figure.text(0.5, 0.1 / height, STAND_IN_NOTE, ha="center", va="bottom", fontsize="small")
     return figure, axes
 
 

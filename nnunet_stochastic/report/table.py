@@ -7,12 +7,15 @@ from typing import Any
 
 from rich.table import Table
 
+from nnunet_stochastic.evaluation.bootstrap import name_resampled
+from nnunet_stochastic.evaluation.conventions import DISTANCES, find_convention
+from nnunet_stochastic.evaluation.model import STAND_IN_NOTE, stand_in_mark
+
 __all__ = ["summary_table", "task_table"]
 
 _MEASURES = ("AU", "EU", "TU")
 # Task, what its number is, and in which direction it is better.
 _BY_MEASURE = (("OODD", "AUROC ↑"), ("AMB", "NCC ↑"), ("CAL", "ACE ↓"), ("FD", "AURC ↓"))
-_ONE_NUMBER = (("GED", "GED ↓"), ("RATIO", "EU/AU"))
 
 
 def summary_table(summary: Mapping, *, annotation: str) -> Table:
@@ -31,12 +34,14 @@ def summary_table(summary: Mapping, *, annotation: str) -> Table:
         caption="means over cases, NLL in nats; pooled: from the voxels of all cases together",
     )
     table.add_column("class", no_wrap=True)
-    for heading in ("Dice", "NLL", "Brier", "ECE", "MCE", "ECE pooled", "MCE pooled"):
+    in_percent = find_convention(summary["convention"]).dice_in_percent
+    for heading in ("Dice (%)" if in_percent else "Dice", "NLL", "Brier", "ECE", "MCE", "ECE pooled", "MCE pooled"):
         table.add_column(heading, justify="right")
     for name, result in summary["results"][annotation].items():
         mean, dataset = result["mean"], result["dataset"]
-        values = (*(mean[metric] for metric in ("dice", "nll", "brier", "ece", "mce")), dataset["ece"], dataset["mce"])
-        table.add_row(name, *map(_number, values))
+        dice = mean["dice"] if not in_percent or mean["dice"] is None else 100 * mean["dice"]
+        values = (*(mean[metric] for metric in ("nll", "brier", "ece", "mce")), dataset["ece"], dataset["mce"])
+        table.add_row(name, _number(dice, 2 if in_percent else 4), *map(_number, values))
     return table
 
 
@@ -48,12 +53,15 @@ def task_table(summary: Mapping[str, Any]) -> Table:
     summary
         Content of summary.json.
     """
+    mark = stand_in_mark(summary["model"])
     table = Table(
         title=f"Uncertainty, convention {summary['convention']}",
-        caption="OOD: mean over shifts; Δ: entanglement, larger is better, with the 95 % interval over cases",
+        caption="OOD: mean over shifts; Δ: entanglement, larger is better, with the 95 % interval over "
+        + name_resampled(summary)
+        + (f"; {STAND_IN_NOTE}" if mark else ""),
     )
     table.add_column("task", min_width=16)  # broken where the terminal is narrow, so that numbers are not
-    for heading in (*_MEASURES, "", "Δ", "interval"):
+    for heading in ("AU", f"EU{mark}", "TU", "", f"Δ{mark}", "interval"):
         table.add_column(heading, justify="right", no_wrap=True)
     tasks, delta = summary["tasks"], summary["delta"]
     for task, what in _BY_MEASURE:
@@ -69,15 +77,23 @@ def task_table(summary: Mapping[str, Any]) -> Table:
                 name = f"{task} {split or ''}".rstrip()
                 row = [_number(number, 3) for number in (*numbers, found.get("value"))]
                 table.add_row(f"{name} ({what})", *row[:3], "", row[3], interval)
-    for task, what in _ONE_NUMBER:
-        for split in ("ID", "OOD"):
-            if task in tasks and tasks[task][split] is not None:
-                table.add_row(f"{task} {split} ({what})", "", "", "", _number(tasks[task][split], 3), "", "")
+    if "GED" in tasks:
+        for distance in dict.fromkeys(("iou", "dice", tasks["GED"]["distance"])):
+            _add_numbers(table, "GED", f"{DISTANCES[distance]} ↓", tasks["GED"][distance])
+    if "RATIO" in tasks:
+        _add_numbers(table, "RATIO", f"EU/AU{mark}", tasks["RATIO"])
     for split in ("ID", "OOD"):
         for name, value in (tasks.get("VOLUME", {}).get(split) or {}).items():
             if value is not None:
                 table.add_row(f"VOLUME {split} {name} (CRPS in ml ↓)", "", "", "", _number(value, 3), "", "")
     return table
+
+
+def _add_numbers(table: Table, task: str, what: str, splits: Mapping[str, float | None]) -> None:
+    """Rows of a number that needs no measure."""
+    for split in ("ID", "OOD"):
+        if splits[split] is not None:
+            table.add_row(f"{task} {split} ({what})", "", "", "", _number(splits[split], 3), "", "")
 
 
 def _number(value: float | None, digits: int = 4) -> str:

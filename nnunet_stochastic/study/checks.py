@@ -17,6 +17,7 @@ from string import Template
 from typing import Any
 
 from nnunet_stochastic.discovery import VARIABLE, activate
+from nnunet_stochastic.patients import PATIENTS_FILE, read_patients
 from nnunet_stochastic.study.description import Dataset, Study
 from nnunet_stochastic.study.splits import check_splits
 
@@ -133,6 +134,10 @@ def _check_dataset(dataset: Dataset, folders: Folders, name: str) -> None:
     kinds = ("images", "labels", "raters") if raters else ("images", "labels")
     if missing := [folder for ending in endings for kind in kinds if not (folder := raw / f"{kind}{ending}").is_dir()]:
         raise ValueError(f"{name}: there is no folder {missing[0]}, which the study predicts and evaluates; make it")
+    if (patients := raw / PATIENTS_FILE).is_file():
+        ending = description["file_ending"]
+        labels = [path for part in endings for path in (raw / f"labels{part}").glob(f"[!.]*{ending}")]
+        read_patients(patients, [path.name.removesuffix(ending) for path in labels])
     if dataset.seeds > 1:
         check_splits(folders.preprocessed / name / "splits_final.json", dataset.seeds)
 

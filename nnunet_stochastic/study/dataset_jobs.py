@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from nnunet_stochastic.patients import PATIENTS_FILE
 from nnunet_stochastic.study import presence
 from nnunet_stochastic.study.checks import Folders, convert_command
 from nnunet_stochastic.study.description import PREDICT_OPTIONS, Aleatoric, Dataset, Study
@@ -184,6 +185,8 @@ class DatasetJobs:
                 raters = (f"{name}={self.raw / f'raters{ending}'}" for name, ending in shifts.items())
                 argv += ["-ood_gt_raters", *raters]
         argv += ["-val", str(predictions / "validation"), "--convention", self.study.convention, "-o", str(folder)]
+        patients = self.raw / PATIENTS_FILE
+        argv += ["--groups", str(patients)] if patients.is_file() else []
         argv += ["-np", str(self.study.resource("evaluate", "threads"))]
         argv += ["--continue_evaluation", "--no_pictures", "--disable_progress_bar"]
         needs = (("calibrate", label), *(("predict", f"{label}/{name}") for name in self.sets))

@@ -62,6 +62,8 @@ class Dataset:
         Whether there are several raters.
     corruptions, ood
         The sets out of distribution.
+    ace
+        Which ACE ranks the calibration, ``per_image`` or ``dataset``; None: that of the convention.
     aleatoric, epistemic, excluded
         The models; ``excluded`` are pairs of names.
     seeds
@@ -81,6 +83,7 @@ class Dataset:
     raters: bool
     corruptions: tuple[str, ...]
     ood: tuple[str, ...]
+    ace: str | None
     aleatoric: tuple[Aleatoric, ...]
     epistemic: tuple[str, ...]
     excluded: frozenset[tuple[str, str]]

@@ -22,7 +22,7 @@ __all__ = ["Result", "all_jobs", "final_jobs", "results_of"]
 
 @dataclass(frozen=True)
 class Result:
-    """An evaluation: of which model, of which seeds (all for an ensemble), and where it is."""
+    """An evaluation: of which model, of which seeds (all for an ensemble), where it is, and the dataset's ``ace``."""
 
     dataset: str
     aleatoric: str
@@ -30,6 +30,7 @@ class Result:
     seeds: tuple[int, ...]
     folder: Path
     job: Key
+    ace: str | None = None
 
 
 def all_jobs(study: Study, folders: Folders, environment: Mapping[str, str]) -> dict[Key, Job]:
@@ -59,7 +60,7 @@ def results_of(study: Study, folders: Folders) -> list[Result]:
             for seeds in seeds_of(dataset, method):
                 label = f"{name}/{model.name}/{method}/{seed_label(seeds)}"
                 folder = study.output / "evaluations" / label
-                results.append(Result(name, model.name, method, seeds, folder, ("evaluate", label)))
+                results.append(Result(name, model.name, method, seeds, folder, ("evaluate", label), dataset.ace))
     return results
 
 
@@ -78,7 +79,9 @@ def final_jobs(study: Study, results: Sequence[Result]) -> list[Job]:
     runs, comparison = study.output / "runs.csv", study.output / "comparison"
     table = _runs_table(results, study.output)
     if len(results) > 1:
-        command = Command(("nnunet_stochastic_compare", "--runs", str(runs), "-o", str(comparison)))
+        chosen = dict.fromkeys(f"{result.dataset}={result.ace}" for result in results if result.ace is not None)
+        ace = ("--ace", *chosen) if chosen else ()
+        command = Command(("nnunet_stochastic_compare", "--runs", str(runs), "-o", str(comparison), *ace))
         products = (comparison / "comparison.csv", runs)
         jobs.append(Job("compare", "comparison", (command,), needs, products, comparison, ((runs, table),)))
     if results:

@@ -19,9 +19,10 @@ from nnunet_stochastic.study.description import (
 )
 from nnunet_stochastic.study.schema import Mapped, check_name, load_yaml, text_items
 
-__all__ = ["CONVENTIONS", "read_study"]
+__all__ = ["ACE", "CONVENTIONS", "read_study"]
 
-CONVENTIONS = ("entanglement", "values", "curvas")
+CONVENTIONS = ("entanglement", "values", "curvas", "curvas_pdacvi", "mixture_of_bases")
+ACE = ("per_image", "dataset")
 DEVICES = ("cuda", "cpu", "mps")
 #: What each planner calls its plans.
 PLANS = {
@@ -135,6 +136,7 @@ def _dataset(own: Mapped, common: Mapped) -> Dataset:
         raters=own.flag("raters", True),
         corruptions=own.names("corruptions", choices=CORRUPTIONS),
         ood=own.names("ood"),
+        ace=own.text("ace", choices=ACE),
         aleatoric=aleatoric,
         epistemic=epistemic,
         excluded=frozenset(models[pair] for pair in exclude),

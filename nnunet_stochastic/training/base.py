@@ -5,16 +5,28 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
 from nnunet_stochastic.checkpoints import UNFINISHED_SUFFIX, written_whole
+from nnunet_stochastic.targets import Target, encode_target
+from nnunet_stochastic.training.phases import TrainingPhase
 from nnunet_stochastic.training.raters import RaterFolder, choose_training_labels, count_raters
+from nnunet_stochastic.training.sample_check import CHECKED_BATCHES, foreground_shares, warning_about_samples
 from nnunet_stochastic.training.seeding import SeededTrainer
 
 __all__ = ["BaseTrainer"]
+
+# GradScaler halves its scale at each step whose gradient is not finite. Below float16's least normal number a loss in
+# mixed precision has no gradient left: 30 steps in a row failed, from the 2^16 that it starts with.
+_LEAST_GRADIENT_SCALE = 2.0**-14
+_HOW_TO_GO_ON = (
+    "checkpoints are as they were: look for images whose preprocessed values are not finite or far beyond those of the "
+    "others, or continue from the last checkpoint with --c and a smaller learning rate"
+)
 
 
 class BaseTrainer(SeededTrainer):
@@ -64,18 +76,30 @@ class BaseTrainer(SeededTrainer):
             )
         return training, validation
 
+    def phases(self) -> list[TrainingPhase]:
+        """Phases of the training that are planned for a number of epochs; a subclass adds its own."""
+        return []
+
     def on_train_start(self) -> None:
         super().on_train_start()
+        for phase in self.phases():
+            if phase.epochs < phase.planned:
+                self.print_to_log_file(
+                    f"{type(self).__name__} trains for {self.num_epochs} epochs: {phase.what} takes {phase.epochs} of "
+                    f"them instead of {phase.planned}."
+                )
         if self.local_rank == 0:
             for left_by_a_kill in Path(self.output_folder).glob(f"*{UNFINISHED_SUFFIX}"):
                 left_by_a_kill.unlink()
+        if self.grad_scaler is None:
+            self.optimizer.register_step_pre_hook(self._refuse_infinite_gradient)
 
     def autocast(self) -> AbstractContextManager:
         """Mixed precision where nnU-Net uses it: on CUDA."""
         return torch.autocast(self.device.type) if self.device.type == "cuda" else nullcontext()
 
-    def descend(self, loss: Tensor) -> None:
-        """One step of the optimizer down the gradient of a scalar loss, its norm limited."""
+    def take_optimizer_step(self, loss: Tensor) -> None:
+        """One step of the optimizer along the gradient of a scalar loss, its norm limited."""
         if self.grad_scaler is None:
             loss.backward()
             nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_norm_limit)
@@ -86,6 +110,34 @@ class BaseTrainer(SeededTrainer):
             nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_norm_limit)
             self.grad_scaler.step(self.optimizer)
             self.grad_scaler.update()
+
+    def _refuse_infinite_gradient(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
+        """Stop in front of a step that would leave no finite weight; on CUDA GradScaler skips such steps."""
+        gradients = (parameter.grad for group in optimizer.param_groups for parameter in group["params"])
+        if all(gradient is None or gradient.isfinite().all() for gradient in gradients):
+            return
+        raise FloatingPointError(
+            f"{type(self).__name__} stops in epoch {self.current_epoch}: the gradient of the loss is not finite, and "
+            f"the next optimizer step would make all weights so. {_HOW_TO_GO_ON}"
+        )
+
+    def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
+        failed = sum(not np.isfinite(output["loss"]).all() for output in train_outputs)
+        scale = None if self.grad_scaler is None else self.grad_scaler.get_scale()
+        if failed == len(train_outputs) > 0 or (scale is not None and scale < _LEAST_GRADIENT_SCALE):
+            found = f"the loss of {failed} of {len(train_outputs)} batches is not finite"
+            if scale is not None:
+                found += f", and the scale of the gradients has come down to {scale:g}"
+            raise FloatingPointError(
+                f"{type(self).__name__} stops after epoch {self.current_epoch}: {found}. {_HOW_TO_GO_ON}"
+            )
+        if failed:
+            self.print_to_log_file(
+                f"WARNING: the loss of {failed} of {len(train_outputs)} batches is not finite, and their steps were "
+                "skipped. If that goes on, look for images whose preprocessed values are not finite or far beyond "
+                "those of the others."
+            )
+        super().on_train_epoch_end(train_outputs)
 
     def on_epoch_end(self) -> None:
         # nnU-Net writes the latest checkpoint in front of the best one, and without knowing that it is the best: a kill
@@ -98,6 +150,40 @@ class BaseTrainer(SeededTrainer):
             self.current_epoch -= 1  # save_checkpoint takes the epoch that has just ended
             self.save_checkpoint(str(Path(self.output_folder) / "checkpoint_latest.pth"))
             self.current_epoch += 1
+
+    def on_train_end(self) -> None:
+        batches = []
+        if self.local_rank == 0 and getattr(self.unwrap(self.network), "is_random", False):
+            self._seed("validation", self.current_epoch)
+            batches = [next(self.dataloader_val) for _ in range(CHECKED_BATCHES)]
+        super().on_train_end()  # the final checkpoint comes first, and the loaders are shut down
+        if batches:
+            self.check_samples(batches)
+
+    @torch.no_grad()
+    def check_samples(self, batches: list[dict]) -> None:
+        """Warn where samples of a random network on validation data are all empty or fill their patches."""
+        network = self.unwrap(self.network).eval()
+        shares = []
+        for batch in batches:
+            labels = batch["target"][0] if isinstance(batch["target"], list) else batch["target"]
+            with self.autocast():
+                distribution = network.logit_distribution(batch["data"].to(self.device))
+            shares += foreground_shares(
+                distribution, self.encode(labels.to(self.device)), regions=self.label_manager.has_regions
+            )
+        warning = warning_about_samples(shares)
+        if warning is not None:
+            self.print_to_log_file(f"WARNING: {warning}.")
+
+    def encode(self, labels: Tensor) -> Target:
+        """The annotation that nnU-Net's loaders return, at full resolution."""
+        return encode_target(
+            labels,
+            self.label_manager.num_segmentation_heads,
+            regions=self.label_manager.has_regions,
+            ignore_label=self.label_manager.ignore_label,
+        )
 
     def save_checkpoint(self, filename: str) -> None:
         """Save as nnU-Net does, but whole or not at all: a kill leaves the file that was there before."""

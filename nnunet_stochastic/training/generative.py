@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from nnunet_stochastic.distributions import logits_of_mean_probability
-from nnunet_stochastic.targets import Target, encode_target
+from nnunet_stochastic.targets import Target
 from nnunet_stochastic.training.base import BaseTrainer
 from nnunet_stochastic.training.ema import ExponentialMovingAverage, copy_weights
 from nnunet_stochastic.training.optimizers import GroupedPolyLRScheduler
@@ -118,18 +118,18 @@ class GenerativeTrainer(BaseTrainer):
 
     def train_step(self, batch: dict) -> dict[str, np.ndarray]:
         data = batch["data"].to(self.device, non_blocking=True)
-        target = self._encode(batch["target"].to(self.device, non_blocking=True))
+        target = self.encode(batch["target"].to(self.device, non_blocking=True))
         self.optimizer.zero_grad(set_to_none=True)
         with self.autocast():
             loss = self.training_loss(self.network(data, target), target)
-        self.descend(loss)
+        self.take_optimizer_step(loss)
         self.average.update(self.unwrap(self.network))
         return {"loss": loss.detach().cpu().numpy()}
 
     def validation_step(self, batch: dict) -> dict[str, np.ndarray]:
         data = batch["data"].to(self.device, non_blocking=True)
         labels = batch["target"].to(self.device, non_blocking=True)
-        target = self._encode(labels)
+        target = self.encode(labels)
         network = self.network
         with self.average.in_place_of(self.unwrap(network)):
             with self.autocast():
@@ -153,6 +153,10 @@ class GenerativeTrainer(BaseTrainer):
         with self.average.in_place_of(self.unwrap(self.network)):
             super().perform_actual_validation(save_probabilities)
 
+    def check_samples(self, batches: list[dict]) -> None:
+        with self.average.in_place_of(self.unwrap(self.network)):
+            super().check_samples(batches)
+
     def save_checkpoint(self, filename: str) -> None:
         """Save with the averaged weights as the network's, and beside them what training goes on from."""
         init_args = self.my_init_kwargs
@@ -173,11 +177,3 @@ class GenerativeTrainer(BaseTrainer):
         num_updates = self.my_init_kwargs.pop("stochastic_num_averaged")
         self.average = ExponentialMovingAverage(network, self.average_decay, num_updates=num_updates)
         copy_weights(self.my_init_kwargs.pop("stochastic_raw_weights"), network)
-
-    def _encode(self, labels: Tensor) -> Target:
-        return encode_target(
-            labels,
-            self.label_manager.num_segmentation_heads,
-            regions=self.label_manager.has_regions,
-            ignore_label=self.label_manager.ignore_label,
-        )

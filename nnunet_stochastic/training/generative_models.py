@@ -20,6 +20,7 @@ from nnunet_stochastic.networks import (
 )
 from nnunet_stochastic.targets import Target
 from nnunet_stochastic.training.generative import GenerativeTrainer
+from nnunet_stochastic.training.phases import TrainingPhase, opening_phase
 
 __all__ = ["DiffusionTrainer", "ProbUNetTrainer", "SSNTrainer", "SoftmaxTrainer"]
 
@@ -39,7 +40,7 @@ class SSNTrainer(GenerativeTrainer):
     network_class = StochasticSegmentationNetwork
     #: Of P.
     rank = 10
-    #: Epochs on μ alone before samples are drawn.
+    #: Epochs on μ alone before samples are drawn; fewer where training is short, see ``phases``.
     mean_epochs = 10
     #: K of the loss, as in Monteiro et al. 2020, https://arxiv.org/abs/2006.06015.
     num_training_samples = 20
@@ -51,7 +52,15 @@ class SSNTrainer(GenerativeTrainer):
     @property
     def in_mean_phase(self) -> bool:
         """Whether the current epoch trains μ alone."""
-        return self.current_epoch < self.mean_epochs
+        return self.current_epoch < self._mean_phase.epochs
+
+    @property
+    def _mean_phase(self) -> TrainingPhase:
+        epochs = opening_phase(self.mean_epochs, self.num_epochs)
+        return TrainingPhase("training on the mean logits alone", self.mean_epochs, epochs)
+
+    def phases(self) -> list[TrainingPhase]:
+        return [*super().phases(), self._mean_phase]
 
     def training_loss(self, outputs: dict[str, Tensor], target: Target) -> Tensor:
         regions = self.label_manager.has_regions
@@ -77,7 +86,7 @@ class ProbUNetTrainer(GenerativeTrainer):
     training_epochs = 500
     #: β, the paper's for LIDC; its value for Chaksu, 2.5e-3, is another subclass.
     kl_weight = 5e-4
-    #: Epochs in which the weight rises linearly from 0 to β.
+    #: Epochs in which the weight rises linearly from 0 to β; fewer where training is short, see ``phases``.
     kl_warm_up_epochs = 32
 
     @classmethod
@@ -87,9 +96,16 @@ class ProbUNetTrainer(GenerativeTrainer):
     @property
     def current_kl_weight(self) -> float:
         """The weight of the KL divergence in the current epoch."""
-        if self.current_epoch >= self.kl_warm_up_epochs:
-            return self.kl_weight
-        return self.kl_weight * self.current_epoch / self.kl_warm_up_epochs
+        warm_up = self._kl_warm_up.epochs
+        return self.kl_weight if self.current_epoch >= warm_up else self.kl_weight * self.current_epoch / warm_up
+
+    @property
+    def _kl_warm_up(self) -> TrainingPhase:
+        epochs = opening_phase(self.kl_warm_up_epochs, self.num_epochs)
+        return TrainingPhase("the rise of the weight of the KL divergence", self.kl_warm_up_epochs, epochs)
+
+    def phases(self) -> list[TrainingPhase]:
+        return [*super().phases(), self._kl_warm_up]
 
     def training_loss(self, outputs: dict[str, Tensor], target: Target) -> Tensor:
         return prob_unet_loss(outputs, target, beta=self.current_kl_weight, regions=self.label_manager.has_regions)

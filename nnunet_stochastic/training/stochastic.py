@@ -21,6 +21,7 @@ from nnunet_stochastic.losses import basis_entropy_loss, k_sample_loss, kl_to_un
 from nnunet_stochastic.networks import GaussianHeads, StochasticNetwork
 from nnunet_stochastic.training.fine_tuning import FineTuningTrainer
 from nnunet_stochastic.training.optimizers import group_parameters
+from nnunet_stochastic.training.phases import TrainingPhase, opening_phase
 
 __all__ = ["StochasticTrainer"]
 
@@ -37,7 +38,8 @@ class StochasticTrainer(FineTuningTrainer):
     weight_kl = 5e-4
     weight_orthogonality = 1.0
     weight_basis_entropy = 0.1
-    #: Epochs on the mean logits alone before samples are drawn, when training starts from scratch.
+    #: Epochs on the mean logits alone before samples are drawn, when training starts from scratch; fewer where it is
+    #: short, see ``phases``.
     warm_up_epochs = 10
     #: Learning rate of what the heads add, in units of the learning rate, while fine-tuning.
     head_learning_rate_factor = 10.0
@@ -64,7 +66,15 @@ class StochasticTrainer(FineTuningTrainer):
     @property
     def in_warm_up(self) -> bool:
         """Whether the current epoch trains the mean logits alone."""
-        return self.recipe == "scratch" and self.current_epoch < self.warm_up_epochs
+        return self.current_epoch < self._mean_phase.epochs
+
+    @property
+    def _mean_phase(self) -> TrainingPhase:
+        planned = self.warm_up_epochs if self.recipe == "scratch" else 0
+        return TrainingPhase("training on the mean logits alone", planned, opening_phase(planned, self.num_epochs))
+
+    def phases(self) -> list[TrainingPhase]:
+        return [*super().phases(), self._mean_phase]
 
     def train_step(self, batch: dict) -> dict[str, np.ndarray]:
         data = batch["data"].to(self.device, non_blocking=True)
@@ -74,7 +84,7 @@ class StochasticTrainer(FineTuningTrainer):
         with self.autocast():
             output, parameters = self.network(data, return_parameters=True)
             loss = self.training_loss(output if isinstance(output, list) else [output], parameters, targets)
-        self.descend(loss)
+        self.take_optimizer_step(loss)
         return {"loss": loss.detach().cpu().numpy()}
 
     def training_loss(self, outputs: list[Tensor], parameters: dict[str, Tensor], targets: list[Tensor]) -> Tensor:
@@ -116,7 +126,7 @@ class StochasticTrainer(FineTuningTrainer):
         loss = self.weight_kl * kl_to_unit_variance(parameters["diag_var"])
         if "bases" in parameters and parameters["bases"].shape[0] > 1:
             loss = loss + self.weight_orthogonality * orthogonality_loss(parameters["bases"])
-            loss = loss + self.weight_basis_entropy * basis_entropy_loss(parameters["basis_weights"])
+            loss = loss + self.weight_basis_entropy * basis_entropy_loss(parameters["basis_log_weights"])
         return loss
 
     def validation_step(self, batch: dict) -> dict[str, np.ndarray]:

@@ -4,6 +4,10 @@ T snapshots, one after each of the last T epochs, while the learning rate is con
 can be resumed from, because each epoch writes in this order: its snapshot, nnU-Net's best checkpoint if it is one,
 the latest checkpoint. Resuming deletes the snapshots of the epochs that it trains again. At the end the moments are
 written in front of the final checkpoint.
+
+A training too short for T epochs of its own and T of snapshots takes fewer snapshots: those of its last half (see
+``training.phases``), because weights on the way from their initial values are no draws around a minimum. At least 2
+are needed, hence 3 epochs.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from nnunet_stochastic.posteriors.swag import SWAG_FILE, fit_swag
 from nnunet_stochastic.training.base import BaseTrainer
 from nnunet_stochastic.training.fine_tuning import FineTuningTrainer, Recipe
 from nnunet_stochastic.training.optimizers import GroupedPolyLRScheduler
+from nnunet_stochastic.training.phases import TrainingPhase, closing_phase
 
 __all__ = ["SnapshotTrainer", "SwagTrainer"]
 
@@ -28,22 +33,34 @@ class SnapshotTrainer(BaseTrainer):
     They are taken on the way and change nothing: the run is that of the trainer behind it.
     """
 
-    #: T.
+    #: T; fewer where training is short.
     num_snapshots = 30
+
+    @property
+    def snapshot_epochs(self) -> int:
+        """Epochs after which a snapshot is taken, the last ones."""
+        return closing_phase(self.num_snapshots, self.num_epochs)
 
     @property
     def first_snapshot_epoch(self) -> int:
         """The epoch, counted from 0, after which the first snapshot is taken."""
-        return self.num_epochs - self.num_snapshots
+        return self.num_epochs - self.snapshot_epochs
+
+    def phases(self) -> list[TrainingPhase]:
+        return [
+            *super().phases(),
+            TrainingPhase("SWAG's collection of snapshots", self.num_snapshots, self.snapshot_epochs),
+        ]
 
     def on_train_start(self) -> None:
         if not self.was_initialized:
             self.initialize()
         refuse_batch_norm(self.unwrap(self.network))
-        if not 2 <= self.num_snapshots <= self.num_epochs:
+        if self.snapshot_epochs < 2:
             raise ValueError(
-                f"{type(self).__name__} is to take {self.num_snapshots} snapshots, one after each of its last epochs, "
-                f"and trains for {self.num_epochs} epochs: num_snapshots must be at least 2 and at most that"
+                f"{type(self).__name__} trains for {self.num_epochs} epochs with num_snapshots = {self.num_snapshots}, "
+                f"which leaves {self.snapshot_epochs} for SWAG: it needs at least 2 snapshots, so train for at least 3 "
+                "epochs and set num_snapshots to 2 or more"
             )
         writes = self.local_rank == 0 and not self.disable_checkpointing
         if self._resumed and writes:
@@ -69,7 +86,7 @@ class SnapshotTrainer(BaseTrainer):
         super().on_train_epoch_start()
         if self.current_epoch == self.first_snapshot_epoch:
             self.print_to_log_file(
-                f"SWAG: from here on a snapshot of the weights is taken after each of the last {self.num_snapshots} "
+                f"SWAG: from here on a snapshot of the weights is taken after each of the last {self.snapshot_epochs} "
                 f"epochs, at a constant learning rate of {self.optimizer.param_groups[0]['lr']:g}."
             )
 
@@ -83,7 +100,7 @@ class SnapshotTrainer(BaseTrainer):
     def on_train_end(self) -> None:
         if self.local_rank == 0 and not self.disable_checkpointing:
             path = fit_swag(Path(self.output_folder), range(self.first_snapshot_epoch, self.num_epochs))
-            self.print_to_log_file(f"SWAG: mean and variance of {self.num_snapshots} snapshots are in {path}.")
+            self.print_to_log_file(f"SWAG: mean and variance of {self.snapshot_epochs} snapshots are in {path}.")
         super().on_train_end()
 
 
@@ -98,6 +115,13 @@ class SwagTrainer(SnapshotTrainer, FineTuningTrainer):
     snapshot_learning_rate = 1e-4
     #: The same from scratch, in units of nnU-Net's initial learning rate.
     scratch_snapshot_learning_rate_factor = 0.1
+
+    @property
+    def snapshot_epochs(self) -> int:
+        if self.recipe == "scratch":
+            return super().snapshot_epochs
+        # What fine-tuning adds for them is theirs, however little fine-tuning there is.
+        return max(super().snapshot_epochs, min(self.num_snapshots, self.num_epochs - self.fine_tuning_epochs))
 
     def _set_recipe(self, recipe: Recipe, checkpoint: Path | None) -> None:
         super()._set_recipe(recipe, checkpoint)

@@ -24,7 +24,7 @@ def driver(tmp_path_factory):
     root = tmp_path_factory.mktemp("page")
     folders = [
         write_result(root / "a", name="MoB / swag", files=True, num_cases=4, shape=(8, 40, 36)),
-        write_result(root / "b", name="SSN / <b>none</b>", num_cases=4, quality=0.6),
+        write_result(root / "b", name="SSN / <b>none</b>", num_cases=4, quality=0.6, is_stand_in=True),
     ]
     path = root / "report.html"
     options = ["-o", str(path), "--viewer_cases", "4", "--disable_progress_bar"]
@@ -142,6 +142,13 @@ def test_filters(driver):
         set_value(driver, name, "", "change")
     set_value(driver, "search", "", "input")
     assert count.text == "24 of 24"
+
+
+def test_numbers_of_eu_of_one_member_are_marked(driver):
+    for model, num_marked in (("MoB / swag", 0), ("SSN / <b>none</b>", 2)):  # EU and EU/AU
+        set_value(driver, "choose-model", model, "change")
+        assert {sum(cell.endswith(" †") for cell in row) for row in rows(driver)} == {num_marked}
+    set_value(driver, "choose-model", "", "change")
 
 
 def test_selecting_cases(driver):

@@ -16,6 +16,7 @@ _SPEC = importlib.util.spec_from_file_location(
 made_up = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(made_up)
 
+GEDS = ["GED (1 - IoU)", "GED (1 - Dice)"]
 TEXTS = ("performance", "segmentation", "table2_entanglement", "table2_performance", "table3")
 
 
@@ -57,8 +58,8 @@ def test_everything_is_written(output):
 def test_comparison_csv(output):
     table = pd.read_csv(output / "comparison.csv", dtype={"seed": str}, keep_default_na=False, na_values={"rank": ""})
     columns = ["dataset", "seed", "aleatoric", "epistemic", "task", "split", "quantity", "value", "rank"]
-    assert table.columns.tolist() == columns
-    assert len(table) == (3 * 4 + 3) * 17
+    assert table.columns.tolist() == [*columns, "epistemic_is_stand_in"]
+    assert len(table) == (3 * 4 + 3) * 18
     found = table.set_index(columns[:-2])
     row = found.loc[(made_up.DATASET, "2", "SSN", "none", "OODD", "ID and OOD", "EU AUROC")]
     assert (float(row["value"]), row["rank"]) == (0.6, 3)
@@ -97,8 +98,8 @@ def test_table_3(output):
 
 def test_performance(output):
     head, *rows = markdown_cells(output / "performance.md")
-    assert head[2:7] == ["Dice", "NLL", "ECE", "MCE", "GED"]
-    assert head[7:] == [
+    assert head[2:8] == ["Dice", "NLL", "ECE", "MCE", *GEDS]
+    assert head[8:] == [
         *("EU AUROC", "AU NCC ID", "AU NCC OOD", "TU ACE ID", "TU ACE OOD", "EU/AU ID", "EU/AU OOD"),
     ]
     cells = {tuple(row[:2]): dict(zip(head[2:], row[2:], strict=True)) for row in rows}
@@ -107,20 +108,19 @@ def test_performance(output):
     assert cells[made_up.DATASET, "SSN / Ensemble"]["TU ACE OOD"] == "0.1000 ± 0.0000"
     deterministic = cells[made_up.DATASET, "Softmax / No EU"]
     assert [deterministic[name] for name in ("EU AUROC", "AU NCC ID", "EU/AU OOD")] == ["N/A"] * 3
-    assert [deterministic[name] for name in ("TU ACE ID", "GED")] == ["0.0100 ± 0.0000", "–"]
+    assert [deterministic[name] for name in ("TU ACE ID", GEDS[0])] == ["0.0100 ± 0.0000", "–"]
 
 
 def test_segmentation(output):
     head, *rows = markdown_cells(output / "segmentation.md")
-    assert head == ["dataset", "model", "Dice", "NLL", "ECE", "MCE", "GED"]
+    assert head == ["dataset", "model", "Dice", "NLL", "ECE", "MCE", *GEDS]
     cells = {tuple(row[:2]): row[2:] for row in rows}
     # The sd of 0.7, 0.8, 0.84 is 0.072111; the deterministic model has 0.8 in each seed.
     assert cells[made_up.DATASET, "SSN / No EU"][:2] == ["0.780 ± 0.072", "**0.0500 ± 0.0000**"]
     assert cells[made_up.DATASET, "Softmax / No EU"][0] == "**0.800 ± 0.000**"
-    assert [cells[made_up.DATASET, model][-1] for model in ("Softmax / No EU", "SSN / Ensemble")] == [
-        "–",
-        "**0.300 ± 0.000**",
-    ]
+    # Of the two distances that of the convention is marked.
+    assert cells[made_up.DATASET, "Softmax / No EU"][-2:] == ["–", "–"]
+    assert cells[made_up.DATASET, "SSN / Ensemble"][-2:] == ["0.350 ± 0.000", "**0.300 ± 0.000**"]
     numbers = pd.read_csv(output / "segmentation.csv").set_index(["dataset", "aleatoric", "epistemic", "quantity"])
     assert numbers.loc[(made_up.DATASET, "SSN", "none", "Dice"), "sd"] == pytest.approx(0.0721110, rel=1e-5)
     assert set(numbers.index.get_level_values("quantity")) == set(head[2:])
@@ -147,6 +147,7 @@ def test_latex_has_the_cells_of_the_markdown(output, name):
             re.sub(r"\\textbf{(.*)}", r"**\1**", cell.strip())
             .replace(r" $\pm$ ", " ± ")
             .replace("--", "–")
+            .replace(r"$\dagger$", "†")
             .replace(r"\_", "_")
             for cell in re.split(r"(?<!\\)&", line[:-2])
         ]
@@ -168,7 +169,7 @@ def test_terminal(tmp_path, capsys, monkeypatch):
     for title in (*titles, "Best per task: all datasets", "Performance rank", "Entanglement rank"):
         assert title in lines
     rows = [line.split() for line in lines if line.startswith("SSN / No EU")]
-    assert rows[0][4:] == "0.800 0.0500 0.0120 0.100 0.300 0.600 0.500 0.300 0.1000 0.3000 0.1200 0.2000".split()
+    assert rows[0][4:] == "0.800 0.0500 0.0120 0.100 0.350 0.300 0.600 0.500 0.300 0.1000 0.3000 0.1200 0.2000".split()
     assert "missing: dataset Dataset502_B, aleatoric SSN, epistemic ensemble, task all, split all: no result" in printed
     missing = pd.read_csv(tmp_path / "out" / "missing.csv")
     assert missing["dataset"].tolist() == ["Dataset502_B"] * 2
@@ -206,6 +207,35 @@ def test_an_ensemble_is_the_run_of_each_seed(tmp_path):
     assert cells == {"SSN / No EU": "**0.800 ± 0.141**", "SSN / Ensemble": "**0.800**"}
 
 
+def test_dice_in_percent_is_that_of_a_convention(tmp_path):
+    folders = made_up.write_models(
+        tmp_path, change=lambda summary: summary.update(convention="mixture_of_bases", num_bins=50), dice=0.84911
+    )
+    assert run(*folders, "-o", tmp_path / "out") == 0
+    for name in ("segmentation", "performance"):
+        head, *rows = markdown_cells(tmp_path / "out" / f"{name}.md")
+        assert head[2] == "Dice (%)"
+        assert {row[2].strip("*") for row in rows} == {"84.91"}
+    assert pd.read_csv(tmp_path / "out" / "segmentation.csv").query("quantity == 'Dice'")["mean"].eq(0.84911).all()
+
+
+def test_ace_of_a_dataset(tmp_path, capsys):
+    folders = made_up.write_models(tmp_path)
+    assert run(*folders, "-o", tmp_path / "out", "--ace", f"{made_up.DATASET}=per_image") == 0
+    table = pd.read_csv(tmp_path / "out" / "comparison.csv").query("quantity == 'TU ACE' and split == 'ID'")
+    assert table["value"].tolist() == pytest.approx([0.95, 0.9, 0.8])  # by epistemic method and name
+    assert f"ACE of {made_up.DATASET} is the mean over images." in (tmp_path / "out" / "performance.md").read_text()
+    capsys.readouterr()
+    for text, message in (
+        (["x"], "--ace takes DATASET=ACE, ACE one of per_image, dataset; got 'x'"),
+        ([f"{made_up.DATASET}=image"], "got 'Dataset501_LIDC=image'"),
+        ([f"{made_up.DATASET}=dataset"] * 2, "names Dataset501_LIDC twice"),
+        (["Dataset9=dataset"], "of which there is no run"),
+    ):
+        assert run(*folders, "-o", tmp_path / "out", "--ace", *text) == 1
+        assert message in capsys.readouterr().err
+
+
 def test_errors(tmp_path, capsys):
     folders = made_up.write_models(tmp_path)
     assert run("-o", tmp_path / "out") == 1
@@ -217,3 +247,56 @@ def test_errors(tmp_path, capsys):
     assert run(*folders, "--runs", tmp_path / "absent.csv", "-o", tmp_path / "out") == 1
     assert "absent.csv" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+NOTE = "† one member: its aleatoric samples stand in for members; not to be read as epistemic uncertainty."
+
+
+@pytest.fixture(scope="module")
+def with_stand_in(tmp_path_factory):
+    """SSN without epistemic method is one member; of softmax's ensemble it is not known."""
+    root = tmp_path_factory.mktemp("stand_in")
+    said = {"SSN none": True, "SSN ensemble": False, "Softmax ensemble": None}
+
+    def describe(summary):
+        model = summary["model"]
+        model["epistemic_is_stand_in"] = said[f"{model['aleatoric']} {model['epistemic']}"]
+
+    folders = made_up.write_models(root, change=describe)
+    folders.append(made_up.write_folder(root / "deterministic", made_up.deterministic_summary()))
+    assert run(*folders, "-o", root / "out") == 0
+    return root / "out"
+
+
+def test_numbers_of_eu_of_one_member_are_marked(with_stand_in):
+    head, *rows = markdown_cells(with_stand_in / "performance.md")
+    cells = {row[1]: dict(zip(head, row, strict=True)) for row in rows}
+    marked = {(model, name) for model, of_model in cells.items() for name, text in of_model.items() if "†" in text}
+    assert marked == {("SSN / No EU", name) for name in ("EU AUROC", "EU/AU ID", "EU/AU OOD")}
+    assert cells["SSN / No EU"]["EU AUROC"] == "0.600 †"
+    assert "†" not in (with_stand_in / "segmentation.md").read_text()
+    for name, rank in (("performance", "2.3"), ("entanglement", "2.4")):
+        no_epistemic, ensemble = markdown_cells(with_stand_in / f"table2_{name}.md")[1:]
+        assert no_epistemic == ["No EU", "N/A", f"{rank} †"]
+        assert not any("†" in cell for cell in ensemble)
+    ambiguity = next(row for row in markdown_cells(with_stand_in / "table3.md") if row[1] == "Ambiguity")
+    # The performance of the ambiguity is that of AU alone.
+    assert ambiguity[2:] == ["SSN / Ensemble, SSN / No EU", "SSN / No EU †", "SSN / No EU †, SSN / Ensemble"]
+    for name in ("performance", "table2_performance", "table2_entanglement", "table3"):
+        assert NOTE in (with_stand_in / f"{name}.md").read_text()
+        assert NOTE.replace("†", r"$\dagger$") in (with_stand_in / f"{name}.tex").read_text()
+        test_latex_has_the_cells_of_the_markdown(with_stand_in, name)
+
+
+@pytest.mark.parametrize("name", ["comparison", *TEXTS])
+def test_csv_has_plain_numbers_and_a_column_that_says_it(with_stand_in, name):
+    assert "†" not in (with_stand_in / f"{name}.csv").read_text()
+    table = pd.read_csv(with_stand_in / f"{name}.csv", dtype=str, keep_default_na=False)
+    assert table.columns[-1] == "epistemic_is_stand_in"
+    said = set(table[["aleatoric", "epistemic", "epistemic_is_stand_in"]].itertuples(index=False, name=None))
+    expected = {("SSN", "none", "True"), ("SSN", "ensemble", "False"), ("Softmax", "ensemble", "")}
+    assert said - {("Softmax", "none", "False")} == expected
+
+
+def test_nothing_is_marked_without_a_stand_in(output):
+    assert not any("†" in (output / f"{name}.md").read_text() for name in TEXTS)

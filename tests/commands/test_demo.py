@@ -98,6 +98,7 @@ def test_steps_are_options_that_the_commands_have(tmp_path):
     evaluation = evaluate._parser().parse_args(steps["evaluate"].command[1:])
     assert str(evaluation.pred) == prediction.o
     assert evaluation.gt_raters == tmp_path / "nnUNet_raw" / DATASET_NAME / "ratersTs"
+    assert evaluation.groups == tmp_path / "nnUNet_raw" / DATASET_NAME / "patients.csv"
     page = report._parser().parse_args(steps["report"].command[1:])
     assert page.results == [evaluation.pred / "evaluation"]
     assert page.o == tmp_path / "report.html"

@@ -120,6 +120,18 @@ def test_constant_map_is_left_out_with_the_reason(made, write_image):
     assert content(made)["platt"].keys() == {"AU", "TU"}
 
 
+@pytest.mark.parametrize(("source", "mark"), [("aleatoric_samples", " †"), ("swag", "")])
+def test_the_eu_of_one_member_is_marked(made, capsys, source, mark):
+    settings = {"trainer": "nnUNetTrainerSSN", "aleatoric_source": "model", "epistemic_source": source}
+    (made.root / "val" / "pred" / "uncertainty.json").write_text(json.dumps({"settings": settings, "cases": {}}))
+    assert run(made) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in printed[:3]] == ["AU", f"EU{mark}", "TU"]
+    assert content(made)["model"]["epistemic_is_stand_in"] is bool(mark)
+    note = "† one member: its aleatoric samples stand in for members; not to be read as epistemic uncertainty"
+    assert printed.count(note) == len(mark) // 2
+
+
 def test_without_probabilities_and_maps(made, capsys):
     for case in made.cases["val"]:
         (made.root / "val" / "pred" / f"{case}.npz").unlink()

@@ -163,6 +163,25 @@ def drawn(monkeypatch):
     return pictures
 
 
+@pytest.mark.parametrize(
+    ("settings", "is_stand_in"),
+    [
+        ({"trainer": "nnUNetTrainer", "aleatoric_source": "tta", "epistemic_source": "aleatoric_samples"}, True),
+        ({"trainer": "nnUNetTrainerSSN", "aleatoric_source": "model", "epistemic_source": "ensemble"}, False),
+        ({}, None),
+    ],
+)
+def test_the_epistemic_map_of_one_member_is_marked(folder, drawn, capsys, settings, is_stand_in):
+    record = folder / "pred" / "uncertainty.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"settings": settings}))
+    assert run(folder) == 0
+    summary = json.loads((folder / "pred" / "evaluation" / "summary.json").read_text())
+    assert summary["model"]["epistemic_is_stand_in"] is is_stand_in
+    assert [picture.epistemic_is_stand_in for picture, _ in drawn.values()] == [bool(is_stand_in)] * 2
+    printed = capsys.readouterr().out
+    assert [mark in printed for mark in ("EU †", "Δ †", "EU/AU †", "† one member")] == [bool(is_stand_in)] * 4
+
+
 def test_pictures_show_the_files(folder, drawn):
     total = read(folder / "pred" / "total" / "case_1.nii.gz")
     total[3, 0, 0] = 0.9

@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nnunet_stochastic import metrics
+
 
 @pytest.fixture(scope="module")
 def evaluated(made_once):
@@ -43,6 +45,42 @@ def test_continuing_gives_the_same_and_computes_only_what_is_missing_or_changed(
     assert table.loc[("ID", "b", "EU"), "mean"] == pytest.approx(3 * made.cases["id"]["b"].maps["EU"].mean(), rel=1e-5)
     assert made.evaluate(*made.all_tasks(), "--continue_evaluation", "--convention", "values") == 0
     assert made.summary()["tasks"]["CAL"]["ID"] == made.summary()["tasks"]["CAL"]["per_image"]["ID"]
+
+
+def test_intervals_over_patients(evaluated, capsys):
+    table = evaluated.root / "patients.csv"
+    # The test images are of two patients, of which one is in the set of the scanner, too.
+    table.write_text("case,patient\na,1\nb,1\nc,1\nd,2\ns,2\nt,3\n")
+    assert evaluated.evaluate(*evaluated.all_tasks(), "--groups", table, out="grouped") == 0
+    grouped, single = evaluated.summary("grouped"), evaluated.summary()
+    assert grouped["bootstrap"]["unit"] == "patient"
+    assert grouped["bootstrap"]["sets"] == {
+        "ID": {"cases": 4, "patients": 2},
+        "blur": {"cases": 3, "patients": 2},
+        "scanner": {"cases": 2, "patients": 2},
+    }
+    assert single["bootstrap"]["unit"] == "case"
+    assert single["bootstrap"]["sets"]["ID"] == {"cases": 4, "patients": None}
+    assert (single["folders"]["groups"], grouped["folders"]["groups"]) == (None, str(table))
+    assert "patients (ID: 4 cases of 2" in " ".join(capsys.readouterr().out.split())
+    for name in ("cases.csv", "images.csv", "scores.csv", "curves.json"):
+        assert (evaluated.root / "grouped" / name).read_bytes() == (evaluated.root / "out" / name).read_bytes()
+    assert {key for key in single if single[key] != grouped[key]} == {"folders", "delta", "bootstrap"}
+    # Of two patients a replicate has both, or one of them twice; three of four cases are of the first.
+    ncc = (
+        pd.read_csv(evaluated.root / "out" / "scores.csv")
+        .query("set == 'ID'")
+        .pivot(index="case", columns="measure", values="ncc")
+    )
+    by_replicate = [ncc.loc[list(cases)].mean() for cases in ("abc", "abcd", "d")]
+    delta = [metrics.entanglement(mean["AU"], mean["EU"]) for mean in by_replicate]
+    assert grouped["delta"]["AMB"]["ID"]["interval"] == pytest.approx([min(delta), max(delta)])
+    assert grouped["delta"]["AMB"]["ID"]["value"] == single["delta"]["AMB"]["ID"]["value"]
+
+    table.write_text("case,patient\na,1\nb,1\nc,1\nd,2\n")
+    assert evaluated.evaluate(*evaluated.all_tasks(), "--groups", table, out="incomplete") == 1
+    assert "no line for s, t" in capsys.readouterr().err
+    assert not (evaluated.root / "incomplete").exists()
 
 
 def test_total_map_alone(made):

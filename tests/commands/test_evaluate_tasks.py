@@ -135,11 +135,28 @@ def ged(case, distance):
     return 2 * mean(samples, raters) - mean(samples, samples) - mean(raters, raters)
 
 
+def pooled_ged(case):
+    """By one Dice of all pairs of an expectation."""
+
+    def distance(one, other):
+        pairs = [(a, b) for a in one for b in other]
+        return 1 - 2 * sum(np.sum(a * b) for a, b in pairs) / sum(a.sum() + b.sum() for a, b in pairs)
+
+    samples, raters = case.samples.astype(int), case.raters.astype(int)
+    return 2 * distance(samples, raters) - distance(samples, samples) - distance(raters, raters)
+
+
 def test_samples(evaluated):
     tasks = evaluated.summary()["tasks"]
     cases = evaluated.cases["id"].values()
-    expected = np.mean([ged(case, lambda a, b: 1 - np.sum(a & b) / np.sum(a | b)) for case in cases])
-    assert tasks["GED"]["ID"] == pytest.approx(expected)
+    by_iou = [ged(case, lambda a, b: 1 - np.sum(a & b) / np.sum(a | b)) for case in cases]
+    by_dice = [ged(case, lambda a, b: 1 - dice(a, b)) for case in cases]
+    assert tasks["GED"]["iou"]["ID"] == pytest.approx(np.mean(by_iou))
+    assert tasks["GED"]["dice"]["ID"] == tasks["GED"]["ID"] == pytest.approx(np.mean(by_dice))
+    assert tasks["GED"]["distance"] == "dice"
+    images = pd.read_csv(evaluated.root / "out" / "images.csv").query("set == 'ID'")
+    assert images["ged_iou"].tolist() == pytest.approx(by_iou)
+    assert images["ged_dice"].tolist() == pytest.approx(by_dice)
     assert tasks["GED"]["num_samples"] == 3
     errors = []
     for case in cases:
@@ -163,7 +180,10 @@ def test_ratio_entanglement_and_results_of_a_shift(evaluated):
         assert delta["AMB"][split]["value"] == pytest.approx(metrics.entanglement(values["AU"], values["EU"]))
         values = tasks["CAL"][split]
         expected = metrics.entanglement(values["TU"], min(values["AU"], values["EU"]), lower_is_better=True)
-        assert delta["CAL"][split]["value"] == pytest.approx(expected)
+        assert delta["CAL"][split]["value"] == delta["CAL"]["dataset"][split]["value"] == pytest.approx(expected)
+        values = tasks["CAL"]["per_image"][split]
+        expected = metrics.entanglement(values["TU"], min(values["AU"], values["EU"]), lower_is_better=True)
+        assert delta["CAL"]["per_image"][split]["value"] == pytest.approx(expected)
         low, high = delta["CAL"][split]["interval"]
         assert -1 <= low < high <= 1
 
@@ -187,8 +207,30 @@ def test_values_preset(made_once):
     tasks = made_once.summary("values")["tasks"]
     assert tasks["OODD"]["aggregation"] == "patch"
     assert tasks["CAL"]["ID"] == tasks["CAL"]["per_image"]["ID"]
-    expected = np.mean([ged(case, lambda a, b: 1 - dice(a, b)) for case in made_once.cases["id"].values()])
-    assert tasks["GED"]["ID"] == pytest.approx(expected)
+    cases = made_once.cases["id"].values()
+    assert tasks["GED"]["ID"] == tasks["GED"]["pooled_dice"]["ID"] == pytest.approx(np.mean([*map(pooled_ged, cases)]))
+    delta = made_once.summary("values")["delta"]["CAL"]
+    assert delta["ID"] == delta["per_image"]["ID"] != delta["dataset"]["ID"]
+
+
+def test_mixture_of_bases_preset(made_once):
+    """The errors of all voxels and raters together are torchmetrics', of the foreground probability."""
+    torch = pytest.importorskip("torch")
+    classification = pytest.importorskip("torchmetrics.functional.classification")
+    assert made_once.evaluate("--convention", "mixture_of_bases", out="mixture") == 0
+    summary = made_once.summary("mixture")
+    assert summary["num_bins"] == 50
+    assert "torchmetrics" in summary["conventions"]["ece"]
+    cases = list(made_once.cases["id"].values())
+    probability = torch.from_numpy(np.concatenate([np.tile(case.probabilities[1].ravel(), 3) for case in cases]))
+    target = torch.from_numpy(np.concatenate([case.raters.ravel() for case in cases]).astype(int))
+    for name in ("nodule", "all classes"):
+        found = summary["results"]["raters"][name]["dataset"]
+        for metric, norm in (("ece", "l2"), ("mce", "max")):
+            oracle = float(classification.binary_calibration_error(probability, target, n_bins=50, norm=norm))
+            assert found[metric] == pytest.approx(oracle, abs=1e-6)
+    entanglement = made_once.summary("mixture")["results"]["raters"]["nodule"]["mean"]
+    assert entanglement["dice"] < 1  # a share in the file; tables print percent
 
 
 def test_curvas_preset(made_once):
@@ -208,3 +250,21 @@ def test_curvas_preset(made_once):
     assert found["all classes"]["ece"] == pytest.approx(np.mean(errors))
     assert found["nodule"]["agreement_dice"] == pytest.approx(np.mean(agreement))
     assert found["nodule"]["crps_ml"] == pytest.approx(np.mean(volumes))
+
+
+def test_samples_that_have_come_apart_from_the_segmentation_are_warned_of(made, write_image, capsys):
+    """Also where nobody annotated the images: the samples alone say it."""
+    assert made.evaluate(*made.shift_options("blur", "scanner")) == 0
+    assert made.summary()["degenerate_samples"] == {}
+    assert "warning" not in capsys.readouterr().err
+    for name, case, values in (("id", "a", (0, 0, 0)), ("id", "c", (1, 1, 1)), ("scanner", "t", (0, 1, 0))):
+        for index, value in enumerate(values):
+            path = made.root / name / "pred" / "samples" / f"{case}_{index:03d}.nii.gz"
+            write_image(path, np.full_like(made.cases[name][case].prediction, value))
+    assert made.evaluate(*made.shift_options("blur", "scanner")) == 0
+    found = made.summary()["degenerate_samples"]
+    assert found == {"ID": {"a": "empty", "c": "full"}, "scanner": {"t": "empty or full"}}
+    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning")]
+    assert [line.split(":")[1].strip() for line in warnings] == ["ID", "scanner"]
+    assert "empty: a; filling the image: c" in warnings[0]
+    assert "empty or filling the image: t" in warnings[1]

@@ -8,6 +8,7 @@ import SimpleITK as sitk
 from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
 
 from nnunet_stochastic.datasets import DATASET_NAME, load_nodules, write_demo_dataset
+from nnunet_stochastic.patients import read_patients
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +29,14 @@ def test_nnunet_accepts_it(dataset, capsys):
 def test_files(dataset):
     assert sorted(path.name for path in dataset.parent.iterdir()) == [DATASET_NAME]
     names = sorted(str(path.relative_to(dataset).as_posix()) for path in dataset.rglob("*") if path.is_file())
-    expected = ["ATTRIBUTION.txt", "dataset.json"]
+    expected = ["ATTRIBUTION.txt", "dataset.json", "patients.csv"]
     for suffix, cases in (("Tr", ("nodule_000", "nodule_001")), ("Ts", ("nodule_076",))):
         for case in cases:
             expected += [f"images{suffix}/{case}_0000.nii.gz", f"labels{suffix}/{case}.nii.gz"]
             expected += [f"raters{suffix}/{case}_rater{rater}.nii.gz" for rater in range(4)]
     assert names == sorted(expected)
+    cases = {f"nodule_{n:03d}": load_nodules()[n].patient for n in (0, 1, 76)}
+    assert read_patients(dataset / "patients.csv", cases) == cases
 
 
 def test_description_names_the_raters_and_says_what_is_simulated(dataset):

@@ -13,11 +13,15 @@ DATASET = "Dataset501_LIDC"
 CASES = {"ID": ("case_0", "case_1"), "blur": ("case_0",)}
 
 
-def summary_of(aleatoric, epistemic, *, dataset=DATASET, seed=None, numbers=None, dice=0.8):
+def summary_of(aleatoric, epistemic, *, dataset=DATASET, seed=None, numbers=None, dice=0.8, is_stand_in=False):
     (auroc, ncc_id, ncc_ood, ace_id, ace_ood), deltas = numbers or NUMBERS[aleatoric, epistemic]
     shifts = {"shifts": {"blur": {}}}
     model = {"name": "a", "dataset": dataset, "aleatoric": aleatoric, "epistemic": epistemic, "seed": seed}
+    model["epistemic_is_stand_in"] = is_stand_in
     delta = [{"value": value, "interval": [-1.0, 1.0]} for value in deltas]
+    geds = {"iou": {"ID": 0.35, "OOD": 0.45, **shifts}, "dice": {"ID": 0.3, "OOD": 0.4, **shifts}}
+    calibration = {"ID": {"AU": 0.3, "TU": ace_id}, "OOD": {"AU": 0.3, "TU": ace_ood}, **shifts}
+    per_image = {"ID": {"AU": 0.3, "TU": 1 - ace_id}, "OOD": {"AU": 0.3, "TU": 1 - ace_ood}, **shifts}
     scores = {"mean": {"dice": dice, "nll": 0.05}, "dataset": {"ece": 0.012, "mce": 0.1}}
     return {
         "convention": "entanglement",
@@ -33,14 +37,14 @@ def summary_of(aleatoric, epistemic, *, dataset=DATASET, seed=None, numbers=None
         "tasks": {
             "OODD": {"AU": 0.5, "EU": auroc, "TU": 0.5, "aggregation": "border", **shifts},
             "AMB": {"ID": {"AU": ncc_id, "EU": 0.1}, "OOD": {"AU": ncc_ood, "EU": 0.1}, **shifts},
-            "CAL": {"ID": {"AU": 0.3, "TU": ace_id}, "OOD": {"AU": 0.3, "TU": ace_ood}, **shifts},
-            "GED": {"ID": 0.3, "OOD": 0.4, "distance": "iou", **shifts},
+            "CAL": {**calibration, "per_image": per_image, "dataset": calibration},
+            "GED": {"ID": 0.3, "OOD": 0.4, "distance": "dice", **shifts, **geds},
             "RATIO": {"ID": 0.12, "OOD": 0.2, **shifts},
         },
         "delta": {
             "OODD": delta[0],
             "AMB": {"ID": delta[1], "OOD": delta[2]},
-            "CAL": {"ID": delta[3], "OOD": delta[4]},
+            "CAL": {"ID": delta[3], "OOD": delta[4], "per_image": {"ID": delta[4], "OOD": delta[3]}},
         },
     }
 

@@ -1,4 +1,6 @@
-"""Weights that stand for a resampled set of cases, and intervals against resampling the tables themselves."""
+"""Weights that stand for resampled cases or patients, and intervals against resampling the tables themselves."""
+
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -6,7 +8,12 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from nnunet_stochastic import metrics
-from nnunet_stochastic.evaluation.bootstrap import case_weights, entanglement_of_tasks
+from nnunet_stochastic.evaluation.bootstrap import (
+    case_weights,
+    describe_bootstrap,
+    entanglement_of_tasks,
+    name_resampled,
+)
 from nnunet_stochastic.evaluation.conventions import PRESETS
 from nnunet_stochastic.evaluation.results import SetResults
 from nnunet_stochastic.evaluation.tasks import compute_tasks
@@ -39,6 +46,72 @@ def test_the_seed_decides():
     assert (first != case_weights(cases, 20, seed=2)["ID"]).any()
 
 
+def test_cases_are_drawn_with_their_patient_in_all_sets():
+    cases = {"ID": list("abcd"), "near": ["d", "e", "f"], "far": ["x", "y"], "far_blur": ["y"]}
+    patients = {"a": "1", "b": "1", "c": "2", "d": "3", "e": "2", "f": "4", "x": "9", "y": "8"}
+    weights = case_weights(cases, 2000, patients=patients, seed=0)
+    a, b, c, d = weights["ID"].T
+    near_d, e, f = weights["near"].T
+    for one, other in ((a, b), (c, e), (d, near_d), (weights["far"][:, 1], weights["far_blur"][:, 0])):
+        np.testing.assert_array_equal(one, other)
+    # ID and near share patients, so the four patients of both are drawn, four times; far has two of its own.
+    assert (a + c + d + f == 4).all()
+    assert (weights["far"].sum(axis=1) == 2).all()
+    assert weights["ID"].mean(axis=0) == pytest.approx(1, abs=0.06)
+    assert weights["ID"].var(axis=0) == pytest.approx(3 / 4, abs=0.06)  # Binomial(4, 1/4)
+    correlation = np.corrcoef([a, c, f, *weights["far"].T])
+    assert correlation[:3, :3][np.triu_indices(3, 1)] == pytest.approx(-1 / 3, abs=0.06)
+    assert correlation[:3, 3:] == pytest.approx(0, abs=0.08)
+
+
+def test_a_set_that_joins_two_others_is_drawn_with_both():
+    cases = {"ID": ["a", "b"], "far": ["x", "y"], "both": ["b2", "x2"]}
+    patients = {"a": "1", "b": "2", "b2": "2", "x": "3", "x2": "3", "y": "4"}
+    weights = case_weights(cases, 50, patients=patients, seed=0)
+    np.testing.assert_array_equal(weights["both"], np.stack([weights["ID"][:, 1], weights["far"][:, 0]], axis=1))
+    assert (weights["ID"].sum(axis=1) + weights["far"].sum(axis=1) == 4).all()
+
+
+def test_without_patients_shifts_of_other_names_are_drawn_alone():
+    cases = {"ID": list("abc"), "partly": ["c", "d"], "site": ["x", "y"]}
+    weights = case_weights(cases, 30, seed=5)
+    random = np.random.default_rng(5)
+    for name, members in cases.items():
+        count = len(members)
+        np.testing.assert_array_equal(weights[name], random.multinomial(count, [1 / count] * count, size=30))
+
+
+def test_variance_of_a_mean_of_patients():
+    """Over P patients with M cases each, of mean m_p: sum (m_p - m)^2 / P^2; over cases: sum (y - m)^2 / (P M)^2."""
+    num_patients, num_cases = 12, 5
+    random = np.random.default_rng(0)
+    values = random.normal(0, 2, (num_patients, 1)) + random.normal(0, 1, (num_patients, num_cases))
+    names = [f"{patient}_{case}" for patient in range(num_patients) for case in range(num_cases)]
+
+    def variance(patients):
+        weights = case_weights({"ID": names}, 20_000, patients=patients, seed=1)["ID"]
+        return np.var(weights @ values.ravel() / weights.sum(axis=1))
+
+    of_patients = np.sum((values.mean(axis=1) - values.mean()) ** 2) / num_patients**2
+    of_cases = np.sum((values - values.mean()) ** 2) / values.size**2
+    assert of_patients > 3 * of_cases
+    # The variance of 20,000 replicates has a standard error of 1 %.
+    assert variance({name: name.split("_")[0] for name in names}) == pytest.approx(of_patients, rel=0.04)
+    assert variance(None) == pytest.approx(of_cases, rel=0.04)
+
+
+def test_numbers_of_cases_and_patients_are_named():
+    cases = {"ID": ["a", "b", "c"], "blur": ["a", "b", "c"], "site": ["x"]}
+    found = describe_bootstrap(cases, {"a": "1", "b": "1", "c": "2", "x": "3"})
+    assert found["sets"]["blur"] == {"cases": 3, "patients": 2}
+    assert (found["unit"], found["level"], found["num_replicates"]) == ("patient", 0.95, 1000)
+    assert name_resampled({"bootstrap": found}) == "patients (ID, blur: 3 cases of 2; site: 1 cases of 1)"
+    alone = describe_bootstrap(cases, None)
+    assert alone["sets"]["site"] == {"cases": 1, "patients": None}
+    assert name_resampled({"bootstrap": alone}) == "cases (ID, blur: 3 cases; site: 1 cases)"
+    assert name_resampled({}) == "cases"  # of an older evaluation
+
+
 def make_results(name, cases, seed, *, scale):
     rng = np.random.default_rng(seed)
     rows = []
@@ -48,7 +121,9 @@ def make_results(name, cases, seed, *, scale):
             score = scale[measure] * rng.uniform(0.5, 1.5)
             rows.append({"set": name, "case": case, "measure": measure, **values, "border": score, "ncc": rng.random()})
     scores = pd.DataFrame(rows).assign(ace=rng.random(len(rows)))
-    images = pd.DataFrame({"set": name, "case": cases, "dice": 0.5, "risk": 0.5, "ged": np.nan, "AU": 1.0, "EU": 1.0})
+    images = pd.DataFrame(
+        {"set": name, "case": cases, "dice": 0.5, "risk": 0.5, "ged_dice": np.nan, "AU": 1.0, "EU": 1.0}
+    )
     confidence = {}
     for measure in MEASURES:
         count = rng.integers(0, 50, (len(cases), 20))
@@ -89,7 +164,7 @@ def test_intervals_are_those_of_repeated_tables(sets):
         filled = count > 0
         return np.abs(correct - confidence)[filled] @ (1 / count[filled]) / filled.sum()
 
-    out_of_distribution, ambiguity, calibration = [], [], []
+    out_of_distribution, ambiguity, calibration, shifted = [], [], [], []
     for replicate in range(60):
         out_of_distribution.append(metrics.entanglement(auroc("EU", replicate), auroc("AU", replicate)))
         ncc = {
@@ -99,9 +174,14 @@ def test_intervals_are_those_of_repeated_tables(sets):
         ambiguity.append(metrics.entanglement(ncc["AU"], ncc["EU"]))
         error = {measure: ace(sets[0], measure, replicate) for measure in MEASURES}
         calibration.append(metrics.entanglement(error["TU"], min(error["AU"], error["EU"]), lower_is_better=True))
+        errors = [{measure: ace(s, measure, replicate) for measure in MEASURES} for s in sets[1:]]
+        wrong = np.mean([min(error["AU"], error["EU"]) for error in errors])
+        right = np.mean([error["TU"] for error in errors])
+        shifted.append(metrics.entanglement(right, wrong, lower_is_better=True))
     assert found["OODD"]["interval"] == pytest.approx(np.quantile(out_of_distribution, [0.025, 0.975]))
     assert found["AMB"]["OOD"]["interval"] == pytest.approx(np.quantile(ambiguity, [0.025, 0.975]))
     assert found["CAL"]["ID"]["interval"] == pytest.approx(np.quantile(calibration, [0.025, 0.975]))
+    assert found["CAL"]["OOD"]["interval"] == pytest.approx(np.quantile(shifted, [0.025, 0.975]))
     assert found["OODD"]["value"] == pytest.approx(metrics.entanglement(tasks["OODD"]["EU"], tasks["OODD"]["AU"]))
 
 
@@ -115,3 +195,41 @@ def test_numbers_that_do_not_exist(sets):
     assert np.isfinite(found["AMB"]["OOD"]["interval"]).all()
     # All patch scores are the same: AUROC is 1/2 for each measure.
     assert found["OODD"] == {"value": 0, "interval": [0, 0]}
+
+
+PATHS = (("OODD",), ("AMB", "ID"), ("AMB", "OOD"), ("CAL", "ID"), ("CAL", "OOD"))
+
+
+def intervals(sets, patients=None):
+    convention = PRESETS["entanglement"]
+    tasks, _ = compute_tasks(sets, convention, num_samples=0, calibrated=True, raters=True)
+    found = entanglement_of_tasks(tasks, sets, convention, patients=patients, num_replicates=400)
+    return np.array([(found[path[0]] if len(path) == 1 else found[path[0]][path[1]])["interval"] for path in PATHS])
+
+
+def copied(results, times):
+    """Each case as often, with all its numbers."""
+
+    def repeat(table, rows_per_case):
+        rows = np.arange(len(table)).reshape(-1, rows_per_case)
+        copies = [table.iloc[rows.ravel()].assign(case=table["case"] + f"_{copy}") for copy in range(times)]
+        return pd.concat(copies, ignore_index=True)
+
+    confidence = {measure: np.concatenate([bins] * times) for measure, bins in results.confidence.items()}
+    images, scores = repeat(results.images, 1), repeat(results.scores, len(MEASURES))
+    return replace(results, images=images, scores=scores, confidence=confidence)
+
+
+def test_copies_of_a_case_are_no_evidence(sets):
+    single = intervals(sets)
+    copies = [copied(results, 9) for results in sets]
+    patients = {case: case.rpartition("_")[0] for results in copies for case in results.cases}
+    np.testing.assert_allclose(intervals(copies, patients), single, rtol=0, atol=1e-12)
+    # As independent cases their intervals are a third as wide.
+    width = np.diff(intervals(copies), axis=1) / np.diff(single, axis=1)
+    assert width == pytest.approx(1 / 3, abs=0.12)
+
+
+def test_one_case_per_patient_is_no_change(sets):
+    patients = {case: f"patient of {case}" for results in sets for case in results.cases}
+    np.testing.assert_array_equal(intervals(sets, patients), intervals(sets))

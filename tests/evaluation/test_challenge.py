@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from nnunet_stochastic import metrics
 from nnunet_stochastic.evaluation import ALL_CLASSES, Case, EvaluatedLabels
 from nnunet_stochastic.evaluation.challenge import challenge_scores, staple
 
@@ -57,3 +58,34 @@ def test_needs_probabilities_and_two_raters():
     assert challenge_scores(Case("case", None, mask, mask, (mask, mask)), LABELS) == {}
     probabilities = np.full((2, 1, 2, 2), 0.5, dtype=np.float32)
     assert challenge_scores(Case("case", probabilities, mask, mask, (mask,)), LABELS) == {}
+
+
+def test_calibration_error_in_the_region_of_the_raters():
+    """As in the challenge's code, the slice from the first foreground voxel - 20 to the last + 20, cut at the image."""
+    rng = np.random.default_rng(1)
+    shape = (4, 70, 60)
+    raters = np.zeros((2, *shape), dtype=np.uint8)
+    raters[0, 1:3, 30:34, 5:9] = 1
+    raters[1, 2, 28:31, 6:12] = 1
+    noise = 0.1 * rng.random(shape) * (np.arange(60) < 35)
+    foreground = np.clip(0.9 * raters.mean(axis=0) + noise, 0, 1).astype(np.float32)
+    probabilities = np.stack([1 - foreground, foreground])
+    case = Case("case", probabilities, (foreground > 0.5).astype(np.uint8), raters[0], tuple(raters))
+    box = np.s_[:, :, 8:53, 0:31]
+    expected = []
+    for rater in raters:
+        confidence, correct = metrics.predicted_class_confidence(probabilities[box], rater[box[1:]])
+        expected.append(metrics.expected_calibration_error(metrics.reliability_bins(confidence, correct, num_bins=50)))
+    found = challenge_scores(case, LABELS, margin=20)
+    assert found[ALL_CLASSES]["ece"] == pytest.approx(np.mean(expected), rel=1e-6)
+    whole = challenge_scores(case, LABELS)
+    assert whole[ALL_CLASSES]["ece"] != pytest.approx(found[ALL_CLASSES]["ece"], rel=0.01)
+    assert whole["liver"] == pytest.approx(found["liver"], nan_ok=True)
+
+
+def test_without_any_foreground_there_is_no_region():
+    empty = np.zeros((2, 1, 3, 4), dtype=np.uint8)
+    probabilities = np.stack([np.full((1, 3, 4), 0.9), np.full((1, 3, 4), 0.1)]).astype(np.float32)
+    case = Case("case", probabilities, empty[0], empty[0], tuple(empty))
+    assert np.isnan(challenge_scores(case, LABELS, margin=20)[ALL_CLASSES]["ece"])
+    assert challenge_scores(case, LABELS)[ALL_CLASSES]["ece"] == pytest.approx(0.1, rel=1e-5)

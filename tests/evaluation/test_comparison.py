@@ -49,7 +49,8 @@ def test_values_are_those_of_the_files(tmp_path):
         ("segmentation", "ID", "NLL"): (0.05, math.nan),
         ("segmentation", "ID", "ECE"): (0.012, math.nan),
         ("segmentation", "ID", "MCE"): (0.1, math.nan),
-        ("GED", "ID", "GED"): (0.3, math.nan),
+        ("GED", "ID", "GED (1 - IoU)"): (0.35, math.nan),
+        ("GED", "ID", "GED (1 - Dice)"): (0.3, math.nan),
         ("OODD", "ID and OOD", "EU AUROC"): (0.9, 1.5),
         ("OODD", "ID and OOD", "delta"): (0.2, 1),
         ("AMB", "ID", "AU NCC"): (0.6, 1),
@@ -73,6 +74,25 @@ def test_without_raters_the_reference_counts(tmp_path):
     folders = made_up.write_models(tmp_path, change=lambda summary: summary["results"].pop("raters"))
     performance = compare(read_runs(folders)).performance
     assert set(performance.loc[performance["quantity"] == "Dice", "mean"]) == {-1.0}
+
+
+def test_calibration_is_ranked_by_the_ace_that_a_dataset_asks_for(tmp_path):
+    folders = made_up.write_models(tmp_path / "a") + made_up.write_models(tmp_path / "b", dataset="Dataset502_B")
+    comparison = compare(read_runs(folders), ace={"Dataset502_B": "per_image"})
+    columns = ["dataset", "aleatoric", "epistemic", "task", "split", "quantity"]
+    values = comparison.values.set_index(columns).sort_index()
+    # Per image the errors are 1 minus those of all images, so that their ranks are reversed; Δ changes places.
+    for epistemic, error, rank, other in (("none", 0.1, 2, 2), ("ensemble", 0.05, 1, 3)):
+        row = values.loc[(DATASET, "SSN", epistemic, "CAL", "ID", "TU ACE")]
+        assert (row["value"], row["rank"]) == (error, rank)
+        row = values.loc[("Dataset502_B", "SSN", epistemic, "CAL", "ID", "TU ACE")]
+        assert (row["value"], row["rank"]) == (1 - error, other)
+    delta = [values.loc[(name, "SSN", "ensemble", "CAL", "ID", "delta"), "value"] for name in (DATASET, "Dataset502_B")]
+    assert delta == [0.0, 0.1]
+    assert comparison.notes == ("ACE of Dataset502_B is the mean over images.",)
+    assert compare(read_runs(folders), ace={DATASET: "dataset"}).missing["task"].tolist() == ["CAL"] * 2  # without Δ
+    with pytest.raises(ValueError, match=f"chosen for Dataset9, of which there is no run; name some of {DATASET}, "):
+        compare(read_runs(folders), ace={"Dataset9": "dataset"})
 
 
 def test_order_of_folders_does_not_matter(tmp_path):
@@ -224,7 +244,7 @@ def changed(tmp_path, change):
         (lambda summary: summary.update(convention="values"), "different conventions: entanglement in .*first, values"),
         (lambda summary: summary.update(num_bins=20), "different numbers of bins: 15 .* 20"),
         (lambda summary: summary["tasks"]["OODD"].update(aggregation="mean"), "aggregations of OODD: border .* mean"),
-        (lambda summary: summary["tasks"]["GED"].update(distance="dice"), "distances of GED: iou .* dice"),
+        (lambda summary: summary["tasks"]["GED"].update(distance="iou"), "distances of GED: dice .* iou"),
         (lambda summary: summary.update(num_raters=3), f"numbers of raters in {DATASET}: 4 .* 3"),
         (
             lambda summary: summary["tasks"]["AMB"].update(shifts={"blur": {}, "noise": {}}),
@@ -273,10 +293,10 @@ def test_without_shifts_tasks_are_missing_but_comparable(tmp_path):
 
 
 def test_one_run_and_a_broken_number(tmp_path):
-    folders = changed(tmp_path, lambda summary: summary["tasks"]["GED"].update(ID="0.3"))
+    folders = changed(tmp_path, lambda summary: summary["tasks"]["GED"]["dice"].update(ID="0.3"))
     with pytest.raises(ValueError, match="at least 2"):
         compare(read_runs(folders[:1]))
-    with pytest.raises(ValueError, match=r"number or null at tasks/GED/ID, got '0\.3'"):
+    with pytest.raises(ValueError, match=r"number or null at tasks/GED/dice/ID, got '0\.3'"):
         compare(read_runs(folders))
 
 
@@ -307,3 +327,15 @@ def test_bad_overrides(tmp_path, text, message):
     (tmp_path / "runs.csv").write_text(text)
     with pytest.raises(ValueError, match=message):
         read_runs(folders, read_overrides(tmp_path / "runs.csv"))
+
+
+def test_one_run_of_one_member_marks_its_model(tmp_path):
+    folders = [
+        folder
+        for dataset, is_stand_in in ((DATASET, True), ("Dataset502_B", False), ("Dataset503_C", None))
+        for folder in made_up.write_models(tmp_path / dataset, dataset=dataset, is_stand_in=is_stand_in)
+    ]
+    found = compare(read_runs(folders)).stand_ins
+    expected = {DATASET: True, "Dataset502_B": False, "Dataset503_C": None, "all datasets": True}
+    assert {key[0]: said for key, said in found.items() if key[1:] == ("SSN", "none")} == expected
+    assert len(found) == 4 * 3

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from nnunet_stochastic.evaluation import check_same_model, describe_model
+from nnunet_stochastic.evaluation import check_same_model, describe_model, stand_in_mark
 
 TRAINERS = [
     ("nnUNetTrainer", "model", "ensemble", "Softmax / ensemble"),
@@ -13,6 +13,7 @@ TRAINERS = [
     ("nnUNetTrainerProbUNet", "model", "aleatoric_samples", "ProbUNet / none"),
     ("nnUNetTrainer", "tta", "aleatoric_samples", "TTA / none"),
     ("nnUNetTrainerDeterministicSWAG", "none", "swag_diag", "Deterministic / swag_diag"),
+    ("nnUNetTrainer", "none", "none", "Softmax / none"),  # no epistemic map, and so nothing that stands in for it
 ]
 
 
@@ -34,6 +35,8 @@ def test_names(tmp_path, trainer, aleatoric, epistemic, name):
     assert f"{found['aleatoric']} / {found['epistemic']}" == name
     assert (found["dataset"], found["configuration"], found["folds"]) == ("Dataset501_Nodules", "2d", [0, 1])
     assert (found["members"], found["seed"]) == (7, 3)
+    assert found["epistemic_is_stand_in"] is (epistemic == "aleatoric_samples")
+    assert stand_in_mark(found) == (" †" if epistemic == "aleatoric_samples" else "")
 
 
 def test_different_models_are_refused_as_far_as_known(tmp_path):
@@ -45,3 +48,4 @@ def test_different_models_are_refused_as_far_as_known(tmp_path):
 
 def test_predictions_of_nnunets_own_command(tmp_path):
     assert set(describe_model(tmp_path).values()) == {None}
+    assert stand_in_mark(describe_model(tmp_path)) == ""

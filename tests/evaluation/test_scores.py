@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nnunet_stochastic import metrics
-from nnunet_stochastic.evaluation import ALL_CLASSES, Case, EvaluatedLabels, score_annotation, score_case
+from nnunet_stochastic.evaluation import ALL_CLASSES, PRESETS, Case, EvaluatedLabels, score_annotation, score_case
 
 NODULE = EvaluatedLabels.from_dataset_json({"labels": {"background": 0, "nodule": 1}})
 ORGANS = EvaluatedLabels.from_dataset_json({"labels": {"background": 0, "liver": 1, "spleen": 2, "ignore": 3}})
@@ -110,3 +110,26 @@ def test_regions_are_events_that_overlap():
     )
     np.testing.assert_array_equal(scores.bins[ALL_CLASSES].count, bins.count)
     assert rows[ALL_CLASSES]["ece"] == pytest.approx(metrics.expected_calibration_error(bins), rel=1e-5)
+
+
+def test_foreground_calibration_of_several_classes_and_of_regions():
+    convention = PRESETS["mixture_of_bases"]
+    rng = np.random.default_rng(2)
+    probabilities = rng.dirichlet([1] * 3, (1, 4, 5)).transpose(3, 0, 1, 2).astype(np.float32)
+    reference = rng.integers(0, 3, (1, 4, 5))
+    case = make_case(probabilities, probabilities.argmax(axis=0), reference)
+    bins = score_annotation(case, case.reference, ORGANS, annotation="reference", convention=convention).bins
+    foreground = metrics.reliability_bins(probabilities[1:].sum(axis=0), reference > 0, num_bins=50, closed="left")
+    np.testing.assert_array_equal(bins[ALL_CLASSES].count, foreground.count)
+    np.testing.assert_array_equal(bins[ALL_CLASSES].correct_sum, foreground.correct_sum)
+
+    regions = np.array([[[[0.9, 0.7, 1.0]]], [[[0.8, 0.1, 0.1]]]])
+    case = make_case(regions, [[[2, 1, 0]]], [[[2, 1, 1]]])
+    scores = score_annotation(case, case.reference, TUMOUR, annotation="reference", convention=convention)
+    # The six events: 0.9, 0.7 and 1 that happen, 0.8 that does, 0.1 twice that does not.
+    gaps = np.array([0.1, 0.3, 0, 0.2, 0.1])
+    weights = np.array([1, 1, 1, 1, 2]) / 6
+    row = by_class(scores)[ALL_CLASSES]
+    assert row["ece"] == pytest.approx(np.sqrt(weights @ gaps**2), rel=1e-5)
+    assert row["mce"] == pytest.approx(0.3, rel=1e-5)
+    assert scores.bins[ALL_CLASSES].count[50] == 1

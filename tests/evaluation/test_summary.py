@@ -7,6 +7,7 @@ import pytest
 
 from nnunet_stochastic import metrics
 from nnunet_stochastic.evaluation import ALL_CLASSES, RATERS, REFERENCE, Case, EvaluatedLabels, score_case
+from nnunet_stochastic.evaluation.conventions import PRESETS
 from nnunet_stochastic.evaluation.records import bins_to_json, to_json
 from nnunet_stochastic.evaluation.results import collect_results
 from nnunet_stochastic.evaluation.summary import summarise
@@ -42,9 +43,10 @@ def record(case):
                 group: {name: bins_to_json(bins) for name, bins in classes.items()} for group, classes in groups.items()
             },
             "measures": {},
-            "image": {"dice": 0.5, "risk": 0.5, "ged": float("nan"), "volume_ml": float("nan")},
+            "image": {"dice": 0.5, "risk": 0.5, "ged_dice": float("nan"), "volume_ml": float("nan")},
             "crps_ml": {},
             "challenge": {},
+            "degenerate_samples": None,
         }
     )
 
@@ -56,7 +58,7 @@ def results(cases):
 
 @pytest.fixture
 def summary(results):
-    return summarise(results, LABELS)
+    return summarise(results, LABELS, PRESETS["entanglement"])
 
 
 def test_one_row_per_case_annotation_and_class(results):
@@ -111,6 +113,6 @@ def test_calibration_of_the_data_set_pools_all_voxels(cases, summary):
 
 
 def test_undefined_means_are_null_in_json(cases):
-    summary = summarise(collect_results("ID", [record(cases[0])]), LABELS)
+    summary = summarise(collect_results("ID", [record(cases[0])]), LABELS, PRESETS["entanglement"])
     assert summary["reference"]["spleen"]["mean"]["dice"] is None
     json.dumps(summary, allow_nan=False)

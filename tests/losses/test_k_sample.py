@@ -10,6 +10,8 @@ from torch.nn.functional import cross_entropy
 from nnunet_stochastic.distributions import BasisGaussian, DiagonalGaussian, LowRankGaussian, PointMass
 from nnunet_stochastic.losses import k_sample_loss
 
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+
 
 @pytest.fixture
 def tensors() -> list[torch.Tensor]:
@@ -32,12 +34,71 @@ def test_of_a_point_mass_is_the_loss_itself(tensors, target) -> None:
 
 
 def test_is_the_mean_over_the_samples_drawn(tensors, target) -> None:
-    distribution = DiagonalGaussian(*tensors[:2])
+    """Each seen by the segmentation loss, and drawn apart from the others."""
+    samples = []
+
+    def recorded(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        samples.append(logits)
+        return cross_entropy(logits, labels)
+
+    loss = k_sample_loss(DiagonalGaussian(*tensors[:2]), recorded, target, 4)
+    assert len(samples) == 4
+    torch.testing.assert_close(loss, sum(cross_entropy(sample, target) for sample in samples) / 4)
+    noise = torch.stack([(sample - tensors[0]) / tensors[1].sqrt() for sample in samples]).flatten(1)
+    assert torch.corrcoef(noise).fill_diagonal_(0).abs().max() < 0.5
+    assert abs(float(noise.detach().std()) - 1) < 0.2
+
+
+def test_a_seed_of_torch_repeats_the_samples(tensors, target) -> None:
+    losses = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        losses.append(k_sample_loss(DiagonalGaussian(*tensors[:2]), cross_entropy, target, 4).item())
+    assert losses[0] == losses[1] != losses[2]
+
+
+class OnAnotherDevice(LowRankGaussian):
+    """Draws like a distribution on a GPU: without a generator from one that checkpointing does not restore."""
+
+    def __init__(self, *parameters: torch.Tensor) -> None:
+        super().__init__(*parameters)
+        self.of_device = torch.Generator().manual_seed(0)
+
+    def _noise(self, *shape: int, generator: torch.Generator | None) -> torch.Tensor:
+        return super()._noise(*shape, generator=generator or self.of_device)
+
+
+def test_the_backward_pass_sees_the_noise_of_the_forward_pass_on_any_device(tensors, target) -> None:
+    samples = []
+
+    def recorded(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        samples.append(logits.detach())
+        return cross_entropy(logits, labels)
+
+    k_sample_loss(OnAnotherDevice(*tensors), recorded, target, 3).backward()
+    assert len(samples) == 6
+    forward, backward = samples[:3], samples[3:]
+    assert all(any(torch.equal(again, sample) for sample in forward) for again in backward)
+
+
+def gradients(device: str, *, recompute: bool) -> list[torch.Tensor]:
+    """Of the loss in each parameter, from the same parameters and seed on every device."""
+    generator = torch.Generator().manual_seed(1)
+    shapes = {"mean": (1, 2, 8, 8, 8), "variance": (1, 2, 8, 8, 8), "factor": (1, 2, 4, 8, 8, 8)}
+    values = [torch.rand(shape, generator=generator).to(device).requires_grad_() for shape in shapes.values()]
+    labels = torch.randint(2, (1, 8, 8, 8), generator=generator).to(device)
     torch.manual_seed(0)
-    loss = k_sample_loss(distribution, cross_entropy, target, 4)
-    torch.manual_seed(0)
-    expected = sum(cross_entropy(distribution.rsample(1)[0], target) for _ in range(4)) / 4
-    torch.testing.assert_close(loss, expected)
+    loss = k_sample_loss(LowRankGaussian(*values), cross_entropy, labels, 3, recompute=recompute)
+    return list(torch.autograd.grad(loss, values))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_gradients_with_and_without_recomputation_are_the_same(device: str) -> None:
+    for with_recomputation, without in zip(
+        gradients(device, recompute=True), gradients(device, recompute=False), strict=True
+    ):
+        assert with_recomputation.device.type == device
+        torch.testing.assert_close(with_recomputation, without)
 
 
 def low_rank(mean: torch.Tensor, variance: torch.Tensor, factor: torch.Tensor) -> LowRankGaussian:

@@ -50,6 +50,37 @@ def test_against_scikit_learn():
     assert average_calibration_error(bins) == pytest.approx(gap.mean())
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_foreground_probability_against_torchmetrics(dtype):
+    torch = pytest.importorskip("torch")
+    classification = pytest.importorskip("torchmetrics.functional.classification")
+    rng = np.random.default_rng(3)
+    probability = rng.beta(0.3, 0.8, 3000).astype(dtype)
+    # What saturated networks give, and values on edges of bins: 1 has a bin of its own there.
+    probability[:60], probability[60:90], probability[90:120] = 1, 0, np.arange(30, dtype=dtype) / 50
+    target = rng.random(3000) < probability**1.5
+    target[:20] = False
+    bins = reliability_bins(probability, target, num_bins=50, closed="left")
+    assert bins.count[50] == np.sum(probability == 1)
+    given = torch.from_numpy(probability), torch.from_numpy(target).long()
+    for norm, found in (
+        ("l1", expected_calibration_error(bins)),
+        ("l2", expected_calibration_error(bins, norm="l2")),
+        ("max", maximum_calibration_error(bins)),
+    ):
+        oracle = classification.binary_calibration_error(*given, n_bins=50, norm=norm)
+        assert found == pytest.approx(float(oracle), abs=1e-6), norm
+
+
+def test_l2_by_hand():
+    confidence, correct = np.array([0.25, 0.25, 1.0, 1.0, 1.0]), np.array([True, False, True, True, False])
+    bins = reliability_bins(confidence, correct, num_bins=2, closed="left")
+    np.testing.assert_array_equal(bins.count, [2, 0, 3])
+    expected = np.sqrt((2 * 0.25**2 + 3 * (1 / 3) ** 2) / 5)
+    assert expected_calibration_error(bins, norm="l2") == pytest.approx(expected)
+    assert expected_calibration_error(bins) == pytest.approx((2 * 0.25 + 3 / 3) / 5)
+
+
 def test_sums_over_parts_are_those_of_the_whole():
     rng = np.random.default_rng(1)
     confidence = rng.random(900).astype(np.float32)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial import distance as scipy_distance
 
-from nnunet_stochastic.metrics import co_occurrence, generalized_energy_distance, pairwise_distance
+from nnunet_stochastic.metrics import GED_DISTANCES, co_occurrence, generalized_energy_distance, pairwise_distance
 
 BINARY = [(1,)]
 SAMPLE = np.array([1, 1, 1, 0, 0])
@@ -25,11 +25,19 @@ EMPTY = np.zeros(5, dtype=int)
         ([SAMPLE, EMPTY], [ANNOTATION], "iou", 1.5 - 0.5),
         # distances s-y: 1/2, 0, 1, 0; both sides hold one empty mask: E[d(s,s')] = E[d(y,y')] = 1/2
         ([SAMPLE, EMPTY], [ANNOTATION, EMPTY], "iou", 2 * (0.5 + 1 + 1 + 0) / 4 - 0.5 - 0.5),
+        ([SAMPLE], [ANNOTATION], "pooled_dice", 2 * (1 - 4 / 6)),
+        # Of pairs: s-y overlaps 2 + 3, sizes 6 + 6; y-y' 3 + 2 + 2 + 3, sizes 4 x 6
+        ([SAMPLE], [SAMPLE, ANNOTATION], "pooled_dice", 2 * (1 - 10 / 12) - (1 - 20 / 24)),
+        # Overlaps 2 + 0, sizes 6 + 3, and s-s' 3 of 6 + 3 + 3 + 0: a pair with an empty mask counts by its size.
+        ([SAMPLE, EMPTY], [ANNOTATION], "pooled_dice", 2 * (1 - 4 / 9) - (1 - 6 / 12)),
+        ([EMPTY], [EMPTY], "pooled_dice", 0.0),
+        # ValUES takes the distance of nothing from nothing as 1: that of the samples from themselves is 1 here.
+        ([EMPTY], [SAMPLE], "pooled_dice", 2 * 1 - 1 - 0),
     ],
 )
 def test_by_hand(samples, annotations, distance, expected):
-    score = generalized_energy_distance(np.stack(samples), np.stack(annotations), classes=BINARY, distance=distance)
-    assert score == pytest.approx(expected, abs=1e-12)
+    scores = generalized_energy_distance(np.stack(samples), np.stack(annotations), classes=BINARY)
+    assert scores[distance] == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize(("distance", "oracle"), [("iou", scipy_distance.jaccard), ("dice", scipy_distance.dice)])
@@ -49,17 +57,35 @@ def test_several_classes_are_averaged():
     samples, annotations = rng.integers(0, 3, (4, 50)), rng.integers(0, 3, (3, 50))
     each = [generalized_energy_distance(samples, annotations, classes=[(c,)]) for c in (1, 2)]
     both = generalized_energy_distance(samples, annotations, classes=[(1,), (2,)])
-    assert both == pytest.approx(np.mean(each))
+    for distance in ("iou", "dice"):
+        assert both[distance] == pytest.approx(np.mean([found[distance] for found in each]))
+
+
+def test_pooled_dice_is_that_of_all_pairs_laid_side_by_side():
+    rng = np.random.default_rng(5)
+    samples, annotations = rng.integers(0, 3, (4, 50)), rng.integers(0, 3, (3, 50))
+
+    def distance(one, other):
+        pairs = [(a, b) for a in one for b in other]
+        a, b = (np.concatenate(side) for side in zip(*pairs, strict=True))
+        hits = [np.sum((a == c) & (b == c)) for c in (1, 2)]
+        return 1 - 2 * np.sum(hits) / (np.sum(a > 0) + np.sum(b > 0))
+
+    expected = 2 * distance(samples, annotations) - distance(samples, samples) - distance(annotations, annotations)
+    scores = generalized_energy_distance(samples, annotations, classes=[(1,), (2,)])
+    assert scores["pooled_dice"] == pytest.approx(expected)
+    assert scores["pooled_dice"] != pytest.approx(scores["dice"], rel=1e-3)
 
 
 def test_same_sets_have_distance_zero_and_order_does_not_matter():
     rng = np.random.default_rng(2)
     samples, annotations = rng.integers(0, 2, (4, 3, 30)), rng.integers(0, 2, (3, 3, 30))
-    assert generalized_energy_distance(samples, samples[::-1], classes=BINARY) == pytest.approx(0, abs=1e-12)
-    score = generalized_energy_distance(samples, annotations, classes=BINARY)
-    assert score > 0.01
-    assert generalized_energy_distance(annotations, samples, classes=BINARY) == pytest.approx(score)
-    assert generalized_energy_distance(samples[::-1], annotations[[2, 0, 1]], classes=BINARY) == pytest.approx(score)
+    same = generalized_energy_distance(samples, samples[::-1], classes=BINARY)
+    assert same == pytest.approx(dict.fromkeys(GED_DISTANCES, 0), abs=1e-12)
+    scores = generalized_energy_distance(samples, annotations, classes=BINARY)
+    assert min(scores["iou"], scores["dice"]) > 0.01
+    assert generalized_energy_distance(annotations, samples, classes=BINARY) == pytest.approx(scores)
+    assert generalized_energy_distance(samples[::-1], annotations[[2, 0, 1]], classes=BINARY) == pytest.approx(scores)
 
 
 def test_a_class_may_hold_the_background():
@@ -88,4 +114,4 @@ def test_bad_input():
     with pytest.raises(ValueError, match="classes is empty"):
         generalized_energy_distance(maps, maps, classes=[])
     with pytest.raises(ValueError, match="'iou' or 'dice'"):
-        generalized_energy_distance(maps, maps, classes=BINARY, distance="hausdorff")
+        pairwise_distance(co_occurrence(maps, classes=BINARY), distance="hausdorff")

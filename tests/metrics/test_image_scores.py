@@ -81,13 +81,32 @@ def test_divisors_of_zero_count_as_one():
 
 def test_no_voxels():
     nothing = np.zeros((0, 3))
-    scores = [image_mean(nothing), patch_maximum(nothing), mean_above(nothing, 0.0), per_area(nothing, nothing)]
-    assert np.isnan([*scores, per_border(nothing, nothing)]).all()
+    labels = nothing.astype(int)
+    scores = [image_mean(nothing), patch_maximum(nothing), mean_above(nothing, 0.0), per_area(nothing, labels)]
+    assert np.isnan([*scores, per_border(nothing, labels)]).all()
+
+
+@pytest.mark.parametrize("place", [(0, 0), (1, 2)])
+def test_one_nan_makes_every_score_nan(place):
+    uncertainty = UNCERTAINTY.copy()
+    uncertainty[place] = np.nan
+    scores = [image_mean(uncertainty), patch_maximum(uncertainty, side=1), patch_maximum(uncertainty)]
+    scores += [mean_above(uncertainty, 3.0), per_area(uncertainty, PREDICTION), per_border(uncertainty, PREDICTION)]
+    assert np.isnan(scores).all()
+    assert np.isnan(mean_above(UNCERTAINTY, np.nan))
+
+
+def test_nan_in_one_slab_of_patches():
+    uncertainty = np.zeros((200, 3))
+    uncertainty[100, 1] = np.nan
+    assert np.isnan(patch_maximum(uncertainty, side=2))
 
 
 def test_bad_input():
     with pytest.raises(ValueError, match="at least 1"):
         patch_maximum(UNCERTAINTY, side=0)
     for score in (per_area, per_border):
+        with pytest.raises(ValueError, match="must hold integers"):
+            score(UNCERTAINTY, np.full_like(UNCERTAINTY, np.nan))
         with pytest.raises(ValueError, match="same shape"):
             score(UNCERTAINTY, PREDICTION.T)

@@ -1,6 +1,7 @@
 """Platt scaling against the fit on raw values, known parameters, and its behaviour at the edges."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -74,8 +75,11 @@ def test_raters_and_repeats_count():
 def test_separable_data_stay_finite(repeats):
     uncertainty = np.linspace(0, 1, 1001)
     histogram = UncertaintyHistogram.of(uncertainty, uncertainty < 0.5)
-    histogram = UncertaintyHistogram(
-        histogram.count * repeats, histogram.correct_count * repeats, histogram.uncertainty_sum * repeats
+    histogram = replace(
+        histogram,
+        count=histogram.count * repeats,
+        correct_count=histogram.correct_count * repeats,
+        uncertainty_sum=histogram.uncertainty_sum * repeats,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("error")

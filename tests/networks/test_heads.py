@@ -8,7 +8,7 @@ from dynamic_network_architectures.architectures.unet import PlainConvUNet, Resi
 from torch import nn
 
 from nnunet_stochastic.distributions import BasisGaussian, DiagonalGaussian, LowRankGaussian
-from nnunet_stochastic.losses import k_sample_loss
+from nnunet_stochastic.losses import basis_entropy_loss, k_sample_loss
 from nnunet_stochastic.networks import BasisHeads, DiagonalHeads, LowRankHeads, StochasticNetwork
 
 HEADS = {
@@ -86,10 +86,9 @@ def test_distributions_and_initial_values() -> None:
         torch.testing.assert_close(parameters["diag_var"], torch.full((1, 3, 16, 16, 16), -3.0).exp())
         if kind is BasisGaussian:
             torch.testing.assert_close(parameters["basis_scale"], torch.full((1, 4, 16, 16, 16), 0.7))
-            torch.testing.assert_close(
-                parameters["basis_weights"].sum(1), torch.ones_like(parameters["basis_weights"][:, 0])
-            )
-    assert parameters["basis_weights"].shape == (1, 3, 4, 4, 4)
+            weights = parameters["basis_log_weights"].exp()
+            torch.testing.assert_close(weights.sum(1), torch.ones_like(weights[:, 0]))
+    assert weights.shape == (1, 3, 4, 4, 4)
     assert parameters["bases"].shape == (3, 3, 4)
 
 
@@ -99,10 +98,38 @@ def test_log_variance_is_clamped() -> None:
     torch.testing.assert_close(parameters["diag_var"].max(), torch.tensor(5.0).exp())
 
 
+@pytest.mark.parametrize(("selection", "gap"), [("straight_through", 200.0), ("argmax", 200.0), ("soft", 60.0)])
+def test_gradients_are_finite_where_a_weight_of_a_basis_has_underflowed(selection: str, gap: float) -> None:
+    """One basis leads by so much, above all at temperature 0.3, that the weights of the others are 0 in float32."""
+    network = StochasticNetwork(make_backbone(), lambda layer: BasisHeads(layer, basis_selection=selection))
+    with torch.no_grad():
+        network.heads.basis_logits.bias += torch.tensor([gap, 0.0, 0.0])
+    _, parameters = network(torch.randn(1, 2, 8, 8, 8), return_parameters=True)
+    log_weights = parameters["basis_log_weights"]
+    assert log_weights.exp()[:, 1:].max() == 0
+    samples = network.distribution(parameters).rsample(2)
+    (samples.square().mean() + basis_entropy_loss(log_weights)).backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is None or parameter.grad.isfinite().all(), name
+
+
+def test_what_is_made_of_the_parameters_is_in_full_precision_under_autocast() -> None:
+    """Bases of half precision would quantise the covariance, and sum the gradients of all partitions in it."""
+    network = StochasticNetwork(make_backbone(), BasisHeads)
+    x = torch.randn(1, 2, 8, 8, 8)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        _, parameters = network(x, return_parameters=True)
+        bases = network.distribution(parameters).partition_bases
+    assert parameters["basis_scale"].dtype == torch.bfloat16
+    assert parameters["basis_log_weights"].dtype == bases.dtype == torch.float32
+    chosen = parameters["basis_log_weights"].argmax(1)
+    torch.testing.assert_close(bases, network.heads.bases[chosen], rtol=0, atol=1e-6)
+
+
 def test_partitions_shrink_on_thin_patches() -> None:
     network = StochasticNetwork(make_backbone(2), lambda layer: BasisHeads(layer, partitions=32))
     _, parameters = network(torch.randn(1, 2, 8, 16), return_parameters=True)
-    assert parameters["basis_weights"].shape == (1, 3, 8, 16)
+    assert parameters["basis_log_weights"].shape == (1, 3, 8, 16)
     assert network.distribution(parameters).rsample(2).shape == (2, 1, 3, 8, 16)
 
 

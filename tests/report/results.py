@@ -28,12 +28,14 @@ def write_result(
     case_names: tuple[str, ...] | None = None,
     quality: float = 0.8,
     left_out: dict[str, str] | None = None,
+    is_stand_in: bool = False,
     files: bool = False,
     shape: tuple[int, int, int] = SHAPE,
 ) -> Path:
     """Write ``folder``/evaluation and, with ``files``, images and predictions below ``folder``; returns the former.
 
-    ``quality`` in (0, 1) moves all numbers, so that models differ. Tasks in ``left_out`` are absent.
+    ``quality`` in (0, 1) moves all numbers, so that models differ. Tasks in ``left_out`` are absent. With
+    ``is_stand_in`` the model has one member.
     """
     rng = np.random.default_rng([seed, int(quality * 1000), len(name)])
     aleatoric, epistemic = name.split(" / ")
@@ -62,7 +64,8 @@ def write_result(
             "folds": [0],
             "aleatoric": aleatoric,
             "epistemic": epistemic,
-            "members": 10,
+            "epistemic_is_stand_in": is_stand_in,
+            "members": 1 if is_stand_in else 10,
             "seed": seed,
         },
         "results": _results(quality),
@@ -107,7 +110,9 @@ def _tables(
                     "case": case,
                     "dice": dice,
                     "risk": 1 - dice,
-                    "ged": 0.6 - 0.5 * dice,
+                    "ged_iou": 0.65 - 0.5 * dice,
+                    "ged_dice": 0.6 - 0.5 * dice,
+                    "ged_pooled_dice": 0.55 - 0.5 * dice,
                     "AU": au,
                     "EU": eu,
                     "TU": au + eu,
@@ -146,7 +151,14 @@ def _tasks(quality: float, shifts: tuple[str, ...]) -> dict:
         "AMB": _splits(ambiguity, shifts),
         "CAL": _splits(calibration, shifts) | {"per_image": {"ID": calibration, "OOD": calibration}},
         "FD": _splits(failures, shifts),
-        "GED": _splits(0.5 - 0.3 * quality, shifts) | {"distance": "iou", "num_samples": 16},
+        "GED": _splits(0.5 - 0.3 * quality, shifts)
+        | {
+            "iou": _splits(0.6 - 0.3 * quality, shifts),
+            "dice": _splits(0.5 - 0.3 * quality, shifts),
+            "pooled_dice": _splits(0.4 - 0.3 * quality, shifts),
+            "distance": "dice",
+            "num_samples": 16,
+        },
         "VOLUME": {"ID": {"nodule": 0.11}},
         "RATIO": _splits(0.3 * quality, shifts),
     }

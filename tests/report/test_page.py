@@ -87,3 +87,22 @@ def test_many_cases(tmp_path):
     page = render([write_result(tmp_path / "run", num_cases=5000, shifts=())])
     assert len(json.loads(scripts(page)[0])["rows"]) == 5000
     assert len(page) < 8e6
+
+
+def test_the_mark_of_one_member_is_explained_where_it_is_read(tmp_path):
+    several = write_result(tmp_path / "b", name="SSN / swag")
+    one = write_result(tmp_path / "a", name="TTA / none", is_stand_in=True)
+    note = "† one member: its aleatoric samples stand in for members; not to be read as epistemic uncertainty."
+    page = render([one, several])
+    sections = dict(re.findall(r'<section id="(\w+)">(.*?)</section>', page, flags=re.DOTALL))
+    assert {name: text.count(note) for name, text in sections.items()} == {
+        "summary": 1,
+        "figures": 1,
+        "models": 1,
+        "cases": 1,
+        "notes": 0,
+    }
+    cases = json.loads(scripts(page)[0])
+    assert cases["ofEpistemic"] == ["EU", "ratio"]
+    assert {row["model"]: row["mark"] for row in cases["rows"]} == {"TTA / none": " †", "SSN / swag": ""}
+    assert "†" not in render([several])

@@ -45,9 +45,9 @@ def test_names_of_cases_stay_text(tmp_path):
 def test_an_empty_number_is_nan(tmp_path):
     folder = write_result(tmp_path)
     table = pd.read_csv(folder / "images.csv")
-    table.loc[0, "ged"] = float("nan")
+    table.loc[0, "ged_dice"] = float("nan")
     table.to_csv(folder / "images.csv", index=False)
-    assert math.isnan(read_result(folder).images["ged"][0])
+    assert math.isnan(read_result(folder).images["ged_dice"][0])
 
 
 def test_labels_tell_runs_apart(tmp_path):

@@ -7,7 +7,7 @@ from results import write_result
 
 from nnunet_stochastic.report.page import figures
 from nnunet_stochastic.report.page.data import read_results
-from nnunet_stochastic.report.page.figures.entanglement import right_and_wrong
+from nnunet_stochastic.report.page.figures.entanglement import right_and_wrong_of
 from nnunet_stochastic.report.page.figures.style import log_ticks
 
 COMPARISONS = (
@@ -39,11 +39,21 @@ def curve(ax, label):
 
 
 def test_right_and_wrong_measure(results):
-    assert right_and_wrong(results[0], ("OODD",)) == pytest.approx((0.84, 0.6))
-    assert right_and_wrong(results[0], ("AMB", "ID")) == pytest.approx((0.54, 0.35))
-    assert right_and_wrong(results[0], ("CAL", "OOD")) == pytest.approx((0.17, 0.2))
-    results[0].summary["tasks"]["CAL"]["OOD"]["EU"] = None
-    assert np.isnan(right_and_wrong(results[0], ("CAL", "OOD"))[1])
+    assert right_and_wrong_of(results[0], ("OODD",)) == pytest.approx((0.84, 0.6))
+    assert right_and_wrong_of(results[0], ("AMB", "ID")) == pytest.approx((0.54, 0.35))
+    assert right_and_wrong_of(results[0], ("CAL", "OOD")) == pytest.approx((0.17, 0.2))
+    results[0].summary["tasks"]["CAL"]["ID"]["EU"] = None
+    assert np.isnan(right_and_wrong_of(results[0], ("CAL", "ID"))).all()
+
+
+def test_the_better_wrong_measure_is_that_of_each_shift(results):
+    summary = results[0].summary
+    first, *others = results[0].shifts
+    assert others
+    summary["tasks"]["CAL"]["shifts"] = {name: {"AU": 0.3, "EU": 0.1, "TU": 0.2} for name in others} | {
+        first: {"AU": 0.1, "EU": 0.3, "TU": 0.2}
+    }
+    assert right_and_wrong_of(results[0], ("CAL", "OOD")) == pytest.approx((0.2, 0.1))
 
 
 def test_entanglement_has_a_panel_per_task_and_a_point_per_model(results):
@@ -132,3 +142,28 @@ def test_without_numbers_there_is_no_figure(results):
     styles = figures.model_styles(results)
     assert [draw(results, styles) for draw in COMPARISONS] == [None] * len(COMPARISONS)
     assert [draw(results[0]) for draw in OF_ONE_MODEL] == [None] * len(OF_ONE_MODEL)
+
+
+def legend_texts(figure):
+    (legend,) = figure.legends
+    return [text.get_text() for text in legend.get_texts()]
+
+
+def test_the_eu_of_one_member_is_marked(tmp_path):
+    one, several = results = read_results(
+        [
+            write_result(tmp_path / "a", name="SSN / none", is_stand_in=True, num_cases=7),
+            write_result(tmp_path / "b", name="SSN / swag", num_cases=7),
+        ]
+    )
+    styles = figures.model_styles(results)
+    of_epistemic = (figures.entanglement_figure, figures.ratio_figure, figures.aggregation_figure)
+    for draw in COMPARISONS:
+        assert legend_texts(draw(results, styles)) == ["SSN", "none †" if draw in of_epistemic else "none", "swag"]
+    _, bars = figures.ratio_figure(results, styles).axes
+    assert [text.get_text() for text in bars.get_yticklabels()] == ["SSN / none †", "SSN / swag"]
+    for result, name in ((one, "EU †"), (several, "EU")):
+        assert [ax.get_title() for ax in figures.detection_figure(result).axes[:3]] == ["AU", name, "TU"]
+        for draw in (figures.risk_coverage_figure, figures.confidence_figure):
+            labels = [line.get_label().split(",")[0] for line in draw(result).axes[0].lines]
+            assert labels[:3] == ["AU", name, "TU"]

@@ -27,19 +27,37 @@ def best(table):
 
 def test_quality(results):
     table = quality_table(results)
-    assert table.columns[:7] == ("cases", "Dice", "Dice, OOD", "NLL", "ECE", "GED", "GED, OOD")
-    assert texts(table, 0) == ["5", "0.800", "0.700", "0.0250", "0.0150", "0.260", "0.260", "0.11", "0.240", "0.240"]
-    assert texts(table, 1)[5:7] == ["–", "–"]
+    geds = ("GED (1 - IoU)", "GED (1 - IoU), OOD", "GED (1 - Dice)", "GED (1 - Dice), OOD")
+    assert table.columns[:9] == ("cases", "Dice", "Dice, OOD", "NLL", "ECE", *geds)
+    numbers = ["0.360", "0.360", "0.260", "0.260", "0.11", "0.240", "0.240"]
+    assert texts(table, 0) == ["5", "0.800", "0.700", "0.0250", "0.0150", *numbers]
+    assert texts(table, 1)[5:9] == ["–"] * 4
     # Higher Dice, lower NLL and ECE; one GED alone is no best; EU/AU has none.
-    assert best(table)[0] == [False, True, True, True, True, False, False, True, False, False]
-    assert best(table)[1] == [False] * 7 + [True, False, False]
+    assert best(table)[0] == [False, True, True, True, True, *[False] * 4, True, False, False]
+    assert best(table)[1] == [False] * 9 + [True, False, False]
+
+
+def test_what_the_convention_says_of_dice_and_ged(results):
+    results[1].summary["tasks"]["GED"] = results[0].summary["tasks"]["GED"]
+    table = quality_table(results)
+    assert best(table)[0][5:9] == [False, False, True, True]
+    for result in results:
+        result.summary["convention"] = "values"
+    table = quality_table(results)
+    assert table.columns[9:11] == ("GED (1 - pooled Dice)", "GED (1 - pooled Dice), OOD")
+    assert texts(table, 0)[9] == "0.160"
+    assert best(table)[0][5:11] == [False] * 4 + [True] * 2
+    for result in results:
+        result.summary["convention"] = "mixture_of_bases"
+    table = quality_table(results)
+    assert (table.columns[1], texts(table, 0)[1]) == ("Dice (%)", "80.00")
 
 
 def test_collapsed_epistemic_uncertainty_is_warned_of(results):
     results[0].summary["tasks"]["RATIO"]["ID"] = 0.004
     cells = quality_table(results).rows[0][1]
-    assert "collapsed" in cells[8].warning
-    assert not cells[9].warning
+    assert "collapsed" in cells[10].warning
+    assert not cells[11].warning
 
 
 def test_measures_by_task(results):
@@ -62,6 +80,11 @@ def test_delta_with_interval(results):
         "-0.050 [-0.100, +0.000]",
         "+0.010 [-0.100, +0.100]",
     ]
+    assert table.caption.endswith("In brackets: 95 % bootstrap interval over cases.")  # of older evaluations
+    results[0].summary["bootstrap"] = {"unit": "patient", "sets": {"ID": {"cases": 9, "patients": 4}}}
+    assert delta_table(results[:1]).caption.endswith("interval over patients (ID: 9 cases of 4).")
+    both = "over MoB / swag: patients (ID: 9 cases of 4); SSN / none: cases."
+    assert delta_table(results).caption.endswith(both)
     results[0].summary["delta"].clear()
     assert texts(delta_table(results), 0) == ["–"] * 5
 
@@ -80,3 +103,27 @@ def test_challenge_metrics_only_where_they_were_computed(results):
     assert table.columns == ("soft_dice, ID", "ece, ID", "soft_dice, OOD")
     assert table.rows[0][0] == ("SSN / none",)
     assert texts(table, 0) == ["0.5", "0.25", "–"]
+
+
+def test_numbers_of_eu_of_one_member_are_marked(tmp_path):
+    folders = (
+        write_result(tmp_path / "a", name="TTA / none", is_stand_in=True, left_out={"GED": "no samples"}),
+        write_result(tmp_path / "b", name="SSN / swag"),
+    )
+    results = read_results(folders)
+    quality, measures, delta = quality_table(results), measure_table(results), delta_table(results)
+    assert texts(quality, 0) == [
+        *("5", "0.800", "0.700", "0.0250", "0.0150", "–", "–", "–", "–", "0.11", "0.240 †", "0.240 †"),
+    ]
+    assert [heading for heading, _ in measures.rows] == [
+        *(("TTA / none", "AU"), ("TTA / none", "EU †"), ("TTA / none", "TU")),
+        *(("SSN / swag", "AU"), ("SSN / swag", "EU"), ("SSN / swag", "TU")),
+    ]
+    assert texts(delta, 0) == [
+        "+0.096 [+0.020, +0.200] †",
+        "+0.310 [+0.200, +0.400] †",
+        "–",
+        "-0.050 [-0.100, +0.000] †",
+        "+0.010 [-0.100, +0.100] †",
+    ]
+    assert not any("†" in text for table in (quality, measures, delta) for text in texts(table, -1))

@@ -261,3 +261,21 @@ def test_scale_bar_is_as_long_as_it_says():
 def test_unknown_map():
     with pytest.raises(ValueError, match="case: maps must be among aleatoric, epistemic, total, variance, got entropy"):
         case_figure(make_picture(maps={"entropy": np.zeros(SHAPE)}))
+
+
+@pytest.mark.parametrize("rows", [(15, 25), (0, 40)])
+def test_the_epistemic_map_of_one_member_is_marked(rows):
+    maps, annotations = entropies(), {f"rater {index}": rectangle(rows=rows) for index in range(9)}
+    figure = case_figure(make_picture(maps=maps, annotations=annotations, epistemic_is_stand_in=True))
+    assert [title for title in panels(figure) if "†" in title] == ["epistemic (nats) †"]
+    (note,) = (text for text in figure.texts if text.get_text().startswith("†"))
+    assert note.get_text() == (
+        "† one member: its aleatoric samples stand in for members; not to be read as epistemic uncertainty"
+    )
+    figure.draw_without_rendering()
+    legend, box = figure.legends[0].get_window_extent(), note.get_window_extent()
+    assert box.y0 >= 0
+    assert legend.y0 >= box.y1
+    assert min(ax.get_tightbbox().y0 for ax in panels(figure).values()) >= legend.y1
+    for picture in (make_picture(maps=maps), make_picture(maps={"total": maps["total"]}, epistemic_is_stand_in=True)):
+        assert not any("†" in text for text in [*panels(case_figure(picture)), *map(str, case_figure(picture).texts)])

@@ -66,6 +66,18 @@ def test_dataset_as_the_study_says(check, make_dataset):
     check(without)
 
 
+def test_patients_of_all_cases_that_are_evaluated(check, make_dataset):
+    raw = make_dataset("Dataset007_One", endings=("Tr", "Ts", "OOD_far"))
+    for name in ("labelsTr/a.png", "labelsTs/b.png", "labelsOOD_far/c.png", "labelsOOD_far/._c.png"):
+        (raw / name).touch()
+    text = STUDY.replace("ood:", "raters: false, ood:").replace("seeds: 2", "seeds: 1")
+    (raw / "patients.csv").write_text("case,patient\nb,1\n")
+    with pytest.raises(ValueError, match=r"patients\.csv does not say the patient of each case:\n  no line for c;"):
+        check(text)
+    (raw / "patients.csv").write_text("case,patient\nb,1\nc,1\n")
+    check(text)
+
+
 A, B = {"train": ["a"], "val": ["b"]}, {"train": ["b"], "val": ["a"]}
 
 

@@ -188,6 +188,28 @@ def test_an_ensemble_is_a_run_of_each_seed(plan):
     assert final_jobs(plan.study, []) == []
 
 
+def test_the_ace_of_a_dataset_is_that_of_the_comparison(write_study):
+    plan = Plan.read(write_study(ENTANGLEMENT.replace("ood: [Bosch, Forus]", "ood: [Bosch, Forus], ace: per_image")))
+    results = results_of(plan.study, plan.folders)
+    arguments = compare._parser().parse_args(options(final_jobs(plan.study, results)[0]))
+    assert arguments.ace == ["Dataset512_Chaksu=per_image"]
+    # An option of a dataset without a result would be refused.
+    assert "--ace" not in options(final_jobs(plan.study, results[:2])[0])
+
+
+def test_evaluations_take_the_patients_of_the_dataset(write_study, make_dataset):
+    raw = make_dataset("Dataset512_Chaksu", num_raters=5)
+    label = "Dataset512_Chaksu/SSN/swag/seed_2"
+
+    def groups():
+        job = Plan.read(write_study(ENTANGLEMENT)).jobs["evaluate", label]
+        return evaluate._parser().parse_args(options(job)).groups
+
+    assert groups() is None
+    (raw / "patients.csv").write_text("case,patient\n")
+    assert groups() == raw / "patients.csv"
+
+
 def test_datasets_that_are_not_there_yet_wait_for_their_conversion(write_study, make_dataset):
     make_dataset("Dataset512_Eyes", num_raters=5)
     text = ENTANGLEMENT.replace("Dataset511_LIDC", "511").replace("Dataset512_Chaksu", "512")

@@ -3,9 +3,10 @@
 import pytest
 
 from nnunet_stochastic.datasets.corruptions import SHIFTS
+from nnunet_stochastic.evaluation import tasks
 from nnunet_stochastic.evaluation.conventions import PRESETS
 from nnunet_stochastic.study.description import CORRUPTIONS
-from nnunet_stochastic.study.reading import CONVENTIONS, read_study
+from nnunet_stochastic.study.reading import ACE, CONVENTIONS, read_study
 
 pytest.importorskip("yaml")
 
@@ -23,6 +24,7 @@ datasets:
 def test_names_are_those_of_the_commands():
     assert tuple(SHIFTS) == CORRUPTIONS
     assert tuple(PRESETS) == CONVENTIONS
+    assert tasks.ACE == ACE
 
 
 def test_defaults(write_study):
@@ -38,7 +40,7 @@ def test_defaults(write_study):
         True,
     )
     assert dataset.seeds == 3
-    assert (dataset.corruptions, dataset.ood, dataset.start_from) == ((), (), None)
+    assert (dataset.corruptions, dataset.ood, dataset.ace, dataset.start_from) == ((), (), None, None)
     assert len(dataset.models) == 9
     gpus = {kind: study.resource(kind, "gpu") for kind in ("plan", "train", "predict", "evaluate")}
     assert gpus == {"plan": 0, "train": 1, "predict": 1, "evaluate": 0}

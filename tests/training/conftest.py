@@ -24,7 +24,15 @@ class TinyDataset:
     configuration: str
     folders: dict[str, Path] = field(default_factory=dict)
 
-    def trainer(self, name: str, *, fold: int = 0, configuration: str | None = None, resume: bool = False):
+    def trainer(
+        self,
+        name: str,
+        *,
+        fold: int = 0,
+        configuration: str | None = None,
+        resume: bool = False,
+        device: str = "cpu",
+    ):
         """Build nnU-Net's trainer of that name as nnUNetv2_train does, at a length of seconds."""
         import torch
         from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
@@ -32,7 +40,7 @@ class TinyDataset:
         plans = json.loads(json.dumps(self.plans)) | {"continue_training": resume}
         trainer_class = recursive_find_trainer_class_by_name(name)
         trainer = trainer_class(
-            plans, configuration or self.configuration, fold, dict(self.dataset_json), torch.device("cpu")
+            plans, configuration or self.configuration, fold, dict(self.dataset_json), torch.device(device)
         )
         trainer.num_iterations_per_epoch = 3
         trainer.num_val_iterations_per_epoch = 2

@@ -148,7 +148,7 @@ def test_a_step_is_clipped_and_averaged(make_dataset, tiny_generative_models) ->
     assert equal(trainer.average.weights, first)
     trainer.optimizer.zero_grad()
     data = next(trainer.dataloader_train)["data"]
-    trainer.descend(1e6 * trainer.network(data).square().sum())
+    trainer.take_optimizer_step(1e6 * trainer.network(data).square().sum())
     norm = sum(float(parameter.grad.square().sum()) for parameter in trainer.network.parameters()) ** 0.5
     assert norm == pytest.approx(0.5, rel=1e-4)
     trainer.average.update(trainer.network)
@@ -231,7 +231,7 @@ def test_validation_judges_the_averaged_weights(make_dataset, name: str, tiny_ge
         for key, parameter in trainer.network.named_parameters():
             parameter.copy_(averaged[key])
         torch.manual_seed(0)
-        target = trainer._encode(copy["target"])
+        target = trainer.encode(copy["target"])
         loss = trainer.training_loss(trainer.network(copy["data"], target), target)
         distribution = trainer.network.logit_distribution(copy["data"])
         count = trainer.num_validation_samples if trainer.network.is_random else 1

@@ -82,7 +82,7 @@ def test_dropout_acts_in_training_and_not_in_validation(make_dataset, name: str,
     assert np.isfinite(trainer.train_step(next(trainer.dataloader_train))["loss"])
     scatter_weights(trainer)
     batch = next(trainer.dataloader_train)
-    target = trainer._encode(batch["target"])
+    target = trainer.encode(batch["target"])
     losses = {}
     for training in (True, False):
         trainer.network.train(training)
@@ -100,7 +100,7 @@ def test_weight_of_the_kl_divergence_rises_over_32_epochs(make_dataset, monkeypa
     weights = {0: 0.0, 1: 5e-4 / 32, 8: 1.25e-4, 16: 2.5e-4, 31: 5e-4 * 31 / 32, 32: 5e-4, 400: 5e-4}
     scatter_weights(trainer)
     batch = next(trainer.dataloader_train)
-    target = trainer._encode(batch["target"])
+    target = trainer.encode(batch["target"])
     outputs = trainer.network(batch["data"], target)
     divergence = gaussian_kl(
         outputs["posterior_mean"], outputs["posterior_std"], outputs["prior_mean"], outputs["prior_std"]
@@ -120,7 +120,7 @@ def test_ssn_trains_its_mean_alone_for_10_epochs(make_dataset, tiny_generative_m
     trainer = ready(make_dataset(2).trainer("nnUNetTrainerSSN"))
     scatter_weights(trainer)
     batch = next(trainer.dataloader_train)
-    target = trainer._encode(batch["target"])
+    target = trainer.encode(batch["target"])
     heads: dict[bool, list[str]] = {}
     for epoch, in_mean_phase in ((0, True), (9, True), (10, False)):
         trainer.current_epoch = epoch

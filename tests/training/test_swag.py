@@ -288,10 +288,49 @@ def test_schedule_from_scratch(dataset, monkeypatch: pytest.MonkeyPatch) -> None
     assert type(trainer.optimizer) is torch.optim.SGD
 
 
+@pytest.mark.parametrize(
+    ("init", "num_epochs", "expected"),
+    [
+        ("scratch", 1000, 30),
+        ("scratch", 60, 30),
+        ("scratch", 59, 30),
+        ("scratch", 40, 20),
+        ("scratch", 3, 2),
+        ("fine tuning", 50, 30),
+        ("fine tuning", 49, 29),
+        ("fine tuning", 40, 20),
+        ("fine tuning", 3, 2),
+    ],
+)
+def test_snapshots_are_those_of_the_last_half_where_training_is_short(
+    dataset, monkeypatch: pytest.MonkeyPatch, init: str, num_epochs: int, expected: int
+) -> None:
+    if init == "scratch":
+        monkeypatch.setenv("nnUNet_stochastic_init", init)
+    trainer = dataset.trainer(NAME)
+    trainer.num_epochs = num_epochs
+    assert (trainer.snapshot_epochs, trainer.first_snapshot_epoch) == (expected, num_epochs - expected)
+
+
+def test_a_short_training_says_that_it_takes_fewer_snapshots(
+    dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("nnUNet_stochastic_init", "scratch")
+    monkeypatch.setattr(MetaLogger, "plot_progress_png", lambda *_: None)
+    trainer = dataset.trainer(NAME)
+    trainer.num_epochs = 4
+    trainer.run_training()
+    assert len(SwagPosterior.load(trainer.output_folder).snapshots) == 2
+    assert (
+        "trains for 4 epochs: SWAG's collection of snapshots takes 2 of them instead of 30"
+        in Path(trainer.log_file).read_text()
+    )
+
+
 def test_what_is_refused_before_training(dataset) -> None:
     trainer = dataset.trainer(NAME)
-    trainer.num_epochs = 29
-    with pytest.raises(ValueError, match=r"is to take 30 snapshots.*and trains for 29 epochs"):
+    trainer.num_epochs = 2
+    with pytest.raises(ValueError, match=r"trains for 2 epochs with num_snapshots = 30, which leaves 1 for SWAG"):
         trainer.on_train_start()
     trainer = dataset.trainer(NAME)
     trainer.initialize()

@@ -7,7 +7,8 @@ in their images but not in the size of the disc; outside of the photograph it is
 images by the mean over each new pixel's area, labels by the pixel in its middle.
 
 Remidio is the data set, with the original test split; a fifth of its training images are for validation. Bosch and
-Forus are out of distribution, all of their images.
+Forus are out of distribution, all of their images. Nothing that is published says which images are of one patient, so
+each counts as a patient of its own.
 
 Kumar et al., Scientific Data 10:70 (2023). Selection, crop and split: Christensen et al., Rethinking
 Uncertainty Quantification and Entanglement in Image Segmentation, section 3.1.
@@ -96,7 +97,7 @@ def plan_chaksu(folder: Path, number: int, *, seed: int = 0) -> Conversion:
             return TEST
         return VALIDATION if case in validation else TRAIN
 
-    sources = [Source(case, {case: part(case, split, files.device)}, files) for case, split, files in found]
+    sources = [Source(case, {case: part(case, split, files.device)}, files, case) for case, split, files in found]
     devices = Counter(files.device for *_, files in found)
     return Conversion(
         dataset_name(number, "Chaksu"),

@@ -82,11 +82,14 @@ class Source:
         Part of each case: ``train``, ``val``, ``test``, or the name of another set, such as ``OOD_Bosch``.
     data
         What the converter has to know; picklable.
+    patient
+        Whom all its cases show; the source's own name where the data set does not tell patients apart.
     """
 
     name: str
     cases: Mapping[str, str]
     data: Any
+    patient: str
 
 
 @dataclass(frozen=True)
@@ -120,8 +123,8 @@ class Conversion:
         Lines to print: the rule that was followed and its counts.
     configuration, planner
         Of nnU-Net, suggested for this data set.
-    parts
-        Part of each case.
+    parts, patients
+        Part and patient of each case.
     """
 
     dataset_name: str
@@ -134,6 +137,7 @@ class Conversion:
     configuration: str = "3d_fullres"
     planner: Literal["nnUNetPlannerResEncM", "nnUNetPlannerResEncL"] = "nnUNetPlannerResEncM"
     parts: Mapping[str, str] = field(init=False)
+    patients: Mapping[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
         parts = {name: part for source in self.sources for name, part in source.cases.items()}
@@ -142,6 +146,8 @@ class Conversion:
             twice = sorted({name for name in names if names.count(name) > 1})
             raise ValueError(f"case names occur more than once: {', '.join(twice)}; rename the files")
         object.__setattr__(self, "parts", parts)
+        patients = {name: source.patient for source in self.sources for name in source.cases}
+        object.__setattr__(self, "patients", patients)
 
     @property
     def ending(self) -> str:

@@ -3,7 +3,8 @@
 Object: x(z, y, x) in HU, y_1 … y_A ∈ {0, pancreas 1, kidney 2, liver 3}. One folder per case holds image.nii.gz and
 annotation_1.nii.gz … annotation_A.nii.gz, as the CURVAS challenges publish them. Validation and test cases come from
 folders of their own where these are given; else a fifth of the cases is drawn for testing, a fifth of the others for
-validation (fifths are rounded up).
+validation (fifths are rounded up). The challenges name no patients beside the cases, so each case
+counts as one.
 
 https://curvas.grand-challenge.org
 """
@@ -90,7 +91,7 @@ def plan_curvas(
         if folders[part] is None:
             training = [name for name, where in parts.items() if where == TRAIN]
             parts |= dict.fromkeys(draw(training, fifth(len(training)), random)[0], part)
-    sources = [Source(name, {name: parts[name]}, files) for cases in complete.values() for name, files in cases]
+    sources = [Source(name, {name: parts[name]}, files, name) for cases in complete.values() for name, files in cases]
     return Conversion(
         dataset_name(number, "CURVAS"),
         {

@@ -4,6 +4,7 @@ Object: per nodule a 3D crop, or per slice of a nodule a 2D crop centred on the 
 who did not draw the nodule has an empty mask; with `annotators="exactly_four"` only nodules that all four drew are
 taken. A slice is taken where at least one of the four masks is not empty. Patients are split 60/20/20 at random, over
 all patients of the database with such nodules: a patient's part does not depend on which scans have been downloaded.
+All slices, nodules and scans of a LIDC-IDRI-dddd are of one patient.
 
 Christensen et al., Rethinking Uncertainty Quantification and Entanglement in Image Segmentation, section 3.1: 15,096
 slices with four annotations, 128 x 128 pixels centred on the lesion, per-patient split. The rule behind that number is
@@ -143,8 +144,9 @@ def plan_lidc(
     for cases, skips in found:
         skipped += skips
         if cases is not None and cases.crops:
-            part = parts[cases.record.patient]
-            sources.append(Source(_scan_name(cases.record), dict.fromkeys(cases.crops, part), cases))
+            patient = cases.record.patient
+            names = dict.fromkeys(cases.crops, parts[patient])
+            sources.append(Source(_scan_name(cases.record), names, cases, patient))
     return Conversion(
         dataset_name(number, "LIDC2d" if options.mode == "2d" else "LIDC3d"),
         {

@@ -7,6 +7,7 @@
         imagesTs, labelsTs, ratersTs    the test part; imagesOOD_NAME and so on for shifted data
         conversion.json                 settings, written first: other settings are not continued; what was skipped
         splits_final.json               the training and the validation cases, as fold 0
+        patients.csv                    case,patient of all parts, for intervals over patients
         dataset.json                    nnU-Net's, written last: the dataset is complete
 
 nnU-Net reads splits_final.json from nnUNet_preprocessed/DatasetNNN_Name, so a copy goes there where that is known.
@@ -37,6 +38,7 @@ from nnunet_stochastic.datasets.conversion.common import (
 )
 from nnunet_stochastic.evaluation.parallel import map_in_processes
 from nnunet_stochastic.files import write_json
+from nnunet_stochastic.patients import PATIENTS_FILE, write_patients
 
 __all__ = ["Converted", "PlannedFolder", "dataset_name"]
 
@@ -176,6 +178,7 @@ class PlannedFolder:
         splits = [{part: sorted(n for n, p in complete.items() if p == part) for part in (TRAIN, VALIDATION)}]
         file, kept = _write_splits(self.path, splits, previous)
         write_json(self.path / _SETTINGS, self._record(skipped))
+        write_patients(self.path / PATIENTS_FILE, {name: conversion.patients[name] for name in complete})
         counts = dict(Counter(complete.values()))
         description = {
             **conversion.description,

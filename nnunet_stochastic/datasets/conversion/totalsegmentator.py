@@ -2,7 +2,7 @@
 
 Object: x(z, y, x) in HU, y = k in the k-th structure, 0 elsewhere. Scans in which no voxel belongs to any of the
 structures are left out. A fifth of the others are test cases, a fifth of the rest validation cases (fifths are rounded
-up).
+up). Nothing that is published says which scans are of one patient, so each counts as a patient of its own.
 
 Wasserthal et al., Radiology: Artificial Intelligence 5(5) (2023), data set version 2. Selection and split:
 Structured Covariance Modeling Using Learned Mixture-of-Bases for Uncertainty in 3D Segmentation, section 4. The numbers
@@ -119,7 +119,7 @@ def plan_totalsegmentator(
             "reference": "Wasserthal et al., TotalSegmentator, Radiology: Artificial Intelligence 5(5), 2023",
             "licence": "CC BY 4.0",
         },
-        [Source(name, {name: parts[name]}, scan) for name, scan in sorted(visible.items())],
+        [Source(name, {name: parts[name]}, scan, name) for name, scan in sorted(visible.items())],
         _convert,
         skipped,
         _notes(structures, len(scans), None if listed is None else len(listed), training, validation, test),

@@ -11,7 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nnunet_stochastic.distributions import BasisGaussian, BasisSelection, NoiseScope, partition_grid, select_bases
+from nnunet_stochastic.distributions import (
+    BasisGaussian,
+    BasisSelection,
+    NoiseScope,
+    full_precision,
+    partition_grid,
+    select_bases,
+)
 from nnunet_stochastic.networks.heads.base import GaussianHeads, constant_convolution
 
 __all__ = ["BasisHeads"]
@@ -71,7 +78,7 @@ class BasisHeads(GaussianHeads):
         return super().distribution_parameters(features) | {
             "basis_scale": self.scale(features),
             "bases": self.bases,
-            "basis_weights": self._basis_weights(features),
+            "basis_log_weights": self._basis_log_weights(features),
         }
 
     def distribution(self, parameters: dict[str, Tensor]) -> BasisGaussian:
@@ -79,16 +86,17 @@ class BasisHeads(GaussianHeads):
             parameters["mean_logits"],
             parameters["diag_var"],
             parameters["basis_scale"],
-            select_bases(parameters["bases"], parameters["basis_weights"], self.basis_selection),
+            select_bases(parameters["bases"], parameters["basis_log_weights"].exp(), self.basis_selection),
             noise_scope=self.noise_scope,
         )
 
-    def _basis_weights(self, features: Tensor) -> Tensor:
-        """W, shape (B, M, *G), float32, sums to 1 over M."""
+    def _basis_log_weights(self, features: Tensor) -> Tensor:
+        """ln W, shape (B, M, *G), float32, finite also where W underflows; W sums to 1 over M."""
         dimensions = features.ndim - 2
         if self.basis_logits is None:
-            return features.new_ones(features.shape[0], 1, *(1,) * dimensions, dtype=torch.float32)
+            return features.new_zeros(features.shape[0], 1, *(1,) * dimensions, dtype=torch.float32)
         grid = partition_grid(features.shape[2:], self.partitions)
         pool = functional.adaptive_avg_pool3d if dimensions == 3 else functional.adaptive_avg_pool2d
-        logits = self.basis_logits(pool(features, grid).movedim(1, -1)).float()
-        return torch.softmax(logits / self.temperature, dim=-1).movedim(-1, 1)
+        with torch.autocast(features.device.type, enabled=False):
+            logits = self.basis_logits(full_precision(pool(features, grid)).movedim(1, -1))
+            return torch.log_softmax(logits / self.temperature, dim=-1).movedim(-1, 1)

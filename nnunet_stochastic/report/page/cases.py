@@ -22,9 +22,10 @@ from nnunet_stochastic.evaluation.maps import find_map, read_map
 from nnunet_stochastic.evaluation.readers import ImageReader, read_image, read_label_map
 from nnunet_stochastic.report.page.data import Result
 
-__all__ = ["COLUMNS", "MAPS", "CaseSource", "PageCase", "PredictionFolder", "page_cases"]
+__all__ = ["COLUMNS", "MAPS", "OF_EPISTEMIC", "CaseSource", "PageCase", "PredictionFolder", "page_cases"]
 
-COLUMNS = ("dice", "ged", "TU", "AU", "EU", "ratio", "volume_ml")
+COLUMNS = ("dice", "ged_iou", "ged_dice", "TU", "AU", "EU", "ratio", "volume_ml")
+OF_EPISTEMIC = ("EU", "ratio")
 MAPS = ("total", "aleatoric", "epistemic", "variance")
 
 
@@ -128,7 +129,8 @@ class PageCase:
     Attributes
     ----------
     row
-        model, set, case and the numbers of ``COLUMNS``, ``None`` where there is none.
+        model, set, case and the numbers of ``COLUMNS``, ``None`` where there is none; ``mark``: what stands behind
+        those of ``OF_EPISTEMIC`` and behind the epistemic map.
     source
         Its files, or the reason why there are none to read.
     """
@@ -173,7 +175,8 @@ def _cases_of(result: Result, open_folder: Callable[[Path], PredictionFolder | s
         if name in result.sets:
             opened = open_folder(result.sets[name].predictions)
             source = opened if isinstance(opened, str) else CaseSource(case, opened, result.sets[name])
-        cases.append(PageCase({"model": result.label, "set": name, "case": case, **numbers}, source))
+        row = {"model": result.label, "set": name, "case": case, **numbers, "mark": result.mark}
+        cases.append(PageCase(row, source))
     return cases
 
 

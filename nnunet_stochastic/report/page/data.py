@@ -18,8 +18,9 @@ import numpy as np
 import pandas as pd
 
 from nnunet_stochastic.evaluation.case_sets import ID, SetFolders
-from nnunet_stochastic.evaluation.conventions import find_convention
-from nnunet_stochastic.evaluation.maps import MEASURES
+from nnunet_stochastic.evaluation.conventions import Convention, find_convention
+from nnunet_stochastic.evaluation.maps import MEASURES, Measure
+from nnunet_stochastic.evaluation.model import stand_in_mark
 from nnunet_stochastic.evaluation.records import bins_from_json
 from nnunet_stochastic.metrics import ReliabilityBins
 
@@ -46,7 +47,8 @@ class Result:
     summary
         summary.json.
     images
-        A row per set and case: set, case, dice, risk, ged, AU, EU, TU (nats, image means), ratio, volume_ml.
+        A row per set and case: set, case, dice, risk, ged_iou, ged_dice, ged_pooled_dice, AU, EU, TU (nats, image
+        means), ratio, volume_ml.
     scores
         A row per set, case and measure: five image scores, ncc, ace.
     reliability
@@ -71,14 +73,28 @@ class Result:
     sets: Mapping[str, SetFolders]
 
     @property
+    def mark(self) -> str:
+        """What stands behind EU, and behind EU/AU and Δ, which are made of it."""
+        return stand_in_mark(self.summary["model"])
+
+    def measure_name(self, measure: Measure) -> str:
+        """AU, EU or TU with that mark."""
+        return f"{measure}{self.mark}" if measure == "EU" else measure
+
+    @property
     def shifts(self) -> list[str]:
         """Names of the out-of-distribution sets."""
         return [name for name in self.sets if name != ID]
 
     @property
+    def convention(self) -> Convention:
+        """The preset it was evaluated with."""
+        return find_convention(self.summary["convention"])
+
+    @property
     def aggregation(self) -> str:
         """How a map became the score of an image, for OOD and failure detection; a column of ``scores``."""
-        return find_convention(self.summary["convention"]).aggregation
+        return self.convention.aggregation
 
     def image_scores(self, name: str, measure: str) -> pd.Series:
         """Those scores of a set, under the cases' names; images without one are left out."""

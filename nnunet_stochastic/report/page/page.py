@@ -16,8 +16,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 import nnunet_stochastic
+from nnunet_stochastic.evaluation.model import STAND_IN_NOTE
 from nnunet_stochastic.report.page import figures, tables
-from nnunet_stochastic.report.page.cases import COLUMNS, PageCase
+from nnunet_stochastic.report.page.cases import COLUMNS, OF_EPISTEMIC, PageCase
 from nnunet_stochastic.report.page.data import Result
 from nnunet_stochastic.report.page.embedding import embed_json, embed_script, embed_style, picture
 from nnunet_stochastic.report.page.thumbnails import THUMBNAIL_SIZE
@@ -136,6 +137,7 @@ def render_page(content: PageContent) -> Iterator[str]:
         left_out=tables.left_out(content.results),
         models=list(_models(content.results)),
         results=content.results,
+        footnote=_footnote(content.results),
         conventions=content.results[0].summary["conventions"],
         viewer_cases=len(content.volumes),
         notes=sum(note is not None for note in content.notes),
@@ -181,7 +183,12 @@ def _models(results: Sequence[Result]) -> Iterator[dict[str, Any]]:
         with figures.figure_style():
             drawn = [(title, caption, draw(result)) for title, caption, draw in OF_ONE_MODEL]
             plots = [Plot(title, caption, picture(figure)) for title, caption, figure in drawn if figure is not None]
-        yield {"name": result.label, "plots": plots}
+        yield {"name": result.label, "footnote": _footnote([result]), "plots": plots}
+
+
+def _footnote(results: Sequence[Result]) -> str:
+    """What the mark of the results' EU means; empty where none has it."""
+    return f"{STAND_IN_NOTE}." if any(result.mark for result in results) else ""
 
 
 def _case_data(content: PageContent) -> dict[str, Any]:
@@ -197,7 +204,7 @@ def _case_data(content: PageContent) -> dict[str, Any]:
         for index, volumes in content.volumes.items()
     }
     return {
-        "rows": embed_json({"columns": COLUMNS, "rows": rows}),
+        "rows": embed_json({"columns": COLUMNS, "ofEpistemic": OF_EPISTEMIC, "rows": rows}),
         "thumbnails": embed_json(content.thumbnails),
         "volumes": embed_json(described),
     }

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
+from nnunet_stochastic.evaluation.bootstrap import name_resampled
 from nnunet_stochastic.evaluation.case_sets import ID
+from nnunet_stochastic.evaluation.conventions import DISTANCES
 from nnunet_stochastic.evaluation.maps import MEASURES
+from nnunet_stochastic.evaluation.right_and_wrong import RIGHT
 from nnunet_stochastic.report.page.data import Result, number
-from nnunet_stochastic.report.page.figures.entanglement import RIGHT
 
 __all__ = ["Cell", "Table", "challenge_table", "delta_table", "left_out", "measure_table", "quality_table"]
 
@@ -44,14 +46,15 @@ class Table:
 
 def quality_table(results: Sequence[Result]) -> Table:
     """How good the segmentations and probabilities are."""
+    in_percent = all(result.convention.dice_in_percent for result in results)
+    scale, unit, form = (100, " (%)", "{:.2f}") if in_percent else (1, "", "{:.3f}")
     columns = {
         "cases": (lambda result: float(result.summary["num_cases"]), "{:.0f}", 0),
-        "Dice": (lambda result: result.quality("dice"), "{:.3f}", 1),
-        "Dice, OOD": (lambda result: _mean(_shift_dice(result)), "{:.3f}", 1),
+        f"Dice{unit}": (lambda result: scale * result.quality("dice"), form, 1),
+        f"Dice{unit}, OOD": (lambda result: scale * _mean(_shift_dice(result)), form, 1),
         "NLL": (lambda result: result.quality("nll"), "{:.4f}", -1),
         "ECE": (lambda result: result.quality("ece", of_dataset=True), "{:.4f}", -1),
-        "GED": (lambda result: result.task("GED", ID), "{:.3f}", -1),
-        "GED, OOD": (lambda result: result.task("GED", "OOD"), "{:.3f}", -1),
+        **_ged_columns(results),
         "volume CRPS (ml)": (lambda result: _mean(_volume_scores(result)), "{:.3g}", -1),
         "EU/AU": (lambda result: result.task("RATIO", ID), "{:.3f}", 0),
         "EU/AU, OOD": (lambda result: result.task("RATIO", "OOD"), "{:.3f}", 0),
@@ -60,13 +63,14 @@ def quality_table(results: Sequence[Result]) -> Table:
     against = f"each of {raters} raters, averaged" if raters else "the reference"
     table = Table(
         f"ID set unless it says OOD (mean over the shifts). Dice, NLL (nats, mean over voxels) and ECE (voxels of all "
-        f"cases together) against {against}; CRPS: mean over classes.",
+        f"cases together) against {against}; CRPS: mean over classes. Best GED: by the distance of the convention.",
         ("model",),
         tuple(columns),
     )
     for result in results:
         cells = [_cell(read(result), form) for read, form, _ in columns.values()]
         for cell in cells[-2:]:
+            _add_mark(cell, result)
             if cell.value < COLLAPSED:
                 cell.warning = "epistemic uncertainty has collapsed: TU is AU"
         table.rows.append(((result.label,), cells))
@@ -89,9 +93,9 @@ def measure_table(results: Sequence[Result]) -> Table:
         for measure in MEASURES:
             cells = [_cell(result.task(*path, measure), "{:.3f}") for path in SPLITS]
             for cell, path in zip(cells, SPLITS, strict=True):
-                cell.right = (RIGHT | {"CAL": "TU"})[path[0]] == measure
+                cell.right = RIGHT[path[0]] == measure
             cells += [_cell(result.task("FD", split, measure, "aurc"), "{:.3f}") for split in (ID, "OOD")]
-            table.rows.append(((result.label, measure), cells))
+            table.rows.append(((result.label, result.measure_name(measure)), cells))
     for column in range(len(table.columns)):
         cells = [cells[column] for _, cells in table.rows]
         right = [cell for cell in cells if cell.right] or cells
@@ -101,9 +105,13 @@ def measure_table(results: Sequence[Result]) -> Table:
 
 def delta_table(results: Sequence[Result]) -> Table:
     """Δ with its bootstrap interval."""
+    units: dict[str, list[str]] = {}
+    for result in results:
+        units.setdefault(name_resampled(result.summary), []).append(result.label)
+    resampled = "; ".join(unit if len(units) == 1 else f"{', '.join(of)}: {unit}" for unit, of in units.items())
     table = Table(
         "Δ in [-1, 1]: above 0 the measure that theory names does the task better than the other one. In brackets: "
-        "bootstrap interval over cases.",
+        f"95 % bootstrap interval over {resampled}.",
         ("model",),
         tuple(", ".join(path) for path in SPLITS),
     )
@@ -115,6 +123,7 @@ def delta_table(results: Sequence[Result]) -> Table:
             interval = (entry if len(path) == 1 else entry.get(path[1]) or {}).get("interval")
             if interval and None not in interval:
                 cell.text += f" [{interval[0]:+.3f}, {interval[1]:+.3f}]"
+            _add_mark(cell, result)
             cells.append(cell)
         table.rows.append(((result.label,), cells))
     for column in range(len(SPLITS)):
@@ -152,6 +161,20 @@ def left_out(results: Sequence[Result]) -> list[tuple[str, str, list[str]]]:
     return [(task, reason, labels) for (task, reason), labels in models.items()]
 
 
+def _ged_columns(results: Sequence[Result]) -> dict[str, tuple[Callable[[Result], float], str, int]]:
+    """GED by both distances, and by those of the results' conventions, which alone are better where they are lower."""
+    ranked = [result.convention.distance for result in results]
+    return {
+        f"GED ({DISTANCES[distance]}){ending}": (
+            lambda result, path=(distance, split): result.task("GED", *path),
+            "{:.3f}",
+            -1 if distance in ranked else 0,
+        )
+        for distance in dict.fromkeys(("iou", "dice", *ranked))
+        for split, ending in ((ID, ""), ("OOD", ", OOD"))
+    }
+
+
 def _shift_dice(result: Result) -> list[float]:
     sets = result.summary.get("set_results") or {}
     groups = [("raters" if "raters" in entry else "reference", entry) for entry in sets.values()]
@@ -170,6 +193,12 @@ def _mean(values: Iterable[float]) -> float:
 
 def _cell(value: float, form: str) -> Cell:
     return Cell(form.format(value) if math.isfinite(value) else MISSING, value)
+
+
+def _add_mark(cell: Cell, result: Result) -> None:
+    """Behind a number that is made of EU."""
+    if math.isfinite(cell.value):
+        cell.text += result.mark
 
 
 def _mark_best(cells: Sequence[Cell], direction: int) -> None:

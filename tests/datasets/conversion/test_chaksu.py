@@ -7,6 +7,7 @@ from PIL import Image
 from nnunet_stochastic.commands.convert_Chaksu import main
 from nnunet_stochastic.datasets.conversion import chaksu
 from nnunet_stochastic.datasets.conversion.chaksu import plan_chaksu
+from nnunet_stochastic.patients import read_patients
 
 SIZE = (150, 200)  # y, x
 
@@ -82,6 +83,8 @@ def test_parts(folder, raw, read_json, capsys):
         "OOD_Bosch": ["Bosch_Test_B2", "Bosch_Train_B1"],
         "OOD_Forus": ["Forus_Test_F1"],
     }
+    names = sorted(name for part in found.values() for name in part)
+    assert read_patients(dataset / "patients.csv", names) == {name: name for name in names}
     (split,) = read_json(dataset / "splits_final.json")
     assert len(split["val"]) == 2  # a fifth of 6, rounded up
     assert sorted(split["train"] + split["val"]) == found["Tr"]

@@ -64,8 +64,9 @@ def test_draw_depends_on_the_seed_alone():
 
 
 def test_cases_of_one_name_are_refused():
+    sources = [Source("x", {"a": "train"}, None, "x"), Source("y", {"a": "val", "b": "val"}, None, "y")]
     with pytest.raises(ValueError, match="more than once: a;"):
-        Conversion("D", {}, {}, [Source("x", {"a": "train"}, None), Source("y", {"a": "val", "b": "val"}, None)], iter)
+        Conversion("D", {}, {}, sources, iter)
 
 
 @pytest.mark.parametrize("number", [0, 1000])

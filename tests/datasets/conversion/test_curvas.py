@@ -6,6 +6,7 @@ import SimpleITK as sitk
 
 from nnunet_stochastic.datasets.conversion.curvas import plan_curvas
 from nnunet_stochastic.datasets.conversion.run import PlannedFolder
+from nnunet_stochastic.patients import read_patients
 
 RATERS = np.array(  # three raters, one slice of two rows
     [[[[1, 1, 0, 0, 3], [2, 2, 0, 0, 0]]], [[[1, 2, 2, 0, 3], [2, 0, 0, 1, 0]]], [[[1, 3, 3, 1, 2], [2, 2, 0, 2, 0]]]],
@@ -37,6 +38,8 @@ def test_votes_and_raters(tmp_path, raw, read, read_json):
     description = read_json(dataset / "dataset.json")
     assert description["labels"] == {"background": 0, "pancreas": 1, "kidney": 2, "liver": 3}
     assert description["num_raters"] == 3
+    names = [f"UKCHLL{n:03d}" for n in range(7)]
+    assert read_patients(dataset / "patients.csv", names) == {name: name for name in names}
     for suffix in ("Tr", "Ts"):
         for label in (dataset / f"labels{suffix}").iterdir():
             name = label.name.removesuffix(".nii.gz")

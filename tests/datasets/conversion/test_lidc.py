@@ -57,6 +57,8 @@ def test_slices_with_all_annotators(source, raw, read, read_json, scan_hu, capsy
     names = [f"{patient}_scan{n}_nodule0_slice{k:03d}" for n, patient in enumerate(PATIENTS, 1) for k in (2, 3, 4)]
     files = [*(dataset / "labelsTr").iterdir(), *(dataset / "labelsTs").iterdir()]
     assert sorted(file.name for file in files) == [f"{name}.nii.gz" for name in names]
+    patients = [f"{name},{patient}" for patient in PATIENTS for name in names if name.startswith(patient)]
+    assert (dataset / "patients.csv").read_text().splitlines() == ["case,patient", *patients]
 
     for name in names:
         k = int(name[-3:])
@@ -117,6 +119,15 @@ def test_exactly_four_annotators(source, raw, read_json, capsys):
         "LIDC-IDRI-0005_scan5, annotations 13, 14, 15": "fewer than four annotations"
     }
     assert "4 such nodules (drawn 4 by 4) in 12 slices" in capsys.readouterr().out
+
+
+def test_two_scans_are_of_one_patient(source):
+    again = source.add_scan(PATIENTS[0], files=False)  # the same series
+    source.annotate(again, range(2, 4), 10, 20, 6)
+    patients = plan_lidc(source.folder, source.database, 7, LidcOptions(mode="3d")).patients
+    assert patients[f"{PATIENTS[0]}_scan1_nodule0"] == patients[f"{PATIENTS[0]}_scan{again}_nodule0"] == PATIENTS[0]
+    assert sorted(set(patients.values())) == PATIENTS
+    assert len(patients) == 6
 
 
 def test_patients_keep_their_part_when_more_scans_come(source, raw, read_json):

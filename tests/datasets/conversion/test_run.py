@@ -28,7 +28,7 @@ def plan(**changes):
         "Dataset012_Test",
         {"converter": "Test", "seed": 0},
         {"channel_names": {"0": "CT"}, "labels": {"background": 0, "x": 1}, "file_ending": ".nii.gz", "num_raters": 2},
-        [Source("s", {"a": "train", "b": "train"}, None), *(Source(c, {c: PARTS[c]}, None) for c in "cde")],
+        [Source("s", {"a": "train", "b": "train"}, None, "p"), *(Source(c, {c: PARTS[c]}, None, c) for c in "cde")],
         convert,
     )
     return replace(conversion, **changes)
@@ -53,7 +53,9 @@ def test_layout(dataset, raw, read_json):
         for case in cases
         for kind, end in (("images", "_0000"), ("labels", ""), ("raters", "_rater0"), ("raters", "_rater1"))
     ]
-    assert sorted(contents(dataset)) == sorted([*names, "conversion.json", "dataset.json", "splits_final.json"])
+    others = ["conversion.json", "dataset.json", "patients.csv", "splits_final.json"]
+    assert sorted(contents(dataset)) == sorted([*names, *others])
+    assert (dataset / "patients.csv").read_bytes() == b"case,patient\na,p\nb,p\nc,c\nd,d\ne,e\n"
     description = read_json(dataset / "dataset.json")
     assert description["numTraining"] == 3
     assert description["labels"] == {"background": 0, "x": 1}
@@ -91,6 +93,17 @@ def test_goes_on_after_a_kill(dataset, monkeypatch):
     assert seen == ["b", "c", "d", "e"]
     assert (dataset / "labelsTr" / "a.nii.gz").stat().st_mtime_ns == before
     assert contents(dataset) == complete
+
+
+def test_patients_of_an_older_dataset_are_added_and_nothing_else_changes(dataset):
+    PlannedFolder(plan()).run()
+    complete = contents(dataset)
+    (dataset / "patients.csv").unlink()
+    for overwrite in (False, True):
+        PlannedFolder(plan(), overwrite=overwrite).run()
+        assert contents(dataset) == complete
+    assert PlannedFolder(plan(convert=partial(convert, unreadable="d")), overwrite=True).run().counts["OOD_Bosch"] == 1
+    assert (dataset / "patients.csv").read_text() == "case,patient\na,p\nb,p\nc,c\ne,e\n"  # what is there
 
 
 def test_what_cannot_be_written_stops_everything(dataset, monkeypatch):
@@ -138,14 +151,14 @@ def test_other_settings_are_not_continued(dataset):
 @pytest.mark.parametrize("cases", [{"a": "train", "b": "test"}, {"a": "train"}])
 def test_cases_do_not_change_their_part(dataset, cases):
     PlannedFolder(plan()).run()
-    sources = [Source("s", cases, None), *plan().sources[1:]]
+    sources = [Source("s", cases, None, "p"), *plan().sources[1:]]
     with pytest.raises(ValueError, match="1 of its cases, b among them"):
         PlannedFolder(plan(sources=sources))
 
 
 def test_more_cases_may_come(dataset):
     PlannedFolder(plan()).run()
-    planned = PlannedFolder(plan(sources=[*plan().sources, Source("f", {"f": "train"}, None)]))
+    planned = PlannedFolder(plan(sources=[*plan().sources, Source("f", {"f": "train"}, None, "f")]))
     assert planned.missing == {"f"}
     assert planned.run().counts["train"] == 3
 

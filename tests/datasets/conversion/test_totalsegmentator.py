@@ -50,6 +50,8 @@ def test_one_structure(folder, raw, read, read_json, capsys):
     test = sorted(path.name.removesuffix(".nii.gz") for path in (dataset / "labelsTs").iterdir())
     assert (len(split["train"]), len(split["val"]), len(test)) == (6, 2, 2)
     assert sorted(split["train"] + split["val"] + test) == [f"s{n:04d}" for n in range(10)]
+    patients = (dataset / "patients.csv").read_text().splitlines()
+    assert patients == ["case,patient", *(f"s{n:04d},s{n:04d}" for n in range(10))]
     assert not (dataset / "ratersTr").exists()
     description = read_json(dataset / "dataset.json")
     assert description["labels"] == {"background": 0, "pancreas": 1}

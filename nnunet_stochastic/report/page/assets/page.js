@@ -4,11 +4,12 @@
 (() => {
   const byId = (id) => document.getElementById(id);
   const read = (id) => JSON.parse(byId(id).textContent);
-  const { columns, rows } = read("data-rows");
+  const { columns, ofEpistemic, rows } = read("data-rows");
   const thumbnails = read("data-thumbnails");
   const volumes = read("data-volumes");
-  const TITLES = { dice: "Dice", ged: "GED", ratio: "EU/AU", volume_ml: "ml" };
+  const TITLES = { dice: "Dice", ged_iou: "GED (1 - IoU)", ged_dice: "GED (1 - Dice)", ratio: "EU/AU", volume_ml: "ml" };
   const text = (value) => (value === null || value === undefined ? "–" : Math.abs(value) < 0.001 && value !== 0 ? value.toExponential(2) : String(Number(value.toPrecision(3))));
+  const shown = (row, column) => text(row[column]) + (row[column] !== null && ofEpistemic.includes(column) ? row.mark : "");
 
   const several = (column) => new Set(rows.map((row) => row[column])).size > 1;
   const [severalSets, severalModels] = [several("set"), several("model")];
@@ -51,7 +52,7 @@
       { title: "slice", field: "thumbnail", formatter: picture, headerSort: false, width: 176 },
       { title: "case", field: "case", formatter: name, sorter: "alphanum", minWidth: 130, maxWidth: 230 },
       ...columns.filter(known).map((column) => ({
-        title: TITLES[column] || column, field: column, cssClass: "numeric", hozAlign: "right", formatter: (cell) => text(cell.getValue()), ...emptyLast,
+        title: TITLES[column] || column, field: column, cssClass: "numeric", hozAlign: "right", formatter: (cell) => shown(cell.getData(), column), ...emptyLast,
         headerSortStartingDir: column === "dice" ? "asc" : "desc",
       })),
     ],
@@ -77,7 +78,7 @@
   });
   const show = async (row) => {
     byId("case-name").textContent = [row.case, whose(row)].filter(Boolean).join(" · ");
-    byId("case-numbers").textContent = columns.filter((column) => row[column] !== null).map((column) => `${TITLES[column] || column} ${text(row[column])}`).join(", ");
+    byId("case-numbers").textContent = columns.filter((column) => row[column] !== null).map((column) => `${TITLES[column] || column} ${shown(row, column)}`).join(", ");
     const viewable = row.id in volumes;
     const hint = "The volumes of this case are not in this page: make it again with more --viewer_cases or --max_megabytes.";
     byId("case-note").textContent = [row.note, viewable ? null : hint].filter(Boolean).join(" ");
@@ -86,7 +87,7 @@
     byId("large-thumbnail").src = thumbnails[row.id] || "data:,";
     if (!viewable) return;
     try {
-      await viewer.show(volumes[row.id]);
+      await viewer.show(volumes[row.id], row.mark);
       byId("viewer").dataset.shown = row.id;
     } catch (error) {
       byId("stage").hidden = true;

@@ -34,7 +34,8 @@ class CaseViewer {
     this.niivue = viewer;
   }
 
-  async show(entry) {
+  // mark: what stands behind the name of the epistemic map.
+  async show(entry, mark) {
     const asked = ++this.latest;
     if (!this.niivue) await this.start();
     const volumes = [];
@@ -57,6 +58,7 @@ class CaseViewer {
     while (viewer.volumes.length) viewer.removeVolume(viewer.volumes[0]);
     volumes.forEach((volume) => viewer.addVolume(volume));
     this.entry = entry;
+    this.mark = mark;
     const flat = entry.shape[0] === 1;
     viewer.setIsOrientationTextVisible(entry.oriented);
     this.elements.plane.disabled = flat;
@@ -71,9 +73,11 @@ class CaseViewer {
 
   mapIndex() { return this.entry.layers.findIndex((layer) => layer.kind === "map" && layer.name === this.elements.map.value); }
 
+  nameOf(name) { return name === "epistemic" ? name + this.mark : name; }
+
   fillMaps() {
     const names = this.entry.layers.filter((layer) => layer.kind === "map").map((layer) => layer.name);
-    this.elements.map.replaceChildren(...["none", ...names].map((name) => new Option(name, name)));
+    this.elements.map.replaceChildren(...["none", ...names].map((name) => new Option(this.nameOf(name), name)));
     this.elements.map.value = names.includes(this.map) || this.map === "none" ? this.map : names[0] || "none";
   }
 
@@ -150,7 +154,7 @@ class CaseViewer {
     const value = layer && place.values[this.mapIndex()] ? place.values[this.mapIndex()].value : null;
     // As the file counts, which NiiVue does not where axes are flipped.
     const voxel = this.entry.to_voxel.map((row) => Math.round(row[0] * place.mm[0] + row[1] * place.mm[1] + row[2] * place.mm[2] + row[3])).join(", ");
-    this.elements.location.textContent = `voxel (x, y, z) = ${voxel}` + (value === null ? "" : `; ${layer.name} ${value.toPrecision(3)} ${layer.unit}`);
+    this.elements.location.textContent = `voxel (x, y, z) = ${voxel}` + (value === null ? "" : `; ${this.nameOf(layer.name)} ${value.toPrecision(3)} ${layer.unit}`);
   }
 }
 

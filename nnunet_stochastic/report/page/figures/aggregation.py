@@ -43,5 +43,5 @@ def aggregation_figure(results: Sequence[Result], styles: Mapping[str, ModelStyl
         ax.set(title=name, xlim=limits, ylim=limits, xlabel="AUROC of AU", aspect="equal")
         ax.set_box_aspect(1)
     axes[0].set_ylabel("AUROC of EU")
-    add_model_legend(figure, results, styles)
+    add_model_legend(figure, results, styles, shows_epistemic=True)
     return figure

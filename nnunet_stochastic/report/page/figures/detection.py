@@ -39,7 +39,7 @@ def detection_figure(result: Result) -> Figure | None:
     for column, measure in enumerate(measures):
         sets = {name: scores[measure, name] for name in (ID, *shifts)}
         _draw_histograms(histograms[column], sets)
-        histograms[column].set(title=measure, xlabel=f"image score ({result.aggregation})")
+        histograms[column].set(title=result.measure_name(measure), xlabel=f"image score ({result.aggregation})")
         for index, shift in enumerate(shifts):
             area = result.task("OODD", "shifts", shift, measure)
             false_positive, true_positive = _roc(sets[ID], sets[shift])

@@ -3,7 +3,7 @@ Quantification and Entanglement in Image Segmentation.
 
 A point is a model: y is the performance of the theoretically right measure (U_c), x of the wrong one (U_w). Δ (Eq. 2)
 is the signed angle to the diagonal. OODD: EU over AU, AUROC; AMB: AU over EU, NCC; CAL: TU over the better of AU and
-EU, ACE, where lower is better, so that points below the diagonal are the disentangled ones there.
+EU (in each shift), ACE, where lower is better, so that points below the diagonal are the disentangled ones there.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from nnunet_stochastic.evaluation.case_sets import ID
+from nnunet_stochastic.evaluation.maps import MEASURES
+from nnunet_stochastic.evaluation.right_and_wrong import right_and_wrong
 from nnunet_stochastic.report.page.data import Result
 from nnunet_stochastic.report.page.figures.style import ModelStyle, add_model_legend, draw_point, grid
 
-__all__ = ["TASK_PANELS", "entanglement_figure", "right_and_wrong"]
+__all__ = ["TASK_PANELS", "entanglement_figure", "right_and_wrong_of"]
 
 # Title, path below ``tasks``, metric, whether lower is better.
 TASK_PANELS = (
@@ -27,24 +30,21 @@ TASK_PANELS = (
     ("CAL, ID", ("CAL", "ID"), "ACE", True),
     ("CAL, OOD", ("CAL", "OOD"), "ACE", True),
 )
-RIGHT = {"OODD": "EU", "AMB": "AU", "CAL": "TU"}
 
 
-def right_and_wrong(result: Result, path: Sequence[str]) -> tuple[float, float]:
+def right_and_wrong_of(result: Result, path: Sequence[str]) -> tuple[float, float]:
     """U_c and U_w of a task, such as ``("AMB", "ID")``; NaN where they were not computed."""
-    values = {measure: result.task(*path, measure) for measure in ("AU", "EU", "TU")}
-    if path[0] == "CAL":
-        # The better is the smaller; known only where both are.
-        wrong = math.nan if any(map(math.isnan, values.values())) else min(values["AU"], values["EU"])
-        return values["TU"], wrong
-    right = RIGHT[path[0]]
-    return values[right], values["AU" if right == "EU" else "EU"]
+    task = path[0]
+    sets = [path] if path[-1] == ID else [(task, "shifts", name) for name in result.shifts]
+    values = [{measure: result.task(*place, measure) for measure in MEASURES} for place in sets]
+    right, wrong = right_and_wrong(task, values)
+    return float(right), float(wrong)
 
 
 def entanglement_figure(results: Sequence[Result], styles: Mapping[str, ModelStyle]) -> Figure | None:
     """A panel per task and split that some model was evaluated on."""
     points = {
-        title: [(result.label, *right_and_wrong(result, path)) for result in results]
+        title: [(result.label, *right_and_wrong_of(result, path)) for result in results]
         for title, path, _, _ in TASK_PANELS
     }
     known = {title: [point for point in drawn if all(map(math.isfinite, point[1:]))] for title, drawn in points.items()}
@@ -61,7 +61,7 @@ def entanglement_figure(results: Sequence[Result], styles: Mapping[str, ModelSty
         better = "lower" if lower_is_better else "higher"
         ax.set(title=f"{title}: {metric}, {better} is better", xlim=limits, ylim=limits)
         ax.set(xlabel=f"$U_w$: {names[1]}", ylabel=f"$U_c$: {names[0]}", aspect="equal")
-    add_model_legend(figure, results, styles)
+    add_model_legend(figure, results, styles, shows_epistemic=True)
     return figure
 
 

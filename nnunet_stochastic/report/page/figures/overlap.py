@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 
 from nnunet_stochastic.evaluation.case_sets import ID
+from nnunet_stochastic.evaluation.conventions import DISTANCES
 from nnunet_stochastic.report.page.data import Result
 from nnunet_stochastic.report.page.figures.style import ModelStyle, add_model_legend, draw_point
 
@@ -18,7 +19,9 @@ __all__ = ["overlap_figure"]
 
 def overlap_figure(results: Sequence[Result], styles: Mapping[str, ModelStyle]) -> Figure | None:
     """A point per model, on its ID set."""
-    points = [(result, result.quality("dice"), result.task("GED", ID)) for result in results]
+    points = [
+        (result, result.quality("dice"), result.task("GED", result.convention.distance, ID)) for result in results
+    ]
     points = [point for point in points if all(map(math.isfinite, point[1:]))]
     if not points:
         return None
@@ -27,6 +30,7 @@ def overlap_figure(results: Sequence[Result], styles: Mapping[str, ModelStyle]) 
     for result, dice, ged in points:
         draw_point(ax, dice, ged, styles[result.label])
     ax.margins(0.15)
-    ax.set(xlabel="Dice (higher is better)", ylabel="GED (lower is better)")
+    distances = dict.fromkeys(DISTANCES[result.convention.distance] for result, _, _ in points)
+    ax.set(xlabel="Dice (higher is better)", ylabel=f"GED, {' or '.join(distances)} (lower is better)")
     add_model_legend(figure, [result for result, _, _ in points], styles)
     return figure

@@ -46,9 +46,9 @@ def ratio_figure(results: Sequence[Result], styles: Mapping[str, ModelStyle]) ->
         scatter.axline((low, low), (10 * low, 10 * low), color="0.4", linewidth=1, linestyle="--", zorder=0)
     bars.axvline(1, color="0.4", linewidth=1, linestyle="--", zorder=0)
     bars.set(xscale="log", xlabel="mean EU / mean AU", yticks=range(len(drawn)), ylim=(len(drawn) - 0.4, -0.6))
-    bars.set_yticklabels([result.label for result in drawn])
+    bars.set_yticklabels([result.label + result.mark for result in drawn])
     bars.set_title("EU/AU")
     for axis in (scatter.xaxis, scatter.yaxis, bars.xaxis):
         log_ticks(axis)
-    add_model_legend(figure, drawn, styles)
+    add_model_legend(figure, drawn, styles, shows_epistemic=True)
     return figure

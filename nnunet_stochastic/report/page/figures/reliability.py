@@ -46,8 +46,12 @@ def reliability_figure(results: Sequence[Result], styles: Mapping[str, ModelStyl
                 diagram.plot(confidence, accuracy, **line)
                 histogram.plot(confidence, count, **line)
         _diagonal(diagram)
-        diagram.set_title(f"{split}, {kind}")
-        diagram.set_ylabel("fraction correct" if kind == "predicted class" else "fraction of the class")
+        of_foreground = kind == "predicted class" and all(
+            result.convention.foreground_calibration for result in results
+        )
+        diagram.set_title(f"{split}, {'foreground' if of_foreground else kind}")
+        of_class = of_foreground or kind == "foreground classes"
+        diagram.set_ylabel("fraction of the class" if of_class else "fraction correct")
         histogram.set(yscale="log", xlabel="mean confidence in the bin")
         histogram.yaxis.set_minor_formatter(NullFormatter())
     histograms[0].set_ylabel("voxels")
@@ -67,7 +71,8 @@ def confidence_figure(result: Result) -> Figure | None:
             measured = [entry[measure] for entry in sets if measure in entry]
             if measured:
                 error = result.task("CAL", split, measure)
-                text = measure if error != error else f"{measure}, ACE {error:.3f}"
+                name = result.measure_name(measure)
+                text = name if error != error else f"{name}, ACE {error:.3f}"
                 confidence, accuracy, _ = reliability_curve(functools.reduce(operator.add, measured))
                 ax.plot(confidence, accuracy, label=text, markersize=4.5, **MEASURE_STYLES[measure])
         _diagonal(ax)

@@ -33,7 +33,7 @@ def risk_coverage_figure(result: Result) -> Figure | None:
                 area = result.task("FD", *([ID] if name == ID else ["shifts", name]), measure, "aurc")
                 style = {key: value for key, value in MEASURE_STYLES[measure].items() if key != "marker"}
                 curve = risk_coverage_curve(risk.to_numpy(), -scores.to_numpy())
-                ax.plot(*curve, label=f"{measure}, AURC {area:.3f}", **style)
+                ax.plot(*curve, label=f"{result.measure_name(measure)}, AURC {area:.3f}", **style)
         ax.plot(*risk_coverage_curve(risk.to_numpy(), -risk.to_numpy()), color="0.5", linewidth=1, label="oracle")
         ax.axhline(risk.mean(), color="0.5", linewidth=1, linestyle=":", label="random")
         ax.set(title=name, xlim=(0, 1), xlabel="coverage (fraction of images kept)")

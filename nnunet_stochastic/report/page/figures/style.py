@@ -126,15 +126,23 @@ def draw_point(ax: Axes, x: float, y: float, style: ModelStyle, **changes: Any) 
     ax.plot([x], [y], color=style.colour, marker=style.marker, linestyle="none", **keywords)
 
 
-def add_model_legend(figure: Figure, results: Sequence[Result], styles: Mapping[str, ModelStyle]) -> None:
-    """Below the panels: a marker per aleatoric model and a colour per epistemic method."""
+def add_model_legend(
+    figure: Figure, results: Sequence[Result], styles: Mapping[str, ModelStyle], *, shows_epistemic: bool = False
+) -> None:
+    """Below the panels: a marker per aleatoric model and a colour per epistemic method.
+
+    Where the figure shows EU, a method of which some model's EU is a stand-in is marked.
+    """
     markers = {result.aleatoric: styles[result.label].marker for result in results}
     colours = {result.epistemic: styles[result.label].colour for result in results}
     handles = [
         Line2D([], [], color="0.45", marker=marker, linestyle="none", markersize=7, label=name)
         for name, marker in markers.items()
     ]
-    handles += [Line2D([], [], color=colour, linewidth=5, label=name) for name, colour in colours.items()]
+    marks = {result.epistemic: result.mark for result in results if shows_epistemic and result.mark}
+    handles += [
+        Line2D([], [], color=colour, linewidth=5, label=name + marks.get(name, "")) for name, colour in colours.items()
+    ]
     width = sum(4 + len(handle.get_label()) for handle in handles) * 0.085
     rows = math.ceil(width / figure.get_figwidth())
     figure.legend(handles=handles, loc="outside lower center", ncols=math.ceil(len(handles) / rows))
