@@ -74,6 +74,15 @@ class SampleSums:
         self._num_units += 1
         self._squared_sizes += len(unit) ** 2
 
+    def add_expectation(self, moments: VoxelMoments) -> None:
+        """Add what a sample is expected to add: the moments (P, *T) and (*T) of its law."""
+        self._probability = _accumulate(self._probability, moments.mean)
+        if self._with_square:
+            self._square = _accumulate(self._square, moments.square)
+        if self._with_entropy:
+            self._entropy = _accumulate(self._entropy, moments.entropy)
+        self.count += 1
+
     def moments(self) -> VoxelMoments:
         """Averages over the samples, of shapes (P, *T) and (*T)."""
         mean = self._probability / self.count

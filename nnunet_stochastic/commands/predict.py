@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_stochastic.commands._errors import report_errors
-from nnunet_stochastic.estimators import ESTIMATORS
+from nnunet_stochastic.prediction_choices import ESTIMATORS, TILES_AND_VIEWS
 
 __all__ = ["main"]
 
@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         num_members=arguments.num_members,
         swag_scale=arguments.swag_scale,
         estimator=arguments.estimator,
+        tiles_and_views=arguments.tiles_and_views,
         num_saved_samples=arguments.save_samples,
         epistemic_factor=_epistemic_factor(arguments.rescale_epistemic),
         seed=arguments.seed,
@@ -179,6 +180,14 @@ def _add_uncertainty_options(parser: argparse.ArgumentParser) -> None:
         "trainers with two classes or regions. mc: K samples, stratified and the same for all members. plug_in: K "
         "independent samples of each member, as in the entanglement study's tables; their noise counts as epistemic. "
         "auto: exact where it exists, else mc (default: %(default)s)",
+    )
+    add(
+        "--tiles_and_views",
+        default="blend",
+        choices=TILES_AND_VIEWS,
+        help="how tiles and mirrored views become one prediction. blend: as nnU-Net blends logits, for models whose "
+        "voxels have a Gaussian law. average: the mean of their probabilities, less certain where they disagree, and "
+        "whole samples of one view each (default: %(default)s)",
     )
     add(
         "--save_samples",

@@ -1,7 +1,7 @@
-"""Tiles and views of a member whose prediction has no law per voxel: probabilities are averaged.
+"""Tiles and views of a member, averaged as probabilities: where there is no law per voxel to blend, and on request.
 
-The Prob. U-Net, diffusion, test-time augmentation, and Gaussian models of many classes. With K_tv samples p_tvk in tile
-t and view v, and nnU-Net's weights w_t,
+The Prob. U-Net, diffusion, test-time augmentation, and Gaussian models of many classes have no such law. With K_tv
+samples p_tvk in tile t and view v, and nnU-Net's weights w_t,
 
     p̄ = Σ_t w_t p̄_t / Σ_t w_t          p̄_t = Σ_v Σ_k p_tvk / Σ_v K_tv
 
@@ -19,12 +19,13 @@ import torch
 from torch import Tensor
 
 from nnunet_stochastic.distributions import LogitDistribution
+from nnunet_stochastic.inference.blending import VoxelEstimator
 from nnunet_stochastic.inference.seeds import NoiseKey
 from nnunet_stochastic.inference.sliding_window import Tile, View, tile_start
 from nnunet_stochastic.moments import MomentSums
 from nnunet_stochastic.outcomes import OutcomeSpace
 from nnunet_stochastic.sample_sums import SampleSums
-from nnunet_stochastic.voxel_law import VoxelMoments
+from nnunet_stochastic.voxel_law import VoxelMoments, exact_moments, fields_of_law
 
 __all__ = ["ProbabilityAverage"]
 
@@ -44,8 +45,9 @@ class ProbabilityAverage:
         w, stitching weights of a tile (*T).
     samples_of_views
         The number of samples in each view.
-    plug_in
-        Independent samples for each member, and no estimate of what their mean's entropy lacks.
+    estimator
+        ``"mc"``: samples that all members share; ``"plug_in"``: independent ones of each member; ``"exact"``: what the
+        samples of a view are expected to give, where that has a law per voxel.
     corrected
         Whether the entropy that the mean lacks is to be estimated; not for passes that are no samples of a law.
     expected_entropy, second_moment
@@ -61,7 +63,7 @@ class ProbabilityAverage:
         weights: Tensor,
         *,
         samples_of_views: Mapping[View, int],
-        plug_in: bool,
+        estimator: VoxelEstimator,
         corrected: bool,
         expected_entropy: bool,
         second_moment: bool,
@@ -70,7 +72,7 @@ class ProbabilityAverage:
         self.space, self._noise = space, noise
         self._total_weight, self._weights = total_weight, weights
         self._samples_of_views = samples_of_views
-        self._plug_in = plug_in
+        self._exact, self._plug_in = estimator == "exact", estimator == "plug_in"
         shape = total_weight.shape
         self._mean = total_weight.new_zeros((space.num_channels, *shape))
         self._entropy = total_weight.new_zeros(shape) if expected_entropy else None
@@ -96,6 +98,10 @@ class ProbabilityAverage:
                 entropy=self._entropy is not None,
                 lost_entropy=self._lost is not None,
             )
+        if self._exact:
+            fields = view.undo(fields_of_law(distribution, self.space))
+            self._tile_sums.add_expectation(exact_moments(self.space, fields))
+            return
         self._tiles_share_noise = distribution.shared_noise_channels > 0
         for unit in self._units(distribution, tile, view):
             self._tile_sums.add(unit, flipped_axes=view.flipped_axes)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from nnunet_stochastic.estimators import Estimator
 from nnunet_stochastic.inference.members import EpistemicMethod
 from nnunet_stochastic.maps import MAP_NAMES, MapName
 from nnunet_stochastic.outcomes import OutcomeSpace
+from nnunet_stochastic.prediction_choices import ESTIMATORS, TILES_AND_VIEWS, Estimator, TilesAndViews
 
 __all__ = ["AleatoricMethod", "PredictionOptions"]
 
@@ -42,6 +42,11 @@ class PredictionOptions:
         samples of each member, as ENT does (the passes of test-time augmentation stay the same for all); their noise
         counts as epistemic, and the aleatoric map is too low.
         ``"auto"``: exact where it exists, else mc.
+    tiles_and_views
+        How the tiles and mirrored views of a member become one prediction. ``"blend"``: as nnU-Net blends logits, where
+        the prediction of a voxel is a Gaussian law (see ``inference.blending``); a deterministic network has nnU-Net's
+        segmentation. ``"average"``: the mean of their probabilities, so that views which disagree make it less certain;
+        a whole sample is then of one view.
     num_saved_samples
         N, whole segmentations to draw per image.
     epistemic_factor
@@ -64,6 +69,7 @@ class PredictionOptions:
     num_members: int = 10
     swag_scale: float | None = None
     estimator: Estimator = "auto"
+    tiles_and_views: TilesAndViews = "blend"
     num_saved_samples: int = 0
     epistemic_factor: float = 1.0
     seed: int = 0
@@ -76,9 +82,13 @@ class PredictionOptions:
         for name, least in (("num_samples", 1), ("num_members", 1), ("num_saved_samples", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        for name, choices in (("aleatoric", AleatoricMethod), ("estimator", Estimator)):
-            if getattr(self, name) not in get_args(choices):
-                raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}, got {getattr(self, name)!r}")
+        for name, choices in (
+            ("aleatoric", get_args(AleatoricMethod)),
+            ("estimator", ESTIMATORS),
+            ("tiles_and_views", TILES_AND_VIEWS),
+        ):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
         if not 0 < self.step_size <= 1:
             raise ValueError(f"step_size must be in (0, 1], got {self.step_size}")
         if self.swag_scale is not None and not self.swag_scale > 0:

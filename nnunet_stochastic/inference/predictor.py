@@ -66,8 +66,10 @@ class StochasticPredictor:
         options.check_model(has_samples=model.has_samples, gaussian=model.gaussian, space=model.space)
         self.has_samples = model.has_samples or options.aleatoric == "tta"
         """Whether a member has aleatoric samples."""
-        self.blends_laws = options.aleatoric == "model" and has_voxel_law(
-            model.space, has_samples=model.has_samples, gaussian=model.gaussian
+        self.blends_laws = (
+            options.tiles_and_views == "blend"
+            and options.aleatoric == "model"
+            and has_voxel_law(model.space, has_samples=model.has_samples, gaussian=model.gaussian)
         )
         """Whether tiles and views are blended as laws of the voxels, or their probabilities averaged."""
         self.estimator: VoxelEstimator = options.choose_estimator(gaussian=model.gaussian, space=model.space)
@@ -231,20 +233,21 @@ class StochasticPredictor:
             views = augmented_views(self._mirror_axes, options.num_samples, num_channels=channels, noise=noise)
             return dict.fromkeys(views, 1)
         views = mirrored_views(self._mirror_axes)
-        if self.blends_laws:
+        if self.blends_laws or self.estimator == "exact" or not self.has_samples:
             return dict.fromkeys(views, 1)
         counts = zip(views, spread_samples(options.num_samples, len(views)), strict=True)
         return {view: count for view, count in counts if count}
 
     def _draws_of_members(self, noise: NoiseKey) -> list[list[SampleDraw]]:
         """Whole samples of each member. All views take part, also those that few map samples leave out."""
-        model, tta = self.model, self.options.aleatoric == "tta"
+        model, options = self.model, self.options
+        tta, one_law = options.aleatoric == "tta", model.gaussian or not model.has_samples
         return draws_of_members(
-            self.options.num_saved_samples,
+            options.num_saved_samples,
             len(self.members),
             list(self._samples_of_views(noise)) if tta else mirrored_views(self._mirror_axes),
             has_samples=model.has_samples,
-            blend_views=not tta and (model.gaussian or not model.has_samples),
+            blend_views=options.tiles_and_views == "blend" and not tta and one_law,
         )
 
     @torch.inference_mode()
@@ -262,7 +265,7 @@ class StochasticPredictor:
         total_weight = sum_of_weights(image_tiles, weights, shape)
         samples_of_views = self._samples_of_views(noise)
         collector = self._collector(total_weight, weights, samples_of_views, noise)
-        one_network = len(self.members) == 1 and not self.has_samples
+        one_network = self.blends_laws and len(self.members) == 1 and not self.has_samples
         sums = None if one_network else self._moment_sums(shape, sums_device)
         sweep = Sweep(
             model,
@@ -312,7 +315,7 @@ class StochasticPredictor:
             total_weight,
             weights,
             samples_of_views=samples_of_views,
-            plug_in=self.estimator == "plug_in",
+            estimator=self.estimator,
             corrected=self._corrects_entropy,
             expected_entropy=self._decomposes and len(self.members) == 1,
             second_moment="variance" in self.maps,
@@ -334,7 +337,7 @@ class StochasticPredictor:
     @property
     def _corrects_entropy(self) -> bool:
         """Whether means are of a few independent samples of a model, and what their entropy lacks is to be added."""
-        return not self.blends_laws and self.options.aleatoric == "model" and self.estimator == "mc"
+        return not self.blends_laws and self.model.has_samples and self.estimator == "mc"
 
 
 @contextmanager

@@ -139,8 +139,9 @@ def _notes(
         )
     if not blends_laws:
         notes.append(
-            "tiles and views are averaged as probabilities, because the prediction of a voxel is no Gaussian of few "
-            "classes: the segmentation may differ from that of nnUNetv2_predict where tiles disagree"
+            "tiles and views are averaged as probabilities, "
+            + ("as asked for" if options.tiles_and_views == "average" else "because no voxel has a law to be blended")
+            + ": the segmentation may differ from that of nnUNetv2_predict where they disagree"
         )
     if options.epistemic_factor != 1:
         notes.append(

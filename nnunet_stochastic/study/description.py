@@ -30,7 +30,10 @@ CORRUPTIONS = ("blur", "noise", "contrast", "jpeg", "low_resolution", "ghosting"
 #: Option of nnunet_stochastic_predict that each key of ``predict`` is.
 PREDICT_OPTIONS = {
     **{name: f"--{name}" for name in ("num_samples", "save_samples", "num_members", "swag_scale", "seed")},
-    **{name: f"--{name}" for name in ("aleatoric", "estimator", "disable_tta", "not_on_device", "trust_checkpoint")},
+    **{
+        name: f"--{name}"
+        for name in ("aleatoric", "estimator", "tiles_and_views", "disable_tta", "not_on_device", "trust_checkpoint")
+    },
     **{name: f"-{name}" for name in ("step_size", "npp", "nps", "chk")},
 }
 

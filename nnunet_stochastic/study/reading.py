@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nnunet_stochastic.estimators import ESTIMATORS
+from nnunet_stochastic.prediction_choices import ESTIMATORS, TILES_AND_VIEWS
 from nnunet_stochastic.study.description import (
     CORRUPTIONS,
     EPISTEMIC,
@@ -193,7 +193,7 @@ def _predict(options: Mapped) -> dict[str, Any]:
         elif name in ("disable_tta", "not_on_device", "trust_checkpoint"):
             found[name] = options.flag(name, False)
         elif name in PREDICT_OPTIONS:
-            choices = {"aleatoric": ("model", "tta"), "estimator": ESTIMATORS}
+            choices = {"aleatoric": ("model", "tta"), "estimator": ESTIMATORS, "tiles_and_views": TILES_AND_VIEWS}
             found[name] = options.text(name, choices=choices.get(name, ()))
     options.finish()
     return found

@@ -1,0 +1,102 @@
+"""Tiles and views as the mean of their probabilities, on request."""
+
+import numpy as np
+import pytest
+import torch
+from nnunetv2.inference.sliding_window_prediction import compute_gaussian
+
+from nnunet_stochastic.inference import PredictionOptions, StochasticPredictor
+from nnunet_stochastic.inference.model import load_weights
+from nnunet_stochastic.inference.settings import AVERAGED
+from nnunet_stochastic.inference.sliding_window import tiles
+from nnunet_stochastic.training import BasisTrainer, LowRankTrainer
+
+PROPERTIES = {"spacing": [1.0, 1.0, 1.0]}
+VIEWS = [(), (2,), (3,), (4,), (2, 3), (2, 4), (3, 4), (2, 3, 4)]
+PATCH = (16, 16, 16)
+
+
+def build(folder, *, folds=(0,), **options) -> StochasticPredictor:
+    options = PredictionOptions(tiles_and_views="average", **options)
+    return StochasticPredictor.from_model_folder(folder, folds=folds, options=options)
+
+
+def average(network, data, moments_of_patch):
+    """Moments (M, *S) of tiles and all views, averaged in float64 with nnU-Net's weights."""
+    weights = compute_gaussian(PATCH, value_scaling_factor=10, dtype=torch.half, device=torch.device("cpu")).double()
+    total, total_weight = 0, torch.zeros(data.shape[1:], dtype=torch.float64)
+    for tile in tiles(data.shape[1:], PATCH, 0.5):
+        patch = data[(slice(None), *tile)][None]
+        with torch.no_grad():
+            moments = sum(moments_of_patch(network, patch.flip(axes)).double().flip(axes) for axes in VIEWS)[0] / 8
+        whole = torch.zeros(len(moments), *data.shape[1:], dtype=torch.float64)
+        whole[(slice(None), *tile)] = moments * weights
+        total = total + whole
+        total_weight[tile] += weights
+    return total / total_weight
+
+
+def moments_of_logit(mean, std):
+    """E[p], E[p²] and E[H(p)] by the trapezoid rule with 1,001 nodes, float64, on a new axis 1."""
+    nodes = np.linspace(-8, 8, 1001)
+    weights = np.exp(-(nodes**2) / 2)
+    total = 0
+    for node, weight in zip(nodes, weights / weights.sum(), strict=True):
+        p = torch.sigmoid(mean + std * node)
+        total = total + weight * torch.stack([p, p.square(), torch.special.entr(p) + torch.special.entr(1 - p)], 1)
+    return total
+
+
+def law(network, patch):
+    distribution = network.logit_distribution(patch)
+    covariance = distribution.voxel_covariance().double()
+    variance = covariance[:, 0, 0] + covariance[:, 1, 1] - 2 * covariance[:, 0, 1]
+    mean = distribution.mean_logits.double()
+    return moments_of_logit(mean[:, 1] - mean[:, 0], variance.sqrt())
+
+
+def test_deterministic_members_average_the_probabilities_of_tiles_and_mirrors(tmp_path, folders):
+    predictor = build(folders.write_model_folder(tmp_path / "model", folds=(0, 1)), folds=(0, 1))
+    data = torch.randn((1, 20, 27, 16), generator=torch.Generator().manual_seed(0))
+    members = []
+    for checkpoint in predictor.model.checkpoints:
+        load_weights(predictor.model, checkpoint)
+        members.append(average(predictor.model.network, data, lambda network, patch: network(patch).softmax(1))[1])
+    moments = predictor.predict_preprocessed(data)
+    torch.testing.assert_close(moments.mean[0].double(), sum(members) / 2, atol=1e-5, rtol=0)
+    squares = sum(member.square() for member in members) / 2
+    torch.testing.assert_close(moments.second_moment.double(), squares, atol=1e-5, rtol=0)
+    alone = build(predictor.model.folder).predict_preprocessed(data)
+    torch.testing.assert_close(alone.mean[0].double(), members[0], atol=1e-5, rtol=0)
+    assert predictor.settings()["tiles_and_views"] == AVERAGED
+    assert "as asked for" in " ".join(predictor.settings()["notes"])
+
+
+@pytest.mark.parametrize("trainer", [LowRankTrainer, BasisTrainer])
+def test_gaussian_members_average_the_moments_of_each_tile_and_mirror(tmp_path, folders, find_trainer, trainer):
+    folder = folders.write_model_folder(tmp_path / "model", trainer=find_trainer(trainer))
+    data = torch.randn((1, 16, 20, 16), generator=torch.Generator().manual_seed(0))
+    exact = build(folder)
+    assert exact.estimator == "exact"
+    mean, square, entropy = average(exact.model.network, data, law)
+    moments = exact.predict_preprocessed(data)
+    torch.testing.assert_close(moments.mean[0].double(), mean, atol=1e-4, rtol=0)
+    torch.testing.assert_close(moments.second_moment.double(), square, atol=1e-4, rtol=0)
+    torch.testing.assert_close(moments.expected_entropy.double(), entropy, atol=1e-4, rtol=0)
+    sampled = build(folder, estimator="mc", num_samples=64).predict_preprocessed(data)
+    assert (sampled.mean[0] - mean).abs().mean() < 0.02  # of samples of an sd of at most a half
+    assert (sampled.expected_entropy - entropy).abs().mean() < 0.02
+
+
+def test_a_whole_sample_is_of_one_view(tmp_path, folders):
+    """A deterministic network has as many outcomes as views; blended, it has one."""
+    folder = folders.write_model_folder(tmp_path / "model")
+    image = folders.image_array()[None]
+    samples = build(folder, num_saved_samples=8).predict_array(image, PROPERTIES).samples
+    assert len({sample.tobytes() for sample in samples}) == 8
+    plain = StochasticPredictor.from_model_folder(
+        folder, folds=(0,), options=PredictionOptions(mirroring=False, num_saved_samples=1)
+    )
+    np.testing.assert_array_equal(samples[0], plain.predict_array(image, PROPERTIES).samples[0])
+    with pytest.raises(ValueError, match="one per member and view, here 1 x 8"):
+        build(folder, num_saved_samples=9)
