@@ -318,7 +318,7 @@ class StochasticPredictor:
             estimator=self.estimator,
             corrected=self._corrects_entropy,
             expected_entropy=self._decomposes and len(self.members) == 1,
-            second_moment="variance" in self.maps,
+            second_moment=self.has_samples and "variance" in self.maps,
             noise=noise,
         )
 
