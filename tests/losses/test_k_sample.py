@@ -64,8 +64,8 @@ class OnAnotherDevice(LowRankGaussian):
         super().__init__(*parameters)
         self.of_device = torch.Generator().manual_seed(0)
 
-    def _noise(self, *shape: int, generator: torch.Generator | None) -> torch.Tensor:
-        return super()._noise(*shape, generator=generator or self.of_device)
+    def _normal(self, *shape: int, generator: torch.Generator | None) -> torch.Tensor:
+        return super()._normal(*shape, generator=generator or self.of_device)
 
 
 def test_the_backward_pass_sees_the_noise_of_the_forward_pass_on_any_device(tensors, target) -> None:

@@ -30,7 +30,7 @@ def same_noise(monkeypatch: pytest.MonkeyPatch) -> None:
         return torch.randn(shape, generator=generator, dtype=self.dtype).to(self.device)
 
     rand = torch.rand
-    monkeypatch.setattr(LogitDistribution, "_noise", noise)
+    monkeypatch.setattr(LogitDistribution, "_normal", noise)
     monkeypatch.setattr(torch, "randn_like", lambda like: torch.randn(like.shape, dtype=like.dtype).to(like.device))
     monkeypatch.setattr(torch, "rand", lambda *shape, device=None, **rest: rand(*shape, **rest).to(device or "cpu"))
 
