@@ -186,8 +186,8 @@ def _add_uncertainty_options(parser: argparse.ArgumentParser) -> None:
         default="blend",
         choices=TILES_AND_VIEWS,
         help="how tiles and mirrored views become one prediction. blend: as nnU-Net blends logits, for models whose "
-        "voxels have a Gaussian law. average: the mean of their probabilities, less certain where they disagree, and "
-        "whole samples of one view each (default: %(default)s)",
+        "voxels have a Gaussian law. average: the mean of their probabilities, which are resampled to the image, too: "
+        "less certain where views or neighbours disagree, and whole samples of one view each (default: %(default)s)",
     )
     add(
         "--save_samples",

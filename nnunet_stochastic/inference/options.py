@@ -46,7 +46,7 @@ class PredictionOptions:
         How the tiles and mirrored views of a member become one prediction. ``"blend"``: as nnU-Net blends logits, where
         the prediction of a voxel is a Gaussian law (see ``inference.blending``); a deterministic network has nnU-Net's
         segmentation. ``"average"``: the mean of their probabilities, so that views which disagree make it less certain;
-        a whole sample is then of one view.
+        probabilities are resampled to the image, too, and a whole sample is of one view.
     num_saved_samples
         N, whole segmentations to draw per image.
     epistemic_factor

@@ -164,6 +164,7 @@ class StochasticPredictor:
             epistemic,
             variance,
             lost_entropy=None if moments.lost_entropy is None else moments.lost_entropy.cpu(),
+            averages_probabilities=self.options.tiles_and_views == "average",
             epistemic_factor=self.options.epistemic_factor,
         )
 
@@ -197,7 +198,8 @@ class StochasticPredictor:
     def restore_sample(self, log_ratios: Tensor, properties: dict[str, Any]) -> np.ndarray:
         """Labels of a sample in the geometry of its image, from its log-ratios (D, *S) on the network's grid."""
         model = self.model
-        grid = GridPrediction(model.space, log_ratios, epistemic=None, variance=None)
+        average = self.options.tiles_and_views == "average"
+        grid = GridPrediction(model.space, log_ratios, epistemic=None, variance=None, averages_probabilities=average)
         managers = model.plans_manager, model.configuration_manager, model.label_manager
         return restore(grid, properties, *managers, maps=()).segmentation
 

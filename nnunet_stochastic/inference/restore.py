@@ -39,6 +39,8 @@ class GridPrediction:
         Maps (*S), or ``None`` where they are not wanted.
     lost_entropy
         To be added to the entropy of the mean for the total, (*S); ``None`` is 0.
+    averages_probabilities
+        Whether the mean is resampled as probabilities, rather than as log-ratios.
     epistemic_factor
         Multiplies the epistemic map once it is restored; unless it is 1, the total is then the sum of the other two.
     """
@@ -48,6 +50,7 @@ class GridPrediction:
     epistemic: Tensor | None
     variance: Tensor | None
     lost_entropy: Tensor | None = None
+    averages_probabilities: bool = False
     epistemic_factor: float = 1.0
 
 
@@ -116,11 +119,11 @@ def restore(
         return array.transpose(forward)[crop]
 
     resampling = planned_resampling(plans_manager, configuration_manager, properties)
-    slabs_of_log_ratios, slabs = resampling.of(grid.log_ratios), _slabs_of_maps(grid, resampling, maps)
+    slab_of_mean, slabs = _slab_of_mean(grid, resampling), _slabs_of_maps(grid, resampling, maps)
     slab_size = max(1, _SLAB_VALUES // (grid.space.num_logits * crop_shape[1] * crop_shape[2]))
     for start in range(0, crop_shape[0], slab_size):
         stop = min(start + slab_size, crop_shape[0])
-        slab = grid.space.probabilities(slabs_of_log_ratios(start, stop))
+        slab = slab_of_mean(start, stop)
         fields = {name: of_slab(start, stop)[0] for name, of_slab in slabs.items()}
         values = _slab_maps(grid, slab, fields, maps)
         for name, array in map_arrays.items():
@@ -131,6 +134,15 @@ def restore(
             for channel, array in zip(slab, mean, strict=True):
                 in_crop(array)[start:stop] = channel.numpy()
     return Prediction(segmentation, map_arrays, mean)
+
+
+def _slab_of_mean(grid: GridPrediction, resampling: PlannedResampling) -> Callable[[int, int], Tensor]:
+    """Maps (start, stop) to probabilities (P, stop - start, y, x)."""
+    if grid.averages_probabilities:
+        slab = resampling.of(grid.space.probabilities(grid.log_ratios))
+        return lambda start, stop: slab(start, stop).clamp(0, 1)
+    slab = resampling.of(grid.log_ratios)
+    return lambda start, stop: grid.space.probabilities(slab(start, stop))
 
 
 def _slabs_of_maps(

@@ -7,8 +7,10 @@ from nnunetv2.inference.sliding_window_prediction import compute_gaussian
 
 from nnunet_stochastic.inference import PredictionOptions, StochasticPredictor
 from nnunet_stochastic.inference.model import load_weights
+from nnunet_stochastic.inference.restore import GridPrediction
 from nnunet_stochastic.inference.settings import AVERAGED
 from nnunet_stochastic.inference.sliding_window import tiles
+from nnunet_stochastic.outcomes import OutcomeSpace
 from nnunet_stochastic.training import BasisTrainer, LowRankTrainer
 
 PROPERTIES = {"spacing": [1.0, 1.0, 1.0]}
@@ -100,3 +102,22 @@ def test_a_whole_sample_is_of_one_view(tmp_path, folders):
     np.testing.assert_array_equal(samples[0], plain.predict_array(image, PROPERTIES).samples[0])
     with pytest.raises(ValueError, match="one per member and view, here 1 x 8"):
         build(folder, num_saved_samples=9)
+
+
+def test_probabilities_are_resampled_to_the_image(tmp_path, folders):
+    """Half way between a voxel of p = 1/2 and one that is sure lies 3/4, where logits would have almost 1."""
+    folder = folders.write_model_folder(tmp_path / "model", spacing=(1.0, 1.0, 1.0), patch_size=8)
+    average = build(folder, mirroring=False)
+    blend = StochasticPredictor.from_model_folder(folder, folds=(0,), options=PredictionOptions(mirroring=False))
+    data, properties = average.preprocess(np.random.default_rng(0).random((1, 4, 4, 16)), {"spacing": [1.0, 1.0, 0.5]})
+    assert data.shape[1:] == (4, 4, 8)
+    log_ratios = torch.zeros(1, 4, 4, 8)
+    log_ratios[..., 4:] = 40
+    found = {}
+    for name, predictor in (("average", average), ("blend", blend)):
+        grid = GridPrediction(OutcomeSpace(2), log_ratios, None, None, averages_probabilities=name == "average")
+        found[name] = predictor.restore(grid, properties, probabilities=True).probabilities[1, 0, 0]
+    np.testing.assert_allclose(found["average"][6:10], [0.5, 0.625, 0.875, 1.0], atol=1e-6)
+    np.testing.assert_allclose(found["blend"][6:10], [0.5, *(1 / (1 + np.exp([-10.0, -30.0]))), 1.0], atol=1e-6)
+    assert average.predict_grid(data).averages_probabilities
+    assert not blend.predict_grid(data).averages_probabilities
