@@ -365,6 +365,7 @@ def test_notes_say_what_the_maps_of_one_member_are(tmp_path, folders, stochastic
     assert "exact moments: num_samples has no effect" in notes(folder)
     assert "plug-in estimator" in notes(folder, estimator="plug_in")
     assert "plug-in estimator" not in notes(folder, estimator="mc")
+    assert "plug-in estimator" not in notes(plain, estimator="plug_in", aleatoric="tta")
 
 
 def test_whole_samples_in_the_geometry_of_the_image(tmp_path, folders, find_trainer):
