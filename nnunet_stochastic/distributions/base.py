@@ -81,13 +81,7 @@ class LogitDistribution(ABC):
             η, shape (K, B, C, *S).
         """
 
-    def rsample(
-        self,
-        num_samples: int,
-        *,
-        generator: torch.Generator | None = None,
-        shared_generator: torch.Generator | None = None,
-    ) -> Tensor:
+    def rsample(self, num_samples: int, *, generator: torch.Generator | None = None) -> Tensor:
         """Draw logits, differentiable in the parameters.
 
         Parameters
@@ -95,10 +89,7 @@ class LogitDistribution(ABC):
         num_samples
             K, at least 1.
         generator
-            Source of the noise that each voxel draws for itself. ``None`` is torch's default generator.
-        shared_generator
-            Source of the noise that is one draw for a whole image (z2 of LowRank and of the volume scope). Seeded alike
-            in every tile of an image it makes the tiles parts of one sample. ``None`` means ``generator``.
+            Source of all noise. ``None`` is torch's default generator.
 
         Returns
         -------
@@ -107,7 +98,7 @@ class LogitDistribution(ABC):
         """
         return self.transform(
             self.draw_noise(num_samples, generator=generator),
-            self.draw_shared_noise(num_samples, generator=shared_generator or generator),
+            self.draw_shared_noise(num_samples, generator=generator),
         )
 
     def draw_noise(self, num_samples: int, *, generator: torch.Generator | None = None) -> Tensor:

@@ -8,8 +8,9 @@ replacement, each with all cases of all sets (a cluster bootstrap): how often a 
 weights, with which all performances are computed. Sets that share patients are drawn together, others independently.
 Where patients are not known each case counts as one. Cases of a shift that are all named like cases of ID are then
 copies of them, and are drawn together with their originals; so are those of two shifts with the same names.
-Interval: 2.5 % and 97.5 % quantiles of the replicates. Efron, Bootstrap methods: another look at the jackknife,
-Annals of Statistics 1979; of clusters: Davison and Hinkley, Bootstrap methods and their application, 3.8, 1997.
+Interval: 2.5 % and 97.5 % quantiles of the replicates; there is none for one patient, whose replicates are all equal.
+Efron, Bootstrap methods: another look at the jackknife, Annals of Statistics 1979; of clusters: Davison and Hinkley,
+Bootstrap methods and their application, 3.8, 1997.
 """
 
 from __future__ import annotations
@@ -93,7 +94,17 @@ def entanglement_of_tasks(
             for ace in ACE
         }
         found["CAL"] = {**by_error["per_image" if convention.per_image_ace else "dataset"], **by_error}
+    if all((drawn == 1).all() for drawn in weights.values()):  # of one patient or case: all replicates are the data
+        _leave_out_intervals(found)
     return found
+
+
+def _leave_out_intervals(found: dict[str, Any]) -> None:
+    for name, entry in found.items():
+        if name == "interval":
+            found[name] = [float("nan")] * 2
+        elif isinstance(entry, dict):
+            _leave_out_intervals(entry)
 
 
 def case_weights(

@@ -128,6 +128,11 @@ class ProbabilityAverage:
         if self._lost is not None:
             self._lost /= self._total_weight if self._tiles_share_noise else self._total_weight.square()
 
+    @property
+    def prediction(self) -> Tensor:
+        """Of the member, once it has been finished: its mean."""
+        return self._mean
+
     def add_moments_to(self, sums: MomentSums) -> None:
         """Add the member."""
         moments = VoxelMoments(

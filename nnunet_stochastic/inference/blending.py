@@ -108,6 +108,11 @@ class LawBlend:
         """All tiles of the member have been added."""
         self.fields /= self._total_weight
 
+    @property
+    def prediction(self) -> Tensor:
+        """Of the member, once it has been finished: its law."""
+        return self.fields
+
     def add_moments_to(self, sums: MomentSums) -> None:
         """Take the moments of every voxel and add them."""
         fields = self.fields.flatten(1)

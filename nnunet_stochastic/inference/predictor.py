@@ -280,19 +280,18 @@ class StochasticPredictor:
             noise,
             None if on_sample is None else lambda index, sample: on_sample(index, sample[inside].cpu()),
         )
+
+        def finish_member() -> None:
+            _check_finite(collector.prediction)
+            if sums is not None:
+                collector.add_moments_to(sums)
+
         with _benchmarking_convolutions(self.device):
             fingerprints = sweep.run(
-                self.members,
-                self._draws_of_members(noise),
-                collector,
-                lambda: None if sums is None else collector.add_moments_to(sums),
-                progress=progress,
+                self.members, self._draws_of_members(noise), collector, finish_member, progress=progress
             )
+        _check_finite(*fingerprints)
         moments = Moments(model.space, log_ratios=collector.fields) if sums is None else sums.moments()
-        if not bool(torch.isfinite((moments.probabilities if sums else moments.log_ratios).sum())):
-            raise ValueError(
-                "the network's output has NaN or infinite values: are its weights finite, and the image's intensities?"
-            )
         if bool((data != data.flatten()[0]).any()):  # a blank image may look the same to all members
             check_members_differ(self.members, fingerprints)
         return moments.cropped(inside[1:])
@@ -340,6 +339,14 @@ class StochasticPredictor:
     def _corrects_entropy(self) -> bool:
         """Whether means are of a few independent samples of a model, and what their entropy lacks is to be added."""
         return not self.blends_laws and self.model.has_samples and self.estimator == "mc"
+
+
+def _check_finite(*fields: Tensor) -> None:
+    """Of each member: an average of probabilities does not show that a logit was infinite."""
+    if not all(bool(torch.isfinite(field.sum())) for field in fields):
+        raise ValueError(
+            "the network's output has NaN or infinite values: are its weights finite, and the image's intensities?"
+        )
 
 
 @contextmanager

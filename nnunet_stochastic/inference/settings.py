@@ -132,7 +132,7 @@ def _notes(
         notes.append("dropout is off; --epistemic dropout keeps it on and makes its masks the members")
     if has_samples and estimator == "exact":
         notes.append("exact moments: num_samples has no effect, maps are the limit of many samples")
-    if has_samples and estimator == "plug_in":
+    if has_samples and estimator == "plug_in" and options.aleatoric == "model":  # augmented passes are shared anyway
         notes.append(
             "plug-in estimator: the noise of the samples counts as epistemic uncertainty, and the aleatoric map is too "
             "low by as much"

@@ -137,7 +137,7 @@ def test_failed_cases_are_listed(trained, tmp_path, capsys):
         (["-f", "0", "--epistemic", "swag"], "left no SWAG statistics"),
         (["-f", "0", "1", "--epistemic", "none"], "got 2 folds: choose one"),
         (["-f", "0", "--estimator", "exact"], "this network has none"),
-        (["-f", "0", "1", "--save_samples", "3"], "one per member and view, here 2 x 1"),
+        (["-f", "0", "1", "--save_samples", "3"], "one per member, here 2:"),
         (["-f", "0", "1", "--rescale_epistemic", "nowhere"], "there is no nowhere/uncertainty.json"),
         (["-f", "0", "1", "--rescale_epistemic", "-2"], "epistemic_factor must be positive"),
         (["-f", "0", "-part_id", "1"], "part_id must be in"),

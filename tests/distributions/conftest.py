@@ -30,9 +30,10 @@ class Case:
 
     def samples(self, count: int, seed: int = 0, shared_seed: int | None = None) -> Tensor:
         """Independent samples of the image, shape (count, C·N): a few samples of many copies of it."""
-        shared = None if shared_seed is None else torch.Generator().manual_seed(shared_seed)
         copies = self.distribution(batch=count // 10)
-        samples = copies.rsample(10, generator=torch.Generator().manual_seed(seed), shared_generator=shared)
+        own = torch.Generator().manual_seed(seed)
+        shared = own if shared_seed is None else torch.Generator().manual_seed(shared_seed)
+        samples = copies.transform(copies.draw_noise(10, generator=own), copies.draw_shared_noise(10, generator=shared))
         return samples.flatten(0, 1).flatten(1)
 
 

@@ -59,8 +59,8 @@ def test_a_seed_gives_the_same_samples_one_by_one_or_together(case) -> None:
     assert (again[0] != again[1]).any()
 
 
-def test_shared_generator_draws_only_what_is_shared(case) -> None:
-    """Two calls with the same shared seed differ by the noise of voxels alone: their difference has variance 2 d."""
+def test_shared_noise_is_what_all_voxels_have_in_common(case) -> None:
+    """Samples with the same shared noise differ by the noise of voxels alone: their difference has variance 2 d."""
     distribution = case.distribution()
     difference = (case.samples(4_000, seed=1, shared_seed=9) - case.samples(4_000, seed=2, shared_seed=9)).var(0)
     has_shared_noise = "cov_factor" in case.tensors or getattr(distribution, "noise_scope", "voxel") == "volume"

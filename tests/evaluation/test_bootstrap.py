@@ -233,3 +233,18 @@ def test_copies_of_a_case_are_no_evidence(sets):
 def test_one_case_per_patient_is_no_change(sets):
     patients = {case: f"patient of {case}" for results in sets for case in results.cases}
     np.testing.assert_array_equal(intervals(sets, patients), intervals(sets))
+
+
+def test_one_patient_has_no_interval(sets):
+    """Every replicate is the data itself, so that an interval would have no width and look like certainty."""
+    convention = PRESETS["entanglement"]
+    tasks, _ = compute_tasks(sets, convention, num_samples=0, calibrated=True, raters=True)
+    patients = {name: "a" for results in sets for name in results.cases}
+    found = entanglement_of_tasks(tasks, sets, convention, patients=patients, num_replicates=50)
+    of_two = {**patients, sets[0].cases[0]: "b"}
+    assert np.isfinite(found["AMB"]["ID"]["value"])
+    assert np.isnan(found["AMB"]["ID"]["interval"]).all()
+    assert np.isnan(found["CAL"]["per_image"]["OOD"]["interval"]).all()
+    assert np.isfinite(
+        entanglement_of_tasks(tasks, sets, convention, patients=of_two, num_replicates=50)["AMB"]["ID"]["interval"]
+    ).all()

@@ -142,7 +142,7 @@ def sweep(
             total_weight,
             weights,
             samples_of_views={view: count for view, count in counts.items() if count},
-            plug_in=estimator == "plug_in",
+            estimator=estimator,
             corrected=estimator == "mc",
             expected_entropy=True,
             second_moment=True,

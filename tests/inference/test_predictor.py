@@ -183,6 +183,36 @@ def test_weights_that_are_not_finite_are_an_error(tmp_path, folders):
         predictor.predict_array(folders.image_array()[None], PROPERTIES)
 
 
+@pytest.mark.parametrize("labels", ["LABELS", "THREE_LABELS", "REGIONS"])
+@pytest.mark.parametrize("tiles_and_views", ["blend", "average"])
+@pytest.mark.parametrize("folds", [(0,), (0, 1)])
+def test_one_logit_that_is_infinite_is_an_error(
+    tmp_path, folders, stochastic_trainer, monkeypatch, labels, tiles_and_views, folds
+):
+    """Also where its probability is 1, and the mean over members a number."""
+    predictor = build(
+        folders.write_model_folder(
+            tmp_path / "model", labels=getattr(folders, labels), trainer=stochastic_trainer, folds=folds
+        ),
+        folds=folds,
+        num_samples=2,
+        mirroring=False,
+        tiles_and_views=tiles_and_views,
+    )
+    network, forward = predictor.model.network, predictor.model.network.forward
+    outputs = []
+
+    def overflow(x):
+        outputs.append(forward(x))
+        if len(outputs) == 1:  # of the first tile of the first member
+            outputs[0][0, 1, 2, 3, 4] = torch.inf
+        return outputs[-1]
+
+    monkeypatch.setattr(network, "forward", overflow)
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        predictor.predict_array(folders.image_array()[None], PROPERTIES)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -335,6 +365,7 @@ def test_notes_say_what_the_maps_of_one_member_are(tmp_path, folders, stochastic
     assert "exact moments: num_samples has no effect" in notes(folder)
     assert "plug-in estimator" in notes(folder, estimator="plug_in")
     assert "plug-in estimator" not in notes(folder, estimator="mc")
+    assert "plug-in estimator" not in notes(plain, estimator="plug_in", aleatoric="tta")
 
 
 def test_whole_samples_in_the_geometry_of_the_image(tmp_path, folders, find_trainer):
