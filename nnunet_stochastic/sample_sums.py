@@ -1,11 +1,14 @@
 """Sums over the samples of one member in one tile, for models whose probabilities have to be averaged.
 
-Samples come in units that are independent of each other: one sample, or a pair whose noise is z and -z (antithetic).
-With S_u the sum of the probabilities of unit u, m_u its number of samples, U units and K samples,
+Samples of a view come in units that are independent of each other: one sample, or a pair whose noise is z and -z
+(antithetic). With S_u the sum of the probabilities of unit u, m_u its number of samples, p̄_v the mean of view v, U_v
+the units and K_v the samples in it, and K samples in all,
 
-    p̄ = (1/K) Σ_u S_u          Var[p̄] = U / (U - 1) · (1/K²) Σ_u (S_u - m_u p̄)²
+    p̄ = (1/K) Σ_u S_u          Var[p̄] = (1/K²) Σ_v U_v / (U_v - 1) · Σ_(u in v) (S_u - m_u p̄_v)²
 
-The variance says how much H(p̄) is too small on average, to first order (``OutcomeSpace.entropy_lost_by_sampling``).
+Views that disagree are no noise of sampling. A view of a single unit says nothing of it, and counts with the variance
+per sample of the others; where there are none the variance is not known. It says how much H(p̄) is too small on average,
+to first order (``OutcomeSpace.entropy_lost_by_sampling``).
 """
 
 from __future__ import annotations
@@ -42,9 +45,9 @@ class SampleSums:
         self._probability: Tensor | None = None  # (P, *T), Σ_k p_k
         self._square: Tensor | None = None  # (*T)
         self._entropy: Tensor | None = None  # (*T)
-        self._unit_squares: Tensor | None = None  # (P, *T), Σ_u S_u²
-        self._weighted_units: Tensor | None = None  # (P, *T), Σ_u m_u S_u
-        self._num_units = self._squared_sizes = 0
+        self._spread: Tensor | None = None  # (P, *T), K² Var[p̄] of the views of several units
+        self._spread_count = 0  # their samples
+        self._view: _ViewSums | None = None  # of the view at hand
 
     def add(self, unit: Sequence[Tensor], *, flipped_axes: tuple[int, ...] = ()) -> None:
         """Add the samples of a unit.
@@ -67,12 +70,17 @@ class SampleSums:
                 self._entropy = _accumulate(self._entropy, self.space.entropy(probabilities))
             total = _accumulate(total, probabilities)
         if self._with_lost_entropy:
-            self._unit_squares = _accumulate(self._unit_squares, total.square())
-            self._weighted_units = _accumulate(self._weighted_units, total * len(unit))
+            self._view = self._view or _ViewSums()
+            self._view.add(total, len(unit))
         self._probability = _accumulate(self._probability, total)
         self.count += len(unit)
-        self._num_units += 1
-        self._squared_sizes += len(unit) ** 2
+
+    def close_view(self) -> None:
+        """Go on with another view: its samples may have another mean."""
+        view, self._view = self._view, None
+        if view is not None and view.num_units > 1:
+            self._spread = _accumulate(self._spread, view.spread())
+            self._spread_count += view.count
 
     def add_expectation(self, moments: VoxelMoments) -> None:
         """Add what a sample is expected to add: the moments (P, *T) and (*T) of its law."""
@@ -85,19 +93,45 @@ class SampleSums:
 
     def moments(self) -> VoxelMoments:
         """Averages over the samples, of shapes (P, *T) and (*T)."""
+        self.close_view()
         mean = self._probability / self.count
+        lost_entropy = None
+        if self._spread is not None:
+            # Var[p̄] is that of the known views, as if all samples varied as theirs do: count / spread_count of it.
+            variance = self._spread / (self.count * self._spread_count)
+            lost_entropy = self.space.entropy_lost_by_sampling(mean, variance)
         return VoxelMoments(
             mean,
             None if self._entropy is None else self._entropy / self.count,
             None if self._square is None else self._square / self.count,
-            self._lost_entropy(mean) if self._with_lost_entropy and self._num_units > 1 else None,
+            lost_entropy,
         )
 
-    def _lost_entropy(self, mean: Tensor) -> Tensor:
-        deviations = self._unit_squares - 2 * mean * self._weighted_units + self._squared_sizes * mean.square()
-        factor = self._num_units / (self._num_units - 1) / self.count**2
+
+class _ViewSums:
+    """Sums over the units of one view, (P, *T)."""
+
+    def __init__(self) -> None:
+        self.count = self.num_units = 0
+        self._squared_sizes = 0
+        self._total: Tensor | None = None  # Σ_u S_u
+        self._squares: Tensor | None = None  # Σ_u S_u²
+        self._weighted: Tensor | None = None  # Σ_u m_u S_u
+
+    def add(self, unit: Tensor, size: int) -> None:
+        self._total = unit.clone() if self._total is None else self._total.add_(unit)
+        self._squares = _accumulate(self._squares, unit.square())
+        self._weighted = _accumulate(self._weighted, unit * size)
+        self.count += size
+        self.num_units += 1
+        self._squared_sizes += size**2
+
+    def spread(self) -> Tensor:
+        """Estimate of Var[Σ_u S_u]."""
+        mean = self._total / self.count
+        deviations = self._squares - 2 * mean * self._weighted + self._squared_sizes * mean.square()
         # The difference of rounded terms may fall below 0 where all samples agree.
-        return self.space.entropy_lost_by_sampling(mean, deviations.mul_(factor).clamp_(min=0))
+        return deviations.mul_(self.num_units / (self.num_units - 1)).clamp_(min=0)
 
 
 def _accumulate(total: Tensor | None, term: Tensor) -> Tensor:

@@ -131,3 +131,36 @@ def test_samples_that_agree_lack_nothing():
     lost = summed(THREE, [logits.expand(2, -1, -1, -1)] * 5).moments().lost_entropy
     assert lost.min() >= 0
     assert lost.max() < 1e-5
+
+
+def test_views_that_disagree_are_no_noise():
+    """All samples of a view agree: H(p̄) lacks nothing, however far the views are apart."""
+    sums = SampleSums(THREE, lost_entropy=True)
+    for view in 4 * torch.randn(4, 3, 4, 5):
+        for _ in range(3):
+            sums.add([view, view])
+        sums.close_view()
+    assert sums.moments().lost_entropy.max() < 1e-5
+
+
+def test_variance_within_views_is_that_of_the_mean():
+    """Of 200,000 voxels with one law per view; the last view, of one unit, counts as the others do."""
+    generator = torch.Generator().manual_seed(5)
+    sums = SampleSums(TWO, lost_entropy=True)
+    for mean, units in ((-2.0, 5), (0.0, 5), (-1.0, 1)):
+        for _ in range(units):
+            logit = mean + torch.randn(1, 400, 500, generator=generator)
+            sums.add([torch.cat([torch.zeros_like(logit), logit])])
+        sums.close_view()
+    moments = sums.moments()
+    p = moments.mean[0]
+    estimate = 2 * moments.lost_entropy * p * (1 - p)
+    assert float(estimate.mean()) == pytest.approx(float(p.var()), rel=0.05)
+
+
+def test_views_of_one_unit_say_nothing_of_the_variance():
+    sums = SampleSums(THREE, lost_entropy=True)
+    for view in torch.randn(4, 2, 3, 4, 5):
+        sums.add(view)
+        sums.close_view()
+    assert sums.moments().lost_entropy is None

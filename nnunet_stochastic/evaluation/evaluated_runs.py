@@ -12,14 +12,16 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from nnunet_stochastic.evaluation.conventions import DISTANCES
 from nnunet_stochastic.evaluation.ranking import RUN
 from nnunet_stochastic.evaluation.scores import ALL_CLASSES, REFERENCE
 from nnunet_stochastic.evaluation.summary import RATERS
 
-__all__ = ["EvaluatedRun", "check_comparable", "read_overrides", "read_runs"]
+__all__ = ["EvaluatedRun", "check_comparable", "check_distances_are_named", "read_overrides", "read_runs"]
 
 NEEDED = {"convention", "delta", "left_out", "model", "num_bins", "num_cases", "num_raters", "results", "tasks"}
 RUNS_HINT = "name the runs in a table: --runs runs.csv with the columns folder, " + ", ".join(RUN)
@@ -175,6 +177,16 @@ def check_comparable(runs: Sequence[EvaluatedRun]) -> None:
     _raise(problems, "Ranks of these results would mix what is not comparable")
 
 
+def check_distances_are_named(path: Path, summary: Mapping[str, Any]) -> None:
+    """Raise ``ValueError`` for a summary.json of the version before GED named its distances."""
+    ged = summary["tasks"].get("GED", {})
+    if ged and not DISTANCES.keys() & ged.keys():
+        raise ValueError(
+            f"{path} is of an older version, whose GED does not name its distance and whose Δ of CAL follows another "
+            "rule over shifts; run nnunet_stochastic_evaluate of this version again"
+        )
+
+
 def _read_run(folder: Path, override: Mapping[str, str]) -> EvaluatedRun:
     path = folder / "summary.json"
     if not path.is_file():
@@ -185,6 +197,7 @@ def _read_run(folder: Path, override: Mapping[str, str]) -> EvaluatedRun:
         raise ValueError(f"{path} is not valid JSON ({error}); run nnunet_stochastic_evaluate again") from error
     if missing := sorted(NEEDED - summary.keys()):
         raise ValueError(f"{path} lacks {', '.join(missing)}; run nnunet_stochastic_evaluate of this version again")
+    check_distances_are_named(path, summary)
     named = {name: "" if (known := summary["model"].get(name)) is None else str(known) for name in RUN} | override
     if unknown := [name for name in RUN if not named[name] and name != "seed"]:
         raise ValueError(f"{path} does not say the {' and '.join(unknown)} of its model; {RUNS_HINT}")

@@ -105,6 +105,7 @@ class ProbabilityAverage:
         self._tiles_share_noise = distribution.shared_noise_channels > 0
         for unit in self._units(distribution, tile, view):
             self._tile_sums.add(unit, flipped_axes=view.flipped_axes)
+        self._tile_sums.close_view()
 
     def close_tile(self, tile: Tile) -> None:
         """Add the tile at hand, whose views have all been added."""

@@ -127,7 +127,8 @@ def _notes(
     elif num_members == 1 and {"epistemic", "aleatoric"} & set(maps):
         notes.append(STAND_IN_NOTE)
     if not has_samples:
-        notes.append("deterministic networks: num_samples has no effect, variance is over the members")
+        over = ", variance is over the members" if num_members > 1 else ""
+        notes.append(f"deterministic networks: num_samples has no effect{over}")
     if method in ("none", "ensemble") and has_channel_dropout(model.network):
         notes.append("dropout is off; --epistemic dropout keeps it on and makes its masks the members")
     if has_samples and estimator == "exact":

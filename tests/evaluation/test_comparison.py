@@ -230,6 +230,14 @@ def test_folders_that_are_no_evaluation_are_listed_together(tmp_path):
         assert text in str(error.value)
 
 
+def test_evaluations_of_the_version_without_names_of_distances_are_refused(tmp_path):
+    def age(summary):
+        summary["tasks"]["GED"] = {"ID": 0.3, "OOD": None, "shifts": {}, "distance": "iou", "num_samples": 16}
+
+    with pytest.raises(ValueError, match=r"second/summary\.json is of an older version, whose GED .*run .* again"):
+        read_runs(changed(tmp_path, age))
+
+
 def changed(tmp_path, change):
     """Two folders, of which the second is changed."""
     first = made_up.write_folder(tmp_path / "first", made_up.summary_of("SSN", "none"))

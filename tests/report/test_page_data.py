@@ -102,6 +102,10 @@ def test_older_and_broken_files_are_refused(tmp_path):
     (folder / "summary.json").write_text(json.dumps({"results": summary["results"]}))
     with pytest.raises(ValueError, match=r"lacks model, convention, folders.*older version"):
         read_result(folder)
+    summary["tasks"]["GED"] = {"ID": 0.3, "OOD": None, "shifts": {}, "distance": "iou"}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(ValueError, match="is of an older version, whose GED does not name its distance"):
+        read_result(folder)
     (folder / "summary.json").write_text('{"results": ')
     with pytest.raises(ValueError, match=r"summary\.json is not valid JSON"):
         read_result(folder)

@@ -19,6 +19,7 @@ import pandas as pd
 
 from nnunet_stochastic.evaluation.case_sets import ID, SetFolders
 from nnunet_stochastic.evaluation.conventions import Convention, find_convention
+from nnunet_stochastic.evaluation.evaluated_runs import check_distances_are_named
 from nnunet_stochastic.evaluation.maps import MEASURES, Measure
 from nnunet_stochastic.evaluation.model import stand_in_mark
 from nnunet_stochastic.evaluation.records import bins_from_json
@@ -187,6 +188,7 @@ def read_result(folder: Path, runs: Sequence[Mapping[str, str]] = ()) -> Result:
             f"{folder / 'summary.json'} lacks {', '.join(absent)}: it was written by an older version. "
             "Run nnunet_stochastic_evaluate again."
         )
+    check_distances_are_named(folder / "summary.json", summary)
     curves = _read_json(folder / "curves.json")
     model = _named(summary["model"], runs)
     return Result(
