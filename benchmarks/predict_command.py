@@ -1,6 +1,6 @@
 """Does the uncertainty cost anything? The command nnunet_stochastic_predict against nnUNetv2_predict.
 
-The same model (one fold) and images, both commands with their defaults: ours with all maps and 30 samples. Time from
+The same model (one fold) and images, both commands with their defaults: ours with all maps, exact. Time from
 start to end; memory of the whole process tree, main memory only.
 """
 
