@@ -113,6 +113,9 @@ def test_plan_train_predict_evaluate(tmp_path: Path) -> None:
     run("nnunet_stochastic_predict", *images, out, *model, "--save_probabilities", "--num_samples", "8")
     run("nnunet_stochastic_evaluate", "-pred", out, "-gt", raw / "labelsTs")
     run("nnUNetv2_predict", *images, tmp_path / "stock", *model, "-npp", "0", "-nps", "0")
+    plain = ("-d", "998", "-c", "3d_fullres", "-tr", "nnUNetTrainerShortest", "-f", "0", "-device", "cpu")
+    run("nnunet_stochastic_predict", *images, tmp_path / "plain", *plain)
+    run("nnUNetv2_predict", *images, tmp_path / "stock_plain", *plain, "-npp", "0", "-nps", "0")
     endings = ("-djfile", out / "dataset.json", "-pfile", out / "plans.json")
     run("nnUNetv2_evaluate_folder", raw / "labelsTs", out, *endings, "-np", "1")
 
@@ -130,6 +133,12 @@ def test_plan_train_predict_evaluate(tmp_path: Path) -> None:
         segmentation = sitk.ReadImage(str(out / f"{case}.nii.gz"))
         stock = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "stock" / f"{case}.nii.gz")))
         assert (sitk.GetArrayFromImage(segmentation) == stock).mean() > 0.98
+        of_plain, of_stock = (
+            sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / folder / f"{case}.nii.gz")))
+            for folder in ("plain", "stock_plain")
+        )
+        assert of_plain.any()
+        assert (of_plain == of_stock).mean() >= 0.9999
         maps = {}
         for kind in ("total", "aleatoric", "epistemic", "variance"):
             image = sitk.ReadImage(str(out / kind / f"{case}.nii.gz"))
