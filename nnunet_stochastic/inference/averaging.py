@@ -22,6 +22,7 @@ from nnunet_stochastic.distributions import LogitDistribution
 from nnunet_stochastic.inference.blending import VoxelEstimator
 from nnunet_stochastic.inference.seeds import NoiseKey
 from nnunet_stochastic.inference.sliding_window import Tile, View, tile_start
+from nnunet_stochastic.inference.stitching import Stitching
 from nnunet_stochastic.moments import MomentSums
 from nnunet_stochastic.outcomes import OutcomeSpace
 from nnunet_stochastic.sample_sums import SampleSums
@@ -39,10 +40,8 @@ class ProbabilityAverage:
     ----------
     space
         What the logits mean.
-    total_weight
-        Σ_t w_t, (*S), positive.
-    weights
-        w, stitching weights of a tile (*T).
+    stitching
+        Of the tiles.
     samples_of_views
         The number of samples in each view.
     estimator
@@ -59,8 +58,7 @@ class ProbabilityAverage:
     def __init__(
         self,
         space: OutcomeSpace,
-        total_weight: Tensor,
-        weights: Tensor,
+        stitching: Stitching,
         *,
         samples_of_views: Mapping[View, int],
         estimator: VoxelEstimator,
@@ -70,14 +68,13 @@ class ProbabilityAverage:
         noise: NoiseKey,
     ) -> None:
         self.space, self._noise = space, noise
-        self._total_weight, self._weights = total_weight, weights
+        self._stitching = stitching
         self._samples_of_views = samples_of_views
         self._exact, self._plug_in = estimator == "exact", estimator == "plug_in"
-        shape = total_weight.shape
-        self._mean = total_weight.new_zeros((space.num_channels, *shape))
-        self._entropy = total_weight.new_zeros(shape) if expected_entropy else None
-        self._square = total_weight.new_zeros(shape) if second_moment else None
-        self._lost = total_weight.new_zeros(shape) if corrected else None
+        self._mean = stitching.zeros(space.num_channels)
+        self._entropy = stitching.zeros() if expected_entropy else None
+        self._square = stitching.zeros() if second_moment else None
+        self._lost = stitching.zeros() if corrected else None
         self._member = ""
         self._tile_sums: SampleSums | None = None
         self._tiles_share_noise = False
@@ -110,24 +107,26 @@ class ProbabilityAverage:
     def close_tile(self, tile: Tile) -> None:
         """Add the tile at hand, whose views have all been added."""
         moments, self._tile_sums = self._tile_sums.moments(), None
-        device, weights = self._weights.device, self._weights
-        self._mean[(slice(None), *tile)] += moments.mean.to(device) * weights
+        self._stitching.add(self._mean, tile, moments.mean)
         if self._entropy is not None:
-            self._entropy[tile] += moments.entropy.to(device) * weights
+            self._stitching.add(self._entropy, tile, moments.entropy)
         if self._square is not None:
-            self._square[tile] += moments.square.to(device) * weights
+            self._stitching.add(self._square, tile, moments.square)
         if self._lost is not None and moments.lost_entropy is not None:
-            # Errors of tiles with noise of their own average out where they overlap: variances add up with w².
-            share = weights if self._tiles_share_noise else weights.square()
-            self._lost[tile] += moments.lost_entropy.to(device) * share
+            self._stitching_of_errors.add(self._lost, tile, moments.lost_entropy)
 
     def finish(self) -> None:
         """All tiles of the member have been added."""
         for total in (self._mean, self._entropy, self._square):
             if total is not None:
-                total /= self._total_weight
+                self._stitching.finish(total)
         if self._lost is not None:
-            self._lost /= self._total_weight if self._tiles_share_noise else self._total_weight.square()
+            self._stitching_of_errors.finish(self._lost)
+
+    @property
+    def _stitching_of_errors(self) -> Stitching:
+        """Errors of tiles with noise of their own average out where they overlap."""
+        return self._stitching if self._tiles_share_noise else self._stitching.of_variances
 
     @property
     def prediction(self) -> Tensor:

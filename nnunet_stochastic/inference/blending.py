@@ -20,6 +20,7 @@ from nnunet_stochastic.distributions import GaussianLogits
 from nnunet_stochastic.distributions.lattice import lattice_nodes
 from nnunet_stochastic.inference.seeds import NoiseKey
 from nnunet_stochastic.inference.sliding_window import Tile, View
+from nnunet_stochastic.inference.stitching import Stitching
 from nnunet_stochastic.moments import MomentSums
 from nnunet_stochastic.outcomes import OutcomeSpace
 from nnunet_stochastic.voxel_law import (
@@ -52,10 +53,8 @@ class LawBlend:
     ----------
     space
         What the logits mean.
-    total_weight
-        Σ_t w_t, (*S), positive.
-    weights
-        w, stitching weights of a tile (*T).
+    stitching
+        Of the tiles.
     num_views
         V.
     has_samples
@@ -72,8 +71,7 @@ class LawBlend:
     def __init__(
         self,
         space: OutcomeSpace,
-        total_weight: Tensor,
-        weights: Tensor,
+        stitching: Stitching,
         *,
         num_views: int,
         has_samples: bool,
@@ -83,8 +81,8 @@ class LawBlend:
     ) -> None:
         self.space, self._has_samples = space, has_samples
         self._estimator, self._num_samples, self._noise = estimator, num_samples, noise
-        self._total_weight, self._weights = total_weight, weights / num_views
-        self.fields = total_weight.new_zeros((num_fields(space, has_samples=has_samples), *total_weight.shape))
+        self._stitching, self._num_views = stitching, num_views
+        self.fields = stitching.zeros(num_fields(space, has_samples=has_samples))
         """Of the law: (D + F, *S), weighted sums until ``finish`` is called."""
         self._views: Tensor | None = None
         self._member = ""
@@ -101,12 +99,12 @@ class LawBlend:
 
     def close_tile(self, tile: Tile) -> None:
         """Add the tile at hand, whose views have all been added."""
-        self.fields[(slice(None), *tile)] += self._views.to(self._weights.device) * self._weights
+        self._stitching.add(self.fields, tile, self._views / self._num_views)
         self._views = None
 
     def finish(self) -> None:
         """All tiles of the member have been added."""
-        self.fields /= self._total_weight
+        self._stitching.finish(self.fields)
 
     @property
     def prediction(self) -> Tensor:

@@ -33,6 +33,7 @@ from nnunet_stochastic.inference.sliding_window import (
     tile_weights,
     tiles,
 )
+from nnunet_stochastic.inference.stitching import Stitching
 from nnunet_stochastic.inference.sweep import OnSample, Sweep
 from nnunet_stochastic.maps import MapName, epistemic_map, variance_map
 from nnunet_stochastic.moments import Moments, MomentSums
@@ -264,9 +265,9 @@ class StochasticPredictor:
         shape = tuple(image.shape[1:])
         image_tiles = tiles(shape, patch_size, options.step_size)
         weights = tile_weights(patch_size).to(sums_device)
-        total_weight = sum_of_weights(image_tiles, weights, shape)
+        stitching = Stitching(weights, sum_of_weights(image_tiles, weights, shape))
         samples_of_views = self._samples_of_views(noise)
-        collector = self._collector(total_weight, weights, samples_of_views, noise)
+        collector = self._collector(stitching, samples_of_views, noise)
         one_network = self.blends_laws and len(self.members) == 1 and not self.has_samples
         sums = None if one_network else self._moment_sums(shape, sums_device)
         sweep = Sweep(
@@ -274,8 +275,7 @@ class StochasticPredictor:
             self.device,
             image.to(sums_device),
             image_tiles,
-            total_weight,
-            weights,
+            stitching,
             list(samples_of_views),
             noise,
             None if on_sample is None else lambda index, sample: on_sample(index, sample[inside].cpu()),
@@ -297,14 +297,13 @@ class StochasticPredictor:
         return moments.cropped(inside[1:])
 
     def _collector(
-        self, total_weight: Tensor, weights: Tensor, samples_of_views: dict[View, int], noise: NoiseKey
+        self, stitching: Stitching, samples_of_views: dict[View, int], noise: NoiseKey
     ) -> LawBlend | ProbabilityAverage:
         space, options = self.model.space, self.options
         if self.blends_laws:
             return LawBlend(
                 space,
-                total_weight,
-                weights,
+                stitching,
                 num_views=len(samples_of_views),
                 has_samples=self.has_samples,
                 estimator=self.estimator,
@@ -313,8 +312,7 @@ class StochasticPredictor:
             )
         return ProbabilityAverage(
             space,
-            total_weight,
-            weights,
+            stitching,
             samples_of_views=samples_of_views,
             estimator=self.estimator,
             corrected=self._corrects_entropy,

@@ -24,6 +24,7 @@ from torch import Tensor
 from nnunet_stochastic.distributions import LogitDistribution
 from nnunet_stochastic.inference.seeds import NoiseKey
 from nnunet_stochastic.inference.sliding_window import Tile, View
+from nnunet_stochastic.inference.stitching import Stitching
 from nnunet_stochastic.outcomes import OutcomeSpace
 from nnunet_stochastic.voxel_law import law_with_noise
 
@@ -130,10 +131,8 @@ class SampleBlend:
         The samples.
     space
         What the logits mean.
-    total_weight
-        Σ_t w_t, (*S), positive.
-    weights
-        w, stitching weights of a tile (*T).
+    stitching
+        Of the tiles.
     noise
         Key of the image's noise.
     """
@@ -142,27 +141,25 @@ class SampleBlend:
         self,
         draws: Sequence[SampleDraw],
         space: OutcomeSpace,
-        total_weight: Tensor,
-        weights: Tensor,
+        stitching: Stitching,
         *,
         noise: NoiseKey,
     ) -> None:
         self._draws, self._space, self._noise = draws, space, noise
-        self._total_weight, self._weights = total_weight, weights
-        self._sums = total_weight.new_zeros((len(draws), space.num_log_ratios, *total_weight.shape))
+        self._stitching = stitching
+        self._sums = stitching.zeros(len(draws), space.num_log_ratios)
 
     def add_view(self, distribution: LogitDistribution, tile: Tile, view: View) -> None:
         """Add a view of a tile to the samples that are of it."""
         for place, draw in enumerate(self._draws):
             if view in draw.views:
                 log_ratios = self._in_tile(distribution, tile, view, draw)
-                weights = self._weights / len(draw.views)
-                self._sums[(place, slice(None), *tile)] += log_ratios.to(weights.device) * weights
+                self._stitching.add(self._sums[place], tile, log_ratios / len(draw.views))
 
     def samples(self) -> Iterator[tuple[int, Tensor]]:
         """Index of each sample and its log-ratios (D, *S), once all views of all tiles have been added."""
         for draw, total in zip(self._draws, self._sums, strict=True):
-            yield draw.index, total.div_(self._total_weight)
+            yield draw.index, self._stitching.finish(total)
 
     def _in_tile(self, distribution: LogitDistribution, tile: Tile, view: View, draw: SampleDraw) -> Tensor:
         """Log-ratios (D, *T) of a sample in a view of a tile, in the orientation of the image."""

@@ -21,6 +21,7 @@ from nnunet_stochastic.inference.model import Model
 from nnunet_stochastic.inference.samples import SampleBlend, SampleDraw, groups_of_draws, samples_of_law
 from nnunet_stochastic.inference.seeds import NoiseKey
 from nnunet_stochastic.inference.sliding_window import Tile, View, fingerprint, predict_logit_distribution, tile_patch
+from nnunet_stochastic.inference.stitching import Stitching
 
 __all__ = ["OnSample", "Sweep"]
 
@@ -43,10 +44,8 @@ class Sweep:
         Preprocessed and padded image (channels, *S), where the sums are kept.
     tiles
         Of the image.
-    total_weight
-        Σ_t w_t, (*S).
-    weights
-        w, (*T).
+    stitching
+        Of the tiles.
     views
         Of each tile, for the maps.
     noise
@@ -59,8 +58,7 @@ class Sweep:
     device: torch.device
     image: Tensor
     tiles: Sequence[Tile]
-    total_weight: Tensor
-    weights: Tensor
+    stitching: Stitching
     views: Sequence[View]
     noise: NoiseKey
     on_sample: OnSample | None
@@ -166,7 +164,7 @@ class Sweep:
         return list(dict.fromkeys([*also, *(view for draw in draws for view in draw.views)]))
 
     def _blend(self, draws: Sequence[SampleDraw]) -> SampleBlend:
-        return SampleBlend(draws, self.model.space, self.total_weight, self.weights, noise=self.noise)
+        return SampleBlend(draws, self.model.space, self.stitching, noise=self.noise)
 
     def _hand_over(self, blend: SampleBlend) -> None:
         for index, sample in blend.samples():

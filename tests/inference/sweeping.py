@@ -22,6 +22,7 @@ from nnunet_stochastic.inference.sliding_window import (
     tile_weights,
     tiles,
 )
+from nnunet_stochastic.inference.stitching import Stitching
 from nnunet_stochastic.inference.sweep import Sweep
 from nnunet_stochastic.moments import Moments, MomentSums
 from nnunet_stochastic.outcomes import OutcomeSpace
@@ -121,14 +122,13 @@ def sweep(
     if reverse:
         image_tiles.reverse()
     weights = tile_weights(patch_size)
-    total_weight = sum_of_weights(image_tiles, weights, shape)
+    stitching = Stitching(weights, sum_of_weights(image_tiles, weights, shape))
     views = mirrored_views(mirror_axes) if views is None else list(views)
     noise = NoiseKey(seed, case)
     if blends_laws:
         collector = LawBlend(
             space,
-            total_weight,
-            weights,
+            stitching,
             num_views=len(views),
             has_samples=has_samples,
             estimator=estimator,
@@ -139,8 +139,7 @@ def sweep(
         counts = dict(zip(views, spread_samples(num_samples, len(views)), strict=True))
         collector = ProbabilityAverage(
             space,
-            total_weight,
-            weights,
+            stitching,
             samples_of_views={view: count for view, count in counts.items() if count},
             estimator=estimator,
             corrected=estimator == "mc",
@@ -165,8 +164,7 @@ def sweep(
             torch.device("cpu"),
             image,
             image_tiles,
-            total_weight,
-            weights,
+            stitching,
             views,
             noise,
             lambda index, sample: samples.__setitem__(index, sample.clone()),

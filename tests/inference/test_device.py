@@ -20,6 +20,7 @@ from nnunet_stochastic.inference.blending import LawBlend, has_voxel_law
 from nnunet_stochastic.inference.samples import SampleDraw
 from nnunet_stochastic.inference.seeds import NoiseKey, stream_generator
 from nnunet_stochastic.inference.sliding_window import mirrored_views, predict_logit_distribution, tiles
+from nnunet_stochastic.inference.stitching import Stitching
 from nnunet_stochastic.inference.sweep import Sweep
 from nnunet_stochastic.maps import epistemic_map, variance_map
 from nnunet_stochastic.moments import MomentSums
@@ -282,7 +283,7 @@ def test_every_prediction_stays_on_the_device(folders, fake_cuda, generator_devi
     shape, patch_size = (1, 8, 8 if trainer is TinyDiffusion else 12), (8, 8)
     image = torch.empty(1, *shape, device=CUDA)
     image_tiles = tiles(shape, patch_size, 0.5)
-    total_weight, weights = torch.empty(shape, device=CUDA), torch.empty(patch_size, device=CUDA)
+    stitching = Stitching(torch.empty(patch_size, device=CUDA), torch.empty(shape, device=CUDA))
     views = mirrored_views((0,))
     blends_laws = has_voxel_law(space, has_samples=has_samples, gaussian=gaussian)
     noise = NoiseKey(0, "case")
@@ -305,8 +306,7 @@ def test_every_prediction_stays_on_the_device(folders, fake_cuda, generator_devi
         if blends_laws:
             collector = LawBlend(
                 space,
-                total_weight,
-                weights,
+                stitching,
                 num_views=2,
                 has_samples=has_samples,
                 estimator=estimator,
@@ -316,8 +316,7 @@ def test_every_prediction_stays_on_the_device(folders, fake_cuda, generator_devi
         else:
             collector = ProbabilityAverage(
                 space,
-                total_weight,
-                weights,
+                stitching,
                 samples_of_views={views[0]: 3, views[1]: 2},
                 estimator=estimator,
                 corrected=estimator == "mc",
@@ -335,7 +334,7 @@ def test_every_prediction_stays_on_the_device(folders, fake_cuda, generator_devi
         )
         samples = {}
         draws = [[SampleDraw(member, tuple(views))] for member in range(2)]
-        sweep = Sweep(model, CUDA, image, image_tiles, total_weight, weights, views, noise, samples.__setitem__)
+        sweep = Sweep(model, CUDA, image, image_tiles, stitching, views, noise, samples.__setitem__)
         fingerprints = sweep.run([Member(), Member()], draws, collector, lambda: collector.add_moments_to(sums))  # noqa: B023
         moments = sums.moments()
         for field in (moments.mean, moments.mean_log_ratios, moments.expected_entropy, moments.second_moment):
@@ -356,15 +355,14 @@ def test_sums_on_the_cpu_take_what_the_device_predicts(folders, fake_cuda, train
     """Where they do not fit into its memory: image and sums on the CPU, the network on the device."""
     network, space = fake_network(folders, trainer, "THREE_LABELS")
     shape, patch_size = (1, 8, 12), (8, 8)
-    total_weight, weights = torch.empty(shape), torch.empty(patch_size)
+    stitching = Stitching(torch.empty(patch_size), torch.empty(shape))
     has_samples = getattr(network, "is_random", False)
     blends_laws = has_voxel_law(space, has_samples=has_samples, gaussian=getattr(network, "is_gaussian", False))
     view, noise = mirrored_views(())[0], NoiseKey(0)
     if blends_laws:
         collector = LawBlend(
             space,
-            total_weight,
-            weights,
+            stitching,
             num_views=1,
             has_samples=has_samples,
             estimator="mc",
@@ -374,8 +372,7 @@ def test_sums_on_the_cpu_take_what_the_device_predicts(folders, fake_cuda, train
     else:
         collector = ProbabilityAverage(
             space,
-            total_weight,
-            weights,
+            stitching,
             samples_of_views={view: 3},
             estimator="mc",
             corrected=True,

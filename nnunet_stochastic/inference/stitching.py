@@ -1,0 +1,45 @@
+"""Tiles to an image: means with weights, Σ_t w_t x_t / Σ_t w_t, in sums that stay where they are kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import Tensor
+
+from nnunet_stochastic.inference.sliding_window import Tile
+
+__all__ = ["Stitching"]
+
+
+@dataclass(frozen=True)
+class Stitching:
+    """The weights of the tiles of an image.
+
+    Parameters
+    ----------
+    weights
+        w of a tile, (*T), where the sums are kept.
+    total_weight
+        Σ_t w_t, (*S), positive.
+    """
+
+    weights: Tensor
+    total_weight: Tensor
+
+    @cached_property
+    def of_variances(self) -> Stitching:
+        """For variances of tiles whose errors are independent: Σ_t w_t² x_t / (Σ_t w_t)²."""
+        return Stitching(self.weights.square(), self.total_weight.square())
+
+    def zeros(self, *channels: int) -> Tensor:
+        """An empty sum, (*channels, *S)."""
+        return self.total_weight.new_zeros((*channels, *self.total_weight.shape))
+
+    def add(self, total: Tensor, tile: Tile, values: Tensor) -> None:
+        """Add a tile (…, *T), on any device, to a sum (…, *S)."""
+        total[(..., *tile)] += values.to(self.weights.device) * self.weights
+
+    def finish(self, total: Tensor) -> Tensor:
+        """The mean, in the memory of the sum, once all tiles have been added."""
+        return total.div_(self.total_weight)
