@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-__all__ = ["ESTIMATORS", "TILES_AND_VIEWS", "Estimator", "TilesAndViews"]
+__all__ = ["ESTIMATORS", "TILES_AND_VIEWS", "Estimator", "SettledEstimator", "TilesAndViews"]
 
 #: How the moments of a member's samples are taken. ``auto``: exact where it exists, else mc. ``exact``: by quadrature.
 #: ``mc``: stratified or antithetic samples that all members share. ``plug_in``: independent samples of each member.
 Estimator = Literal["auto", "exact", "mc", "plug_in"]
 ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
+
+#: What ``auto`` is settled to.
+SettledEstimator = Literal["exact", "mc", "plug_in"]
 
 #: How tiles and mirrored views become one prediction. ``blend``: as nnU-Net blends logits, where the model allows it.
 #: ``average``: as the mean of their probabilities.

@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 
 from nnunet_stochastic.distributions import LogitDistribution
-from nnunet_stochastic.inference.blending import VoxelEstimator
 from nnunet_stochastic.inference.seeds import NoiseKey
 from nnunet_stochastic.inference.sliding_window import Tile, View, tile_start
 from nnunet_stochastic.inference.stitching import Stitching
 from nnunet_stochastic.moments import MomentSums
 from nnunet_stochastic.outcomes import OutcomeSpace
+from nnunet_stochastic.prediction_choices import SettledEstimator
 from nnunet_stochastic.sample_sums import SampleSums
 from nnunet_stochastic.voxel_law import VoxelMoments, exact_moments, fields_of_law
 
@@ -61,7 +61,7 @@ class ProbabilityAverage:
         stitching: Stitching,
         *,
         samples_of_views: Mapping[View, int],
-        estimator: VoxelEstimator,
+        estimator: SettledEstimator,
         corrected: bool,
         expected_entropy: bool,
         second_moment: bool,

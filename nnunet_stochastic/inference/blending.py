@@ -11,7 +11,6 @@ belongs to the voxel: a shifted lattice, the same for all members, or independen
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -23,6 +22,7 @@ from nnunet_stochastic.inference.sliding_window import Tile, View
 from nnunet_stochastic.inference.stitching import Stitching
 from nnunet_stochastic.moments import MomentSums
 from nnunet_stochastic.outcomes import OutcomeSpace
+from nnunet_stochastic.prediction_choices import SettledEstimator
 from nnunet_stochastic.voxel_law import (
     MAX_CLASSES,
     VoxelMoments,
@@ -33,9 +33,7 @@ from nnunet_stochastic.voxel_law import (
     sampled_moments,
 )
 
-__all__ = ["LawBlend", "VoxelEstimator", "has_voxel_law"]
-
-VoxelEstimator = Literal["mc", "exact", "plug_in"]
+__all__ = ["LawBlend", "has_voxel_law"]
 
 _BLOCK = 1 << 17  # voxels whose noise is one draw; on a CPU the temporaries of a block stay in its cache
 _BLOCKS_AT_ONCE = 16  # on other devices
@@ -75,7 +73,7 @@ class LawBlend:
         *,
         num_views: int,
         has_samples: bool,
-        estimator: VoxelEstimator,
+        estimator: SettledEstimator,
         num_samples: int,
         noise: NoiseKey,
     ) -> None:

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from nnunet_stochastic.inference.members import EpistemicMethod
 from nnunet_stochastic.maps import MAP_NAMES, MapName
 from nnunet_stochastic.outcomes import OutcomeSpace
-from nnunet_stochastic.prediction_choices import ESTIMATORS, TILES_AND_VIEWS, Estimator, TilesAndViews
+from nnunet_stochastic.prediction_choices import ESTIMATORS, TILES_AND_VIEWS, Estimator, SettledEstimator, TilesAndViews
 
 __all__ = ["AleatoricMethod", "PredictionOptions"]
 
@@ -132,7 +132,7 @@ class PredictionOptions:
                 "use the estimator 'mc'"
             )
 
-    def choose_estimator(self, *, gaussian: bool, space: OutcomeSpace) -> Literal["mc", "exact", "plug_in"]:
+    def choose_estimator(self, *, gaussian: bool, space: OutcomeSpace) -> SettledEstimator:
         """What ``"auto"`` stands for: exact moments where the model has them."""
         if self.estimator != "auto":
             return self.estimator

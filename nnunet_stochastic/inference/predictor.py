@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from nnunet_stochastic.inference.averaging import ProbabilityAverage
-from nnunet_stochastic.inference.blending import LawBlend, VoxelEstimator, has_voxel_law
+from nnunet_stochastic.inference.blending import LawBlend, has_voxel_law
 from nnunet_stochastic.inference.members import check_members_differ, choose_method, members_of
 from nnunet_stochastic.inference.model import Model, load_model
 from nnunet_stochastic.inference.options import PredictionOptions
@@ -37,6 +37,7 @@ from nnunet_stochastic.inference.stitching import Stitching
 from nnunet_stochastic.inference.sweep import OnSample, Sweep
 from nnunet_stochastic.maps import MapName, epistemic_map, variance_map
 from nnunet_stochastic.moments import Moments, MomentSums
+from nnunet_stochastic.prediction_choices import SettledEstimator
 
 __all__ = ["StochasticPredictor"]
 
@@ -73,7 +74,7 @@ class StochasticPredictor:
             and has_voxel_law(model.space, has_samples=model.has_samples, gaussian=model.gaussian)
         )
         """Whether tiles and views are blended as laws of the voxels, or their probabilities averaged."""
-        self.estimator: VoxelEstimator = options.choose_estimator(gaussian=model.gaussian, space=model.space)
+        self.estimator: SettledEstimator = options.choose_estimator(gaussian=model.gaussian, space=model.space)
         """How moments are taken where there are samples."""
         self.method = choose_method(model, options.epistemic)
         """The epistemic method."""

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from nnunet_stochastic import __version__
-from nnunet_stochastic.inference.blending import VoxelEstimator
 from nnunet_stochastic.inference.collapse import STAND_IN_NOTE
 from nnunet_stochastic.inference.members import EpistemicMethod, Member
 from nnunet_stochastic.inference.model import Model, file_sha256
@@ -20,6 +19,7 @@ from nnunet_stochastic.inference.options import PredictionOptions
 from nnunet_stochastic.inference.sliding_window import TTA_SHIFT_SD, View
 from nnunet_stochastic.maps import MapName
 from nnunet_stochastic.posteriors import SWAG_FILE, has_channel_dropout
+from nnunet_stochastic.prediction_choices import SettledEstimator
 
 __all__ = ["AVERAGED", "BLENDED", "describe_settings"]
 
@@ -37,7 +37,7 @@ def describe_settings(
     samples_of_views: Mapping[View, int],
     has_samples: bool,
     blends_laws: bool,
-    estimator: VoxelEstimator,
+    estimator: SettledEstimator,
     maps: Sequence[MapName],
     device: torch.device,
 ) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def _notes(
     *,
     has_samples: bool,
     blends_laws: bool,
-    estimator: VoxelEstimator,
+    estimator: SettledEstimator,
     maps: Sequence[MapName],
 ) -> list[str]:
     notes = []
