@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from nnunet_stochastic.distributions import LogitDistribution
+from nnunet_stochastic.inference.collector import MemberCollector
 from nnunet_stochastic.inference.seeds import NoiseKey
 from nnunet_stochastic.inference.sliding_window import Tile, View, tile_start
 from nnunet_stochastic.inference.stitching import Stitching
@@ -33,7 +34,7 @@ __all__ = ["ProbabilityAverage"]
 _SAMPLED_CHANNELS = 16  # channels of logits sampled at once
 
 
-class ProbabilityAverage:
+class ProbabilityAverage(MemberCollector):
     """Averages of one member at a time.
 
     Parameters

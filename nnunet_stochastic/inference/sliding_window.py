@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from nnunet_stochastic.distributions import GaussianLogits, LogitDistribution, PointMass
 from nnunet_stochastic.inference.seeds import NoiseKey
+from nnunet_stochastic.networks.last_layer import distribution_of_features, features_of
 
 __all__ = [
     "TTA_SHIFT_SD",
@@ -25,7 +26,9 @@ __all__ = [
     "augmented_views",
     "fingerprint",
     "mirrored_views",
+    "predict_features",
     "predict_logit_distribution",
+    "predict_of_features",
     "spread_samples",
     "sum_of_weights",
     "tile_patch",
@@ -166,11 +169,27 @@ def _mirrorings(mirror_axes: Sequence[int]) -> list[tuple[int, ...]]:
 
 def predict_logit_distribution(network: nn.Module, patch: Tensor) -> LogitDistribution:
     """p(η) of a patch (1, channels, *T). A network without ``logit_distribution`` is deterministic."""
-    # As in nnU-Net: half precision on CUDA only.
-    with torch.autocast("cuda") if patch.device.type == "cuda" else contextlib.nullcontext():
+    with _mixed_precision(patch.device):
         if hasattr(network, "logit_distribution"):
             return network.logit_distribution(patch)
         return PointMass(network(patch))
+
+
+def predict_features(network: nn.Module, patch: Tensor) -> Tensor:
+    """Features (1, F, *T) in front of the network's last layer."""
+    with _mixed_precision(patch.device):
+        return features_of(network, patch)
+
+
+def predict_of_features(network: nn.Module, features: Tensor) -> LogitDistribution:
+    """p(η) of features in front of the network's last layer, as ``predict_logit_distribution`` has it of the patch."""
+    with _mixed_precision(features.device):
+        return distribution_of_features(network, features)
+
+
+def _mixed_precision(device: torch.device) -> contextlib.AbstractContextManager:
+    """As in nnU-Net: half precision on CUDA only."""
+    return torch.autocast("cuda") if device.type == "cuda" else contextlib.nullcontext()
 
 
 def _logits_of_no_noise(distribution: LogitDistribution) -> Tensor:

@@ -4,19 +4,24 @@
 
 in front of the convolutions of a network's blocks, p = 0.2 (Christensen et al., Rethinking Uncertainty Quantification
 and Entanglement in Image Segmentation, section 3.2, after Gal and Ghahramani 2016, https://arxiv.org/abs/1506.02142).
-In training m is drawn anew for every image of a batch. At inference the masks of a member are drawn once and held, so
+In training m is drawn anew for every image of a batch. At inference the masks of a member are drawn once and kept, so
 that every tile and every mirrored view of an image is seen by the same network.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from nnunet_stochastic.epistemic import EpistemicMethod
+from nnunet_stochastic.posteriors.base import Missing, WeightPosterior
+
 __all__ = [
     "ChannelDropout",
+    "DropoutMasks",
     "clear_dropout_masks",
     "fix_dropout_masks",
     "has_channel_dropout",
@@ -35,9 +40,9 @@ class ChannelDropout(nn.Module):
     Parameters
     ----------
     channels
-        Of the input.
+        Number of channels of the input.
     rate
-        p, the probability of a channel to be dropped, 0 < p < 1.
+        Probability p of a channel to be dropped, 0 < p < 1.
     """
 
     #: m / (1 - p) of the member that is evaluated, shape (channels,).
@@ -156,6 +161,30 @@ def clear_dropout_masks(network: nn.Module) -> None:
     """Let evaluation mode be the network without dropout again."""
     for dropout in _dropouts(network):
         dropout.mask = None
+
+
+class DropoutMasks(WeightPosterior):
+    """One set of masks is one member."""
+
+    reason_of_equal_members = "dropout is inactive in this network"
+
+    @classmethod
+    def missing(cls, method: EpistemicMethod, fold_folder: Path, network: nn.Module) -> Missing | None:
+        if has_channel_dropout(network):
+            return None
+        return Missing("has no dropout to keep on", f"train a trainer such as {method.example_trainer}")
+
+    @classmethod
+    def note_of_disuse(cls, method: EpistemicMethod, network: nn.Module) -> str | None:
+        if not has_channel_dropout(network):
+            return None
+        return f"dropout is off; --epistemic {method.name} keeps it on and makes its masks the members"
+
+    def activate(self, network: nn.Module, generator: torch.Generator) -> None:
+        fix_dropout_masks(network, generator)
+
+    def deactivate(self, network: nn.Module) -> None:
+        clear_dropout_masks(network)
 
 
 def _dropouts(network: nn.Module) -> list[ChannelDropout]:
