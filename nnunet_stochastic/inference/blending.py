@@ -100,6 +100,7 @@ class LawBlend(MemberCollector):
 
     def close_tile(self, tile: Tile) -> None:
         """Add the tile at hand, whose views have all been added."""
+        assert self._views is not None, "a tile has at least one view"
         self._stitching.add(self.fields, tile, self._views / self._num_views)
         self._views = None
 

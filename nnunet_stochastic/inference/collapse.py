@@ -51,14 +51,15 @@ def collapse_warning(cases: Mapping[str, Mapping[str, Any]], *, num_members: int
     cases
         Entries of uncertainty.json.
     num_members
-        E; with one member its aleatoric samples stand in.
+        Number of members E; with one member its aleatoric samples stand in.
     """
-    ratios = {name: entry.get("epistemic_to_aleatoric") for name, entry in cases.items()}
-    ratios = {name: ratio for name, ratio in ratios.items() if ratio is not None}
+    ratios: dict[str, float] = {
+        name: ratio for name, entry in cases.items() if (ratio := entry.get("epistemic_to_aleatoric")) is not None
+    }
     collapsed = {name: ratio for name, ratio in ratios.items() if ratio < COLLAPSED_BELOW}
     if not collapsed:
         return None
-    lowest = min(collapsed, key=collapsed.get)
+    lowest = min(collapsed, key=collapsed.__getitem__)
     found = (
         f"epistemic uncertainty has collapsed: mean EU/AU is below {COLLAPSED_BELOW} in {len(collapsed)} of "
         f"{len(ratios)} cases (lowest {collapsed[lowest]:.3g}, {lowest}). "

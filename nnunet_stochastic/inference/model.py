@@ -18,6 +18,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import nn
 
 from nnunet_stochastic.checkpoints import read_checkpoint
+from nnunet_stochastic.networks import DistributionNetwork
 from nnunet_stochastic.outcomes import OutcomeSpace
 from nnunet_stochastic.posteriors import WeightPosterior
 
@@ -86,12 +87,12 @@ class Model:
     @property
     def has_samples(self) -> bool:
         """Whether the network predicts a distribution over logits."""
-        return getattr(self.network, "is_random", False)
+        return isinstance(self.network, DistributionNetwork) and self.network.is_random
 
     @property
     def gaussian(self) -> bool:
         """Whether that distribution is Gaussian."""
-        return self.has_samples and self.network.is_gaussian
+        return isinstance(self.network, DistributionNetwork) and self.network.is_random and self.network.is_gaussian
 
     @property
     def space(self) -> OutcomeSpace:
@@ -101,7 +102,7 @@ class Model:
     @property
     def num_image_channels(self) -> int:
         """Channels of the image, without those of a previous stage's segmentation."""
-        return len(self.dataset_json.get("channel_names", self.dataset_json.get("modality")))
+        return len(self.dataset_json.get("channel_names") or self.dataset_json["modality"])
 
 
 class _WeightCache:
@@ -261,7 +262,7 @@ def _build_network(
         raise ValueError(str(error)) from error
     build = trainer_class.build_network_architecture
     if "plans_manager" in inspect.signature(build).parameters:
-        architecture = (plans_manager, configuration_manager)
+        architecture: tuple[Any, ...] = (plans_manager, configuration_manager)
     else:  # trainers written for nnU-Net before 2.8
         architecture = (
             configuration_manager.network_arch_class_name,

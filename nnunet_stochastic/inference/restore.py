@@ -149,7 +149,7 @@ def _slabs_of_maps(
     grid: GridPrediction, resampling: PlannedResampling, names: Collection[MapName]
 ) -> dict[str, Callable[[int, int], Tensor]]:
     """What is resampled besides the mean for these maps, by name: functions of (start, stop)."""
-    fields = {}
+    fields: dict[str, Tensor | None] = {}
     if "variance" in names:
         fields["variance"] = grid.variance
     # The total bounds the epistemic map, so both are needed even where only one is written.
@@ -157,7 +157,7 @@ def _slabs_of_maps(
         fields["epistemic"] = grid.epistemic
     if grid.lost_entropy is not None and set(names) - {"variance"}:
         fields["lost_entropy"] = grid.lost_entropy
-    return {name: resampling.of(field[None]) for name, field in fields.items()}
+    return {name: resampling.of(field[None]) for name, field in fields.items() if field is not None}
 
 
 def _slab_maps(

@@ -92,7 +92,7 @@ def tiles(shape: Sequence[int], patch_size: Sequence[int], step_size: float) -> 
     if sliced not in (0, 1):
         raise ValueError(f"a patch of {len(patch_size)} axes does not fit an image of {len(shape)}")
     steps = compute_steps_for_sliding_window(tuple(shape[sliced:]), tuple(patch_size), step_size)
-    patches = [
+    patches: list[Tile] = [
         tuple(slice(start, start + size) for start, size in zip(starts, patch_size, strict=True))
         for starts in itertools.product(*steps)
     ]
@@ -135,7 +135,8 @@ def tile_start(tile: Tile) -> tuple[int, ...]:
 
 def tile_patch(image: Tensor, tile: Tile, device: torch.device) -> Tensor:
     """The patch (1, channels, *T) of a tile of an image (channels, *S), on ``device``."""
-    return image[(slice(None), *tile)][None].to(device)
+    index = (slice(None), *tile)
+    return image[index][None].to(device)
 
 
 def mirrored_views(mirror_axes: Sequence[int]) -> list[View]:
@@ -170,9 +171,8 @@ def _mirrorings(mirror_axes: Sequence[int]) -> list[tuple[int, ...]]:
 def predict_logit_distribution(network: nn.Module, patch: Tensor) -> LogitDistribution:
     """p(η) of a patch (1, channels, *T). A network without ``logit_distribution`` is deterministic."""
     with _mixed_precision(patch.device):
-        if hasattr(network, "logit_distribution"):
-            return network.logit_distribution(patch)
-        return PointMass(network(patch))
+        predict = getattr(network, "logit_distribution", None)
+        return PointMass(network(patch)) if predict is None else predict(patch)
 
 
 def predict_features(network: nn.Module, patch: Tensor) -> Tensor:

@@ -38,7 +38,8 @@ class Stitching:
 
     def add(self, total: Tensor, tile: Tile, values: Tensor) -> None:
         """Add a tile (…, *T), on any device, to a sum (…, *S)."""
-        total[(..., *tile)] += values.to(self.weights.device) * self.weights
+        index = (..., *tile)
+        total[index] += values.to(self.weights.device) * self.weights
 
     def finish(self, total: Tensor) -> Tensor:
         """The mean, in the memory of the sum, once all tiles have been added."""

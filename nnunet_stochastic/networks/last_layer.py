@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from nnunet_stochastic.distributions import LogitDistribution, PointMass
+from nnunet_stochastic.networks.stochastic import StochasticNetwork
 
 __all__ = ["distribution_of_features", "features_of", "last_layer"]
 
@@ -46,6 +47,6 @@ def features_of(network: nn.Module, x: Tensor) -> Tensor:
 def distribution_of_features(network: nn.Module, features: Tensor) -> LogitDistribution:
     """p(η) of features (B, F, *S), as ``logit_distribution`` has it of the image."""
     layer = last_layer(network)
-    if hasattr(network, "logit_distribution"):
-        return network.distribution(layer.distribution_parameters(features))
+    if isinstance(network, StochasticNetwork):
+        return network.distribution(network.heads.distribution_parameters(features))
     return PointMass(layer(features))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -99,15 +100,15 @@ def insert_channel_dropout(network: nn.Module, rate: float) -> None:
         raise ValueError(f"{type(network).__name__} has channel dropout already")
     places = [block for block in network.modules() if isinstance(getattr(block, "channel_dropout", None), nn.Identity)]
     for block in places:
-        block.channel_dropout = ChannelDropout(block.conv.in_channels, rate).train(block.training)
+        block.channel_dropout = _dropout_in_front_of(block, rate)
     if places:
         return
     # modules() names each module once, although nnU-Net's decoders hold the encoder a second time.
     shortcuts = {
         id(module)
         for block in network.modules()
-        if isinstance(getattr(block, "skip", None), nn.Module)
-        for module in block.skip.modules()
+        if isinstance(skip := getattr(block, "skip", None), nn.Module)
+        for module in skip.modules()
     }
     blocks = [module for module in network.modules() if _is_block(module) and id(module) not in shortcuts][1:]
     if not blocks:
@@ -115,13 +116,18 @@ def insert_channel_dropout(network: nn.Module, rate: float) -> None:
             f"{type(network).__name__} has no convolution block (ConvDropoutNormReLU) behind its first: channel "
             "dropout goes on nnU-Net's U-Nets (PlainConvUNet, ResidualEncoderUNet), plan the dataset with one of them"
         )
-    dropouts = [ChannelDropout(block.conv.in_channels, rate) for block in blocks]
+    dropouts = [_dropout_in_front_of(block, rate) for block in blocks]
     for block, dropout in zip(blocks, dropouts, strict=True):
         # nn.Sequential runs its modules in their order, whatever their names: the others keep "0", "1", …
-        dropout.train(block.training)
-        modules = OrderedDict(block.all_modules.named_children(), channel_dropout=dropout)
+        modules = OrderedDict(block.get_submodule("all_modules").named_children(), channel_dropout=dropout)
         modules.move_to_end("channel_dropout", last=False)
         block.all_modules = nn.Sequential(modules)
+
+
+def _dropout_in_front_of(block: nn.Module, rate: float) -> ChannelDropout:
+    """Dropout for the input of a block's convolution, in the block's mode."""
+    convolution: Any = block.get_submodule("conv")
+    return ChannelDropout(convolution.in_channels, rate).train(block.training)
 
 
 def has_channel_dropout(network: nn.Module) -> bool:
