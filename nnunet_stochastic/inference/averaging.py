@@ -42,7 +42,7 @@ class ProbabilityAverage(MemberCollector):
     space
         What the logits mean.
     stitching
-        Of the tiles.
+        How tiles become an image.
     samples_of_views
         The number of samples in each view.
     estimator

@@ -53,16 +53,16 @@ class LawBlend(MemberCollector):
     space
         What the logits mean.
     stitching
-        Of the tiles.
+        How tiles become an image.
     num_views
-        V.
+        Number of views V of each tile.
     has_samples
         False for deterministic networks.
     estimator
         How moments are taken: ``"exact"``, or from K samples, of a lattice that all members share (``"mc"``) or
         independent ones of each member (``"plug_in"``).
     num_samples
-        K.
+        Number of samples K.
     noise
         Key of the image's noise.
     """

@@ -185,7 +185,7 @@ class OutputFolder:
         self.discard(case)
 
     def discard(self, case: str) -> None:
-        """Remove what an unfinished or killed prediction of a case has left behind."""
+        """Remove what an unfinished or interrupted prediction of a case has left behind."""
         shutil.rmtree(self.begun(case), ignore_errors=True)
 
     def _stale_files(self, case: str) -> list[Path]:

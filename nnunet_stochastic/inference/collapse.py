@@ -2,7 +2,8 @@
 
 Epistemic collapse: members that agree so much that the epistemic uncertainty is a small part of the total.
 
-ENT (section 4, "Epistemic collapse", and section 5): where EU << AU, the total says no more than the aleatoric part.
+ENT (Christensen et al., Rethinking Uncertainty Quantification and Entanglement in Image Segmentation; section 4,
+"Epistemic collapse", and section 5): where EU << AU, the total says no more than the aleatoric part.
 What is watched is the ratio of an image's mean EU to its mean AU. As a correction after the fact ENT proposes to
 multiply EU with the mean AU/EU before the total is computed; here that factor is measured on earlier predictions, of
 validation images say, so that it does not depend on the images that happen to be predicted together.

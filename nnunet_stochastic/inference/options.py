@@ -23,9 +23,9 @@ class PredictionOptions:
     Parameters
     ----------
     num_samples
-        K, aleatoric samples per member: at each voxel of the blended tiles and views or, where probabilities are
-        averaged (see ``inference.averaging``), spread evenly over the mirrored views, of which those without a sample
-        are not run. Deterministic networks have none.
+        Number K of aleatoric samples per member: at each voxel of the blended tiles and views or, where probabilities
+        are averaged (see ``inference.averaging``), spread evenly over the mirrored views, of which those without a
+        sample are not run. Deterministic networks have none.
     aleatoric
         ``"model"``: what the network predicts. ``"tta"``, for deterministic networks: K passes of mirrored images with
         shifted intensities are the samples (test-time augmentation; Ayhan and Berens 2018).
@@ -40,8 +40,9 @@ class PredictionOptions:
         How the moments of a member's samples are taken. ``"exact"``: by quadrature, the limit K = ∞, for Gaussian
         models with two classes or regions. ``"mc"``: from K samples that are stratified or antithetic and the same for
         all members, so that members which agree have no epistemic uncertainty. ``"plug_in"``: from K independent
-        samples of each member, as ENT does (the passes of test-time augmentation stay the same for all); their noise
-        counts as epistemic, and the aleatoric map is too low.
+        samples of each member, as Christensen et al. do (ENT, see ``nnunet_stochastic.epistemic``; the passes of
+        test-time augmentation stay the same for all); their noise counts as epistemic, and the aleatoric map is too
+        low.
         ``"auto"``: exact where it exists, else mc.
     tiles_and_views
         How the tiles and mirrored views of a member become one prediction. ``"blend"``: as nnU-Net blends logits, where
@@ -49,7 +50,7 @@ class PredictionOptions:
         segmentation. ``"average"``: the mean of their probabilities, so that views which disagree make it less certain;
         probabilities are resampled to the image, too, and a whole sample is of one view.
     num_saved_samples
-        N, whole segmentations to draw per image.
+        Number N of whole segmentations to draw per image.
     epistemic_factor
         Multiplies the epistemic map; the total is then the sum of the maps (ENT, section 5: epistemic collapse).
     seed

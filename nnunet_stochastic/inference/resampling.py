@@ -135,7 +135,7 @@ def resample_slab(
     start, stop
         The wanted slices, 0 <= start < stop <= z.
     rules
-        Of each axis. ``"nearest_torch"`` rounds positions as torch's ``nearest-exact`` does.
+        Rule of each axis. ``"nearest_torch"`` rounds positions as torch's ``nearest-exact`` does.
 
     Returns
     -------

@@ -34,7 +34,7 @@ class GridPrediction:
     space
         What the channels mean.
     log_ratios
-        Of the predictive mean p̄, (D, *S), finite.
+        Log-ratios of the predictive mean p̄, (D, *S), finite.
     epistemic, variance
         Maps (*S), or ``None`` where they are not wanted.
     lost_entropy
@@ -96,7 +96,7 @@ def restore(
     properties
         What nnU-Net's preprocessing said of the image.
     plans_manager, configuration_manager, label_manager
-        Of the model.
+        The model's, as nnU-Net has them.
     maps
         Names of the maps to make.
     probabilities

@@ -82,7 +82,7 @@ def tiles(shape: Sequence[int], patch_size: Sequence[int], step_size: float) -> 
     Parameters
     ----------
     shape
-        *S of the image, at least the patch along every axis.
+        Shape *S of the image, at least the patch along every axis.
     patch_size
         The network's patch. With one axis fewer than the image, every slice of the first axis is tiled for itself.
     step_size

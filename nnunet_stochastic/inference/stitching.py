@@ -19,9 +19,9 @@ class Stitching:
     Parameters
     ----------
     weights
-        w of a tile, (*T), where the sums are kept.
+        Weights w of a tile, (*T), where the sums are kept.
     total_weight
-        Σ_t w_t, (*S), positive.
+        Their sum Σ_t w_t, (*S), positive.
     """
 
     weights: Tensor
