@@ -55,8 +55,8 @@ class DenoisingLogits(LogitDistribution):
         *,
         device: torch.device,
         schedule: NoiseSchedule,
-        num_steps: int = 10,
-        num_mean_samples: int = 4,
+        num_steps: int,
+        num_mean_samples: int,
     ) -> None:
         super().__init__(shape, dtype=torch.float32, device=device)
         for name, value in (("num_steps", num_steps), ("num_mean_samples", num_mean_samples)):

@@ -23,8 +23,10 @@ from torch.nn import functional
 
 from nnunet_stochastic.networks.attention_blocks import Dimension, ResidualBlock, convolution, group_norm
 
-__all__ = ["CHANNEL_MULTIPLIERS", "AttentionEncoder", "AttentionUNet", "zero_convolution"]
+__all__ = ["BASE_CHANNELS", "CHANNEL_MULTIPLIERS", "AttentionEncoder", "AttentionUNet", "zero_convolution"]
 
+#: Channels of the first level (ENT, A.2).
+BASE_CHANNELS = 32
 #: Channels of the levels in units of the base channels (ENT, A.2).
 CHANNEL_MULTIPLIERS = (1, 2, 4, 8)
 
@@ -55,7 +57,7 @@ class AttentionEncoder(nn.Module):
         in_channels: int,
         *,
         dimension: Dimension,
-        base_channels: int = 32,
+        base_channels: int = BASE_CHANNELS,
         channel_multipliers: Sequence[int] = CHANNEL_MULTIPLIERS,
         embedding_channels: int = 0,
     ) -> None:
@@ -135,7 +137,7 @@ class AttentionUNet(nn.Module):
         in_channels: int,
         *,
         dimension: Dimension,
-        base_channels: int = 32,
+        base_channels: int = BASE_CHANNELS,
         channel_multipliers: Sequence[int] = CHANNEL_MULTIPLIERS,
         embedding_channels: int = 0,
     ) -> None:

@@ -22,7 +22,12 @@ from torch.nn import functional
 
 from nnunet_stochastic.distributions import DenoisingLogits, NoiseSchedule, full_precision
 from nnunet_stochastic.networks.attention_blocks import Dimension
-from nnunet_stochastic.networks.attention_unet import CHANNEL_MULTIPLIERS, AttentionUNet, zero_convolution
+from nnunet_stochastic.networks.attention_unet import (
+    BASE_CHANNELS,
+    CHANNEL_MULTIPLIERS,
+    AttentionUNet,
+    zero_convolution,
+)
 from nnunet_stochastic.networks.base import GenerativeNetwork
 from nnunet_stochastic.targets import Target
 
@@ -79,9 +84,9 @@ class DiffusionNetwork(GenerativeNetwork):
         *,
         dimension: Dimension,
         num_steps: int = 10,
-        input_scale: float = 0.1,
+        input_scale: float = NoiseSchedule.input_scale,
         num_mean_samples: int = 4,
-        base_channels: int = 32,
+        base_channels: int = BASE_CHANNELS,
         channel_multipliers: Sequence[int] = CHANNEL_MULTIPLIERS,
     ) -> None:
         super().__init__()

@@ -11,7 +11,12 @@ from torch import Tensor
 
 from nnunet_stochastic.distributions import PointMass
 from nnunet_stochastic.networks.attention_blocks import Dimension
-from nnunet_stochastic.networks.attention_unet import CHANNEL_MULTIPLIERS, AttentionUNet, zero_convolution
+from nnunet_stochastic.networks.attention_unet import (
+    BASE_CHANNELS,
+    CHANNEL_MULTIPLIERS,
+    AttentionUNet,
+    zero_convolution,
+)
 from nnunet_stochastic.networks.base import GenerativeNetwork
 from nnunet_stochastic.targets import Target
 
@@ -41,7 +46,7 @@ class SoftmaxNetwork(GenerativeNetwork):
         num_channels: int,
         *,
         dimension: Dimension,
-        base_channels: int = 32,
+        base_channels: int = BASE_CHANNELS,
         channel_multipliers: Sequence[int] = CHANNEL_MULTIPLIERS,
     ) -> None:
         super().__init__()

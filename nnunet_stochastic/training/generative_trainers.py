@@ -1,12 +1,10 @@
-"""One trainer base per generative model: its options as class attributes, its network and its loss.
+"""One trainer base per generative model: its network, whose options are its class attributes, and its loss.
 
 Values are those of Christensen et al., Rethinking Uncertainty Quantification and Entanglement in Image Segmentation,
 section 3.2, where no other source is named.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,16 +36,10 @@ class SSNTrainer(GenerativeTrainer):
     """Stochastic Segmentation Network, N(μ, diag d + P Pᵀ): cross-entropy of μ, then the log-mean-exp loss."""
 
     network_class = StochasticSegmentationNetwork
-    #: Of P.
-    rank = 10
     #: Epochs on μ alone before samples are drawn; fewer where training is short, see ``phases``.
     mean_epochs = 10
     #: K of the loss, as in Monteiro et al. 2020, https://arxiv.org/abs/2006.06015.
     num_training_samples = 20
-
-    @classmethod
-    def network_options(cls) -> dict[str, Any]:
-        return super().network_options() | {"rank": cls.rank}
 
     @property
     def in_mean_phase(self) -> bool:
@@ -79,19 +71,12 @@ class ProbUNetTrainer(GenerativeTrainer):
     """Probabilistic U-Net: cross-entropy of a sample of the posterior + β KL(posterior || prior)."""
 
     network_class = ProbabilisticUNet
-    #: Of the U-Net and of both encoders.
-    base_channels = 24
-    latent_channels = 6
     #: It overfits sooner than the others.
     training_epochs = 500
     #: β, the paper's for LIDC; its value for Chaksu, 2.5e-3, is another subclass.
     kl_weight = 5e-4
     #: Epochs in which the weight rises linearly from 0 to β; fewer where training is short, see ``phases``.
     kl_warm_up_epochs = 32
-
-    @classmethod
-    def network_options(cls) -> dict[str, Any]:
-        return super().network_options() | {"latent_channels": cls.latent_channels}
 
     @property
     def current_kl_weight(self) -> float:
@@ -118,12 +103,6 @@ class DiffusionTrainer(GenerativeTrainer):
     """
 
     network_class = DiffusionNetwork
-    #: Of the DDIM sampler.
-    num_steps = 10
-    #: b, which scales the mask against the noise.
-    input_scale = 0.1
-    #: Samples whose mean probability is the deterministic prediction.
-    num_mean_samples = 4
     num_validation_samples = 4
     validation_iterations = 5
 
@@ -142,14 +121,6 @@ class DiffusionTrainer(GenerativeTrainer):
                 "that exclude each other (a softmax): give each label one number in dataset.json, or use "
                 "nnUNetTrainerProbUNet or nnUNetTrainerSSN"
             )
-
-    @classmethod
-    def network_options(cls) -> dict[str, Any]:
-        return super().network_options() | {
-            "num_steps": cls.num_steps,
-            "input_scale": cls.input_scale,
-            "num_mean_samples": cls.num_mean_samples,
-        }
 
     def training_loss(self, outputs: dict[str, Tensor], target: Target) -> Tensor:
         return denoising_loss(outputs["logits"], target)
