@@ -82,7 +82,7 @@ def fields_of_law(distribution: GaussianLogits, space: OutcomeSpace) -> Tensor:
         (D + F, *T), float32.
     """
     mean = space.log_ratios(distribution.mean_logits[0])
-    if not distribution.is_random:
+    if not distribution.has_samples:
         return mean
     if space.regions:
         return torch.cat([mean, distribution.voxel_variance()[0].float().sqrt()])

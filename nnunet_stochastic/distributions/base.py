@@ -43,7 +43,8 @@ class LogitDistribution(ABC):
         Of the noise.
     """
 
-    is_random: bool = True
+    #: Whether p(η) is more than a point mass.
+    has_samples: bool = True
     #: The deterministic prediction, shape (B, C, *S); a subclass may compute it when it is first asked for.
     mean_logits: Tensor
 
@@ -157,7 +158,7 @@ class GaussianLogits(LogitDistribution):
 class PointMass(GaussianLogits):
     """All mass at μ: what a deterministic network predicts."""
 
-    is_random = False
+    has_samples = False
     noise_channels = 0
 
     def transform(self, noise: Tensor, shared_noise: Tensor) -> Tensor:

@@ -72,7 +72,7 @@ class Model:
     @property
     def has_samples(self) -> bool:
         """Whether the network predicts a distribution over logits."""
-        return getattr(self.network, "is_random", False)
+        return getattr(self.network, "has_samples", False)
 
     @property
     def gaussian(self) -> bool:

@@ -38,7 +38,7 @@ class SoftmaxNetwork(GenerativeNetwork):
         See ``AttentionUNet``.
     """
 
-    is_random = False
+    has_samples = False
 
     def __init__(
         self,

@@ -153,7 +153,7 @@ class BaseTrainer(SeededTrainer):
 
     def on_train_end(self) -> None:
         batches = []
-        if self.local_rank == 0 and getattr(self.unwrap(self.network), "is_random", False):
+        if self.local_rank == 0 and getattr(self.unwrap(self.network), "has_samples", False):
             self._seed("validation", self.current_epoch)
             batches = [next(self.dataloader_val) for _ in range(CHECKED_BATCHES)]
         super().on_train_end()  # the final checkpoint comes first, and the loaders are shut down
@@ -162,7 +162,7 @@ class BaseTrainer(SeededTrainer):
 
     @torch.no_grad()
     def check_samples(self, batches: list[dict]) -> None:
-        """Warn where samples of a random network on validation data are all empty or fill their patches."""
+        """Warn where samples of a network that has samples on validation data are all empty or fill their patches."""
         network = self.unwrap(self.network).eval()
         shares = []
         for batch in batches:

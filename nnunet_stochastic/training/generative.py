@@ -144,7 +144,7 @@ class GenerativeTrainer(BaseTrainer):
     def predict_mean(self, network: nn.Module, data: Tensor) -> Tensor:
         """Logits of the mean probability over samples, shape (B, C, *S), of images (B, channels, *S)."""
         distribution = network.logit_distribution(data)
-        num_samples = self.num_validation_samples if network.is_random else 1
+        num_samples = self.num_validation_samples if network.has_samples else 1
         samples = (distribution.rsample(1)[0] for _ in range(num_samples))
         return logits_of_mean_probability(samples, regions=self.label_manager.has_regions)
 
