@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +42,8 @@ _EMBEDDING_CHANNELS = 32
 class TimeEmbedding(nn.Module):
     """e: times in [0, 1], shape (B,), -> vectors (B, channels), ``channels`` even."""
 
+    frequencies: Tensor
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.hidden = nn.Linear(channels, channels)
@@ -62,19 +65,19 @@ class DiffusionNetwork(GenerativeNetwork):
     Parameters
     ----------
     in_channels
-        Of the image.
+        Channels of the image.
     num_channels
-        C, of the logits.
+        Channels C of the logits.
     dimension
-        2 or 3 spatial axes.
+        Number of spatial axes, 2 or 3.
     num_steps
-        Of DDIM: evaluations of the network for one sample.
+        Number of DDIM's steps, evaluations of the network for one sample, at least 1.
     input_scale
-        b.
+        Scale b of the mask against the noise, positive.
     num_mean_samples
-        Samples of the deterministic prediction.
+        Number of samples whose mean probability is the deterministic prediction, at least 1.
     base_channels, channel_multipliers
-        See ``AttentionUNet``.
+        Size of the network, see ``AttentionUNet``.
     """
 
     def __init__(
@@ -140,7 +143,7 @@ class DiffusionNetwork(GenerativeNetwork):
 
     def logit_distribution(self, x: Tensor) -> DenoisingLogits:
         # Samples are drawn after this call: in the precision in which it was made.
-        precision = {
+        precision: dict[str, Any] = {
             "device_type": x.device.type,
             "dtype": torch.get_autocast_dtype(x.device.type),
             "enabled": torch.is_autocast_enabled(x.device.type),

@@ -29,13 +29,13 @@ class SoftmaxNetwork(GenerativeNetwork):
     Parameters
     ----------
     in_channels
-        Of the image.
+        Channels of the image.
     num_channels
-        C, of the logits.
+        Channels C of the logits.
     dimension
-        2 or 3 spatial axes.
+        Number of spatial axes, 2 or 3.
     base_channels, channel_multipliers
-        See ``AttentionUNet``.
+        Size of the network, see ``AttentionUNet``.
     """
 
     has_samples = False

@@ -37,15 +37,15 @@ class StochasticSegmentationNetwork(GenerativeNetwork):
     Parameters
     ----------
     in_channels
-        Of the image.
+        Channels of the image.
     num_channels
-        C, of the logits.
+        Channels C of the logits.
     dimension
-        2 or 3 spatial axes.
+        Number of spatial axes, 2 or 3.
     rank
-        R.
+        Columns R of P, at least 1.
     base_channels, channel_multipliers
-        See ``AttentionUNet``.
+        Size of the network, see ``AttentionUNet``.
     """
 
     is_gaussian = True

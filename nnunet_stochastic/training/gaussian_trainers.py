@@ -1,4 +1,8 @@
-"""One trainer base per covariance model of MoB: which heads it has, whose options are its class attributes."""
+"""One trainer base per covariance model: which heads it has, whose options are its class attributes.
+
+The models are those of *Structured Covariance Modeling Using Learned Mixture-of-Bases for Uncertainty in 3D
+Segmentation* (MoB).
+"""
 
 from __future__ import annotations
 

@@ -129,19 +129,19 @@ class GenerativeTrainer(BaseTrainer):
         data = batch["data"].to(self.device, non_blocking=True)
         labels = batch["target"].to(self.device, non_blocking=True)
         target = self.encode(labels)
-        network = self.network
-        with self.average.in_place_of(self.unwrap(network)):
+        network = self.unwrap(self.network)
+        with self.average.in_place_of(network):
             with self.autocast():
-                loss = self.training_loss(network(data, target), target)
-            # nnU-Net's validation step takes logits from self.network and their loss from self.loss.
-            self.network = partial(self.predict_mean, self.unwrap(network))
+                loss = self.training_loss(self.network(data, target), target)
+            # nnU-Net's validation step takes the loss of the logits from self.loss.
             self.loss = lambda *_: loss
             try:
-                return super().validation_step({"data": data, "target": labels})
+                with self.predicting_with(partial(self.predict_mean, network)):
+                    return super().validation_step({"data": data, "target": labels})
             finally:
-                self.network, self.loss = network, None
+                self.loss = None
 
-    def predict_mean(self, network: nn.Module, data: Tensor) -> Tensor:
+    def predict_mean(self, network: GenerativeNetwork, data: Tensor) -> Tensor:
         """Logits of the mean probability over samples, shape (B, C, *S), of images (B, channels, *S)."""
         distribution = network.logit_distribution(data)
         num_samples = self.num_validation_samples if network.has_samples else 1

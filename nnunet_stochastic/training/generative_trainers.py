@@ -7,11 +7,12 @@ section 3.2, where no other source is named.
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nnunet_stochastic.losses import cross_entropy_loss, denoising_loss, log_mean_exp_loss, prob_unet_loss
 from nnunet_stochastic.networks import (
     DiffusionNetwork,
+    GenerativeNetwork,
     ProbabilisticUNet,
     SoftmaxNetwork,
     StochasticSegmentationNetwork,
@@ -63,7 +64,7 @@ class SSNTrainer(GenerativeTrainer):
         distribution = self.unwrap(self.network).distribution(outputs)
         return log_mean_exp_loss(distribution, target, self.num_training_samples, regions=regions)
 
-    def predict_mean(self, network: nn.Module, data: Tensor) -> Tensor:
+    def predict_mean(self, network: GenerativeNetwork, data: Tensor) -> Tensor:
         return network(data) if self.in_mean_phase else super().predict_mean(network, data)
 
 

@@ -65,7 +65,7 @@ def warning_about_samples(shares: Sequence[tuple[Sequence[float], float]]) -> st
     Parameters
     ----------
     shares
-        As ``foreground_shares`` returns them, of any number of images.
+        Pairs that ``foreground_shares`` returns, of any number of images.
     """
     judged = [(samples, reference) for samples, reference in shares if 0 < reference < 1]
     reasons = Counter(degenerate_samples(samples, reference) for samples, reference in judged)

@@ -137,14 +137,10 @@ class StochasticTrainer(FineTuningTrainer):
         return sum(weighted, start=parameters["mean_logits"].new_zeros(()))
 
     def validation_step(self, batch: dict) -> dict[str, np.ndarray]:
-        # nnU-Net's validation step takes logits from self.network: hand it those of the predictive mean.
-        network = self.network
-        if not self.in_warm_up:
-            self.network = partial(self._predict_mean, network=network)
-        try:
+        if self.in_warm_up:
             return super().validation_step(batch)
-        finally:
-            self.network = network
+        with self.predicting_with(partial(self._predict_mean, network=self.network)):
+            return super().validation_step(batch)
 
     def _predict_mean(self, data: Tensor, network: nn.Module) -> Tensor | list[Tensor]:
         output, parameters = network(data, return_parameters=True)

@@ -1,4 +1,7 @@
-"""Heads of SingleBasis (Eq. 4-5 of MoB) and Mixture-of-Bases (Eq. 6-7).
+"""Heads of SingleBasis (Eq. 4-5) and Mixture-of-Bases (Eq. 6-7).
+
+Equations are those of *Structured Covariance Modeling Using Learned Mixture-of-Bases for Uncertainty in 3D
+Segmentation* (MoB).
 
 Image -> a (R channels) and, with more than one basis, W (M probabilities per partition); B_1 … B_M are learned and do
 not depend on the image. W is pooled features, a linear map and a softmax: MoB's 1x1 convolution in front of the pooling
@@ -45,7 +48,7 @@ class BasisHeads(GaussianHeads):
     partitions
         Partitions per axis G, at least 1; fewer along axes with fewer voxels.
     noise_scope, basis_selection
-        See ``nnunet_stochastic.distributions.basis``.
+        Noise between voxels and choice of B̂, see ``nnunet_stochastic.distributions.basis``.
     temperature
         Divisor of the logits of W in the softmax where ``basis_selection`` is ``"soft"``.
     initial_scale

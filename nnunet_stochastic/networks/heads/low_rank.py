@@ -1,4 +1,8 @@
-"""Heads of the LowRank model: p(η) = N(μ, diag d + P Pᵀ) (Stochastic Segmentation Networks; MoB, Fig. 2b)."""
+"""Heads of the LowRank model: p(η) = N(μ, diag d + P Pᵀ).
+
+The covariance of Stochastic Segmentation Networks (Monteiro et al. 2020, https://arxiv.org/abs/2006.06015), Fig. 2b of
+*Structured Covariance Modeling Using Learned Mixture-of-Bases for Uncertainty in 3D Segmentation* (MoB).
+"""
 
 from __future__ import annotations
 
