@@ -87,12 +87,12 @@ class Model:
     @property
     def has_samples(self) -> bool:
         """Whether the network predicts a distribution over logits."""
-        return isinstance(self.network, DistributionNetwork) and self.network.is_random
+        return isinstance(self.network, DistributionNetwork) and self.network.has_samples
 
     @property
     def gaussian(self) -> bool:
         """Whether that distribution is Gaussian."""
-        return isinstance(self.network, DistributionNetwork) and self.network.is_random and self.network.is_gaussian
+        return isinstance(self.network, DistributionNetwork) and self.network.has_samples and self.network.is_gaussian
 
     @property
     def space(self) -> OutcomeSpace:

@@ -120,7 +120,7 @@ def test_the_two_halves_are_the_network(tmp_path, folders, trainer):
     with torch.no_grad():
         distribution = distribution_of_features(network, features_of(network, x))
         assert torch.equal(distribution.mean_logits, network(x))
-        if distribution.is_random:
+        if distribution.has_samples:
             expected = network.logit_distribution(x)
             assert torch.equal(distribution.voxel_covariance(), expected.voxel_covariance())
 

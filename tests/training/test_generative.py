@@ -234,7 +234,7 @@ def test_validation_judges_the_averaged_weights(make_dataset, name: str, tiny_ge
         target = trainer.encode(copy["target"])
         loss = trainer.training_loss(trainer.network(copy["data"], target), target)
         distribution = trainer.network.logit_distribution(copy["data"])
-        count = trainer.num_validation_samples if trainer.network.is_random else 1
+        count = trainer.num_validation_samples if trainer.network.has_samples else 1
         mean = torch.stack([distribution.rsample(1)[0].softmax(1) for _ in range(count)]).mean(0)
     assert result["loss"] == pytest.approx(float(loss), rel=1e-5)
     predicted, labels = mean.argmax(1), copy["target"][:, 0].long()
