@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from nnunet_stochastic.patients import PATIENTS_FILE
 from nnunet_stochastic.study import presence
@@ -67,7 +68,7 @@ class DatasetJobs:
                 yield self._calibrate(model, method, seeds)
                 yield self._evaluate(model, method, seeds)
 
-    def _job(self, kind: str, name: str, commands: Sequence[Command], **more: object) -> Job:
+    def _job(self, kind: str, name: str, commands: Sequence[Command], **more: Any) -> Job:
         return Job(kind, name, tuple(commands), dataset=self.name, **more)
 
     def _convert(self) -> Job:

@@ -51,7 +51,7 @@ def take_places(stack: ExitStack, files: Sequence[Path], count: int) -> list[int
     """
     locks = [_lock(file) for file in files]
     while True:
-        taken = []
+        taken: list[int] = []
         for index, lock in enumerate(locks):
             if len(taken) < count and _acquired(lock):
                 taken.append(index)

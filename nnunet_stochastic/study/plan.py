@@ -11,7 +11,6 @@ from nnunet_stochastic.study.checks import Folders, environment_of
 from nnunet_stochastic.study.description import Study
 from nnunet_stochastic.study.job import Job, Key
 from nnunet_stochastic.study.jobs import all_jobs, final_jobs, results_of
-from nnunet_stochastic.study.reading import read_study
 from nnunet_stochastic.study.records import Records
 
 __all__ = ["FINAL", "Plan"]
@@ -31,6 +30,8 @@ class Plan:
     @classmethod
     def read(cls, file: Path) -> Plan:
         """Of a YAML file, in this process's environment."""
+        from nnunet_stochastic.study.reading import read_study  # needs the extra `study`
+
         study = read_study(file)
         environment = environment_of(study)
         return cls(study, Folders.of(environment), environment)
