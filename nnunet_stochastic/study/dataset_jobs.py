@@ -96,7 +96,17 @@ class DatasetJobs:
             ),
         ]
         if dataset.raters:
-            raters = ("-d", self.name, "-p", dataset.plans, "-c", dataset.configuration, "-np", processes, "--no_pbar")
+            raters = (
+                "-d",
+                self.name,
+                "-p",
+                dataset.plans,
+                "-c",
+                dataset.configuration,
+                "-np",
+                processes,
+                "--disable_progress_bar",
+            )
             commands.append(Command(("nnunet_stochastic_preprocess_raters", *raters)))
         if dataset.seeds > 1:
             commands.append(Command((*_python("splits"), self.name, str(dataset.seeds))))
