@@ -43,9 +43,8 @@ NNUNETS = {
 #: Commands that draw no progress bars.
 WITHOUT_BARS = {"compare", "ensemble_splits", "info", "study"}
 OLD_NAMES = {
-    **{("convert_" + name, "-seed"): "--seed" for name in ("CURVAS", "Chaksu", "LIDC", "TotalSegmentator")},
-    **{("convert_" + name, "--no_pbar"): "--disable_progress_bar" for name in ("CURVAS", "Chaksu", "LIDC")},
-    ("convert_TotalSegmentator", "--no_pbar"): "--disable_progress_bar",
+    **{(name, "-seed"): "--seed" for name in NAMES if name.startswith("convert_")},
+    **{(name, "--no_pbar"): "--disable_progress_bar" for name in NAMES if name.startswith("convert_")},
     ("convert_CURVAS", "-val"): "-i_val",
     ("convert_CURVAS", "-test"): "-i_test",
     ("preprocess_raters", "--no_pbar"): "--disable_progress_bar",
