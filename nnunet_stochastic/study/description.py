@@ -1,7 +1,6 @@
-"""What is to be studied.
+"""What is to be studied: datasets x aleatoric x epistemic x seeds, less the combinations that are left out.
 
-Object: the product datasets x aleatoric x epistemic x seeds, less the combinations that are left out. ``reading`` makes
-it of a file, ``checks`` compares it with what is there.
+``reading`` makes it of a file, ``checks`` compares it with what is there.
 """
 
 from __future__ import annotations
@@ -54,11 +53,11 @@ class Dataset:
     Attributes
     ----------
     dataset
-        nnU-Net's number or name.
+        DatasetNNN_Name, or DatasetNNN where the file has the number alone.
     convert
         Command that makes it, or None.
     configuration, plans, planner
-        Of nnU-Net.
+        Names in nnU-Net; the planner is None where the default one makes the plans.
     overwrite_plans_name
         Whether the planner would call its plans otherwise.
     raters
@@ -70,7 +69,7 @@ class Dataset:
     aleatoric, epistemic, excluded
         The models; ``excluded`` are pairs of names.
     seeds
-        S; seed s is fold s.
+        Number S of trainings of each model, at least 1; seed s is fold s.
     trainer, start_from
         Pattern of the trainers' names; the trainer whose checkpoints they start from, or None.
     predict, minutes
@@ -121,13 +120,13 @@ class Study:
     output
         Folder for everything but nnU-Net's own.
     device
-        Where networks run.
+        Device on which networks run: cuda, cpu or mps.
     trainers
         Folder with more trainers, or None.
     convention, evaluate_processes, viewer_cases
-        Of the evaluations and of the report.
+        Preset of the evaluations, number of processes of each (None: one), and number of cases in the page's viewer.
     variables, resources
-        By kind of job: environment (``all`` is every kind), and what Snakemake is told.
+        Environment variables (``all``: of every kind), and what Snakemake is told, by kind of job.
     datasets
         At least one.
     """

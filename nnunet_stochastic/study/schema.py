@@ -10,7 +10,7 @@ import re
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -21,6 +21,7 @@ from pydantic import (
     GetCoreSchemaHandler,
     ModelWrapValidatorHandler,
     PrivateAttr,
+    create_model,
     field_validator,
     model_validator,
 )
@@ -158,17 +159,13 @@ class _Mapping(BaseModel):
         return value
 
 
-class Predict(_Mapping):
+class _OptionsOfAll(_Mapping):
     """Options of nnunet_stochastic_predict."""
 
     num_samples: Count | None = None
     """Number of aleatoric samples per member, at least 1."""
     save_samples: Whole | None = None
     """Number of whole segmentations that are saved per case."""
-    num_members: Count | None = None
-    """Number of members of dropout and SWAG, at least 1."""
-    swag_scale: Positive | None = None
-    """Scale of the covariance of SWAG's members, above 0."""
     seed: Whole | None = None
     """Seed of the samples and members."""
     aleatoric: Annotated[str, _one_of(("model", "tta"))] | None = None
@@ -182,20 +179,20 @@ class Predict(_Mapping):
     not_on_device: Flag | None = None
     """Whether sums over tiles are kept in main memory."""
     trust_checkpoint: Flag | None = None
-    """Whether a checkpoint that holds more than plain data may be loaded."""
+    """Whether a checkpoint that has more than plain data may be loaded."""
     step_size: Positive | None = None
     """Step between tiles, as a share of their size."""
     npp: Whole | None = None
-    """Number of processes that preprocess."""
+    """Number of threads that preprocess."""
     nps: Whole | None = None
-    """Number of processes that export."""
+    """Number of threads that export."""
     chk: Text | None = None
     """File name of the checkpoint."""
     _written: tuple[str, ...] = PrivateAttr(())
 
     @model_validator(mode="wrap")
     @classmethod
-    def _keep_order(cls, content: Any, validate: ModelWrapValidatorHandler[Predict]) -> Predict:
+    def _keep_order(cls, content: Any, validate: ModelWrapValidatorHandler[_OptionsOfAll]) -> _OptionsOfAll:
         predict = validate(content)
         predict._written = tuple(content)
         return predict
@@ -203,6 +200,20 @@ class Predict(_Mapping):
     def options(self) -> dict[str, Any]:
         """Options that are there, in the order of the file; a job whose words come in another order is done again."""
         return {name: getattr(self, name) for name in self._written}
+
+
+#: Numbers that epistemic methods take: type, and what an editor says of them.
+_OPTIONS_OF_METHODS: dict[str, Any] = {
+    "num_members": (Count | None, Field(None, description="Number of members of dropout and SWAG, at least 1.")),
+    "swag_scale": (Positive | None, Field(None, description="Scale of the covariance of SWAG's members, above 0.")),
+}
+
+if TYPE_CHECKING:
+    Predict = _OptionsOfAll
+else:
+    Predict = create_model(
+        "Predict", __base__=_OptionsOfAll, __doc__=_OptionsOfAll.__doc__, __module__=__name__, **_OPTIONS_OF_METHODS
+    )
 
 
 class AleatoricEntry(_Mapping):
