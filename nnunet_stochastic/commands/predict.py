@@ -142,7 +142,8 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_uncertainty_options(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("uncertainty").add_argument
+    group = parser.add_argument_group("uncertainty")
+    add = group.add_argument
     add(
         "--epistemic",
         default="auto",
@@ -210,7 +211,7 @@ def _add_uncertainty_options(parser: argparse.ArgumentParser) -> None:
         "(of validation images), and let total be aleatoric + epistemic: a correction where EU is too small to "
         "matter (default: no)",
     )
-    add_seed(parser)
+    add_seed(group)
     add(
         "--maps",
         nargs="+",
@@ -220,7 +221,8 @@ def _add_uncertainty_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_prediction_options(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("prediction").add_argument
+    group = parser.add_argument_group("prediction")
+    add = group.add_argument
     add(
         "-step_size",
         type=float,
@@ -266,7 +268,7 @@ def _add_prediction_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="keep image and sums in main memory: slower, for large images",
     )
-    add_disable_progress_bar(parser)
+    add_disable_progress_bar(group)
     add("--verbose", action="store_true", help="print more")
 
 
