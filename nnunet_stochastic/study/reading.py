@@ -88,7 +88,7 @@ def _with_shared(entry: DatasetEntry, top: StudyFile) -> DatasetEntry:
 
 
 def _dataset(entry: DatasetEntry) -> Dataset:
-    assert entry.seeds is not None  # _mistakes
+    assert entry.seeds is not None  # else _mistakes has found it missing
     plans = PLANS[entry.planner] if entry.plans is None else entry.plans
     return Dataset(
         dataset=entry.dataset,

@@ -33,7 +33,6 @@ from nnunet_stochastic.study.description import CORRUPTIONS, EPISTEMIC, KINDS
 __all__ = [
     "ACE",
     "CONVENTIONS",
-    "DEFAULT_TRAINER",
     "AleatoricEntry",
     "DatasetEntry",
     "Shared",
@@ -43,7 +42,7 @@ __all__ = [
 
 CONVENTIONS = ("entanglement", "values", "curvas", "curvas_pdacvi", "mixture_of_bases")
 ACE = ("per_image", "dataset")
-DEFAULT_TRAINER = "nnUNetTrainer{aleatoric}{epistemic}"
+_DEFAULT_TRAINER = "nnUNetTrainer{aleatoric}{epistemic}"
 _DEVICES = ("cuda", "cpu", "mps")
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 _DATASET = r"Dataset[0-9]{3}_[A-Za-z0-9_.-]*"
@@ -128,7 +127,7 @@ Count = Annotated[int, Field(ge=1), _Rule("must be a whole number of at least 1,
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), _Rule("must be a number above 0, got {value}")]
 Flag = Annotated[bool, _Rule("must be true or false, got {value}")]
 Corruption = Annotated[str, _one_of(CORRUPTIONS)]
-EpistemicMethod = Annotated[str, _one_of(EPISTEMIC)]
+Method = Annotated[str, _one_of(EPISTEMIC)]
 Kind = Annotated[str, _kind_of_job()]
 KindOrAll = Annotated[str, _kind_of_job("all")]
 Variable = Annotated[
@@ -245,7 +244,7 @@ class Shared(_Mapping):
         BeforeValidator(_by_name, json_schema_input_type=list[Name] | dict[Name, AleatoricEntry | None]),
     ] = {}
     """Aleatoric models: their names in the trainers' names, or NAME: {trainer: OTHER_NAME, predict: {...}}."""
-    epistemic: Annotated[list[EpistemicMethod], AfterValidator(_different)] = []
+    epistemic: Annotated[list[Method], AfterValidator(_different)] = []
     """Epistemic methods."""
     exclude: Annotated[list[str], AfterValidator(_different)] = []
     """Combinations that are left out, ALEATORIC/EPISTEMIC."""
@@ -258,7 +257,7 @@ class Shared(_Mapping):
             "must have {{aleatoric}} and {{epistemic}} in it and no other braces, such as "
             "'nnUNetTrainer{{aleatoric}}{{epistemic}}'; got {value}"
         ),
-    ] = DEFAULT_TRAINER
+    ] = _DEFAULT_TRAINER
     """Pattern of the trainers' names; {epistemic} is empty or the ending that the method takes."""
     start_from: Text | None = None
     """Trainer that is trained first, whose checkpoints the others start from."""

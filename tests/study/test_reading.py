@@ -14,7 +14,7 @@ from nnunet_stochastic.study.description import CORRUPTIONS, PREDICT_OPTIONS
 
 yaml = pytest.importorskip("yaml")
 pytest.importorskip("pydantic")
-jsonschema = pytest.importorskip("jsonschema")  # Snakemake brings it
+jsonschema = pytest.importorskip("jsonschema")
 
 from nnunet_stochastic.study.reading import read_study  # noqa: E402
 from nnunet_stochastic.study.schema import ACE, CONVENTIONS, Predict, json_schema  # noqa: E402
@@ -103,6 +103,7 @@ evaluate: {np: 6, convention: values}
     assert study.variables == {"all": {"OMP_NUM_THREADS": "1"}, "train": {"nnUNet_n_proc_DA": "0"}}
     assert (study.resource("train", "threads"), study.resource("train", "gpu")) == (4, 2)
     assert study.resource("evaluate", "threads") == 6
+    assert study.resources == {"train": {"threads": 4, "gpu": 2, "slurm_partition": "long"}}
     assert study.convention == "values"
 
 
@@ -237,6 +238,12 @@ ENTRY = "configuration: 2d"
             "seeds: 3\nresources: {train: {mem_mb: 1.5}}",
             4,
             "resources.train.mem_mb must be a whole number or text, got 1.5",
+        ),
+        (
+            "seeds: 3",
+            "seeds: 3\nresources: {train: {mem_mb: true}}",
+            4,
+            "resources.train.mem_mb must be a whole number or text, got True",
         ),
         ("seeds: 3", "seeds: 3\npredict: [1]", 4, "predict must be a mapping (key: value), got [1]"),
         (
