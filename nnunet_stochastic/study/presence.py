@@ -17,7 +17,7 @@ def are_complete(paths: Iterable[Path]) -> bool:
 
 
 def discard_broken_checkpoints(folder: Path) -> list[Path]:
-    """Delete the checkpoints of a training that was killed while it wrote them: nnU-Net's own trainers do so in place.
+    """Delete the checkpoints that an interruption cut short: nnU-Net's own trainers write them in place.
 
     nnUNetv2_train --c then goes on from another one.
     """
@@ -40,7 +40,7 @@ def is_preprocessed(raw: Path, preprocessed: Path, plans: str, configuration: st
     raw, preprocessed
         The dataset's folders.
     plans, configuration
-        nnU-Net's.
+        Names in nnU-Net.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def is_preprocessed(raw: Path, preprocessed: Path, plans: str, configuration: st
 
 
 def _read(file: Path) -> dict[str, Any]:
-    """A JSON file; empty where it is not there, or was cut off by a kill."""
+    """A JSON file; empty where it is not there, or was cut short by an interruption."""
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
