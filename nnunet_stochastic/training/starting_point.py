@@ -83,6 +83,6 @@ def load_deterministic_weights(network: nn.Module, checkpoint: Path) -> None:
     if problems:
         raise ValueError(
             f"{checkpoint} does not fit the planned network ({len(problems)} weights), e.g. {problems[0]}. Is it of "
-            f"the same dataset, plans and configuration? Set {INIT_VARIABLE}=scratch to train without it."
+            f"the same dataset, plans and configuration? Set {INIT_VARIABLE}=scratch to train without it"
         )
     network.load_state_dict(weights, strict=False)
