@@ -1,4 +1,4 @@
-"""nnU-Net's checkpoint files, read without running code from them and written whole or not at all.
+"""nnU-Net's checkpoint files, read without running code from them.
 
 ``torch.load`` unpickles, and a pickle can name any function to call. With ``weights_only=True`` it builds tensors and
 plain Python values alone; nnU-Net's files hold NumPy scalars besides (the log, the best score), which are allowed here
@@ -7,20 +7,15 @@ by name.
 
 from __future__ import annotations
 
-import os
 import pickle
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-__all__ = ["UNFINISHED_SUFFIX", "read_checkpoint", "written_whole"]
+__all__ = ["read_checkpoint"]
 
-#: Of a file that is being written, or that a kill has left behind.
-UNFINISHED_SUFFIX = ".unfinished"
 _SCALAR_TYPES = (np.float16, np.float32, np.float64, np.int32, np.int64, np.bool_)
 
 
@@ -58,14 +53,3 @@ def read_checkpoint(path: Path, *, trust: bool = False) -> dict[str, Any]:
         raise
     except (RuntimeError, EOFError, OSError) as error:
         raise ValueError(f"{path} cannot be read as a checkpoint, it may be incomplete: {error}") from error
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """Give a temporary name to write under, which becomes ``path`` when the block has ended without an error.
-
-    A kill at any moment leaves ``path`` as it was, or complete.
-    """
-    temporary = path.with_name(path.name + UNFINISHED_SUFFIX)
-    yield temporary
-    os.replace(temporary, path)

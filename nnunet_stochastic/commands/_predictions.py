@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from nnunet_stochastic.evaluation import EvaluatedLabels, ImageReader
+from nnunet_stochastic.io.text import read_json
 
 __all__ = [
     "DEFAULT_PROCESSES",
     "PredictedDataset",
-    "load_json",
     "read_dataset",
     "require_processes",
-    "require_writable",
 ]
 
 DEFAULT_PROCESSES = min(4, os.cpu_count() or 1)
@@ -47,7 +44,7 @@ def read_dataset(prediction_folder: Path, dataset_json_file: Path | None, *, opt
     if not prediction_folder.is_dir():
         raise FileNotFoundError(f"The folder {prediction_folder} ({option}) does not exist.")
     path = dataset_json_file or prediction_folder / "dataset.json"
-    content = load_json(path, option="-djfile")
+    content = read_json(path, dict, remedy="name the file with -djfile")
     if missing := {"labels", "file_ending"} - content.keys():
         raise ValueError(f"{path} lacks {' and '.join(sorted(missing))}; it is no nnU-Net dataset.json.")
     labels = EvaluatedLabels.from_dataset_json(content)
@@ -55,26 +52,6 @@ def read_dataset(prediction_folder: Path, dataset_json_file: Path | None, *, opt
         raise ValueError(f"There is no prediction (*{content['file_ending']}) in {prediction_folder}.")
     reader = _find_reader(prediction_folder, content, option=option)
     return PredictedDataset(content["file_ending"], content.get("num_raters"), labels, reader)
-
-
-def load_json(path: Path, *, option: str) -> dict:
-    """Content of a JSON file that an option names."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; name the file with {option}.")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}.") from error
-
-
-def require_writable(folder: Path) -> None:
-    """Find out before the work, not after it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise ValueError(f"The output folder {folder} cannot be written ({error}); choose another with -o.") from error
 
 
 def require_processes(number: int) -> None:
@@ -94,7 +71,7 @@ def _find_reader(prediction_folder: Path, dataset_json: dict, *, option: str) ->
     plans = prediction_folder / "plans.json"
     try:
         if plans.is_file():
-            name = load_json(plans, option=option)["image_reader_writer"]
+            name = read_json(plans, dict, remedy="predict again")["image_reader_writer"]
             return recursive_find_reader_writer_by_name(name)()
         example = str(next(prediction_folder.glob(f"*{dataset_json['file_ending']}")))
         return determine_reader_writer_from_dataset_json(dataset_json, example, verbose=False)()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,10 +13,8 @@ from nnunet_stochastic.commands._confidence import ConfidenceFolder, Method
 from nnunet_stochastic.commands._errors import report_errors
 from nnunet_stochastic.commands._predictions import (
     DEFAULT_PROCESSES,
-    load_json,
     read_dataset,
     require_processes,
-    require_writable,
 )
 from nnunet_stochastic.evaluation import (
     MEASURES,
@@ -30,7 +27,8 @@ from nnunet_stochastic.evaluation import (
     find_cases,
     map_in_threads,
 )
-from nnunet_stochastic.files import write_json
+from nnunet_stochastic.io.folders import require_writable
+from nnunet_stochastic.io.text import as_read_back, read_json, write_json
 
 __all__ = ["main"]
 
@@ -147,7 +145,7 @@ def _pending(
     """The cases that are not there yet; other settings than those of the earlier command are an error."""
     if not resume or not path.is_file():
         return list(cases)
-    if load_json(path, option="-o") != json.loads(json.dumps(record)):
+    if read_json(path, dict, remedy="leave --continue_calibration out") != as_read_back(record):
         raise ValueError(
             f"{path} is of another method or calibration: use another output folder or leave --continue_calibration out"
         )

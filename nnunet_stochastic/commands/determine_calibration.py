@@ -12,7 +12,6 @@ from nnunet_stochastic.commands._predictions import (
     DEFAULT_PROCESSES,
     read_dataset,
     require_processes,
-    require_writable,
 )
 from nnunet_stochastic.evaluation import (
     CALIBRATION_FILE,
@@ -25,7 +24,8 @@ from nnunet_stochastic.evaluation import (
     fit_calibration,
     stand_in_mark,
 )
-from nnunet_stochastic.files import write_json
+from nnunet_stochastic.io.folders import require_writable
+from nnunet_stochastic.io.text import write_json
 
 __all__ = ["main"]
 

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from nnunet_stochastic.commands._errors import report_errors
-from nnunet_stochastic.commands._predictions import require_writable
 from nnunet_stochastic.commands._steps import minutes as as_text
+from nnunet_stochastic.io.folders import require_writable
 from nnunet_stochastic.processes import last_lines
 from nnunet_stochastic.study.checks import check_datasets, check_machine, find_machine
 from nnunet_stochastic.study.description import KINDS

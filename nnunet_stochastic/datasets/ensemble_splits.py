@@ -11,12 +11,11 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from batchgenerators.utilities.file_and_folder_operations import load_json
 from nnunetv2.utilities.crossval_split import generate_crossval_split
 
 from nnunet_stochastic.datasets.folders import dataset_folders
 from nnunet_stochastic.datasets.rater_cases import find_training_images
-from nnunet_stochastic.files import write_text
+from nnunet_stochastic.io.text import read_json, write_text
 
 __all__ = ["EnsembleSplits", "default_splits", "write_ensemble_splits"]
 
@@ -96,7 +95,7 @@ def default_splits(raw: Path) -> list[Split]:
     description = raw / "dataset.json"
     if not description.is_file():
         raise FileNotFoundError(f"{description} is missing, from which the cases of the dataset are listed")
-    cases = sorted(find_training_images(raw, load_json(str(description))))
+    cases = sorted(find_training_images(raw, read_json(description, dict)))
     if len(cases) < 5:
         raise ValueError(f"{raw} has {len(cases)} training cases, nnU-Net's five folds need at least 5")
     splits = generate_crossval_split(cases, seed=12345, n_splits=5)  # as nnUNetTrainer.do_split calls it
@@ -104,15 +103,8 @@ def default_splits(raw: Path) -> list[Split]:
 
 
 def _read_splits(file: Path) -> list[Split]:
-    try:
-        splits = json.loads(file.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{file} is no JSON file ({error}); remove or restore it") from error
-    if not (
-        isinstance(splits, list)
-        and splits
-        and all(isinstance(split, dict) and {"train", "val"} <= split.keys() for split in splits)
-    ):
+    splits = read_json(file, list, remedy="remove or restore it")
+    if not splits or not all(isinstance(split, dict) and {"train", "val"} <= split.keys() for split in splits):
         raise ValueError(f'{file} is no list of {{"train": …, "val": …}}; remove or restore it')
     return splits
 

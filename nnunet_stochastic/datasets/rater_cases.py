@@ -16,10 +16,10 @@ from nnunetv2.utilities.utils import (
     get_identifiers_from_splitted_dataset_folder,
 )
 
-from nnunet_stochastic.evaluation.grid import check_same_grid
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.readers import ImageReader, read_label_map
-from nnunet_stochastic.nifti import check_not_truncated
+from nnunet_stochastic.io.grid import check_same_grid
+from nnunet_stochastic.io.nifti import check_not_truncated
 
 __all__ = ["RaterCase", "check_masks", "find_rater_cases", "find_training_images"]
 

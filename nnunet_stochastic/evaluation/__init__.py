@@ -11,7 +11,6 @@ from nnunet_stochastic.evaluation.case_sets import ID, CaseSet, SetFolders, find
 from nnunet_stochastic.evaluation.cases import Case, CaseFiles, check_case, find_cases, load_case
 from nnunet_stochastic.evaluation.conventions import CONVENTIONS, PRESETS, Convention, find_convention
 from nnunet_stochastic.evaluation.evaluate import Evaluation, check_cases, evaluate_sets
-from nnunet_stochastic.evaluation.grid import check_same_grid, flipped_axes, voxel_volume_ml
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.maps import FOLDERS, MEASURES, Measure, find_map, find_maps, read_map
 from nnunet_stochastic.evaluation.model import (
@@ -70,7 +69,6 @@ __all__ = [
     "case_statistics",
     "check_case",
     "check_cases",
-    "check_same_grid",
     "check_same_model",
     "describe_model",
     "evaluate_sets",
@@ -80,7 +78,6 @@ __all__ = [
     "find_map",
     "find_maps",
     "fit_calibration",
-    "flipped_axes",
     "load_case",
     "map_in_processes",
     "map_in_threads",
@@ -93,5 +90,4 @@ __all__ = [
     "score_case",
     "shift_folders",
     "stand_in_mark",
-    "voxel_volume_ml",
 ]

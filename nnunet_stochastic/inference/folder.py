@@ -22,16 +22,17 @@ from torch import Tensor
 from tqdm import tqdm
 
 from nnunet_stochastic.degenerate_samples import degenerate_samples
-from nnunet_stochastic.files import write_json
-from nnunet_stochastic.inference.cases import Case, OutputFolder, cases_from_files, find_cases
+from nnunet_stochastic.inference.cases import InputCase, OutputFolder, cases_from_files, find_cases
 from nnunet_stochastic.inference.collapse import epistemic_ratio
-from nnunet_stochastic.inference.images import map_ending, voxel_volume_ml, write_map
+from nnunet_stochastic.inference.images import map_ending, write_map
 from nnunet_stochastic.inference.predictor import StochasticPredictor
 from nnunet_stochastic.inference.record import Record
 from nnunet_stochastic.inference.restore import GridPrediction, Prediction
 from nnunet_stochastic.inference.threads import results_ahead, thread_executor
 from nnunet_stochastic.inference.volumes import structure_volumes, summarize_volumes
-from nnunet_stochastic.nifti import check_not_truncated, check_stored_values
+from nnunet_stochastic.io.grid import voxel_volume_ml
+from nnunet_stochastic.io.nifti import check_not_truncated, check_stored_values
+from nnunet_stochastic.io.text import write_json
 
 __all__ = ["FolderReport", "predict_folder"]
 
@@ -161,10 +162,10 @@ class _Pipeline:
         self.failures: dict[str, str] = {}
 
     def run(
-        self, cases: Sequence[Case], preprocessing_threads: int, export_threads: int, progress: bool
+        self, cases: Sequence[InputCase], preprocessing_threads: int, export_threads: int, progress: bool
     ) -> dict[str, str]:
         """Predict the cases; returns what failed."""
-        exports: deque[tuple[Case, Future]] = deque()
+        exports: deque[tuple[InputCase, Future]] = deque()
         with (
             thread_executor(preprocessing_threads) as preprocessing,
             thread_executor(export_threads) as exporting,
@@ -199,7 +200,7 @@ class _Pipeline:
                 finish_export()
         return self.failures
 
-    def read(self, case: Case) -> tuple[Tensor, dict[str, Any]]:
+    def read(self, case: InputCase) -> tuple[Tensor, dict[str, Any]]:
         """Read and preprocess a case."""
         for file in case.files:
             check_not_truncated(file)
@@ -212,7 +213,9 @@ class _Pipeline:
             previous = reader.read_seg(str(case.previous_stage))[0]
         return self.predictor.preprocess(image, properties, previous_stage=previous)
 
-    def export_sample(self, case: Case, index: int, log_ratios: Tensor, properties: dict[str, Any]) -> _WrittenSample:
+    def export_sample(
+        self, case: InputCase, index: int, log_ratios: Tensor, properties: dict[str, Any]
+    ) -> _WrittenSample:
         """Write a whole sample to the case's hidden folder."""
         labels = self.predictor.restore_sample(log_ratios, properties)
         path = self.output.begun(case.name) / self.output.sample(case.name, index)
@@ -221,7 +224,7 @@ class _Pipeline:
 
     def export(
         self,
-        case: Case,
+        case: InputCase,
         grid: GridPrediction,
         properties: dict[str, Any],
         samples: Sequence[_WrittenSample] = (),
@@ -240,7 +243,7 @@ class _Pipeline:
 
     def _entry(
         self,
-        case: Case,
+        case: InputCase,
         prediction: Prediction,
         properties: dict[str, Any],
         samples: Sequence[_WrittenSample],
@@ -259,12 +262,12 @@ class _Pipeline:
         return entry
 
     def _volumes(self, segmentation: np.ndarray, properties: dict[str, Any]) -> dict[str, float]:
-        voxel_ml = voxel_volume_ml(properties, self.reader_writer)
+        voxel_ml = voxel_volume_ml(properties)
         labels = self.predictor.model.dataset_json["labels"]
         return {} if voxel_ml is None else structure_volumes(segmentation, labels, voxel_ml)
 
     @contextmanager
-    def _reporting(self, case: Case) -> Iterator[None]:
+    def _reporting(self, case: InputCase) -> Iterator[None]:
         try:
             yield
         except Exception as error:  # readers raise what their libraries raise: any Exception is this case's failure
@@ -277,7 +280,7 @@ class _SampleExport:
     """Writes the samples of one case while the next are drawn, a few at a time."""
 
     def __init__(
-        self, pipeline: _Pipeline, case: Case, properties: dict[str, Any], executor: Executor, at_once: int
+        self, pipeline: _Pipeline, case: InputCase, properties: dict[str, Any], executor: Executor, at_once: int
     ) -> None:
         self._pipeline, self._case, self._properties = pipeline, case, properties
         self._executor, self._at_once = executor, at_once

@@ -21,7 +21,7 @@ from nnunetv2.imageio.nibabel_reader_writer import NibabelIO, NibabelIOWithReori
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 
-__all__ = ["map_ending", "voxel_volume_ml", "write_map"]
+__all__ = ["map_ending", "write_map"]
 
 _SUPPORTED = (SimpleITKIO, NibabelIO, NibabelIOWithReorient, NaturalImage2DIO, Tiff3DIO)
 
@@ -34,14 +34,6 @@ def map_ending(reader_writer: type[BaseReaderWriter], file_ending: str) -> str:
             f"{', '.join(supported.__name__ for supported in _SUPPORTED)} and their subclasses"
         )
     return ".tif" if issubclass(reader_writer, NaturalImage2DIO) else file_ending
-
-
-def voxel_volume_ml(properties: dict[str, Any], reader_writer: type[BaseReaderWriter]) -> float | None:
-    """Volume of a voxel in ml, or ``None`` for 2D images, which have none."""
-    flat = (
-        issubclass(reader_writer, NaturalImage2DIO) or len(properties.get("sitk_stuff", {}).get("spacing", "xyz")) == 2
-    )
-    return None if flat else float(np.prod(properties["spacing"])) / 1000
 
 
 def write_map(array: np.ndarray, path: Path, properties: dict[str, Any], reader_writer: type[BaseReaderWriter]) -> None:

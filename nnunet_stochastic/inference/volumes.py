@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from nnunet_stochastic.files import write_text
+from nnunet_stochastic.io.text import write_text
 
 __all__ = ["structure_volumes", "summarize_volumes", "write_volume_table"]
 

@@ -1,7 +1,8 @@
 """``python -m nnunet_stochastic.study.run_job STUDY.yaml KIND NAME``: run one job, as Snakemake calls it.
 
-A job is locked while it runs, so that one which outlived a killed study is waited for and not run twice. Where the
-study shares out GPUs of this machine, the job takes free ones; elsewhere the scheduler has set CUDA_VISIBLE_DEVICES.
+A job is locked while it runs, so that one which outlived an interrupted study is waited for and not run twice. Where
+the study shares out GPUs of this machine, the job takes free ones; elsewhere the scheduler has set
+CUDA_VISIBLE_DEVICES.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from nnunet_stochastic.files import write_text
+from nnunet_stochastic.io.text import write_text
 from nnunet_stochastic.processes import run_logged
 from nnunet_stochastic.study.checks import environment_of
 from nnunet_stochastic.study.job import Job
@@ -96,7 +97,7 @@ def _run_commands(plan: Plan, job: Job, environment: Mapping[str, str], stream: 
         write_text(path, text)
     if job.kind == "train" and interrupted is not None:
         for path in discard_broken_checkpoints(job.products[0].parent):
-            _note(stream, f"{path} was cut off by a kill and is deleted")
+            _note(stream, f"{path} was cut short by an interruption and is deleted")
     num_run = 0
     for index, command in enumerate(job.commands):
         if command.is_done(interrupted == index):

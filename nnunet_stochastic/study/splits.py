@@ -5,16 +5,17 @@ Object: the first S entries of splits_final.json, which must be equal. A file wi
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
+
+from nnunet_stochastic.io.text import read_json
 
 __all__ = ["are_complete", "check_splits", "main"]
 
 
 def are_complete(file: Path, seeds: int) -> bool:
     """Whether the first ``seeds`` splits of a file are there; see ``check_splits``."""
-    return file.is_file() and len(json.loads(file.read_text(encoding="utf-8"))) >= seeds
+    return file.is_file() and len(read_json(file, list, remedy="remove or restore it")) >= seeds
 
 
 def check_splits(file: Path, seeds: int) -> None:
@@ -29,11 +30,8 @@ def check_splits(file: Path, seeds: int) -> None:
     """
     if not file.is_file():
         return
-    try:
-        splits = json.loads(file.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{file} is no JSON file ({error}); remove or restore it") from error
-    if not isinstance(splits, list) or not splits:
+    splits = read_json(file, list, remedy="remove or restore it")
+    if not splits:
         raise ValueError(f"{file} is no list of splits; remove or restore it")
     if any(split != splits[0] for split in splits[:seeds]):
         raise ValueError(

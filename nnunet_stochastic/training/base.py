@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
-from nnunet_stochastic.checkpoints import UNFINISHED_SUFFIX, written_whole
+from nnunet_stochastic.io.staging import remove_leftovers, staged_file
 from nnunet_stochastic.targets import Target, encode_target
 from nnunet_stochastic.training.phases import TrainingPhase
 from nnunet_stochastic.training.raters import RaterFolder, choose_training_labels, count_raters
@@ -89,8 +89,7 @@ class BaseTrainer(SeededTrainer):
                     f"them instead of {phase.planned}."
                 )
         if self.local_rank == 0:
-            for left_by_a_kill in Path(self.output_folder).glob(f"*{UNFINISHED_SUFFIX}"):
-                left_by_a_kill.unlink()
+            remove_leftovers(Path(self.output_folder))
         if self.grad_scaler is None:
             self.optimizer.register_step_pre_hook(self._refuse_infinite_gradient)
 
@@ -140,9 +139,9 @@ class BaseTrainer(SeededTrainer):
         super().on_train_epoch_end(train_outputs)
 
     def on_epoch_end(self) -> None:
-        # nnU-Net writes the latest checkpoint in front of the best one, and without knowing that it is the best: a kill
-        # in between would lose it, and after a resume a worse one could take its place. Keep nnU-Net from writing it,
-        # and write it last.
+        # nnU-Net writes the latest checkpoint in front of the best one, and without knowing that it is the best: an
+        # interruption in between would lose it, and after a resume a worse one could take its place. Keep nnU-Net from
+        # writing it, and write it last.
         save_every, self.save_every = self.save_every, self.num_epochs + 1
         super().on_epoch_end()
         self.save_every = save_every
@@ -186,12 +185,12 @@ class BaseTrainer(SeededTrainer):
         )
 
     def save_checkpoint(self, filename: str) -> None:
-        """Save as nnU-Net does, but whole or not at all: a kill leaves the file that was there before."""
+        """Save as nnU-Net does, but whole or not at all: an interruption leaves the file that was there before."""
         if self.local_rank != 0 or self.disable_checkpointing:
             super().save_checkpoint(filename)
             return
-        with written_whole(Path(filename)) as temporary:
-            super().save_checkpoint(str(temporary))
+        with staged_file(Path(filename)) as staged:
+            super().save_checkpoint(str(staged))
 
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:
         super().load_checkpoint(filename_or_checkpoint)

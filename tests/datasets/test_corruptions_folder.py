@@ -12,7 +12,7 @@ import SimpleITK as sitk
 import tifffile
 from skimage import io
 
-from nnunet_stochastic.datasets.corruptions import SHIFTS, corrupt_image, folder, read_image
+from nnunet_stochastic.datasets.corruptions import SHIFTS, corrupt_image, folder, read_stored_image
 from nnunet_stochastic.datasets.corruptions.folder import MANIFEST, corrupt_folder, find_images
 
 RANGES = {name: shift.default_range for name, shift in SHIFTS.items()}
@@ -57,7 +57,9 @@ def test_manifest_reproduces_every_file(images, tmp_path):
             assert entry["slice_axis"] == "z"
             for channel in range(2):
                 file = f"{case}_{channel:04d}.nii.gz"
-                expected = corrupt_image(read_image(images / file), name, entry["parameters"], first_channel=channel)
+                expected = corrupt_image(
+                    read_stored_image(images / file), name, entry["parameters"], first_channel=channel
+                )
                 written = nibabel.load(tmp_path / "out" / name / file)
                 np.testing.assert_array_equal(written.get_fdata().T, np.clip(np.rint(expected[0]), -32768, 32767))
                 assert written.header == nibabel.load(images / file).header
@@ -144,7 +146,7 @@ def test_constant_channels_are_named(tmp_path):
     assert report.constant == ["c"]
     assert [e["constant_channels"] for e in manifest(tmp_path / "out/jpeg")["cases"].values()] == [[], [], [0]]
     for name in RANGES:
-        np.testing.assert_array_equal(read_image(tmp_path / "out" / name / "c_0000.nii.gz").values, 7)
+        np.testing.assert_array_equal(read_stored_image(tmp_path / "out" / name / "c_0000.nii.gz").values, 7)
 
 
 def test_colour_pictures(tmp_path):
@@ -155,7 +157,7 @@ def test_colour_pictures(tmp_path):
     for name in RANGES:
         written = io.imread(tmp_path / "out" / name / "a_0000.png")
         parameters = manifest(tmp_path / "out" / name)["cases"]["a"]["parameters"]
-        expected = corrupt_image(read_image(tmp_path / "in/a_0000.png"), name, parameters)[:, 0]
+        expected = corrupt_image(read_stored_image(tmp_path / "in/a_0000.png"), name, parameters)[:, 0]
         np.testing.assert_array_equal(written[..., :3], np.clip(np.rint(np.moveaxis(expected, 0, -1)), 0, 255))
         np.testing.assert_array_equal(written[..., 3], pixels[..., 3])
 

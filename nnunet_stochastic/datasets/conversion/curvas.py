@@ -36,7 +36,7 @@ from nnunet_stochastic.datasets.conversion.common import (
     read_on_grid,
 )
 from nnunet_stochastic.datasets.conversion.run import dataset_name
-from nnunet_stochastic.nifti import check_not_truncated
+from nnunet_stochastic.io.nifti import check_not_truncated
 
 __all__ = ["plan_curvas"]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from nnunet_stochastic.datasets.conversion.common import read_header, read_image
+from nnunet_stochastic.datasets.conversion.common import read_header, read_itk_image
 from nnunet_stochastic.datasets.conversion.lidc_annotations import ScanRecord
 
 __all__ = ["Box", "DicomScan", "find_scan", "window"]
@@ -155,7 +155,7 @@ def _check_axial(path: Path, header: sitk.ImageFileReader, first: sitk.ImageFile
 
 
 def _read_slice(path: Path, shape: Sequence[int]) -> np.ndarray:
-    values = np.rint(sitk.GetArrayFromImage(read_image(path)))
+    values = np.rint(sitk.GetArrayFromImage(read_itk_image(path)))
     limits = np.iinfo(np.int16)
     if values.shape[1:] != tuple(shape) or values.min() < limits.min or values.max() > limits.max:
         raise ValueError(

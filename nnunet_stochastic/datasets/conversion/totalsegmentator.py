@@ -36,7 +36,7 @@ from nnunet_stochastic.datasets.conversion.common import (
 )
 from nnunet_stochastic.datasets.conversion.run import dataset_name
 from nnunet_stochastic.evaluation.parallel import map_in_processes
-from nnunet_stochastic.nifti import check_not_truncated
+from nnunet_stochastic.io.nifti import check_not_truncated
 
 __all__ = ["MIXTURE_OF_BASES_TABLE_1", "plan_totalsegmentator"]
 

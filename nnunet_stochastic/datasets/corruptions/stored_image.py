@@ -14,7 +14,6 @@ float32, in which nnU-Net computes.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +24,10 @@ import SimpleITK as sitk
 import tifffile
 from skimage import io
 
-from nnunet_stochastic.nifti import check_not_truncated
+from nnunet_stochastic.io.nifti import check_not_truncated
+from nnunet_stochastic.io.text import read_json
 
-__all__ = ["LOSSY_ENDINGS", "SUPPORTED_ENDINGS", "StoredImage", "read_image", "spacing_file"]
+__all__ = ["LOSSY_ENDINGS", "SUPPORTED_ENDINGS", "StoredImage", "read_stored_image", "spacing_file"]
 
 LOSSY_ENDINGS = (".jpg", ".jpeg")
 #: Planes are across the coarsest axis; steps that differ by less are equal.
@@ -81,7 +81,7 @@ def _as_numbers(values: np.ndarray, number_type: np.dtype) -> np.ndarray:
     return np.clip(np.rint(exact), limits.min, limits.max).astype(number_type)
 
 
-def read_image(path: Path) -> StoredImage:
+def read_stored_image(path: Path) -> StoredImage:
     """Read a file whose name ends as one of `SUPPORTED_ENDINGS`.
 
     Raises
@@ -170,7 +170,7 @@ def _read_tiff(path: Path) -> tuple[np.ndarray, bool, tuple[float, ...], Write]:
         return _colours_first(np.moveaxis(array, axes.index("S"), -1), write)
     spacing: tuple[float, ...] = ()
     if array.ndim == 3 and spacing_file(path).is_file():
-        spacing = tuple(json.loads(spacing_file(path).read_text(encoding="utf-8"))["spacing"])
+        spacing = tuple(read_json(spacing_file(path), dict)["spacing"])
     return array, False, spacing, write
 
 
