@@ -28,6 +28,7 @@ from nnunet_stochastic.evaluation import (
     map_in_threads,
 )
 from nnunet_stochastic.io.folders import require_writable
+from nnunet_stochastic.io.staging import staged_file
 from nnunet_stochastic.io.text import as_read_back, read_json, write_json
 
 __all__ = ["main"]
@@ -121,7 +122,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if method == "temperature":
         for name in _COPIED:
             if (arguments.i / name).is_file():
-                shutil.copyfile(arguments.i / name, output / name)
+                with staged_file(output / name) as staged:
+                    shutil.copyfile(arguments.i / name, staged)
     map_in_threads(
         confidences.write, pending, num_threads=arguments.np, description="confidence", show_progress=progress
     )

@@ -15,6 +15,7 @@ from nnunetv2.utilities.crossval_split import generate_crossval_split
 
 from nnunet_stochastic.datasets.folders import dataset_folders
 from nnunet_stochastic.datasets.rater_cases import find_training_images
+from nnunet_stochastic.io.staging import staged_file
 from nnunet_stochastic.io.text import read_json, write_text
 
 __all__ = ["EnsembleSplits", "default_splits", "write_ensemble_splits"]
@@ -113,5 +114,6 @@ def _back_up(file: Path) -> Path:
     number = 0
     while (backup := file.with_name(f"splits_before_ensemble_{number}.json")).exists():
         number += 1
-    shutil.copy2(file, backup)
+    with staged_file(backup) as staged:
+        shutil.copy2(file, staged)
     return backup

@@ -126,9 +126,7 @@ def test_the_latest_checkpoint_knows_the_best_one(dataset) -> None:
         assert latest["current_epoch"] == epoch + 1
 
 
-def test_an_interruption_while_a_checkpoint_is_written_leaves_the_one_before(
-    dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_checkpoint_leaves_the_one_before(dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     class Killed(Exception):
         """Stands for the end of the process: nothing is tidied up."""
 
