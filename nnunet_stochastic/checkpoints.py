@@ -8,6 +8,7 @@ by name.
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def read_checkpoint(path: Path, *, trust: bool = False) -> dict[str, Any]:
         If the file is damaged, or holds more than plain values and ``trust`` is not set.
     """
     scalar_constructor = np.float64(0).__reduce__()[0]
-    allowed = [
+    allowed: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
         (scalar_constructor, "numpy.core.multiarray.scalar"),  # NumPy 1
         (scalar_constructor, "numpy._core.multiarray.scalar"),  # NumPy 2
         np.dtype,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from nnunet_stochastic.io.text import read_json, write_text
 from nnunet_stochastic.processes import CommandFailed, run_logged
@@ -84,7 +84,7 @@ def run_steps(steps: list[Step], folder: Path, environment: dict[str, str], cons
             task = progress.add_task("")
             width = max(20, console.width - 15)
 
-            def report(line: str, progress: Progress = progress, task: int = task, width: int = width) -> None:
+            def report(line: str, progress: Progress = progress, task: TaskID = task, width: int = width) -> None:
                 progress.update(task, description=line[:width])
 
             if step.action is not None:

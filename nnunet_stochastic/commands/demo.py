@@ -122,8 +122,10 @@ def _steps(folder: Path, *, device: str) -> list[Step]:
     trained = ("-p", DEMO_PLANS, "-device", device)
     planning = ("--verify_dataset_integrity", "--no_pp", "-npfp", "1")
     model = ("-d", dataset, "-c", DEMO_CONFIGURATION, "-f", "0", "-tr", STOCHASTIC_TRAINER, "--save_probabilities")
-    references = ("-gt", str(raw / "labelsTs"), "-gt_raters", str(raw / "ratersTs"))
-    references += ("--groups", str(raw / PATIENTS_FILE), "--disable_progress_bar")
+    references = (
+        *("-gt", str(raw / "labelsTs"), "-gt_raters", str(raw / "ratersTs")),
+        *("--groups", str(raw / PATIENTS_FILE), "--disable_progress_bar"),
+    )
 
     def write_dataset(report: Report) -> None:
         if not raw.exists():  # it appears only when it is complete

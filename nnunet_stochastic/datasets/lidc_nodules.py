@@ -46,11 +46,6 @@ class Nodule:
     characteristics: dict[str, np.ndarray]
     is_test: bool
 
-    @property
-    def volumes_ml(self) -> np.ndarray:
-        """Volume by each rater, (4,)."""
-        return self.masks.sum((1, 2, 3)) * np.prod(self.spacing_mm) / 1000
-
 
 def load_nodules() -> list[Nodule]:
     """All nodules: the training part, then the test part, always in the same order."""
@@ -62,11 +57,12 @@ def load_nodules() -> list[Nodule]:
     for n, shape in enumerate(arrays["shapes"].astype(int)):
         num_voxels = NUM_RATERS * int(shape.prod())
         stop = start + (num_voxels + 7) // 8  # every nodule starts at a full byte
+        spacing_z, spacing_y, spacing_x = (round(float(step), 6) for step in arrays["spacing_mm"][n])
         bits = np.unpackbits(arrays["packed_masks"][start:stop], count=num_voxels)
         nodules.append(
             Nodule(
                 masks=bits.reshape(NUM_RATERS, *shape).astype(bool),
-                spacing_mm=tuple(round(float(step), 6) for step in arrays["spacing_mm"][n]),
+                spacing_mm=(spacing_z, spacing_y, spacing_x),
                 patient=str(arrays["patients"][n]),
                 annotation_ids=tuple(arrays["annotation_ids"][n].tolist()),
                 characteristics=dict(zip(names, arrays["characteristics"][n].T, strict=True)),

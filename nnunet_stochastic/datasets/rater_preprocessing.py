@@ -205,7 +205,7 @@ def _choose_configurations(
             f"{plans.plans_name} has no configuration {', '.join(unknown)}, only "
             f"{', '.join(plans.available_configurations)}; choose with -c"
         )
-    chosen = {}
+    chosen: dict[str, tuple[ConfigurationManager, RaterFolder]] = {}
     absent = []
     for name in names or plans.available_configurations:
         configuration = plans.get_configuration(name)

@@ -63,7 +63,8 @@ def tube_fraction(points_mm: np.ndarray, spacing_mm: tuple[float, ...], segments
         if (high <= 0).any() or (low >= fraction.shape).any():
             continue
         box = tuple(map(slice, np.maximum(low, 0), high))
-        offset = points_mm[(slice(None), *box)] - start.reshape(3, 1, 1, 1).astype(np.float32)
+        in_box = (slice(None), *box)
+        offset = points_mm[in_box] - start.reshape(3, 1, 1, 1).astype(np.float32)
         axis = (end - start).astype(np.float32)
         along = np.clip(np.einsum("i,i...", axis, offset) / max(float(axis @ axis), 1e-6), 0, 1)
         distance = np.sqrt(((offset - axis.reshape(3, 1, 1, 1) * along) ** 2).sum(0))

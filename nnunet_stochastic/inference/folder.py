@@ -182,16 +182,8 @@ class _Pipeline:
                 bar.set_postfix_str(case.name)
                 while len(exports) >= max(1, export_threads):
                     finish_export()
-                export = None
-                with self._reporting(case):
-                    data, properties = preprocessed.result()
-                    with _SampleExport(self, case, properties, exporting, max(1, export_threads)) as exporter:
-                        grid = self.predictor.predict_grid(
-                            data, case=case.name, on_sample=exporter.submit, progress=progress
-                        )
-                        samples = exporter.finish()
-                    export = exporting.submit(self.export, case, grid, properties, samples)
-                preprocessed = data = properties = exporter = grid = None  # the next case needs their memory
+                export = self.predict(case, preprocessed, exporting, max(1, export_threads), progress)
+                del preprocessed  # the next case needs its memory
                 if export is None:
                     bar.update()
                 else:
@@ -212,6 +204,18 @@ class _Pipeline:
             check_not_truncated(case.previous_stage)
             previous = reader.read_seg(str(case.previous_stage))[0]
         return self.predictor.preprocess(image, properties, previous_stage=previous)
+
+    def predict(
+        self, case: InputCase, preprocessed: Future, exporting: Executor, at_once: int, progress: bool
+    ) -> Future | None:
+        """Run the network on a case, and start its export; ``None`` if it failed."""
+        with self._reporting(case):
+            data, properties = preprocessed.result()
+            with _SampleExport(self, case, properties, exporting, at_once) as exporter:
+                grid = self.predictor.predict_grid(data, case=case.name, on_sample=exporter.submit, progress=progress)
+                samples = exporter.finish()
+            return exporting.submit(self.export, case, grid, properties, samples)
+        return None
 
     def export_sample(
         self, case: InputCase, index: int, log_ratios: Tensor, properties: dict[str, Any]

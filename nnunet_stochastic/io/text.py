@@ -12,7 +12,7 @@ from nnunet_stochastic.io.staging import staged_file
 __all__ = ["as_read_back", "read_json", "read_json_if_complete", "write_json", "write_text"]
 
 Content = TypeVar("Content")
-_KINDS = {dict: "an object", list: "a list"}
+_KINDS: dict[type, str] = {dict: "an object", list: "a list"}
 
 
 def write_text(path: Path, text: str | Iterable[str]) -> None:

@@ -229,4 +229,5 @@ def _crop(image: np.ndarray, start: Sequence[int], side: int) -> np.ndarray:
 def _shrink(channel: np.ndarray) -> np.ndarray:
     """A square of uint8 with the mean over each new pixel's area, which is what Pillow calls a box filter."""
     image = Image.fromarray(channel.astype(np.float32))  # of integers, Pillow rounds the rows' means, too
-    return np.rint(image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BOX)).astype(np.uint8)
+    small = image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BOX)
+    return np.rint(np.asarray(small)).astype(np.uint8)

@@ -83,8 +83,8 @@ def plan_curvas(
             if files.annotations == tuple(expected):
                 complete[part].append((name, files))
             else:
-                names = ", ".join(path.name for path in files.annotations) or "no annotation"
-                skipped.append(Skipped(name, f"has {names}; most cases have annotation_1 to annotation_{num_raters}"))
+                present = ", ".join(path.name for path in files.annotations) or "no annotation"
+                skipped.append(Skipped(name, f"has {present}; most cases have annotation_1 to annotation_{num_raters}"))
     random = np.random.default_rng(seed)
     parts = {name: part for part, cases in complete.items() for name, _ in cases}
     for part in (TEST, VALIDATION):

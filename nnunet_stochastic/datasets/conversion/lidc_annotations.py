@@ -131,7 +131,10 @@ def read_scans(database: sqlite3.Connection) -> list[ScanRecord]:
         "select id, patient_id, series_instance_uid, slice_thickness from scans"
         " where id in (select scan_id from annotations) order by patient_id, id"
     )
-    return [ScanRecord(*row, positions_mm=np.sort(positions[row[0]])) for row in rows]
+    return [
+        ScanRecord(number, patient, series, thickness, np.sort(positions[number]))
+        for number, patient, series, thickness in rows
+    ]
 
 
 def read_annotations(database: sqlite3.Connection, scan: int, positions_mm: np.ndarray) -> dict[int, list[Contour]]:
@@ -217,4 +220,5 @@ def nodule_masks(group: Sequence[Sequence[Contour]]) -> tuple[np.ndarray, np.nda
         return origin, masks[:, :0]
     first, last = occupied.min(0), occupied.max(0) + 1
     box = tuple(slice(low, high) for low, high in zip(first, last, strict=True))
-    return origin + first, masks[(slice(None), *box)]
+    in_box = (slice(None), *box)
+    return origin + first, masks[in_box]

@@ -74,7 +74,13 @@ class DicomScan:
 
     def read(self, slices: tuple[int, int]) -> np.ndarray:
         """HU of some slices, int16 (z, y, x); SimpleITK applies the files' rescaling."""
-        return np.concatenate([_read_slice(self.files[k], self.shape[1:]) for k in range(*slices)])
+        return np.concatenate([_read_slice(self._file(k), self.shape[1:]) for k in range(*slices)])
+
+    def _file(self, k: int) -> Path:
+        file = self.files[k]
+        if file is None:
+            raise ValueError(f"no slice at z = {self.positions_mm[k]:g} mm")
+        return file
 
     def image(self, voxels: np.ndarray, box: Box) -> sitk.Image:
         """Voxels (z, y, x) of a crop at their place in the patient."""

@@ -109,11 +109,12 @@ def corrupt_folder(
     for path in folders.values():
         _check_output(path, resume=resume)
 
-    threads = {"num_threads": num_threads, "show_progress": show_progress}
-    found = map_in_threads(_check_case, cases, description="checking", **threads)
+    found = map_in_threads(
+        _check_case, cases, num_threads=num_threads, description="checking", show_progress=show_progress
+    )
     if problems := [f"  {problem}" for problem in found if isinstance(problem, str)]:
         raise ValueError("nothing was corrupted, because of these problems:\n" + "\n".join(problems))
-    findings = {case.name: finding for case, finding in zip(cases, found, strict=True)}
+    findings = {case.name: finding for case, finding in zip(cases, found, strict=True) if not isinstance(finding, str)}
     manifests = {name: _manifest(name, ranges[name], seed, Path(folder), findings) for name in ranges}
     if resume:
         for name, path in folders.items():
@@ -133,9 +134,11 @@ def corrupt_folder(
             _corrupt_case(case, pending)
         return len(pending)
 
-    num_written = sum(map_in_threads(corrupt, cases, description="corrupting", **threads))
+    written = map_in_threads(
+        corrupt, cases, num_threads=num_threads, description="corrupting", show_progress=show_progress
+    )
     constant = [name for name, finding in findings.items() if finding["constant_channels"]]
-    return CorruptionReport(folders, len(cases), num_written, constant)
+    return CorruptionReport(folders, len(cases), sum(written), constant)
 
 
 def find_images(folder: str | Path) -> list[ImageCase]:

@@ -107,11 +107,13 @@ def read_stored_image(path: Path) -> StoredImage:
     values = image.astype(np.float32).reshape(shape)
     if not np.isfinite(values).all():
         raise ValueError(f"{path} has voxels that are NaN or infinite: replace them in the image")
-    spacing = (1.0,) * (3 - len(spacing)) + tuple(float(step) for step in spacing)
+    *_, spacing_z, spacing_y, spacing_x = (1.0, 1.0, 1.0, *(float(step) for step in spacing))
     original = image.shape
-    return StoredImage(
-        values, spacing, is_colour, image.dtype, lambda numbers, target: write(numbers.reshape(original), target)
-    )
+
+    def write_shaped(numbers: np.ndarray, target: Path) -> None:
+        write(numbers.reshape(original), target)
+
+    return StoredImage(values, (spacing_z, spacing_y, spacing_x), is_colour, image.dtype, write_shaped)
 
 
 def spacing_file(path: Path) -> Path:
@@ -124,6 +126,8 @@ Read = Callable[[Path], tuple[np.ndarray, bool, tuple[float, ...], Write]]
 
 def _read_nifti(path: Path) -> tuple[np.ndarray, bool, tuple[float, ...], Write]:
     source = nibabel.load(path)
+    if not isinstance(source, nibabel.Nifti1Image):  # which NIfTI-2 images are, too
+        raise ValueError(f"it is no NIfTI image, but {type(source).__name__}")
 
     def write(numbers: np.ndarray, target: Path) -> None:
         header = source.header.copy()
