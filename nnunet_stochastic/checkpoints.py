@@ -28,7 +28,7 @@ def read_checkpoint(path: Path, *, trust: bool = False) -> dict[str, Any]:
     path
         ``checkpoint_*.pth``.
     trust
-        Also read files that hold arbitrary Python objects, and so could run code.
+        True to read files, too, that hold arbitrary Python objects, and so could run code.
 
     Raises
     ------

@@ -22,7 +22,7 @@ class CommandFailed(ChildProcessError):
     Attributes
     ----------
     status
-        The exit status; minus the signal's number where one ended the command.
+        Exit status; minus the signal's number where one ended the command.
     tail
         The last lines of the output, indented for a message.
     """

@@ -1,6 +1,6 @@
 """Splits that make nnU-Net's folds an ensemble: fold e of M is member e, trained from its own random initialisation.
 
-Object: splits_final.json = [s, s, …, s], M times one split s = {"train": …, "val": …}. nnU-Net trains fold e < M on
+Written is splits_final.json = [s, s, …, s], M times one split s = {"train": …, "val": …}. nnU-Net trains fold e < M on
 entry e, also for M > 5, and seeds nothing, so folds with the same cases differ by initialisation and batches alone.
 """
 
@@ -32,7 +32,7 @@ class EnsembleSplits:
     file
         splits_final.json.
     split
-        The cases that every member trains and validates on.
+        Cases that every member trains and validates on.
     written
         False if the file held these splits already.
     backup
@@ -57,7 +57,7 @@ def write_ensemble_splits(
     num_members
         M, at least 2.
     fold
-        Which split they get: of splits_final.json, or without one of nnU-Net's default for five folds.
+        Number of the split they get: of splits_final.json, or without one of nnU-Net's default for five folds.
     overwrite
         Replace a splits_final.json with other splits; a copy of it is kept.
 

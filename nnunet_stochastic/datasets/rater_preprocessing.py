@@ -39,7 +39,7 @@ class RaterPreprocessing:
     plans, dataset_json
         nnU-Net's, of nnUNet_preprocessed.
     configurations
-        Those to preprocess the raters for, by name, with the folder of each.
+        Configurations to preprocess the raters for, by name, with the folder of each.
     work
         Cases that are incomplete, and in which configurations.
     num_complete
@@ -70,7 +70,7 @@ class RaterPreprocessing:
         dataset
             Name or number.
         plans_name
-            Of the plans in nnUNet_preprocessed.
+            Name of the plans in nnUNet_preprocessed.
         configurations
             Default: those of the plans whose images are preprocessed.
         """

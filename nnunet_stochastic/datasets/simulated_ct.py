@@ -1,6 +1,6 @@
 """Simulated chest CT of a real nodule: the masks are real, the image is not.
 
-Object: the image h(x) in HU that a scanner could have shown where four radiologists drew masks y_1 .. y_A,
+It is the image h(x) in HU that a scanner could have shown where A = 4 radiologists drew masks y_1 .. y_A,
 
     h = PSF * [(1 - f) lung + f nodule] + noise,       f(x) = Phi(-m(x) / sqrt(s(x)^2 + s_0^2)),
 
@@ -90,7 +90,7 @@ def nodule_fraction(masks: np.ndarray, spacing_mm: tuple[float, float, float]) -
     Returns
     -------
     ndarray, (z, y, x)
-        In [0, 1]; ½ on the mean contour.
+        Fraction, in [0, 1]; ½ on the mean contour.
     """
     empty = [rater for rater, mask in enumerate(masks) if not mask.any()]
     if empty:

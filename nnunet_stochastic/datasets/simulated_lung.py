@@ -1,6 +1,6 @@
 """Simulated lung around a nodule, in Hounsfield units. No real image enters it.
 
-Object: an image h(x) in HU, built by covering it with one tissue after another,
+An image h(x) in HU is built by covering it with one tissue after another,
 
     h <- (1 - f) h + f * tissue,   f(x) in [0, 1] the fraction of the voxel that the tissue fills,
 
@@ -52,7 +52,7 @@ def tube_fraction(points_mm: np.ndarray, spacing_mm: tuple[float, ...], segments
     spacing_mm : tuple of 3 floats
         Voxel size along z, y, x.
     segments : list of (start, end, radius)
-        In mm; a segment may reach out of the image.
+        Tubes in mm; a segment may reach out of the image.
     """
     fraction = np.zeros(points_mm.shape[1:], dtype=np.float32)
     width = float(np.mean(spacing_mm))

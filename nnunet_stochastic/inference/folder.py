@@ -76,9 +76,9 @@ def predict_folder(
     images
         A folder of images named as for nnU-Net, or lists of files, one list per case.
     output_folder
-        Where to write; made if missing.
+        Folder to write to; made if missing.
     save_probabilities
-        Also write CASE.npz and CASE.pkl in nnU-Net's format.
+        True to write CASE.npz and CASE.pkl in nnU-Net's format, too.
     continue_prediction
         Skip the cases that are complete in the folder and in its uncertainty.json.
     previous_stage_folder
@@ -144,9 +144,9 @@ class _WrittenSample:
     Parameters
     ----------
     volumes_ml
-        Of its structures; none for 2D images.
+        Volumes of its structures; none for 2D images.
     foreground_share
-        Of the voxels of the image, in [0, 1].
+        Share of the voxels of the image, in [0, 1].
     """
 
     volumes_ml: dict[str, float]

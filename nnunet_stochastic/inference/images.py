@@ -42,11 +42,11 @@ def write_map(array: np.ndarray, path: Path, properties: dict[str, Any], reader_
     Parameters
     ----------
     array
-        The map; its first axis has length 1 for 2D images.
+        Map to write; its first axis has length 1 for 2D images.
     path
-        With the ending that ``map_ending`` gives.
+        File to write, with the ending that ``map_ending`` gives.
     properties
-        What the reader returned with the image.
+        Properties that the reader returned with the image.
     reader_writer
         nnU-Net's class that read the image.
     """

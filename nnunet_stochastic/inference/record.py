@@ -34,13 +34,13 @@ class Record:
     Parameters
     ----------
     folder
-        The output folder.
+        Output folder.
     settings
-        What decides the results, and versions and notes.
+        Settings that decide the results, and versions and notes.
     resume
         Keep the cases of an earlier command with the same settings; other settings are an error.
     num_parts, part_id
-        As in nnU-Net.
+        Number of concurrent commands, as in nnU-Net, and which of them this one is, from 0.
     """
 
     def __init__(

@@ -27,7 +27,7 @@ def structure_volumes(
     segmentation
         Label map, integers.
     labels
-        Those of dataset.json: a name's label, or the labels of a region. Background and ignore are left out.
+        Labels of dataset.json: a name's label, or the labels of a region. Background and ignore are left out.
     voxel_ml
         Volume of a voxel.
     """

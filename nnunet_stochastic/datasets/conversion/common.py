@@ -1,6 +1,6 @@
 """What the converters share: planned cases, their parts, the vote of the raters, reading and writing.
 
-Objects: a `Conversion` plans everything before anything is written; its sources are converted one by one, each to cases
+A `Conversion` plans everything before anything is written; its sources are converted one by one, each to cases
 (x, y, y_1 … y_A). The label y is the vote of the raters y_1 … y_A at each voxel: the class with the most votes; of
 classes with as many votes foreground before background, then the lowest label. For two classes this is the majority
 with ties to foreground.
@@ -52,13 +52,13 @@ class CaseFiles:
     Attributes
     ----------
     name
-        Of the case.
+        Name of the case.
     images
-        One per channel; a path is copied as it is.
+        Images, one per channel; a path is copied as it is.
     label
-        What nnU-Net plans and validates on.
+        Label map that nnU-Net plans and validates on.
     raters
-        One label map per rater, or none.
+        Label maps, one per rater, or none.
     """
 
     name: str
@@ -74,13 +74,13 @@ class Source:
     Attributes
     ----------
     name
-        As the data set calls it.
+        Name that the data set gives it.
     cases
         Part of each case: ``train``, ``val``, ``test``, or the name of another set, such as ``OOD_Bosch``.
     data
-        What the converter has to know; picklable.
+        Data that the converter has to know; picklable.
     patient
-        Whom all its cases show; the source's own name where the data set does not tell patients apart.
+        Patient whom all its cases show; the source's own name where the data set does not tell patients apart.
     """
 
     name: str
@@ -106,20 +106,20 @@ class Conversion:
     dataset_name
         DatasetNNN_Name.
     settings
-        What decides about the result; a dataset with others is not continued.
+        Settings that decide about the result; a dataset with others is not continued.
     description
         dataset.json without ``numTraining`` and ``name``.
     sources
-        What to convert.
+        Sources to convert.
     convert
         Gives the cases of a source, as many as its ``cases`` names; module-level, so that processes can run it.
         ``ValueError`` and ``OSError`` skip the source.
     skipped
-        What is left out for reasons that are known by now.
+        Sources and cases that are left out for reasons that are known by now.
     notes
         Lines to print: the rule that was followed and its counts.
     configuration, planner
-        Of nnU-Net, suggested for this data set.
+        Names of a configuration and a planner of nnU-Net, suggested for this data set.
     parts, patients
         Part and patient of each case.
     """

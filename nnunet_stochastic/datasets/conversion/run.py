@@ -53,7 +53,7 @@ class Converted:
     counts
         Complete cases by part.
     skipped
-        What was left out.
+        Sources and cases that were left out.
     splits
         splits_final.json that nnU-Net will read, or None if nnUNet_preprocessed is not set.
     splits_kept

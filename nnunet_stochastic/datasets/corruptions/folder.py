@@ -82,11 +82,11 @@ def corrupt_folder(
     folder
         Images in nnU-Net's naming.
     output
-        Gets a folder per shift.
+        Folder that gets a folder per shift.
     ranges
         The shifts, by name, each with the range of its strength (`Shift.default_range`).
     seed
-        Of all random parameters.
+        Seed of all random parameters.
     num_threads
         Cases at a time; each needs memory for its channels.
     resume

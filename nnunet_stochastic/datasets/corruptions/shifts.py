@@ -37,9 +37,9 @@ class Shift:
     Attributes
     ----------
     strength : str
-        The parameter of ``apply`` that says how strong it is; drawn uniformly from a range.
+        Name of the parameter of ``apply`` that says how strong it is; drawn uniformly from a range.
     meaning : str
-        Of that parameter.
+        Meaning of that parameter, in words.
     default_range, allowed_range : tuple of 2 floats
         Ends included.
     apply : callable
@@ -47,7 +47,7 @@ class Shift:
     draw_others : callable
         Draws the remaining parameters.
     is_whole : bool
-        The strength is an integer.
+        True if the strength is an integer.
     """
 
     strength: str

@@ -1,6 +1,6 @@
 """Images of nnU-Net's formats, read and written back in their geometry and their type of numbers.
 
-Object: a `StoredImage`, x in R^(C, z, y, x), axes in the order of nnU-Net's readers. nnU-Net's own writers write label
+A `StoredImage` is x in R^(C, z, y, x), axes in the order of nnU-Net's readers. nnU-Net's own writers write label
 maps and cast to unsigned integers, so each format is written by the library that read it:
 
     NIfTI             nibabel, with the source's header and affine
@@ -44,11 +44,11 @@ class StoredImage:
     values : ndarray of float32, (C, z, y, x)
         C is 3 for colours, the length of the fourth axis of a 4D file, else 1; z is 1 for 2D images.
     spacing : tuple of 3 floats
-        Of (z, y, x), in the file's unit.
+        Distance of the voxels along (z, y, x), in the file's unit.
     is_colour : bool
-        The channels are red, green and blue; a fourth, alpha, is kept aside and written back as it was.
+        True if the channels are red, green and blue; a fourth, alpha, is kept aside and written back as it was.
     number_type : numpy.dtype
-        Of the numbers in the file.
+        Type of the numbers in the file.
     """
 
     values: np.ndarray
