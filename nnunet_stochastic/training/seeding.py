@@ -5,7 +5,7 @@
 The seed is the environment variable ``nnUNet_stochastic_seed``; without it nothing is seeded, as in nnU-Net. h is
 NumPy's ``SeedSequence`` (https://numpy.org/doc/stable/reference/random/parallel.html). Phases are the initial weights,
 the start of the data loaders, and the training and the validation of each epoch. nnU-Net writes checkpoints between
-epochs, so a training that was killed repeats whole epochs after --c, and draws in them what it would have drawn.
+epochs, so a training that was interrupted repeats whole epochs after --c, and draws in them what it would have drawn.
 
 What is the same, then, with the same data, software, hardware and number of threads and GPUs:
 
