@@ -1,6 +1,6 @@
 """The one way to write files: into a hidden folder, and from there to their places once they are whole and on the disk.
 
-    FOLDER/.unfinished-PID-NAME/maps/case.nii.gz     written under its own name, by whatever library
+    FOLDER/.NAME.unfinished-PID/maps/case.nii.gz     written under its own name, by whatever library
     FOLDER/maps/case.nii.gz                          renamed
 
 Several files f_1 … f_n belong together, and f_n says that they are all there. In this order, nothing else:
@@ -11,7 +11,8 @@ Several files f_1 … f_n belong together, and f_n says that they are all there.
     4. rename f_n                         then fsync its folder
 
 So whoever looks, and whatever interrupts, a power cut included, finds the old files or the new ones, or no f_n. An
-interruption leaves a hidden folder at most; its name says which process made it, and what for.
+interruption leaves a hidden folder at most; its name says what for and which process made it, and does not end as the
+names of files do.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from nnunet_stochastic.io.written import check_written
 
 __all__ = ["publish", "remove_leftovers", "stage", "staged_file", "staged_files", "staged_folder", "staging_path"]
 
-_PREFIX = ".unfinished-"
-_LEFTOVER = re.compile(re.escape(_PREFIX) + r"\d+-(.+)", re.DOTALL)
+_MARK = ".unfinished-"
+_LEFTOVER = re.compile(r"\.(.+)" + re.escape(_MARK) + r"\d+", re.DOTALL)
 #: What file systems answer that cannot fsync a folder, and folders that may be written and not listed.
 _NO_FSYNC_OF_FOLDERS = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EACCES}
 
@@ -104,7 +105,7 @@ def stage(folder: Path, name: str) -> Path:
 
 def staging_path(folder: Path, name: str) -> Path:
     """The hidden folder that ``stage`` makes."""
-    return folder / f"{_PREFIX}{os.getpid()}-{name}"
+    return folder / f".{name}{_MARK}{os.getpid()}"
 
 
 def publish(
@@ -166,7 +167,7 @@ def remove_leftovers(folder: Path, name: str | None = None) -> None:
     name
         Name of the case that they are of; default: any.
     """
-    for path in folder.glob(f"{_PREFIX}*"):
+    for path in folder.glob(f".*{_MARK}*"):
         match = _LEFTOVER.fullmatch(path.name)
         if match and name in (None, match[1]):
             shutil.rmtree(path, ignore_errors=True)
@@ -174,7 +175,7 @@ def remove_leftovers(folder: Path, name: str | None = None) -> None:
 
 def _flush(path: Path) -> None:
     """Have a file on the disk: network disks and quotas say only then that it did not fit."""
-    with path.open("r+b") as file:
+    with path.open("r+b" if os.name == "nt" else "rb") as file:  # copies may be read-only
         os.fsync(file.fileno())
 
 

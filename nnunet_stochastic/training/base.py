@@ -30,7 +30,7 @@ _HOW_TO_GO_ON = (
 
 
 class BaseTrainer(SeededTrainer):
-    """nnU-Net's trainer, on a random rater per load where there are raters, with checkpoints that interruptions spare."""
+    """nnU-Net's trainer, on a random rater per load where there are raters; interruptions spare its checkpoints."""
 
     #: Draw one rater's mask each time a case is loaded, where dataset.json has num_raters; False: labelsTr alone.
     train_on_raters = True

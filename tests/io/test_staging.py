@@ -118,7 +118,7 @@ def test_an_interruption_at_any_step_leaves_old_or_new_or_no_complete_case(tmp_p
         state = (left.get("case.txt"), left["maps/case.txt"])
         found.add(state)
         assert state in {(OLD, OLD), (None, OLD), (None, NEW), (NEW, NEW)}
-        assert len([path for path in folder.iterdir() if path.name.startswith(".unfinished-")]) == 1
+        assert len([path for path in folder.iterdir() if path.name.startswith(".case.unfinished-")]) == 1
         remove_leftovers(folder)
         write_case(folder, NEW)
         assert contents(folder) == {"case.txt": NEW, "maps/case.txt": NEW}
@@ -263,11 +263,11 @@ def test_a_file_on_which_fsync_fails_is_not_published(tmp_path, monkeypatch):
 
 
 def test_leftovers_are_known_by_their_name_and_by_their_case(tmp_path):
-    mine = [".unfinished-1-case", ".unfinished-22-case", ".unfinished-22-other-case", ".unfinished-3-a\nb"]
+    mine = [".case.unfinished-1", ".case.unfinished-22", ".other.case.unfinished-22", ".a\nb.unfinished-3"]
     for name in mine:
         (tmp_path / name / "maps").mkdir(parents=True)
         (tmp_path / name / "maps" / "case.txt").write_text("half")
-    kept = {".unfinished-x-case", ".unfinished-", "unfinished-1-case", "case.unfinished"}
+    kept = {".case.unfinished-x", ".unfinished-1", "case.unfinished-1", ".case.unfinished"}
     for name in kept:
         (tmp_path / name).mkdir()
     remove_leftovers(tmp_path, "case")
@@ -275,6 +275,19 @@ def test_leftovers_are_known_by_their_name_and_by_their_case(tmp_path):
     remove_leftovers(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == kept
     remove_leftovers(tmp_path / "nothing here")
+
+
+def test_the_hidden_folder_is_no_file_of_its_ending(tmp_path):
+    stage(tmp_path, "case.nii.gz")
+    assert not list(tmp_path.glob("*.nii.gz"))
+
+
+def test_a_read_only_copy_is_published(tmp_path):
+    (tmp_path / "a.json").write_text(NEW)
+    (tmp_path / "a.json").chmod(0o444)
+    with staged_file(tmp_path / "b.json") as staged:
+        shutil.copy2(tmp_path / "a.json", staged)
+    assert (tmp_path / "b.json").read_text() == NEW
 
 
 def test_names_that_a_pattern_would_take_for_more(tmp_path):

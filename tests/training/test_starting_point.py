@@ -145,10 +145,10 @@ def test_an_interrupted_checkpoint_leaves_the_one_before(dataset, monkeypatch: p
         with pytest.raises(Killed):
             trainer.save_checkpoint(str(path))
     assert path.read_bytes() == before
-    (half,) = path.parent.glob(".unfinished-*-checkpoint_latest.pth/checkpoint_latest.pth")
+    (half,) = path.parent.glob(".checkpoint_latest.pth.unfinished-*/checkpoint_latest.pth")
     assert half.read_bytes() == b"half"
     dataset.trainer("nnUNetTrainerDiagonal").on_train_start()
-    assert not list(path.parent.glob(".unfinished-*"))
+    assert not list(path.parent.glob(".*.unfinished-*"))
 
 
 def test_pretrained_weights_take_the_place_of_the_deterministic_model(dataset) -> None:

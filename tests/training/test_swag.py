@@ -182,7 +182,7 @@ def test_a_kill_at_any_change_of_a_file_is_made_good_by_resuming(dataset, tmp_pa
         results = tmp_path / f"killed_at_{at}"
         with short_training(die, at), pytest.raises(Killed):
             train(dataset, results)
-        assert any(fold(results).rglob(".unfinished-*")) == change.startswith(("save", "replace"))
+        assert any(fold(results).rglob(".*.unfinished-*")) == change.startswith(("save", "replace"))
         with short_training():
             train(dataset, results, resume=True)
         assert same(outcome(fold(results)), expected), f"killed at {change}"
@@ -201,7 +201,7 @@ def test_a_real_kill_of_a_training_process(dataset, tmp_path: Path, one_thread: 
     process.join()
     assert process.exitcode == -signal.SIGKILL
     folder = fold(tmp_path / "killed", name)
-    (half,) = (folder / "swag").glob(".unfinished-*-epoch_0002.pth/epoch_0002.pth")
+    (half,) = (folder / "swag").glob(".epoch_0002.pth.unfinished-*/epoch_0002.pth")
     assert half.stat().st_size > 0
     with pytest.raises(FileNotFoundError, match=r"has 1 snapshots and no swag\.pth"):
         SwagPosterior.load(folder)

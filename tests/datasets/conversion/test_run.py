@@ -82,7 +82,7 @@ def test_goes_on_after_an_interruption(dataset, monkeypatch):
             PlannedFolder(plan(), overwrite=True).run()
     assert not (dataset / "labelsTr" / "b.nii.gz").exists()
     assert not (dataset / "dataset.json").exists()
-    (dataset / ".unfinished-1-b").mkdir()  # what a process that ends without warning leaves
+    (dataset / ".b.unfinished-1").mkdir()  # what a process that ends without warning leaves
 
     planned = PlannedFolder(plan())
     assert planned.missing == set("bcde")
