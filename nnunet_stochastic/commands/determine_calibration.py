@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if cases and len({case.probabilities is None for case in cases}) > 1:
         without = ", ".join(case.name for case in cases if case.probabilities is None)
         problems.append(f"{without}: no probabilities, other cases have them; predict again with --save_probabilities")
-    require_writable(arguments.val)
+    require_writable(arguments.val, option="-val")
     statistics = functools.partial(case_statistics, labels=dataset.labels, reader=dataset.reader)
     with Workers(arguments.np, show_progress=not arguments.disable_progress_bar) as workers:
         check_cases(cases, dataset.labels, dataset.reader, problems=problems, workers=workers)

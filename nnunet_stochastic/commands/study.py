@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.dry_run:
         _print_plan(plan, _scope(plan.jobs, arguments.until), engine, console, verbose=arguments.verbose)
         return 0
-    require_writable(plan.study.output)
+    require_writable(plan.study.output, option="output")
     try:
         with locked(plan.study.output / "locks" / "study.lock"):
             return _run(plan, engine, arguments.until, console)
