@@ -26,7 +26,7 @@ from nnunet_stochastic.evaluation import (
     load_case,
     read_channels,
 )
-from nnunet_stochastic.io.staging import remove_leftovers, staged_files
+from nnunet_stochastic.io.staging import staged_files
 
 if TYPE_CHECKING:
     from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
@@ -70,7 +70,6 @@ class ConfidenceFolder:
 
     def write(self, files: CaseFiles) -> None:
         """Write the files of a case: all, or none that counts as complete."""
-        remove_leftovers(self.folder, files.name)
         # The last one, the segmentation where there is one, marks the case as complete for nnU-Net's commands.
         with staged_files(self.folder, self._files(files), name=files.name) as staging:
             (self._write_platt if self.method == "platt" else self._write_temperature)(files, staging)

@@ -28,7 +28,7 @@ from nnunet_stochastic.evaluation import (
     map_in_threads,
 )
 from nnunet_stochastic.io.folders import require_writable
-from nnunet_stochastic.io.staging import staged_file
+from nnunet_stochastic.io.staging import remove_leftovers, staged_file
 from nnunet_stochastic.io.text import as_read_back, read_json, write_json
 
 __all__ = ["main"]
@@ -118,6 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with Workers(arguments.np, show_progress=progress) as workers:
         check_cases(pending, dataset.labels, dataset.reader, problems=problems, workers=workers)
 
+    remove_leftovers(output, {case.name for case in pending})
     write_json(output / RECORD, record)
     if method == "temperature":
         for name in _COPIED:

@@ -23,7 +23,6 @@ import SimpleITK as sitk
 from nnunet_stochastic.datasets.lidc_nodules import NUM_RATERS, load_nodules
 from nnunet_stochastic.datasets.simulated_ct import SimulatedCase, simulate_case
 from nnunet_stochastic.io.staging import remove_leftovers, staged_folder
-from nnunet_stochastic.io.text import write_text
 from nnunet_stochastic.patients import PATIENTS_FILE, write_patients
 
 __all__ = ["DATASET_ID", "DATASET_NAME", "write_demo_dataset"]
@@ -85,7 +84,7 @@ def write_demo_dataset(
     attribution = files(__package__).joinpath("lidc_nodules.txt").read_text(encoding="utf-8")
 
     dataset.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(dataset.parent, dataset.name)
+    remove_leftovers(dataset.parent, {dataset.name})
     total = sum(map(len, parts.values()))
     done = 0
     with staged_folder(dataset) as staged:
@@ -97,8 +96,8 @@ def write_demo_dataset(
                 done += 1
                 on_case(done, total)
         write_patients(staged / PATIENTS_FILE, patients)
-        write_text(staged / "dataset.json", json.dumps(description, indent=4))
-        write_text(staged / "ATTRIBUTION.txt", attribution)
+        (staged / "dataset.json").write_text(json.dumps(description, indent=4), encoding="utf-8")
+        (staged / "ATTRIBUTION.txt").write_text(attribution, encoding="utf-8")
     return dataset
 
 

@@ -22,7 +22,7 @@ from nnunet_stochastic.datasets.rater_masks import RaterImage
 from nnunet_stochastic.evaluation import EvaluatedLabels, map_in_threads
 from nnunet_stochastic.io.nifti import check_not_truncated
 from nnunet_stochastic.io.staging import remove_leftovers, staged_files
-from nnunet_stochastic.io.text import read_json, write_text
+from nnunet_stochastic.io.text import read_json
 from nnunet_stochastic.training.raters import RaterFolder, count_raters
 
 __all__ = ["RaterPreprocessing"]
@@ -134,6 +134,8 @@ class RaterPreprocessing:
         for case, names in self.work:  # what is there of them is outdated, and trainers must not take it
             for name in names:
                 self.configurations[name][1].record(case.name).unlink(missing_ok=True)
+        for _, raters in self.configurations.values():
+            remove_leftovers(raters.path, {case.name for case, _ in self.work})
         readable = [(case, names) for case, names in self.work if case.name not in self.failures]
 
         def preprocess(item: tuple[RaterCase, list[str]]) -> Exception | None:
@@ -162,7 +164,6 @@ class RaterPreprocessing:
         for name in names:
             configuration, raters = self.configurations[name]
             raters.path.mkdir(exist_ok=True)
-            remove_leftovers(raters.path, case.name)
             files = [Path(file.name) for file in raters.files(case.name)]
             with staged_files(raters.path, files, name=case.name) as staging:
                 for rater, path in enumerate(case.masks):
@@ -176,7 +177,7 @@ class RaterPreprocessing:
                     nnUNetDatasetBlosc2.save_seg(segmentation, truncated, chunks_seg=chunks, blocks_seg=blocks)
                     write_pickle(properties["class_locations"], f"{truncated}.pkl")
                 record = json.dumps({"settings": raters.settings, "sources": sources})
-                write_text(staging / files[-1], record)
+                (staging / files[-1]).write_text(record, encoding="utf-8")
 
 
 def _read_descriptions(raw: Path, preprocessed: Path, plans_name: str) -> tuple[dict[str, Any], PlansManager]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,7 +139,6 @@ class OutputFolder:
 
     def begin(self, case: str) -> Path:
         """An empty hidden folder to write the files of a case into, with the sub-folders they need."""
-        self.discard(case)
         staging = stage(self.folder, case)
         for file in self.relative_files(case):
             (staging / file).parent.mkdir(parents=True, exist_ok=True)
@@ -174,8 +174,12 @@ class OutputFolder:
         self.discard(case)
 
     def discard(self, case: str) -> None:
-        """Remove what a failed or interrupted prediction of a case has left behind."""
-        remove_leftovers(self.folder, case)
+        """Remove what a failed prediction of a case has left behind."""
+        shutil.rmtree(self.begun(case), ignore_errors=True)
+
+    def discard_leftovers(self, cases: Collection[str]) -> None:
+        """Remove what interrupted predictions of cases have left behind."""
+        remove_leftovers(self.folder, cases)
 
     def _stale_files(self, case: str) -> list[Path]:
         """Files of the case that an earlier prediction wrote and this one does not."""

@@ -128,8 +128,7 @@ def predict_folder(
     _copy_model_files(predictor, images, output, num_parts, part_id)
 
     cases = cases[part_id::num_parts]
-    for case in cases:
-        output.discard(case.name)
+    output.discard_leftovers({case.name for case in cases})
     if continue_prediction:
         cases = [case for case in cases if case.name not in record.cases or not output.is_complete(case.name)]
     failures = _Pipeline(predictor, output, record).run(cases, preprocessing_threads, export_threads, progress)

@@ -157,19 +157,19 @@ def publish(
     _flush_folder((folder / last).parent)
 
 
-def remove_leftovers(folder: Path, name: str | None = None) -> None:
+def remove_leftovers(folder: Path, names: Collection[str] | None = None) -> None:
     """Remove the hidden folders that interrupted commands have left in a folder.
 
     Parameters
     ----------
     folder
-        Where to look, not below it. It need not be there.
-    name
-        Name of the case that they are of; default: any.
+        Folder to look in, not below it. It need not be there.
+    names
+        Names of the cases whose leftovers are removed, where other commands may be at work on others; default: all.
     """
     for path in folder.glob(f".*{_MARK}*"):
         match = _LEFTOVER.fullmatch(path.name)
-        if match and name in (None, match[1]):
+        if match and (names is None or match[1] in names):
             shutil.rmtree(path, ignore_errors=True)
 
 

@@ -41,7 +41,7 @@ def link_validation_images(raw: Path, splits: Path, folder: Path) -> int:
     if unknown := [name for name in names if name not in images]:
         raise ValueError(f"{splits} names {unknown[0]}, of which there is no image in {raw / 'imagesTr'}; restore one")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(folder.parent, folder.name)
+    remove_leftovers(folder.parent, {folder.name})
     with staged_folder(folder) as staged:
         for name in names:
             for image in images[name]:

@@ -270,7 +270,7 @@ def test_leftovers_are_known_by_their_name_and_by_their_case(tmp_path):
     kept = {".case.unfinished-x", ".unfinished-1", "case.unfinished-1", ".case.unfinished"}
     for name in kept:
         (tmp_path / name).mkdir()
-    remove_leftovers(tmp_path, "case")
+    remove_leftovers(tmp_path, {"case"})
     assert {path.name for path in tmp_path.iterdir()} == kept | set(mine[2:])
     remove_leftovers(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == kept
@@ -294,6 +294,5 @@ def test_names_that_a_pattern_would_take_for_more(tmp_path):
     """Cases may be named so; nothing of another case is removed."""
     for name in ("[ab]", "a", "*"):
         stage(tmp_path, name)
-    remove_leftovers(tmp_path, "[ab]")
-    remove_leftovers(tmp_path, "*")
+    remove_leftovers(tmp_path, {"[ab]", "*"})
     assert [path.name for path in tmp_path.iterdir()] == [staging_path(tmp_path, "a").name]
