@@ -65,7 +65,7 @@ def measure(device: torch.device, repeats: int) -> list[Row]:
     @torch.inference_mode()
     def predict(model: Model) -> None:
         distribution = model.network.logit_distribution(images[:1])
-        for _ in range(num_samples if model.network.is_random else 1):
+        for _ in range(num_samples if model.network.has_samples else 1):
             distribution.rsample(1).softmax(2)
 
     rows = []

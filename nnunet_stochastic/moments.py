@@ -14,6 +14,7 @@ float32: memory is the same for any number of samples and members.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from types import EllipsisType
 
 import torch
 from torch import Tensor
@@ -31,17 +32,17 @@ class Moments:
     Parameters
     ----------
     space
-        What the channels mean.
+        Meaning of the channels.
     probabilities
-        p̄, (P, *S), in [0, 1].
+        Predictive mean p̄, (P, *S), in [0, 1].
     log_ratios
-        Those of p̄, (D, *S): what one deterministic network predicts.
+        Log-ratios of p̄, (D, *S): what one deterministic network predicts.
     expected_entropy
-        E[H], (*S), in nats; ``None`` where it was not asked for.
+        Expected entropy E[H], (*S), in nats; ``None`` where it was not asked for.
     second_moment
-        E[Σ_c p_c²] over the P channels, (*S); ``None`` where it was not asked for.
+        Second moment E[Σ_c p_c²] over the P channels, (*S); ``None`` where it was not asked for.
     lost_entropy
-        What H(p̄) lacks because p̄ is a mean of a few samples, (*S), in nats, estimated; ``None`` is 0.
+        Estimate of what H(p̄) lacks because p̄ is a mean of a few samples, (*S), in nats; ``None`` is 0.
     samples_stand_in
         Whether E[H] is over the samples of one member.
     """
@@ -61,20 +62,19 @@ class Moments:
     @property
     def mean(self) -> Tensor:
         """p̄, (P, *S)."""
-        return self.space.probabilities(self.log_ratios) if self.probabilities is None else self.probabilities
+        return self.space.probabilities(self.mean_log_ratios) if self.probabilities is None else self.probabilities
 
     @property
     def mean_log_ratios(self) -> Tensor:
         """Log-ratios of p̄, (D, *S), finite."""
-        if self.log_ratios is not None:
-            return self.log_ratios
-        return self.space.log_ratios_of_probabilities(self.probabilities)
+        return self.space.log_ratios_of_probabilities(self.mean) if self.log_ratios is None else self.log_ratios
 
     def cropped(self, voxels: tuple[slice, ...]) -> Moments:
         """The moments of a part of the image."""
+        index: tuple[EllipsisType | slice, ...] = (..., *voxels)
 
         def crop(field: Tensor | None) -> Tensor | None:
-            return None if field is None else field[(..., *voxels)]
+            return None if field is None else field[index]
 
         return replace(
             self,
@@ -94,17 +94,17 @@ class MomentSums:
     Parameters
     ----------
     space
-        What the channels mean.
+        Meaning of the channels.
     shape
-        *S, the image's.
+        Spatial shape *S of the image.
     num_members
-        E.
+        Number E of members, at least 1.
     has_samples
         Whether a member has aleatoric samples; False for deterministic networks.
     expected_entropy, second_moment, lost_entropy
-        Which moments to keep besides the mean.
+        Whether to keep these moments besides the mean.
     device
-        Where the sums are kept.
+        Device that keeps the sums.
     """
 
     def __init__(
@@ -135,10 +135,10 @@ class MomentSums:
         """Add some voxels of a member: a range of the image's voxels in the order of memory, and their moments."""
         self._mean.flatten(1)[:, voxels] += moments.mean
         if self._entropy is not None:
-            entropy = moments.entropy if self.num_members == 1 else self.space.entropy(moments.mean)
+            entropy = moments.of_samples("entropy") if self.num_members == 1 else self.space.entropy(moments.mean)
             self._entropy.view(-1)[voxels] += entropy
         if self._square is not None:
-            square = moments.square if self.has_samples else moments.mean.square().sum(0)
+            square = moments.of_samples("square") if self.has_samples else moments.mean.square().sum(0)
             self._square.view(-1)[voxels] += square
         if self._lost is not None and moments.lost_entropy is not None:
             self._lost.view(-1)[voxels] += moments.lost_entropy

@@ -34,9 +34,9 @@ class OutcomeSpace:
     Parameters
     ----------
     num_logits
-        C, the network's output channels.
+        Number C of the network's output channels.
     regions
-        True for region-based training.
+        Whether the channels are regions (region-based training) rather than exclusive classes.
     """
 
     num_logits: int
@@ -117,9 +117,9 @@ class OutcomeSpace:
         Parameters
         ----------
         mean
-            p̄, the mean of samples, (P, *S).
+            Mean p̄ of samples, (P, *S).
         variance
-            Var[p̄], (P, *S).
+            Variance of the mean, Var[p̄], (P, *S).
 
         Returns
         -------

@@ -29,7 +29,7 @@ class SampleSums:
     Parameters
     ----------
     space
-        What the logits mean.
+        Meaning of the logits.
     square, entropy
         Whether to sum Σ_c p_c² and H(p) too.
     lost_entropy
@@ -59,7 +59,7 @@ class SampleSums:
         flipped_axes
             Spatial axes of the tile along which the view is flipped in which they were drawn.
         """
-        total = None
+        total: Tensor | None = None
         for logits in unit:
             probabilities = self.space.probabilities(self.space.log_ratios(logits))
             if flipped_axes:
@@ -69,9 +69,13 @@ class SampleSums:
             if self._with_entropy:
                 self._entropy = _accumulate(self._entropy, self.space.entropy(probabilities))
             total = _accumulate(total, probabilities)
+        if total is None:
+            raise ValueError("a unit is one sample or an antithetic pair, got none")
         if self._with_lost_entropy:
-            self._view = self._view or _ViewSums()
-            self._view.add(total, len(unit))
+            if self._view is None:
+                self._view = _ViewSums(total, len(unit))
+            else:
+                self._view.add(total, len(unit))
         self._probability = _accumulate(self._probability, total)
         self.count += len(unit)
 
@@ -86,14 +90,16 @@ class SampleSums:
         """Add what a sample is expected to add: the moments (P, *T) and (*T) of its law."""
         self._probability = _accumulate(self._probability, moments.mean)
         if self._with_square:
-            self._square = _accumulate(self._square, moments.square)
+            self._square = _accumulate(self._square, moments.of_samples("square"))
         if self._with_entropy:
-            self._entropy = _accumulate(self._entropy, moments.entropy)
+            self._entropy = _accumulate(self._entropy, moments.of_samples("entropy"))
         self.count += 1
 
     def moments(self) -> VoxelMoments:
         """Averages over the samples, of shapes (P, *T) and (*T)."""
         self.close_view()
+        if self._probability is None:
+            raise ValueError("moments of no samples are not defined: add at least one")
         mean = self._probability / self.count
         lost_entropy = None
         if self._spread is not None:
@@ -109,19 +115,19 @@ class SampleSums:
 
 
 class _ViewSums:
-    """Sums over the units of one view, (P, *T)."""
+    """Sums over the units of one view, (P, *T), from its first unit on."""
 
-    def __init__(self) -> None:
-        self.count = self.num_units = 0
-        self._squared_sizes = 0
-        self._total: Tensor | None = None  # Σ_u S_u
-        self._squares: Tensor | None = None  # Σ_u S_u²
-        self._weighted: Tensor | None = None  # Σ_u m_u S_u
+    def __init__(self, unit: Tensor, size: int) -> None:
+        self.count, self.num_units = size, 1
+        self._squared_sizes = size**2
+        self._total = unit.clone()  # Σ_u S_u
+        self._squares = unit.square()  # Σ_u S_u²
+        self._weighted = unit * size  # Σ_u m_u S_u
 
     def add(self, unit: Tensor, size: int) -> None:
-        self._total = unit.clone() if self._total is None else self._total.add_(unit)
-        self._squares = _accumulate(self._squares, unit.square())
-        self._weighted = _accumulate(self._weighted, unit * size)
+        self._total += unit
+        self._squares += unit.square()
+        self._weighted += unit * size
         self.count += size
         self.num_units += 1
         self._squared_sizes += size**2

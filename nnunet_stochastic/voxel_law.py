@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -57,6 +58,13 @@ class VoxelMoments:
     square: Tensor | None = None
     lost_entropy: Tensor | None = None
 
+    def of_samples(self, name: Literal["entropy", "square"]) -> Tensor:
+        """A field that only members with samples have."""
+        field: Tensor | None = getattr(self, name)
+        if field is None:
+            raise ValueError(f"the moments have no {name}: they are of a member without samples")
+        return field
+
 
 def num_fields(space: OutcomeSpace, *, has_samples: bool) -> int:
     """D + F."""
@@ -72,9 +80,9 @@ def fields_of_law(distribution: GaussianLogits, space: OutcomeSpace) -> Tensor:
     Parameters
     ----------
     distribution
-        p(η) of one tile, mean_logits (1, C, *T).
+        Distribution p(η) of one tile, mean_logits (1, C, *T).
     space
-        What the logits mean; of exclusive classes at most ``MAX_CLASSES``, unless p(η) has no variance.
+        Meaning of the logits; of exclusive classes at most ``MAX_CLASSES``, unless p(η) has no variance.
 
     Returns
     -------
@@ -82,7 +90,7 @@ def fields_of_law(distribution: GaussianLogits, space: OutcomeSpace) -> Tensor:
         (D + F, *T), float32.
     """
     mean = space.log_ratios(distribution.mean_logits[0])
-    if not distribution.is_random:
+    if not distribution.has_samples:
         return mean
     if space.regions:
         return torch.cat([mean, distribution.voxel_variance()[0].float().sqrt()])
@@ -100,11 +108,11 @@ def law_with_noise(space: OutcomeSpace, fields: Tensor, noise: Tensor | None) ->
     Parameters
     ----------
     space
-        What the log-ratios are.
+        Meaning of the log-ratios.
     fields
-        (D + F, *S).
+        Fields of the law, (D + F, *S).
     noise
-        z, (D, *S); unused where F = 0.
+        Normal numbers z, (D, *S); ``None`` where F = 0.
 
     Returns
     -------
@@ -115,6 +123,8 @@ def law_with_noise(space: OutcomeSpace, fields: Tensor, noise: Tensor | None) ->
     mean, factor = fields[:free], fields[free:]
     if not len(factor):
         return mean
+    if noise is None:
+        raise ValueError(f"a law with {len(factor)} fields of its factor needs noise")
     if space.scalar:
         return torch.addcmul(mean, factor, noise)
     rows, first = [], 0
@@ -128,12 +138,12 @@ def law_with_noise(space: OutcomeSpace, fields: Tensor, noise: Tensor | None) ->
 
 
 def noise_free_moments(space: OutcomeSpace, fields: Tensor) -> VoxelMoments:
-    """Of a deterministic member: fields (D, n)."""
+    """Moments of a deterministic member: fields (D, n)."""
     return VoxelMoments(space.probabilities(fields))
 
 
 def exact_moments(space: OutcomeSpace, fields: Tensor) -> VoxelMoments:
-    """By one-dimensional integrals, for two classes and regions: fields (2 D, n)."""
+    """Moments by one-dimensional integrals, for two classes and regions: fields (2 D, n)."""
     if not space.scalar:
         raise ValueError(
             f"exact moments are for two classes and for regions, here are {space.num_logits} exclusive classes: "
@@ -153,25 +163,29 @@ def sampled_moments(
     Parameters
     ----------
     space
-        What the log-ratios are.
+        Meaning of the log-ratios.
     fields
-        (D + F, n).
+        Fields of the law, (D + F, n).
     nodes
-        z of each sample, (D, n), at least one, and its weight, positive: (n), or (P, n) where each channel depends on a
-        log-ratio alone.
+        Numbers z of each sample, (D, n), at least one, and its weight, positive: (n), or (P, n) where each channel
+        depends on a log-ratio alone.
     """
-    mean = square = entropy = total = None
+    sums: tuple[Tensor, Tensor, Tensor] | None = None
+    total: Tensor | float = 0.0
     for noise, weight in nodes:
         probabilities = space.probabilities(law_with_noise(space, fields, noise))
         terms = space.entropy_terms(probabilities)
-        if mean is None:
-            mean, square, entropy = weight * probabilities, weight * probabilities.square(), weight * terms
-            total = weight
+        if sums is None:
+            sums = weight * probabilities, weight * probabilities.square_(), weight * terms
         else:
+            mean, square, entropy = sums
             mean += weight * probabilities
             square += weight * probabilities.square_()
             entropy += weight * terms
-            total = total + weight
+        total = total + weight
+    if sums is None:
+        raise ValueError("moments of no samples are not defined: give at least one")
+    mean, square, entropy = sums
     entropy = (entropy / total).sum(0)
     return VoxelMoments(
         (mean / total).clamp_(max=1),

@@ -234,7 +234,7 @@ def test_distributions_carry_the_package_and_its_data(distributions):
     }
     trainers = {file.name for file in (ROOT / "trainers").glob("*.py")}
     hook = {"nnunet_stochastic/_hook/nnunet_stochastic.pth", "nnunet_stochastic/_hook/nnunet_stochastic.start"}
-    assert hook <= package <= in_sdist
+    assert {*hook, "nnunet_stochastic/py.typed"} <= package <= in_sdist
     assert package - hook <= in_wheel
     assert {f"nnunet_stochastic/_trainers/{name}" for name in trainers} <= in_wheel
     assert {f"trainers/{name}" for name in trainers} <= in_sdist

@@ -6,8 +6,6 @@ from nnunet_stochastic.training import DiffusionTrainer, DropoutTrainer, Snapsho
 class nnUNetTrainerDiffusion(DiffusionTrainer):
     """Predicts the mask behind a noisy one; sampled in 10 DDIM steps."""
 
-    num_steps = 10
-
 
 class nnUNetTrainerDiffusionDropout(DropoutTrainer, nnUNetTrainerDiffusion):
     """nnUNetTrainerDiffusion with channel dropout: a set of dropout masks is a member."""

@@ -6,8 +6,6 @@ from nnunet_stochastic.training import DropoutTrainer, LowRankTrainer, SwagTrain
 class nnUNetTrainerLowRank(LowRankTrainer):
     """p(η) = N(μ, diag d + P Pᵀ), P of rank 16 over all voxels and classes of a patch."""
 
-    rank = 16
-
 
 class nnUNetTrainerLowRankDropout(DropoutTrainer, nnUNetTrainerLowRank):
     """nnUNetTrainerLowRank with channel dropout: a set of dropout masks is a member."""

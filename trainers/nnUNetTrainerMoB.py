@@ -8,10 +8,6 @@ from nnunet_stochastic.training import BasisTrainer, DropoutTrainer, SwagTrainer
 class nnUNetTrainerMoB(BasisTrainer):
     """Σ_n = B̂ diag(a_n)² B̂ᵀ + diag(d_n), z2 drawn anew at every voxel: the paper's form."""
 
-    rank = 16
-    num_bases = 3
-    partitions = 4
-
 
 class nnUNetTrainerMoBVolume(nnUNetTrainerMoB):
     """The same covariance at each voxel, with one z2 for the whole volume: noise is correlated between voxels."""

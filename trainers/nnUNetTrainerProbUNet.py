@@ -9,9 +9,6 @@ class nnUNetTrainerProbUNet(ProbUNetTrainer):
     For Chaksu the paper takes ``kl_weight = 2.5e-3``: a subclass of another name that sets it.
     """
 
-    latent_channels = 6
-    kl_weight = 5e-4
-
 
 class nnUNetTrainerProbUNetDropout(DropoutTrainer, nnUNetTrainerProbUNet):
     """nnUNetTrainerProbUNet with channel dropout: a set of dropout masks is a member."""

@@ -6,8 +6,6 @@ from nnunet_stochastic.training import DropoutTrainer, SnapshotTrainer, SSNTrain
 class nnUNetTrainerSSN(SSNTrainer):
     """p(η) = N(μ, diag d + P Pᵀ), P of rank 10 over all voxels and classes of a patch."""
 
-    rank = 10
-
 
 class nnUNetTrainerSSNDropout(DropoutTrainer, nnUNetTrainerSSN):
     """nnUNetTrainerSSN with channel dropout: a set of dropout masks is a member."""

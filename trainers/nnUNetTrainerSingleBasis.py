@@ -6,9 +6,7 @@ from nnunet_stochastic.training import BasisTrainer, DropoutTrainer, SwagTrainer
 class nnUNetTrainerSingleBasis(BasisTrainer):
     """Σ_n = B diag(a_n)² Bᵀ + diag(d_n), z2 drawn anew at every voxel: the paper's form."""
 
-    rank = 16
     num_bases = 1
-    partitions = 1
 
 
 class nnUNetTrainerSingleBasisVolume(nnUNetTrainerSingleBasis):

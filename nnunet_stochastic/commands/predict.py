@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.epistemic import EPISTEMIC_METHODS, EPISTEMIC_OPTIONS, NO_METHOD, methods_with
 from nnunet_stochastic.prediction_choices import ESTIMATORS, TILES_AND_VIEWS
 
 __all__ = ["main"]
@@ -31,8 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         num_samples=arguments.num_samples,
         aleatoric=arguments.aleatoric,
         epistemic=arguments.epistemic,
-        num_members=arguments.num_members,
-        swag_scale=arguments.swag_scale,
+        **{option.name: getattr(arguments, option.name) for option in EPISTEMIC_OPTIONS},
         estimator=arguments.estimator,
         tiles_and_views=arguments.tiles_and_views,
         num_saved_samples=arguments.save_samples,
@@ -137,26 +137,17 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_uncertainty_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("uncertainty").add_argument
+    drawn = [method for method in EPISTEMIC_METHODS.values() if method is not NO_METHOD]
     add(
         "--epistemic",
         default="auto",
-        choices=("auto", "none", "ensemble", "dropout", "swag", "swag_diag"),
-        help="where the members come from: the folds, sets of dropout masks, or draws of SWAG's weights. auto takes "
-        "the folds if there are several, else dropout or SWAG if the trainer has it, else none (default: %(default)s)",
+        choices=("auto", *EPISTEMIC_METHODS),
+        help=f"where the members come from: {', '.join(f'{method.members} ({method.name})' for method in drawn)}. auto "
+        f"takes the first of these that the model has, else {NO_METHOD.name} (default: %(default)s)",
     )
-    add(
-        "--num_members",
-        type=int,
-        default=10,
-        metavar="E",
-        help="members per fold, for dropout and SWAG (default: %(default)s)",
-    )
-    add(
-        "--swag_scale",
-        type=float,
-        metavar="S",
-        help="scale of SWAG's covariance (default: 0.5 for swag, 1 for swag_diag)",
-    )
+    for option in EPISTEMIC_OPTIONS:
+        help_text = f"{option.help}; for {', '.join(method.name for method in methods_with(option))}"
+        add(f"--{option.name}", type=option.kind, default=option.default, metavar=option.letter, help=help_text)
     add(
         "--aleatoric",
         default="model",
@@ -256,8 +247,9 @@ def _summary(settings: dict[str, Any]) -> str:
     """One line: which model, what the members and samples are, and what is written."""
     folds = ", ".join(settings["checkpoints"])
     members = f"members: {folds}"
-    if settings["epistemic_source"] in ("dropout", "swag", "swag_diag"):
-        members = f"{settings['members']} members by {settings['epistemic_source']} of {folds}"
+    method = EPISTEMIC_METHODS.get(settings["epistemic_source"])
+    if method is not None and method.draws_members:
+        members = f"{settings['members']} members by {method.name} of {folds}"
     if settings["aleatoric_source"] != "none":
         if settings["estimator"] == "exact":
             members += ", exact expectations"

@@ -11,6 +11,7 @@ from nnunet_stochastic.distributions.low_rank import LowRankGaussian
 from nnunet_stochastic.distributions.mean_probability import logits_of_mean_probability
 from nnunet_stochastic.distributions.noise_schedule import NoiseSchedule
 from nnunet_stochastic.distributions.partitions import apply_per_partition, partition_grid, partition_index
+from nnunet_stochastic.distributions.regularizers import basis_entropy_loss, kl_to_unit_variance, orthogonality_loss
 
 __all__ = [
     "BasisGaussian",
@@ -25,11 +26,14 @@ __all__ = [
     "NoiseScope",
     "PointMass",
     "apply_per_partition",
+    "basis_entropy_loss",
     "full_precision",
+    "kl_to_unit_variance",
     "lattice_nodes",
     "lattice_normals",
     "logistic_normal_moments",
     "logits_of_mean_probability",
+    "orthogonality_loss",
     "partition_grid",
     "partition_index",
     "select_bases",

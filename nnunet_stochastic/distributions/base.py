@@ -40,12 +40,11 @@ class LogitDistribution(ABC):
     shape
         (B, C, *S) of the logits.
     dtype, device
-        Of the noise.
+        Type and device of the noise.
     """
 
-    is_random: bool = True
-    #: The deterministic prediction, shape (B, C, *S); a subclass may compute it when it is first asked for.
-    mean_logits: Tensor
+    #: Whether p(η) is more than a point mass.
+    has_samples: bool = True
 
     def __init__(self, shape: Sequence[int], *, dtype: torch.dtype, device: torch.device) -> None:
         if len(shape) < 3:
@@ -53,6 +52,11 @@ class LogitDistribution(ABC):
         self.shape = torch.Size(shape)
         self.dtype = dtype
         self.device = device
+
+    @property
+    @abstractmethod
+    def mean_logits(self) -> Tensor:
+        """The deterministic prediction, shape (B, C, *S); a subclass may compute it when it is first asked for."""
 
     @property
     @abstractmethod
@@ -71,9 +75,9 @@ class LogitDistribution(ABC):
         Parameters
         ----------
         noise
-            Of each voxel, shape (K, B, N, *S).
+            Numbers of each voxel, shape (K, B, N, *S).
         shared_noise
-            Of each image, shape (K, B, M).
+            Numbers of each image, shape (K, B, M).
 
         Returns
         -------
@@ -87,7 +91,7 @@ class LogitDistribution(ABC):
         Parameters
         ----------
         num_samples
-            K, at least 1.
+            Number K of samples, at least 1.
         generator
             Source of all noise. ``None`` is torch's default generator.
 
@@ -120,12 +124,17 @@ class GaussianLogits(LogitDistribution):
     Parameters
     ----------
     mean_logits
-        μ, shape (B, C, *S).
+        Mean μ, shape (B, C, *S).
     """
 
     def __init__(self, mean_logits: Tensor) -> None:
         super().__init__(mean_logits.shape, dtype=mean_logits.dtype, device=mean_logits.device)
-        self.mean_logits = mean_logits
+        self._mean_logits = mean_logits
+
+    @property
+    def mean_logits(self) -> Tensor:
+        """μ."""
+        return self._mean_logits
 
     @abstractmethod
     def voxel_covariance(self) -> Tensor:
@@ -157,8 +166,11 @@ class GaussianLogits(LogitDistribution):
 class PointMass(GaussianLogits):
     """All mass at μ: what a deterministic network predicts."""
 
-    is_random = False
-    noise_channels = 0
+    has_samples = False
+
+    @property
+    def noise_channels(self) -> int:
+        return 0
 
     def transform(self, noise: Tensor, shared_noise: Tensor) -> Tensor:
         return self.mean_logits.expand(noise.shape[0], *self.mean_logits.shape)

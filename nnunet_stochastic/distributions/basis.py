@@ -1,7 +1,8 @@
-"""Noise projected on learned bases: SingleBasis (Eq. 4-5 of MoB) and Mixture-of-Bases (Eq. 6-7).
+"""Noise projected on learned bases: SingleBasis (Eq. 4-5) and Mixture-of-Bases (Eq. 6-7).
 
-At voxel n of partition p, with B̂_p in R^(C x R) the basis of the partition, a_n in R^R the predicted scales and d_n
-in R^C the predicted variances,
+Equations are those of *Structured Covariance Modeling Using Learned Mixture-of-Bases for Uncertainty in 3D
+Segmentation* (MoB). At voxel n of partition p, with B̂_p in R^(C x R) the basis of the partition, a_n in R^R the
+predicted scales and d_n in R^C the predicted variances,
 
     Σ_n = B̂_p diag(a_n)² B̂_pᵀ + diag(d_n).                                                            (Eq. 4, 7)
 
@@ -40,9 +41,9 @@ def select_bases(bases: Tensor, basis_weights: Tensor, selection: BasisSelection
     Parameters
     ----------
     bases
-        B_1 … B_M, shape (M, C, R).
+        Learned bases B_1 … B_M, shape (M, C, R).
     basis_weights
-        W, probabilities of the bases, shape (B, M, *G).
+        Probabilities W of the bases, shape (B, M, *G).
     selection
         ``"argmax"`` takes the most probable basis (MoB), through which no gradient reaches W; ``"straight_through"``
         takes the same and lets the gradient of the mixture pass; ``"soft"`` is the mixture Σ_i W_i B_i.
@@ -69,13 +70,13 @@ class BasisGaussian(GaussianLogits):
     Parameters
     ----------
     mean_logits
-        μ, shape (B, C, *S).
+        Mean μ, shape (B, C, *S).
     diag_var
-        d, variances, shape (B, C, *S), positive.
+        Variances d, shape (B, C, *S), positive.
     basis_scale
-        a, shape (B, R, *S).
+        Scales a, shape (B, R, *S).
     partition_bases
-        B̂ of every partition, shape (B, *G, C, R); every axis of G is 1 for SingleBasis.
+        Basis B̂ of every partition, shape (B, *G, C, R); every axis of G is 1 for SingleBasis.
     noise_scope
         Whether z2 is one draw per voxel or per volume, see the module.
     """
@@ -145,8 +146,8 @@ class BasisGaussian(GaussianLogits):
     def voxel_covariance(self) -> Tensor:
         classes = self.mean_logits.shape[1]
         entries = self._projected_covariance(full_precision(self.partition_bases))
-        covariance = [[entries[max(i, j)][min(i, j)] for j in range(classes)] for i in range(classes)]
-        covariance = torch.stack([torch.stack(row, dim=1) for row in covariance], dim=1)
+        rows = [[entries[max(i, j)][min(i, j)] for j in range(classes)] for i in range(classes)]
+        covariance = torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)
         covariance.diagonal(dim1=1, dim2=2).add_(full_precision(self.diag_var).movedim(1, -1))
         return covariance
 
@@ -185,7 +186,7 @@ class BasisGaussian(GaussianLogits):
         Parameters
         ----------
         rows
-            Q of every partition, (B, *G, D, R), float32 or wider.
+            Matrix Q of every partition, (B, *G, D, R), float32 or wider.
         """
         with torch.autocast(self.mean_logits.device.type, enabled=False):
             count = rows.shape[-2]

@@ -33,20 +33,18 @@ class DenoisingLogits(LogitDistribution):
     Parameters
     ----------
     denoise
-        f: x_t of samples (K, B, C, *S) and the time t in (0, 1] to logits of the same shape.
+        Network f: x_t of samples (K, B, C, *S) and the time t in (0, 1] to logits of the same shape.
     shape
-        (B, C, *S).
+        Shape (B, C, *S) of the logits.
     device
-        Where ``denoise`` computes.
+        Device on which ``denoise`` computes.
     schedule
-        γ and b.
+        Noise schedule, γ and b.
     num_steps
-        Evaluations of the network for a sample, at least 1.
+        Number of evaluations of the network for a sample, at least 1.
     num_mean_samples
-        Samples whose mean probability is the deterministic prediction, at least 1.
+        Number of samples whose mean probability is the deterministic prediction, at least 1.
     """
-
-    shared_noise_channels = 0
 
     def __init__(
         self,
@@ -55,8 +53,8 @@ class DenoisingLogits(LogitDistribution):
         *,
         device: torch.device,
         schedule: NoiseSchedule,
-        num_steps: int = 10,
-        num_mean_samples: int = 4,
+        num_steps: int,
+        num_mean_samples: int,
     ) -> None:
         super().__init__(shape, dtype=torch.float32, device=device)
         for name, value in (("num_steps", num_steps), ("num_mean_samples", num_mean_samples)):
@@ -87,12 +85,13 @@ class DenoisingLogits(LogitDistribution):
         return torch.cat([self._denoise_fully(samples) for samples in noise.split(at_once)])
 
     def _denoise_fully(self, noise: Tensor) -> Tensor:
-        times = torch.linspace(1, 0, self._num_steps + 1, dtype=torch.float64)[:-1]
-        levels = zip(*(level.tolist() for level in self._schedule.levels(times)), strict=True)
-        times, (scale, noise_level) = times.tolist(), next(levels)
+        grid = torch.linspace(1, 0, self._num_steps + 1, dtype=torch.float64)[:-1]
+        levels = zip(*(level.tolist() for level in self._schedule.levels(grid)), strict=True)
+        first, *times = grid.tolist()
+        scale, noise_level = next(levels)
         noisy = noise
-        logits = self._denoise(noisy, times[0])
-        for time, (next_scale, next_noise_level) in zip(times[1:], levels, strict=True):
+        logits = self._denoise(noisy, first)
+        for time, (next_scale, next_noise_level) in zip(times, levels, strict=True):
             clean = 2 * torch.softmax(logits, dim=2) - 1
             noisy = next_scale * clean + (next_noise_level / noise_level) * (noisy - scale * clean)
             scale, noise_level = next_scale, next_noise_level

@@ -20,9 +20,9 @@ class DiagonalGaussian(GaussianLogits):
     Parameters
     ----------
     mean_logits
-        μ, shape (B, C, *S).
+        Mean μ, shape (B, C, *S).
     diag_var
-        d, variances, shape (B, C, *S), positive.
+        Variances d, shape (B, C, *S), positive.
     """
 
     def __init__(self, mean_logits: Tensor, diag_var: Tensor) -> None:

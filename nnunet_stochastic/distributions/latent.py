@@ -26,16 +26,14 @@ class LatentLogits(LogitDistribution):
     Parameters
     ----------
     latent_mean
-        μ_z, shape (B, M).
+        Means μ_z, shape (B, M).
     latent_std
-        σ_z, standard deviations, shape (B, M), positive.
+        Standard deviations σ_z, shape (B, M), positive.
     decode
-        g: latents (B, M) to logits (B, C, *S).
+        Decoder g: latents (B, M) to logits (B, C, *S).
     shape
-        (B, C, *S).
+        Shape (B, C, *S) of the logits.
     """
-
-    noise_channels = 0
 
     def __init__(
         self, latent_mean: Tensor, latent_std: Tensor, decode: Callable[[Tensor], Tensor], shape: Sequence[int]
@@ -49,6 +47,10 @@ class LatentLogits(LogitDistribution):
         self.latent_mean = latent_mean
         self.latent_std = latent_std
         self._decode = decode
+
+    @property
+    def noise_channels(self) -> int:
+        return 0
 
     @property
     def shared_noise_channels(self) -> int:

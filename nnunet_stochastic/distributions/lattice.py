@@ -66,7 +66,7 @@ def lattice_nodes(num_samples: int, shift: Tensor) -> Iterator[tuple[Tensor, Ten
     Parameters
     ----------
     num_samples, shift
-        As for ``lattice_normals``.
+        Number of samples and random numbers, as for ``lattice_normals``.
 
     Returns
     -------
@@ -109,8 +109,8 @@ def _generating_vector(modulus: int, dimensions: int) -> list[int]:
 
     B_2(x) = x² - x + 1/6. Of as good components the smallest is taken; for n beyond 1,000 some are tried.
     """
-    candidates = _coprime(modulus)
-    candidates = torch.tensor(candidates[:: math.ceil(len(candidates) / 500)])
+    coprime = _coprime(modulus)
+    candidates = torch.tensor(coprime[:: math.ceil(len(coprime) / 500)])
     x = (candidates[:, None] * torch.arange(modulus) % modulus).double() / modulus
     kernels = x.square() - x + 7 / 6
     vector, product = [1], kernels[0]

@@ -43,9 +43,9 @@ def logistic_normal_moments(mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor, 
     Parameters
     ----------
     mean
-        m, any shape. Half precision is computed in float32.
+        Means m, any shape. Half precision is computed in float32.
     std
-        σ >= 0, the shape of ``mean``. Where it is 0 the moments are those of sigmoid(m).
+        Standard deviations σ >= 0, the shape of ``mean``. Where it is 0 the moments are those of sigmoid(m).
 
     Returns
     -------
@@ -56,13 +56,13 @@ def logistic_normal_moments(mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor, 
         raise ValueError(f"mean and std must have one shape, got {tuple(mean.shape)} and {tuple(std.shape)}")
     with torch.no_grad():
         mean, std = full_precision(mean), full_precision(std)
-        moments = tuple(torch.empty_like(mean, memory_format=torch.contiguous_format) for _ in range(3))
+        probability, square, entropy = (torch.empty_like(mean, memory_format=torch.contiguous_format) for _ in range(3))
         on_cpu = mean.device.type == "cpu"
         chunk = _CHUNK if on_cpu else max(1, mean.numel())
-        fields = [field.reshape(-1).split(chunk) for field in (mean, std, *moments)]
+        fields = [field.reshape(-1).split(chunk) for field in (mean, std, probability, square, entropy)]
         for mean_piece, std_piece, *pieces in zip(*fields, strict=True):
             _fill(pieces, mean_piece, std_piece, select=on_cpu)
-    return moments
+    return probability, square, entropy
 
 
 def _fill(moments: list[Tensor], mean: Tensor, std: Tensor, *, select: bool) -> None:
@@ -74,8 +74,8 @@ def _fill(moments: list[Tensor], mean: Tensor, std: Tensor, *, select: bool) -> 
     probability, square, entropy = moments
     negative = -mean.abs()
     # The series costs less than finding where it holds: elsewhere the other two rules replace it.
-    for moment, values in zip(moments, _far(negative, std), strict=True):
-        moment.copy_(values)
+    for moment, value in zip(moments, _far(negative, std), strict=True):
+        moment.copy_(value)
     near = ~(negative < -5.5 - 1.5 * std.square())
     wide = near & (std > _NARROW)
     for rule, where in ((_wide, wide), (_narrow, near & ~wide)):

@@ -1,7 +1,8 @@
 """Diagonal plus low-rank covariance over all voxels and classes of a patch: p(η) = N(μ, diag d + P Pᵀ).
 
 The covariance of Stochastic Segmentation Networks (Monteiro et al. 2020, https://arxiv.org/abs/2006.06015, Eq. 3-4),
-the second baseline of MoB (Eq. 3, Fig. 2b). A sample is η = μ + √d ∘ z1 + P z2 with z1 in R^(C·N) and one z2 in R^R
+and the second baseline (Eq. 3, Fig. 2b) of *Structured Covariance Modeling Using Learned Mixture-of-Bases for
+Uncertainty in 3D Segmentation* (MoB). A sample is η = μ + √d ∘ z1 + P z2 with z1 in R^(C·N) and one z2 in R^R
 for the whole patch: exact, linear in the number of voxels, and free of the Cholesky factorisation by which
 ``torch.distributions.LowRankMultivariateNormal`` prepares its densities.
 """
@@ -22,11 +23,11 @@ class LowRankGaussian(GaussianLogits):
     Parameters
     ----------
     mean_logits
-        μ, shape (B, C, *S).
+        Mean μ, shape (B, C, *S).
     diag_var
-        d, variances, shape (B, C, *S), positive.
+        Variances d, shape (B, C, *S), positive.
     cov_factor
-        P, shape (B, C, R, *S).
+        Factor P, shape (B, C, R, *S).
     """
 
     def __init__(self, mean_logits: Tensor, diag_var: Tensor, cov_factor: Tensor) -> None:

@@ -21,7 +21,7 @@ def logits_of_mean_probability(samples: Iterable[Tensor], *, regions: bool) -> T
     Parameters
     ----------
     samples
-        η_k, logits (B, C, *S), at least one. They are taken one by one.
+        Logits η_k, shape (B, C, *S), at least one. They are taken one by one.
     regions
         Whether the channels are regions, each with a sigmoid of its own, rather than exclusive classes.
 

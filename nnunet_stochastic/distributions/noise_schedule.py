@@ -28,7 +28,7 @@ class NoiseSchedule:
     Parameters
     ----------
     input_scale
-        b, positive.
+        Scale b of the mask against the noise, positive.
     """
 
     input_scale: float = 0.1

@@ -1,6 +1,7 @@
 """Cut a patch into G x G x G blocks of nearly equal size and apply one matrix per block.
 
-MoB partitions the volume into cubes "of approximately equal size", each with a basis of its own (section 3, Eq. 6).
+*Structured Covariance Modeling Using Learned Mixture-of-Bases for Uncertainty in 3D Segmentation* (MoB)
+partitions the volume into cubes "of approximately equal size", each with a basis of its own (section 3, Eq. 6).
 Voxel i of an axis of length L lies in block floor(i·G/L), so sizes of blocks differ by at most one voxel.
 """
 
@@ -34,7 +35,7 @@ def apply_per_partition(matrices: Tensor, field: Tensor) -> Tensor:
     matrices
         One matrix per block, shape (B, *G, O, I) with as many block axes as ``field`` has spatial axes.
     field
-        shape (B, I, *S).
+        Field to multiply, shape (B, I, *S).
 
     Returns
     -------

@@ -11,6 +11,7 @@ from nnunet_stochastic.evaluation.case_sets import ID, CaseSet, SetFolders, find
 from nnunet_stochastic.evaluation.cases import Case, CaseFiles, check_case, find_cases, load_case
 from nnunet_stochastic.evaluation.conventions import CONVENTIONS, PRESETS, Convention, find_convention
 from nnunet_stochastic.evaluation.evaluate import Evaluation, check_cases, evaluate_sets
+from nnunet_stochastic.evaluation.folder import evaluate_folder
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.maps import FOLDERS, MEASURES, Measure, find_map, find_maps, read_map
 from nnunet_stochastic.evaluation.model import (
@@ -71,6 +72,7 @@ __all__ = [
     "check_cases",
     "check_same_model",
     "describe_model",
+    "evaluate_folder",
     "evaluate_sets",
     "find_case_sets",
     "find_cases",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nnunet_stochastic.epistemic import EPISTEMIC_METHODS, NO_METHOD
 from nnunet_stochastic.io.text import read_json
 
 __all__ = ["STAND_IN_MARK", "STAND_IN_NOTE", "check_same_model", "describe_model", "stand_in_mark"]
@@ -18,8 +19,7 @@ STAND_IN_NOTE = (
 )
 
 # Words at the end of a trainer's name that say how members are made, and not what the aleatoric model is.
-_EPISTEMIC_ENDINGS = ("SWAG", "Dropout")
-_MEMBERS = ("ensemble", "dropout", "swag", "swag_diag")
+_EPISTEMIC_SUFFIXES = sorted({method.trainer_suffix for method in EPISTEMIC_METHODS.values()} - {""})
 
 
 def describe_model(prediction_folder: Path) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def describe_model(prediction_folder: Path) -> dict[str, Any]:
     if trainer is not None:
         aleatoric = "TTA" if settings.get("aleatoric_source") == "tta" else _aleatoric(trainer)
         source = settings.get("epistemic_source")
-        epistemic = source if source in _MEMBERS else "none"
+        epistemic = source if source in EPISTEMIC_METHODS else NO_METHOD.name
         stands_in = source == "aleatoric_samples"
     folds = sorted(name.removeprefix("fold_") for name in settings.get("checkpoints", {}))
     return {
@@ -81,7 +81,7 @@ def check_same_model(model: Mapping[str, Any], place: Path, other: Mapping[str, 
 def _aleatoric(trainer: str) -> str:
     """Short name of a trainer's aleatoric model: MoBVolume of nnUNetTrainerMoBVolumeSWAG, Softmax of nnUNetTrainer."""
     name = trainer.removeprefix("nnUNetTrainer")
-    return re.sub(f"({'|'.join(_EPISTEMIC_ENDINGS)})+$", "", name) or "Softmax"
+    return re.sub(f"({'|'.join(_EPISTEMIC_SUFFIXES)})+$", "", name) or "Softmax"
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from nnunet_stochastic.distributions import LogitDistribution
+from nnunet_stochastic.distributions import GaussianLogits, LogitDistribution
+from nnunet_stochastic.inference.collector import MemberCollector
 from nnunet_stochastic.inference.seeds import NoiseKey
 from nnunet_stochastic.inference.sliding_window import Tile, View, tile_start
 from nnunet_stochastic.inference.stitching import Stitching
@@ -33,7 +34,7 @@ __all__ = ["ProbabilityAverage"]
 _SAMPLED_CHANNELS = 16  # channels of logits sampled at once
 
 
-class ProbabilityAverage:
+class ProbabilityAverage(MemberCollector):
     """Averages of one member at a time.
 
     Parameters
@@ -41,7 +42,7 @@ class ProbabilityAverage:
     space
         What the logits mean.
     stitching
-        Of the tiles.
+        How tiles become an image.
     samples_of_views
         The number of samples in each view.
     estimator
@@ -96,6 +97,7 @@ class ProbabilityAverage:
                 lost_entropy=self._lost is not None,
             )
         if self._exact:
+            assert isinstance(distribution, GaussianLogits), "other distributions have no exact moments"
             fields = view.undo(fields_of_law(distribution, self.space))
             self._tile_sums.add_expectation(exact_moments(self.space, fields))
             return
@@ -106,12 +108,12 @@ class ProbabilityAverage:
 
     def close_tile(self, tile: Tile) -> None:
         """Add the tile at hand, whose views have all been added."""
+        assert self._tile_sums is not None, "a tile has at least one view"
         moments, self._tile_sums = self._tile_sums.moments(), None
-        self._stitching.add(self._mean, tile, moments.mean)
-        if self._entropy is not None:
-            self._stitching.add(self._entropy, tile, moments.entropy)
-        if self._square is not None:
-            self._stitching.add(self._square, tile, moments.square)
+        sums = ((self._mean, moments.mean), (self._entropy, moments.entropy), (self._square, moments.square))
+        for total, values in sums:
+            if total is not None and values is not None:
+                self._stitching.add(total, tile, values)
         if self._lost is not None and moments.lost_entropy is not None:
             self._stitching_of_errors.add(self._lost, tile, moments.lost_entropy)
 

@@ -15,8 +15,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from nnunet_stochastic.distributions import GaussianLogits
+from nnunet_stochastic.distributions import GaussianLogits, LogitDistribution
 from nnunet_stochastic.distributions.lattice import lattice_nodes
+from nnunet_stochastic.inference.collector import MemberCollector
 from nnunet_stochastic.inference.seeds import NoiseKey
 from nnunet_stochastic.inference.sliding_window import Tile, View
 from nnunet_stochastic.inference.stitching import Stitching
@@ -44,7 +45,7 @@ def has_voxel_law(space: OutcomeSpace, *, has_samples: bool, gaussian: bool) -> 
     return not has_samples or (gaussian and (space.scalar or space.num_logits <= MAX_CLASSES))
 
 
-class LawBlend:
+class LawBlend(MemberCollector):
     """The blended law of one member at a time.
 
     Parameters
@@ -52,16 +53,16 @@ class LawBlend:
     space
         What the logits mean.
     stitching
-        Of the tiles.
+        How tiles become an image.
     num_views
-        V.
+        Number of views V of each tile.
     has_samples
         False for deterministic networks.
     estimator
         How moments are taken: ``"exact"``, or from K samples, of a lattice that all members share (``"mc"``) or
         independent ones of each member (``"plug_in"``).
     num_samples
-        K.
+        Number of samples K.
     noise
         Key of the image's noise.
     """
@@ -90,13 +91,16 @@ class LawBlend:
         self._member = member
         self.fields.zero_()
 
-    def add_view(self, distribution: GaussianLogits, tile: Tile, view: View) -> None:
-        """Add a view of the tile at hand."""
+    def add_view(self, distribution: LogitDistribution, tile: Tile, view: View) -> None:
+        """Add a view of the tile at hand, which is Gaussian."""
+        if not isinstance(distribution, GaussianLogits):
+            raise TypeError(f"laws are blended where they are Gaussian, got {type(distribution).__name__}")
         fields = view.undo(fields_of_law(distribution, self.space))
         self._views = fields if self._views is None else self._views.add_(fields)
 
     def close_tile(self, tile: Tile) -> None:
         """Add the tile at hand, whose views have all been added."""
+        assert self._views is not None, "a tile has at least one view"
         self._stitching.add(self.fields, tile, self._views / self._num_views)
         self._views = None
 

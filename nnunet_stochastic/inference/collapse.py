@@ -2,7 +2,8 @@
 
 Epistemic collapse: members that agree so much that the epistemic uncertainty is a small part of the total.
 
-ENT (section 4, "Epistemic collapse", and section 5): where EU << AU, the total says no more than the aleatoric part.
+ENT (Christensen et al., Rethinking Uncertainty Quantification and Entanglement in Image Segmentation; section 4,
+"Epistemic collapse", and section 5): where EU << AU, the total says no more than the aleatoric part.
 What is watched is the ratio of an image's mean EU to its mean AU. As a correction after the fact ENT proposes to
 multiply EU with the mean AU/EU before the total is computed; here that factor is measured on earlier predictions, of
 validation images say, so that it does not depend on the images that happen to be predicted together.
@@ -52,14 +53,15 @@ def collapse_warning(cases: Mapping[str, Mapping[str, Any]], *, num_members: int
     cases
         Entries of uncertainty.json.
     num_members
-        E; with one member its aleatoric samples stand in.
+        Number of members E; with one member its aleatoric samples stand in.
     """
-    ratios = {name: entry.get("epistemic_to_aleatoric") for name, entry in cases.items()}
-    ratios = {name: ratio for name, ratio in ratios.items() if ratio is not None}
+    ratios: dict[str, float] = {
+        name: ratio for name, entry in cases.items() if (ratio := entry.get("epistemic_to_aleatoric")) is not None
+    }
     collapsed = {name: ratio for name, ratio in ratios.items() if ratio < COLLAPSED_BELOW}
     if not collapsed:
         return None
-    lowest = min(collapsed, key=collapsed.get)
+    lowest = min(collapsed, key=collapsed.__getitem__)
     found = (
         f"epistemic uncertainty has collapsed: mean EU/AU is below {COLLAPSED_BELOW} in {len(collapsed)} of "
         f"{len(ratios)} cases (lowest {collapsed[lowest]:.3g}, {lowest}). "

@@ -1,35 +1,26 @@
 """The members of a prediction: every set of weights over which the epistemic uncertainty is an average.
 
-    none                one set of weights, E = 1
-    ensemble            the trained folds
-    dropout             ``num_members`` sets of dropout masks per fold
-    swag, swag_diag     ``num_members`` draws from the Gaussian over each fold's weights
-
-A member is one network for all tiles, views and images: its masks or weights are drawn from (seed, member) alone.
+How a member is made of its fold is said by the ``WeightPosterior`` of the epistemic method. A member is one network for
+all tiles, views and images: its masks or weights are drawn from (method, seed, member) alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any
 
 import torch
 
+from nnunet_stochastic.epistemic import EPISTEMIC_METHODS, NO_METHOD, EpistemicMethod
 from nnunet_stochastic.inference.model import Checkpoint, Model, load_weights
 from nnunet_stochastic.inference.seeds import stream_generator
-from nnunet_stochastic.posteriors import (
-    SWAG_FILE,
-    SwagPosterior,
-    clear_dropout_masks,
-    fix_dropout_masks,
-    has_channel_dropout,
-)
-from nnunet_stochastic.posteriors.snapshots import snapshot_path
+from nnunet_stochastic.posteriors import LastLayerPosterior, WeightPosterior, posterior_class
 
-__all__ = ["EpistemicMethod", "Member", "choose_method", "members_of"]
+__all__ = ["AUTO", "Member", "check_members_differ", "choose_method", "members_of", "share_features"]
 
-EpistemicMethod = Literal["none", "ensemble", "dropout", "swag", "swag_diag"]
+#: Takes the first method of the catalogue behind ``none`` that the model has.
+AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -41,87 +32,86 @@ class Member:
     name
         ``fold_0``, ``fold_0_dropout_3``: unique among the members, and the key of its noise.
     checkpoint
-        The fold it is of.
+        Trained weights of its fold.
     posterior
-        Of the fold's weights, for SWAG.
-    method
-        How the member comes from its fold.
+        Distribution over the fold's weights.
     seed
-        Of masks and weights.
-    scale
-        Of SWAG's covariance; ``None`` is the method's own.
+        Seed of what is drawn.
     """
 
     name: str
     checkpoint: Checkpoint
-    method: EpistemicMethod = "ensemble"
-    posterior: SwagPosterior | None = None
+    posterior: WeightPosterior
     seed: int = 0
-    scale: float | None = None
 
     def activate(self, model: Model) -> None:
         """Turn the model's network into this member, the same on every device."""
-        weights = self.checkpoint.path if self.posterior is None else (self.checkpoint.path, *self._draw, self.scale)
-        model.hold(weights, make=lambda: self._make_weights(model))
-        if self.method == "dropout":
-            fix_dropout_masks(model.network, stream_generator(*self._draw))
-        elif has_channel_dropout(model.network):
-            clear_dropout_masks(model.network)
+        model.deactivate_posterior()
+        posterior = self.posterior
+        draw = (posterior.method.name, self.seed, self.name)
+        if posterior.changes_weights:
+            weights = (self.checkpoint.path, *draw, tuple(posterior.options.items()))
+            model.set_weights(weights, make=lambda: self._make_weights(model, draw))
+        else:
+            model.set_weights(self.checkpoint.path, make=lambda: load_weights(model, self.checkpoint))
+            posterior.activate(model.network, stream_generator(*draw))
+        model.active_posterior = posterior
 
-    def _make_weights(self, model: Model) -> None:
+    def _make_weights(self, model: Model, draw: tuple[str, int, str]) -> None:
         load_weights(model, self.checkpoint)
-        if self.posterior is not None:
-            generator = stream_generator(*self._draw)
-            self.posterior.draw_into(model.network, generator, diagonal=self.method == "swag_diag", scale=self.scale)
-
-    @property
-    def _draw(self) -> tuple[str, int, str]:
-        """Key of the random numbers that make the member of its fold."""
-        return self.method, self.seed, self.name
+        self.posterior.activate(model.network, stream_generator(*draw))
 
 
-def choose_method(model: Model, requested: Literal["auto"] | EpistemicMethod) -> EpistemicMethod:
+def choose_method(model: Model, requested: str) -> EpistemicMethod:
     """The method of a prediction, checked against what the model has.
 
-    ``auto`` takes the ensemble if there are several folds, else dropout or SWAG if the model was trained for it, else
-    none.
+    Parameters
+    ----------
+    model
+        The model.
+    requested
+        Name of a method, or ``AUTO``.
 
     Raises
     ------
     ValueError
         If the model does not have what was asked for.
     """
-    folds = [checkpoint.name for checkpoint in model.checkpoints]
-    without_swag = [checkpoint.name for checkpoint in model.checkpoints if not _has_swag(checkpoint)]
-    if requested == "auto":
-        if len(folds) > 1:
-            return "ensemble"
-        if has_channel_dropout(model.network):
-            return "dropout"
-        return "none" if without_swag else "swag"
-    if requested not in get_args(EpistemicMethod):
-        raise ValueError(f"epistemic must be one of auto, {', '.join(get_args(EpistemicMethod))}, got {requested!r}")
-    if requested == "none" and len(folds) > 1:
-        raise ValueError(f"without an epistemic method there is one member, got {len(folds)} folds: choose one with -f")
-    if requested == "ensemble" and len(folds) == 1:
-        raise ValueError(
+    if requested == AUTO:
+        drawn = (method for method in EPISTEMIC_METHODS.values() if method is not NO_METHOD)
+        return next((method for method in drawn if _obstacle(model, method) is None), NO_METHOD)
+    if requested not in EPISTEMIC_METHODS:
+        raise ValueError(f"epistemic must be one of {AUTO}, {', '.join(EPISTEMIC_METHODS)}, got {requested!r}")
+    method = EPISTEMIC_METHODS[requested]
+    if obstacle := _obstacle(model, method):
+        raise ValueError(obstacle)
+    return method
+
+
+def _obstacle(model: Model, method: EpistemicMethod) -> str | None:
+    """Why a model cannot be predicted with a method."""
+    num_folds = len(model.checkpoints)
+    if method.most_folds is not None and num_folds > method.most_folds:
+        return f"without an epistemic method there is one member, got {num_folds} folds: choose one with -f"
+    if num_folds < method.least_folds:
+        return (
             "an ensemble needs several trained folds, for instance -f 0 1 2 3 4, and got one. "
             "nnunet_stochastic_ensemble_splits makes the folds random initialisations of the same data"
         )
-    if requested == "dropout" and not has_channel_dropout(model.network):
-        raise ValueError(
-            f"{model.trainer_name} has no dropout to keep on: train a trainer such as nnUNetTrainerMoBDropout"
-        )
-    if requested in ("swag", "swag_diag") and without_swag:
-        raise ValueError(
-            f"{model.trainer_name} left no SWAG statistics ({SWAG_FILE}) in {' and '.join(without_swag)} of "
-            f"{model.folder}: train a trainer such as nnUNetTrainerMoBSWAG to its end"
-        )
-    return requested
+    posterior = posterior_class(method)
+    lacking = {
+        checkpoint.name: missing
+        for checkpoint in model.checkpoints
+        if (missing := posterior.missing(method, checkpoint.folder, model.network)) is not None
+    }
+    if not lacking:
+        return None
+    missing = next(iter(lacking.values()))
+    return f"{model.trainer_name} {missing.what} in {' and '.join(lacking)} of {model.folder}: {missing.remedy}"
 
 
 def members_of(
-    model: Model, method: EpistemicMethod, *, num_members: int, seed: int, swag_scale: float | None = None
+    model: Model, method: EpistemicMethod, *, seed: int, options: Mapping[str, Any] | None = None
 ) -> tuple[Member, ...]:
     """The members of a prediction, those of a fold together.
 
@@ -131,27 +121,27 @@ def members_of(
         Its checkpoints are the folds.
     method
         As ``choose_method`` returns it.
-    num_members
-        Members of each fold, for dropout and SWAG.
     seed
-        Of masks and weights.
-    swag_scale
-        Scale of SWAG's covariance; ``None`` is the method's own.
+        Seed of masks and weights.
+    options
+        Values of the method's options by name; the default of those that are not given.
     """
-    if method in ("none", "ensemble"):
-        return tuple(Member(checkpoint.name, checkpoint, method) for checkpoint in model.checkpoints)
+    given = options or {}
+    values = {option.name: given.get(option.name, option.default) for option in method.options}
     members = []
     for checkpoint in model.checkpoints:
-        posterior = None if method == "dropout" else SwagPosterior.load(checkpoint.path.parent)
-        members += [
-            Member(f"{checkpoint.name}_{method}_{index}", checkpoint, method, posterior, seed, swag_scale)
-            for index in range(num_members)
-        ]
+        posterior = posterior_class(method)(method, checkpoint.folder, values)
+        members += [Member(name, checkpoint, posterior, seed) for name in posterior.member_names(checkpoint.name)]
     return tuple(members)
 
 
+def share_features(member: Member, other: Member) -> bool:
+    """Whether two members differ in their last layer alone, so that one forward pass serves both."""
+    return isinstance(member.posterior, LastLayerPosterior) and member.posterior is other.posterior
+
+
 def check_members_differ(members: Sequence[Member], outputs: Sequence[torch.Tensor]) -> None:
-    """Raise if two members predicted the same.
+    """Raise ``ValueError`` if two members predicted the same.
 
     Parameters
     ----------
@@ -163,13 +153,5 @@ def check_members_differ(members: Sequence[Member], outputs: Sequence[torch.Tens
     for index, output in enumerate(outputs):
         for other in range(index):
             if torch.equal(output, outputs[other]):
-                names = f"members {members[other].name} and {members[index].name} predict the same"
-                if members[index].method == "dropout":
-                    raise ValueError(f"{names}: dropout is inactive in this network")
-                raise ValueError(f"{names}: they hold the same weights, and the epistemic uncertainty would be too low")
-
-
-def _has_swag(checkpoint: Checkpoint) -> bool:
-    folder = checkpoint.path.parent
-    # Snapshots without statistics are an unfinished training, which loading reports.
-    return (folder / SWAG_FILE).is_file() or snapshot_path(folder, epoch=0).parent.is_dir()
+                reason = members[index].posterior.reason_of_equal_members
+                raise ValueError(f"members {members[other].name} and {members[index].name} predict the same: {reason}")

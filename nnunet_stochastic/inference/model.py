@@ -18,7 +18,9 @@ from torch import nn
 
 from nnunet_stochastic.checkpoints import read_checkpoint
 from nnunet_stochastic.io.text import read_json
+from nnunet_stochastic.networks import DistributionNetwork
 from nnunet_stochastic.outcomes import OutcomeSpace
+from nnunet_stochastic.posteriors import WeightPosterior
 
 __all__ = ["Checkpoint", "Model", "file_sha256", "load_model", "load_weights"]
 
@@ -30,6 +32,11 @@ class Checkpoint:
     name: str  # fold_0, fold_all
     path: Path
     sha256: str
+
+    @property
+    def folder(self) -> Path:
+        """The fold's folder, with all that its training left."""
+        return self.path.parent
 
 
 @dataclass
@@ -47,37 +54,45 @@ class Model:
     network: nn.Module
     checkpoints: tuple[Checkpoint, ...]
     trust_checkpoint: bool = False
-    #: What the network's weights are, as ``hold`` was told; ``None`` where that is not known.
-    held: Hashable = None
-    _kept: _KeptWeights = field(default_factory=lambda: _KeptWeights())
+    #: What the network's weights are, as ``set_weights`` was told; ``None`` where that is not known.
+    current_weights: Hashable = None
+    #: What has turned the network into a member.
+    active_posterior: WeightPosterior | None = None
+    _cache: _WeightCache = field(default_factory=lambda: _WeightCache())
 
-    def hold(self, weights: Hashable, make: Callable[[], None]) -> None:
+    def deactivate_posterior(self) -> None:
+        """Undo what made the network a member, weights apart."""
+        if self.active_posterior is not None:
+            self.active_posterior.deactivate(self.network)
+            self.active_posterior = None
+
+    def set_weights(self, weights: Hashable, make: Callable[[], None]) -> None:
         """Let the network have certain weights.
 
         Parameters
         ----------
         weights
-            Which, equal for equal weights.
+            Key of the weights, equal for equal weights.
         make
             Puts them into the network. It is not called if they are there, or have been made twice before.
         """
-        if self.held == weights:
+        if self.current_weights == weights:
             return
-        self.held = None  # not known, should what follows fail
-        if not self._kept.restore(weights, self.network):
+        self.current_weights = None  # not known, should what follows fail
+        if not self._cache.restore(weights, self.network):
             make()
-            self._kept.note(weights, self.network)
-        self.held = weights
+            self._cache.note(weights, self.network)
+        self.current_weights = weights
 
     @property
     def has_samples(self) -> bool:
         """Whether the network predicts a distribution over logits."""
-        return getattr(self.network, "is_random", False)
+        return isinstance(self.network, DistributionNetwork) and self.network.has_samples
 
     @property
     def gaussian(self) -> bool:
         """Whether that distribution is Gaussian."""
-        return self.has_samples and self.network.is_gaussian
+        return isinstance(self.network, DistributionNetwork) and self.network.has_samples and self.network.is_gaussian
 
     @property
     def space(self) -> OutcomeSpace:
@@ -87,10 +102,10 @@ class Model:
     @property
     def num_image_channels(self) -> int:
         """Channels of the image, without those of a previous stage's segmentation."""
-        return len(self.dataset_json.get("channel_names", self.dataset_json.get("modality")))
+        return len(self.dataset_json.get("channel_names") or self.dataset_json["modality"])
 
 
-class _KeptWeights:
+class _WeightCache:
     """Weights that were made before, in a temporary folder: read in milliseconds, while memory holds one set at a time.
 
     A checkpoint holds much besides the weights, and a draw of SWAG reads all snapshots: done for every member and
@@ -202,7 +217,7 @@ def load_model(
 
 def load_weights(model: Model, checkpoint: Checkpoint) -> None:
     """Put a fold's weights into the model's network, in place."""
-    model.held = None
+    model.current_weights = None
     # The file is mapped, not read: nothing of it stays in memory, however many folds there are.
     weights = read_checkpoint(checkpoint.path, trust=model.trust_checkpoint)["network_weights"]
     try:
@@ -248,7 +263,7 @@ def _build_network(
         raise ValueError(str(error)) from error
     build = trainer_class.build_network_architecture
     if "plans_manager" in inspect.signature(build).parameters:
-        architecture = (plans_manager, configuration_manager)
+        architecture: tuple[Any, ...] = (plans_manager, configuration_manager)
     else:  # trainers written for nnU-Net before 2.8
         architecture = (
             configuration_manager.network_arch_class_name,

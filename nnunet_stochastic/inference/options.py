@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from nnunet_stochastic.inference.members import EpistemicMethod
+from nnunet_stochastic.epistemic import DEFAULT_NUM_MEMBERS, EPISTEMIC_OPTIONS, EpistemicMethod
+from nnunet_stochastic.inference.members import AUTO
 from nnunet_stochastic.maps import MAP_NAMES, MapName
 from nnunet_stochastic.outcomes import OutcomeSpace
 from nnunet_stochastic.prediction_choices import ESTIMATORS, TILES_AND_VIEWS, Estimator, SettledEstimator, TilesAndViews
@@ -22,25 +23,26 @@ class PredictionOptions:
     Parameters
     ----------
     num_samples
-        K, aleatoric samples per member: at each voxel of the blended tiles and views or, where probabilities are
-        averaged (see ``inference.averaging``), spread evenly over the mirrored views, of which those without a sample
-        are not run. Deterministic networks have none.
+        Number K of aleatoric samples per member: at each voxel of the blended tiles and views or, where probabilities
+        are averaged (see ``inference.averaging``), spread evenly over the mirrored views, of which those without a
+        sample are not run. Deterministic networks have none.
     aleatoric
         ``"model"``: what the network predicts. ``"tta"``, for deterministic networks: K passes of mirrored images with
         shifted intensities are the samples (test-time augmentation; Ayhan and Berens 2018).
     epistemic
-        Where the members come from, see ``inference.members``; ``"auto"`` takes the folds if there are several, else
-        what the model was trained for.
+        Where the members come from, a name of ``nnunet_stochastic.epistemic``; ``"auto"`` takes the folds if there are
+        several, else what the model was trained for.
     num_members
-        Members of each fold, for dropout and SWAG.
+        Number of members of each fold, where they are drawn, at least 1.
     swag_scale
-        Scale of SWAG's covariance; ``None`` is ½ for ``"swag"`` and 1 for ``"swag_diag"``.
+        Scale of SWAG's covariance, above 0; ``None`` is ½ for ``"swag"`` and 1 for ``"swag_diag"``.
     estimator
         How the moments of a member's samples are taken. ``"exact"``: by quadrature, the limit K = ∞, for Gaussian
         models with two classes or regions. ``"mc"``: from K samples that are stratified or antithetic and the same for
         all members, so that members which agree have no epistemic uncertainty. ``"plug_in"``: from K independent
-        samples of each member, as ENT does (the passes of test-time augmentation stay the same for all); their noise
-        counts as epistemic, and the aleatoric map is too low.
+        samples of each member, as Christensen et al. do (ENT, see ``nnunet_stochastic.epistemic``; the passes of
+        test-time augmentation stay the same for all); their noise counts as epistemic, and the aleatoric map is too
+        low.
         ``"auto"``: exact where it exists, else mc.
     tiles_and_views
         How the tiles and mirrored views of a member become one prediction. ``"blend"``: as nnU-Net blends logits, where
@@ -48,7 +50,7 @@ class PredictionOptions:
         segmentation. ``"average"``: the mean of their probabilities, so that views which disagree make it less certain;
         probabilities are resampled to the image, too, and a whole sample is of one view.
     num_saved_samples
-        N, whole segmentations to draw per image.
+        Number N of whole segmentations to draw per image.
     epistemic_factor
         Multiplies the epistemic map; the total is then the sum of the maps (ENT, section 5: epistemic collapse).
     seed
@@ -65,8 +67,8 @@ class PredictionOptions:
 
     num_samples: int = 30
     aleatoric: AleatoricMethod = "model"
-    epistemic: Literal["auto"] | EpistemicMethod = "auto"
-    num_members: int = 10
+    epistemic: str = AUTO
+    num_members: int = DEFAULT_NUM_MEMBERS
     swag_scale: float | None = None
     estimator: Estimator = "auto"
     tiles_and_views: TilesAndViews = "blend"
@@ -79,7 +81,7 @@ class PredictionOptions:
     accumulate_on_device: bool = True
 
     def __post_init__(self) -> None:
-        for name, least in (("num_samples", 1), ("num_members", 1), ("num_saved_samples", 0)):
+        for name, least in (("num_samples", 1), ("num_saved_samples", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
         for name, choices in (
@@ -91,14 +93,18 @@ class PredictionOptions:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
         if not 0 < self.step_size <= 1:
             raise ValueError(f"step_size must be in (0, 1], got {self.step_size}")
-        if self.swag_scale is not None and not self.swag_scale > 0:
-            raise ValueError(f"swag_scale must be positive, got {self.swag_scale}")
+        for option in EPISTEMIC_OPTIONS:
+            option.check(getattr(self, option.name))
         if not self.epistemic_factor > 0:
             raise ValueError(f"epistemic_factor must be positive, got {self.epistemic_factor}")
         if self.maps is not None:
             unknown = [name for name in self.maps if name not in MAP_NAMES]
             if unknown:
                 raise ValueError(f"unknown maps {', '.join(unknown)}: choose from {', '.join(MAP_NAMES)}")
+
+    def of_epistemic_method(self, method: EpistemicMethod) -> dict[str, float | None]:
+        """Values of a method's options by name."""
+        return {option.name: getattr(self, option.name) for option in method.options}
 
     def check_model(self, *, has_samples: bool, gaussian: bool, space: OutcomeSpace) -> None:
         """Raise ``ValueError`` if a model cannot be predicted in this way.

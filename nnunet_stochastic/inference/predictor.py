@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tqdm import tqdm
 
 from nnunet_stochastic.inference.averaging import ProbabilityAverage
 from nnunet_stochastic.inference.blending import LawBlend, has_voxel_law
+from nnunet_stochastic.inference.collector import MemberCollector
 from nnunet_stochastic.inference.members import check_members_differ, choose_method, members_of
 from nnunet_stochastic.inference.model import Model, load_model
 from nnunet_stochastic.inference.options import PredictionOptions
@@ -79,7 +81,7 @@ class StochasticPredictor:
         self.method = choose_method(model, options.epistemic)
         """The epistemic method."""
         self.members = members_of(
-            model, self.method, num_members=options.num_members, seed=options.seed, swag_scale=options.swag_scale
+            model, self.method, seed=options.seed, options=options.of_epistemic_method(self.method)
         )
         self.maps: tuple[MapName, ...] = options.maps_of(num_members=len(self.members), has_samples=self.has_samples)
         """The maps that are made."""
@@ -268,9 +270,9 @@ class StochasticPredictor:
         weights = tile_weights(patch_size).to(sums_device)
         stitching = Stitching(weights, sum_of_weights(image_tiles, weights, shape))
         samples_of_views = self._samples_of_views(noise)
-        collector = self._collector(stitching, samples_of_views, noise)
         one_network = self.blends_laws and len(self.members) == 1 and not self.has_samples
         sums = None if one_network else self._moment_sums(shape, sums_device)
+        last: Tensor | None = None
         sweep = Sweep(
             model,
             self.device,
@@ -282,24 +284,28 @@ class StochasticPredictor:
             None if on_sample is None else lambda index, sample: on_sample(index, sample[inside].cpu()),
         )
 
-        def finish_member() -> None:
-            _check_finite(collector.prediction)
+        def finish_member(collector: MemberCollector) -> None:
+            nonlocal last
+            last = collector.prediction
+            _check_finite(last)
             if sums is not None:
                 collector.add_moments_to(sums)
 
         with _benchmarking_convolutions(self.device):
             fingerprints = sweep.run(
-                self.members, self._draws_of_members(noise), collector, finish_member, progress=progress
+                self.members,
+                self._draws_of_members(noise),
+                partial(self._collector, stitching, samples_of_views, noise),
+                finish_member,
+                progress=progress,
             )
         _check_finite(*fingerprints)
-        moments = Moments(model.space, log_ratios=collector.fields) if sums is None else sums.moments()
+        moments = Moments(model.space, log_ratios=last) if sums is None else sums.moments()
         if bool((data != data.flatten()[0]).any()):  # a blank image may look the same to all members
             check_members_differ(self.members, fingerprints)
         return moments.cropped(inside[1:])
 
-    def _collector(
-        self, stitching: Stitching, samples_of_views: dict[View, int], noise: NoiseKey
-    ) -> LawBlend | ProbabilityAverage:
+    def _collector(self, stitching: Stitching, samples_of_views: dict[View, int], noise: NoiseKey) -> MemberCollector:
         space, options = self.model.space, self.options
         if self.blends_laws:
             return LawBlend(

@@ -55,11 +55,11 @@ class PlannedResampling:
         if (rules is None) == (function is None):
             raise ValueError("resampling follows the rules of its axes or a function: give one of the two")
         self.shape = tuple(int(size) for size in shape)
-        self._rules, self._function = rules, function
+        self._rules, self._function = rules or (), function
 
     def of(self, volume: Tensor) -> Callable[[int, int], Tensor]:
         """Maps (start, stop) to these slices of a volume (P, Z, Y, X), resampled: (P, stop - start, y, x), float32."""
-        if self._rules is not None:
+        if self._function is None:
             return partial(resample_slab, volume, self.shape, rules=self._rules)
         if tuple(volume.shape[1:]) != self.shape:
             channels = [torch.as_tensor(self._function(channel[None].numpy()))[0].float() for channel in volume]
@@ -135,7 +135,7 @@ def resample_slab(
     start, stop
         The wanted slices, 0 <= start < stop <= z.
     rules
-        Of each axis. ``"nearest_torch"`` rounds positions as torch's ``nearest-exact`` does.
+        Rule of each axis. ``"nearest_torch"`` rounds positions as torch's ``nearest-exact`` does.
 
     Returns
     -------

@@ -34,7 +34,7 @@ class GridPrediction:
     space
         What the channels mean.
     log_ratios
-        Of the predictive mean p̄, (D, *S), finite.
+        Log-ratios of the predictive mean p̄, (D, *S), finite.
     epistemic, variance
         Maps (*S), or ``None`` where they are not wanted.
     lost_entropy
@@ -96,7 +96,7 @@ def restore(
     properties
         What nnU-Net's preprocessing said of the image.
     plans_manager, configuration_manager, label_manager
-        Of the model.
+        The model's, as nnU-Net has them.
     maps
         Names of the maps to make.
     probabilities
@@ -149,7 +149,7 @@ def _slabs_of_maps(
     grid: GridPrediction, resampling: PlannedResampling, names: Collection[MapName]
 ) -> dict[str, Callable[[int, int], Tensor]]:
     """What is resampled besides the mean for these maps, by name: functions of (start, stop)."""
-    fields = {}
+    fields: dict[str, Tensor | None] = {}
     if "variance" in names:
         fields["variance"] = grid.variance
     # The total bounds the epistemic map, so both are needed even where only one is written.
@@ -157,7 +157,7 @@ def _slabs_of_maps(
         fields["epistemic"] = grid.epistemic
     if grid.lost_entropy is not None and set(names) - {"variance"}:
         fields["lost_entropy"] = grid.lost_entropy
-    return {name: resampling.of(field[None]) for name, field in fields.items()}
+    return {name: resampling.of(field[None]) for name, field in fields.items() if field is not None}
 
 
 def _slab_maps(

@@ -52,11 +52,11 @@ def draws_of_members(
     Parameters
     ----------
     num_samples
-        N.
+        Number of samples N.
     num_members
-        E.
+        Number of members E.
     views
-        Of a member.
+        Views of a member.
     has_samples
         Whether a member and a view can give several different samples.
     blend_views
@@ -132,7 +132,7 @@ class SampleBlend:
     space
         What the logits mean.
     stitching
-        Of the tiles.
+        How tiles become an image.
     noise
         Key of the image's noise.
     """
@@ -182,7 +182,7 @@ def samples_of_law(
     Parameters
     ----------
     fields
-        Of the member's blended law, (D + F, *S).
+        Fields of the member's blended law, (D + F, *S).
     draws
         The samples.
     space

@@ -24,7 +24,7 @@ class NoiseKey:
     Parameters
     ----------
     seed
-        Of the prediction.
+        Seed of the prediction.
     case
         Name of the image: with the same noise in every image, the error of a mean over images would not fall with
         their number.

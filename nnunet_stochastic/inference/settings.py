@@ -7,18 +7,20 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from nnunet_stochastic import __version__
+from nnunet_stochastic.epistemic import EPISTEMIC_METHODS, EPISTEMIC_OPTIONS, NO_METHOD, NUM_MEMBERS, EpistemicMethod
 from nnunet_stochastic.inference.collapse import STAND_IN_NOTE
-from nnunet_stochastic.inference.members import EpistemicMethod, Member
+from nnunet_stochastic.inference.members import Member
 from nnunet_stochastic.inference.model import Model, file_sha256
 from nnunet_stochastic.inference.options import PredictionOptions
 from nnunet_stochastic.inference.sliding_window import TTA_SHIFT_SD, View
 from nnunet_stochastic.maps import MapName
-from nnunet_stochastic.posteriors import SWAG_FILE, has_channel_dropout
+from nnunet_stochastic.posteriors import posterior_class
 from nnunet_stochastic.prediction_choices import SettledEstimator
 
 __all__ = ["AVERAGED", "BLENDED", "describe_settings"]
@@ -50,12 +52,15 @@ def describe_settings(
     method, members, samples_of_views, has_samples, blends_laws, estimator, maps, device
         What followed from them.
     """
+    files_of_method = posterior_class(method).files
     checkpoints = {
-        checkpoint.name: {"file": checkpoint.path.name, "sha256": checkpoint.sha256} for checkpoint in model.checkpoints
+        checkpoint.name: {
+            "file": checkpoint.path.name,
+            "sha256": checkpoint.sha256,
+            **{f"{Path(file).stem}_sha256": file_sha256(checkpoint.folder / file) for file in files_of_method},
+        }
+        for checkpoint in model.checkpoints
     }
-    if method in ("swag", "swag_diag"):
-        for checkpoint in model.checkpoints:
-            checkpoints[checkpoint.name]["swag_sha256"] = file_sha256(checkpoint.path.parent / SWAG_FILE)
     return {
         "model_folder": str(model.folder.resolve()),
         "trainer": model.trainer_name,
@@ -69,7 +74,7 @@ def describe_settings(
         "epistemic_source": _epistemic_source(method, len(members), has_samples=has_samples),
         "estimator": estimator if has_samples else "none",
         "tiles_and_views": BLENDED if blends_laws else AVERAGED,
-        "swag_scale": members[0].scale,
+        **_method_options(method, options),
         "tta_shift_sd": TTA_SHIFT_SD if options.aleatoric == "tta" else None,
         "num_saved_samples": options.num_saved_samples,
         "epistemic_factor": options.epistemic_factor,
@@ -97,10 +102,16 @@ def describe_settings(
     }
 
 
+def _method_options(method: EpistemicMethod, options: PredictionOptions) -> dict[str, float | None]:
+    """Values of all methods' options, ``None`` for those of other methods; the number of members is said elsewhere."""
+    used = options.of_epistemic_method(method)
+    return {option.name: used.get(option.name) for option in EPISTEMIC_OPTIONS if option is not NUM_MEMBERS}
+
+
 def _epistemic_source(method: EpistemicMethod, num_members: int, *, has_samples: bool) -> str:
     if num_members > 1:
-        return method
-    return "aleatoric_samples" if has_samples else "none"
+        return method.name
+    return "aleatoric_samples" if has_samples else NO_METHOD.name
 
 
 def _views(samples_of_views: Mapping[View, int], options: PredictionOptions, *, blends_laws: bool) -> dict[str, Any]:
@@ -129,8 +140,8 @@ def _notes(
     if not has_samples:
         over = ", variance is over the members" if num_members > 1 else ""
         notes.append(f"deterministic networks: num_samples has no effect{over}")
-    if method in ("none", "ensemble") and has_channel_dropout(model.network):
-        notes.append("dropout is off; --epistemic dropout keeps it on and makes its masks the members")
+    unused = (other for other in EPISTEMIC_METHODS.values() if posterior_class(other) is not posterior_class(method))
+    notes += [note for other in unused if (note := posterior_class(other).note_of_disuse(other, model.network))]
     if has_samples and estimator == "exact":
         notes.append("exact moments: num_samples has no effect, maps are the limit of many samples")
     if has_samples and estimator == "plug_in" and options.aleatoric == "model":  # augmented passes are shared anyway

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from nnunet_stochastic.distributions import GaussianLogits, LogitDistribution, PointMass
 from nnunet_stochastic.inference.seeds import NoiseKey
+from nnunet_stochastic.networks.last_layer import distribution_of_features, features_of
 
 __all__ = [
     "TTA_SHIFT_SD",
@@ -25,7 +26,9 @@ __all__ = [
     "augmented_views",
     "fingerprint",
     "mirrored_views",
+    "predict_features",
     "predict_logit_distribution",
+    "predict_of_features",
     "spread_samples",
     "sum_of_weights",
     "tile_patch",
@@ -79,7 +82,7 @@ def tiles(shape: Sequence[int], patch_size: Sequence[int], step_size: float) -> 
     Parameters
     ----------
     shape
-        *S of the image, at least the patch along every axis.
+        Shape *S of the image, at least the patch along every axis.
     patch_size
         The network's patch. With one axis fewer than the image, every slice of the first axis is tiled for itself.
     step_size
@@ -89,7 +92,7 @@ def tiles(shape: Sequence[int], patch_size: Sequence[int], step_size: float) -> 
     if sliced not in (0, 1):
         raise ValueError(f"a patch of {len(patch_size)} axes does not fit an image of {len(shape)}")
     steps = compute_steps_for_sliding_window(tuple(shape[sliced:]), tuple(patch_size), step_size)
-    patches = [
+    patches: list[Tile] = [
         tuple(slice(start, start + size) for start, size in zip(starts, patch_size, strict=True))
         for starts in itertools.product(*steps)
     ]
@@ -132,7 +135,8 @@ def tile_start(tile: Tile) -> tuple[int, ...]:
 
 def tile_patch(image: Tensor, tile: Tile, device: torch.device) -> Tensor:
     """The patch (1, channels, *T) of a tile of an image (channels, *S), on ``device``."""
-    return image[(slice(None), *tile)][None].to(device)
+    index = (slice(None), *tile)
+    return image[index][None].to(device)
 
 
 def mirrored_views(mirror_axes: Sequence[int]) -> list[View]:
@@ -166,11 +170,26 @@ def _mirrorings(mirror_axes: Sequence[int]) -> list[tuple[int, ...]]:
 
 def predict_logit_distribution(network: nn.Module, patch: Tensor) -> LogitDistribution:
     """p(η) of a patch (1, channels, *T). A network without ``logit_distribution`` is deterministic."""
-    # As in nnU-Net: half precision on CUDA only.
-    with torch.autocast("cuda") if patch.device.type == "cuda" else contextlib.nullcontext():
-        if hasattr(network, "logit_distribution"):
-            return network.logit_distribution(patch)
-        return PointMass(network(patch))
+    with _mixed_precision(patch.device):
+        predict = getattr(network, "logit_distribution", None)
+        return PointMass(network(patch)) if predict is None else predict(patch)
+
+
+def predict_features(network: nn.Module, patch: Tensor) -> Tensor:
+    """Features (1, F, *T) in front of the network's last layer."""
+    with _mixed_precision(patch.device):
+        return features_of(network, patch)
+
+
+def predict_of_features(network: nn.Module, features: Tensor) -> LogitDistribution:
+    """p(η) of features in front of the network's last layer, as ``predict_logit_distribution`` has it of the patch."""
+    with _mixed_precision(features.device):
+        return distribution_of_features(network, features)
+
+
+def _mixed_precision(device: torch.device) -> contextlib.AbstractContextManager:
+    """As in nnU-Net: half precision on CUDA only."""
+    return torch.autocast("cuda") if device.type == "cuda" else contextlib.nullcontext()
 
 
 def _logits_of_no_noise(distribution: LogitDistribution) -> Tensor:

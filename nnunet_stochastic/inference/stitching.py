@@ -19,9 +19,9 @@ class Stitching:
     Parameters
     ----------
     weights
-        w of a tile, (*T), where the sums are kept.
+        Weights w of a tile, (*T), where the sums are kept.
     total_weight
-        Σ_t w_t, (*S), positive.
+        Their sum Σ_t w_t, (*S), positive.
     """
 
     weights: Tensor
@@ -38,7 +38,8 @@ class Stitching:
 
     def add(self, total: Tensor, tile: Tile, values: Tensor) -> None:
         """Add a tile (…, *T), on any device, to a sum (…, *S)."""
-        total[(..., *tile)] += values.to(self.weights.device) * self.weights
+        index = (..., *tile)
+        total[index] += values.to(self.weights.device) * self.weights
 
     def finish(self, total: Tensor) -> Tensor:
         """The mean, in the memory of the sum, once all tiles have been added."""

@@ -1,12 +1,13 @@
 """One image and all members: sweep the tiles, collect the moments of the maps and the whole samples in one pass.
 
 How tiles and views of a member become one prediction is chosen by the model: ``blending`` where the prediction is one
-law per voxel, else ``averaging``.
+law per voxel, else ``averaging``. Members that differ in their last layer alone are swept together, on the features
+that they share.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,13 +15,21 @@ from torch import Tensor
 from tqdm import tqdm
 
 from nnunet_stochastic.distributions import LogitDistribution
-from nnunet_stochastic.inference.averaging import ProbabilityAverage
 from nnunet_stochastic.inference.blending import LawBlend
-from nnunet_stochastic.inference.members import Member
+from nnunet_stochastic.inference.collector import MemberCollector
+from nnunet_stochastic.inference.members import Member, share_features
 from nnunet_stochastic.inference.model import Model
 from nnunet_stochastic.inference.samples import SampleBlend, SampleDraw, groups_of_draws, samples_of_law
 from nnunet_stochastic.inference.seeds import NoiseKey
-from nnunet_stochastic.inference.sliding_window import Tile, View, fingerprint, predict_logit_distribution, tile_patch
+from nnunet_stochastic.inference.sliding_window import (
+    Tile,
+    View,
+    fingerprint,
+    predict_features,
+    predict_logit_distribution,
+    predict_of_features,
+    tile_patch,
+)
 from nnunet_stochastic.inference.stitching import Stitching
 
 __all__ = ["OnSample", "Sweep"]
@@ -37,17 +46,17 @@ class Sweep:
     Parameters
     ----------
     model
-        Its network is on ``device``.
+        Model whose network is on ``device``.
     device
         Where the network runs.
     image
         Preprocessed and padded image (channels, *S), where the sums are kept.
     tiles
-        Of the image.
+        Tiles of the image.
     stitching
-        Of the tiles.
+        How tiles become an image.
     views
-        Of each tile, for the maps.
+        Views of each tile, for the maps.
     noise
         Key of the image's noise.
     on_sample
@@ -67,8 +76,8 @@ class Sweep:
         self,
         members: Sequence[Member],
         draws_of_members: Sequence[Sequence[SampleDraw]],
-        collector: LawBlend | ProbabilityAverage,
-        finish_member: Callable[[], object],
+        make_collector: Callable[[], MemberCollector],
+        finish_member: Callable[[MemberCollector], object],
         *,
         progress: bool = False,
     ) -> list[Tensor]:
@@ -80,10 +89,10 @@ class Sweep:
             The members.
         draws_of_members
             Whole samples of each.
-        collector
-            Collects the tiles of one member after the other.
+        make_collector
+            Makes what collects the tiles of a member; as many are made as members are swept together.
         finish_member
-            Called when the collector has a member.
+            Called with a collector that has a member.
         progress
             Show a bar over the tiles.
 
@@ -92,80 +101,128 @@ class Sweep:
         list of Tensor
             Of each member what an equal one would have in common with it, see ``fingerprint``.
         """
+        collectors: list[MemberCollector] = []
         fingerprints = []
-        bar = tqdm(total=len(self.tiles) * len(members), desc="tiles", leave=False, disable=not progress)
-        with bar:
-            for member, draws in zip(members, draws_of_members, strict=True):
-                member.activate(self.model)
-                collector.start(member.name)
-                fingerprints.append(
-                    self._run_member(draws if self.on_sample else (), collector, finish_member, bar.update)
-                )
+        with tqdm(total=len(self.tiles) * len(members), desc="tiles", leave=False, disable=not progress) as bar:
+            for together in _swept_together(members):
+                collectors += [make_collector() for _ in range(len(together) - len(collectors))]
+                runs = [
+                    _MemberRun(self, members[index], draws_of_members[index] if self.on_sample else (), collector)
+                    for index, collector in zip(together, collectors, strict=False)
+                ]
+                self._run(runs, bar.update)
+                for run in runs:
+                    run.collector.finish()
+                    finish_member(run.collector)
+                    run.hand_over_samples()
+                    fingerprints.append(torch.stack(run.fingerprints).cpu())
         return fingerprints
 
-    def _run_member(
-        self,
-        draws: Sequence[SampleDraw],
-        collector: LawBlend | ProbabilityAverage,
-        finish_member: Callable[[], object],
-        on_tile: Callable[[], object],
-    ) -> Tensor:
-        space = self.model.space
-        first, *others = groups_of_draws(draws, space, self.image.shape[1:]) or [()]
-        fingerprints: list[Tensor] = []
-        blend: SampleBlend | None = None
-        from_law = False
-
-        def collect(distribution: LogitDistribution, tile: Tile, view: View) -> None:
-            nonlocal blend, from_law
-            if view == self.views[0]:
-                if not fingerprints and first:
-                    from_law = isinstance(collector, LawBlend) and distribution.shared_noise_channels == 0
-                    blend = None if from_law else self._blend(first)
-                fingerprints.append(fingerprint(distribution))
-            if view in self.views:
-                collector.add_view(distribution, tile, view)
-            if blend is not None:
-                blend.add_view(distribution, tile, view)
-
+    def _run(self, runs: Sequence[_MemberRun], on_tiles: Callable[[int], object]) -> None:
+        runs[0].member.activate(self.model)
+        views = list(dict.fromkeys(view for run in runs for view in run.views))
         for tile in self.tiles:
-            self._predict_views(tile, self._views_of(first, also=self.views), collect)
-            collector.close_tile(tile)
-            on_tile()
-        collector.finish()
-        finish_member()
-        if from_law:
-            samples = samples_of_law(
-                collector.fields,
-                draws,
-                space,
-                noise=self.noise,
-                patch_axes=len(self.model.configuration_manager.patch_size),
-            )
-            for index, sample in samples:
-                self.on_sample(index, sample)
-        elif blend is not None:
-            self._hand_over(blend)
-            for group in others:
-                blend = self._blend(group)
-                for tile in self.tiles:
-                    self._predict_views(tile, self._views_of(group), blend.add_view)
-                self._hand_over(blend)
-        return torch.stack(fingerprints).cpu()
+            patch = tile_patch(self.image, tile, self.device)
+            for view in views:
+                distributions = self._predict(runs, view.of(patch).contiguous())
+                for run, distribution in zip(runs, distributions, strict=True):
+                    run.add_view(distribution, tile, view)
+            for run in runs:
+                run.collector.close_tile(tile)
+            on_tiles(len(runs))
 
-    def _predict_views(
-        self, tile: Tile, views: Sequence[View], collect: Callable[[LogitDistribution, Tile, View], object]
-    ) -> None:
-        patch = tile_patch(self.image, tile, self.device)
-        for view in views:
-            collect(predict_logit_distribution(self.model.network, view.of(patch).contiguous()), tile, view)
+    def _predict(self, runs: Sequence[_MemberRun], patch: Tensor) -> Iterator[LogitDistribution]:
+        """p(η) of a patch by each member; the first is active."""
+        network = self.model.network
+        if len(runs) == 1:
+            yield predict_logit_distribution(network, patch)
+            return
+        features = predict_features(network, patch)
+        for run in runs:
+            run.member.activate(self.model)
+            yield predict_of_features(network, features)
 
-    def _views_of(self, draws: Sequence[SampleDraw], *, also: Sequence[View] = ()) -> list[View]:
-        return list(dict.fromkeys([*also, *(view for draw in draws for view in draw.views)]))
-
-    def _blend(self, draws: Sequence[SampleDraw]) -> SampleBlend:
+    def blend_of(self, draws: Sequence[SampleDraw]) -> SampleBlend:
+        """A blend of samples to which nothing has been added."""
         return SampleBlend(draws, self.model.space, self.stitching, noise=self.noise)
 
-    def _hand_over(self, blend: SampleBlend) -> None:
-        for index, sample in blend.samples():
-            self.on_sample(index, sample)
+
+class _MemberRun:
+    """A member on its way over the tiles."""
+
+    def __init__(self, sweep: Sweep, member: Member, draws: Sequence[SampleDraw], collector: MemberCollector) -> None:
+        self.sweep, self.member, self.collector = sweep, member, collector
+        self._draws = draws
+        self._first, *self._others = groups_of_draws(draws, sweep.model.space, sweep.image.shape[1:]) or [()]
+        self._blend: SampleBlend | None = None
+        self._samples_are_of_law = False
+        self.views = list(dict.fromkeys([*sweep.views, *_views_of(self._first)]))
+        """All views in which the member is predicted."""
+        self.fingerprints: list[Tensor] = []
+        collector.start(member.name)
+
+    def add_view(self, distribution: LogitDistribution, tile: Tile, view: View) -> None:
+        """Add a view of a tile."""
+        if view == self.sweep.views[0]:
+            if not self.fingerprints and self._first:
+                shares_noise = distribution.shared_noise_channels > 0
+                self._samples_are_of_law = isinstance(self.collector, LawBlend) and not shares_noise
+                self._blend = None if self._samples_are_of_law else self.sweep.blend_of(self._first)
+            self.fingerprints.append(fingerprint(distribution))
+        if view in self.sweep.views:
+            self.collector.add_view(distribution, tile, view)
+        if self._blend is not None:
+            self._blend.add_view(distribution, tile, view)
+
+    def hand_over_samples(self) -> None:
+        """Hand over the whole samples, once all tiles have been added and the collector has finished."""
+        sweep = self.sweep
+        if sweep.on_sample is None:
+            return
+        if self._samples_are_of_law:
+            samples = samples_of_law(
+                self.collector.prediction,
+                self._draws,
+                sweep.model.space,
+                noise=sweep.noise,
+                patch_axes=len(sweep.model.configuration_manager.patch_size),
+            )
+            for index, sample in samples:
+                sweep.on_sample(index, sample)
+            return
+        blend, self._blend = self._blend, None
+        for draws in self._others:
+            self._hand_over(blend)
+            blend = self._sweep_again(draws)  # for the samples that memory had no room for
+        self._hand_over(blend)
+
+    def _hand_over(self, blend: SampleBlend | None) -> None:
+        if blend is not None and self.sweep.on_sample is not None:
+            for index, sample in blend.samples():
+                self.sweep.on_sample(index, sample)
+
+    def _sweep_again(self, draws: Sequence[SampleDraw]) -> SampleBlend:
+        sweep, blend = self.sweep, self.sweep.blend_of(draws)
+        self.member.activate(sweep.model)
+        for tile in sweep.tiles:
+            patch = tile_patch(sweep.image, tile, sweep.device)
+            for view in _views_of(draws):
+                distribution = predict_logit_distribution(sweep.model.network, view.of(patch).contiguous())
+                blend.add_view(distribution, tile, view)
+        return blend
+
+
+def _swept_together(members: Sequence[Member]) -> Iterator[list[int]]:
+    """Indices of the members of each pass over the tiles."""
+    together: list[int] = []
+    for index, member in enumerate(members):
+        if together and not share_features(members[together[0]], member):
+            yield together
+            together = []
+        together.append(index)
+    if together:
+        yield together
+
+
+def _views_of(draws: Sequence[SampleDraw]) -> list[View]:
+    return list(dict.fromkeys(view for draw in draws for view in draw.views))

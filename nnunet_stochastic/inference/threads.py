@@ -33,7 +33,8 @@ def results_ahead(
     executor: Executor, function: Callable[[Item], Any], items: Sequence[Item], count: int
 ) -> Iterator[tuple[Item, Future]]:
     """Results of ``function`` in the order of the items, at most ``count`` of them computed ahead."""
-    remaining, running = deque(items), deque()
+    remaining: deque[Item] = deque(items)
+    running: deque[tuple[Item, Future]] = deque()
     while remaining or running:
         while remaining and len(running) < count:
             running.append((remaining[0], executor.submit(function, remaining.popleft())))

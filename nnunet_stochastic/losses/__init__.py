@@ -5,17 +5,13 @@ from nnunet_stochastic.losses.denoising import denoising_loss
 from nnunet_stochastic.losses.k_sample import k_sample_loss
 from nnunet_stochastic.losses.log_mean_exp import log_mean_exp_loss
 from nnunet_stochastic.losses.prob_unet import gaussian_kl, prob_unet_loss
-from nnunet_stochastic.losses.regularizers import basis_entropy_loss, kl_to_unit_variance, orthogonality_loss
 
 __all__ = [
-    "basis_entropy_loss",
     "cross_entropy_loss",
     "denoising_loss",
     "gaussian_kl",
     "k_sample_loss",
-    "kl_to_unit_variance",
     "log_mean_exp_loss",
-    "orthogonality_loss",
     "prob_unet_loss",
     "voxel_log_likelihood",
 ]

@@ -23,9 +23,9 @@ def voxel_log_likelihood(logits: Tensor, target: Target, *, regions: bool = Fals
     Parameters
     ----------
     logits
-        η, shape (..., B, C, *S). Half precision is computed in float32.
+        Logits η, shape (..., B, C, *S). Half precision is computed in float32.
     target
-        y of the B images.
+        Annotation y of the B images.
     regions
         Whether the channels are regions rather than exclusive classes.
 
@@ -53,9 +53,9 @@ def cross_entropy_loss(logits: Tensor, target: Target, *, regions: bool = False)
     Parameters
     ----------
     logits
-        η, shape (B, C, *S).
+        Logits η, shape (B, C, *S).
     target
-        y.
+        Annotation y.
     regions
         Whether the channels are regions rather than exclusive classes.
 

@@ -23,9 +23,9 @@ def denoising_loss(logits: Tensor, target: Target) -> Tensor:
     Parameters
     ----------
     logits
-        Of the clean mask, shape (B, C, *S).
+        Logits of the clean mask, shape (B, C, *S).
     target
-        y.
+        Annotation y.
 
     Returns
     -------

@@ -1,6 +1,8 @@
-"""The k-sample loss of MoB: the segmentation loss averaged over sampled logits.
+"""The k-sample loss: the segmentation loss averaged over sampled logits.
 
-    L = 1/K Σ_k L_seg(η_k, t),   η_k ~ p(η)                                                          (Eq. 12)
+    L = 1/K Σ_k L_seg(η_k, t),   η_k ~ p(η)
+
+(Eq. 12 of *Structured Covariance Modeling Using Learned Mixture-of-Bases for Uncertainty in 3D Segmentation*, MoB.)
 
 The graph of one L_seg (softmax, Dice, cross-entropy) holds several tensors of the size of the logits. With
 ``recompute`` only one such graph exists at a time: a sample's noise and loss are computed again in the backward pass,
@@ -46,11 +48,11 @@ def k_sample_loss(
     segmentation_loss
         Maps logits (B, C, *S) and ``target`` to a scalar, without random numbers of its own.
     target
-        Whatever ``segmentation_loss`` takes.
+        Annotation, in the form that ``segmentation_loss`` takes.
     num_samples
-        K, at least 1.
+        Number K of samples, at least 1.
     recompute
-        Recompute each sample's loss in the backward pass instead of keeping its graph.
+        Whether to recompute each sample's loss in the backward pass instead of keeping its graph.
 
     Returns
     -------

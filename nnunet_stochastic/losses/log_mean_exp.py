@@ -30,9 +30,9 @@ def log_mean_exp_loss(
     distribution
         p(η) of logits (B, C, *S).
     target
-        t; voxels that it does not count stand for nothing.
+        Annotation t; voxels that it does not count stand for nothing.
     num_samples
-        K, at least 1.
+        Number K of samples, at least 1.
     regions
         Whether the logits are of regions, each with a sigmoid of its own, rather than exclusive classes.
 

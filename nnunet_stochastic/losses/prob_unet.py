@@ -46,9 +46,9 @@ def prob_unet_loss(outputs: Mapping[str, Tensor], target: Target, *, beta: float
         ``logits`` of a posterior sample, shape (B, C, *S); ``posterior_mean``, ``posterior_std``, ``prior_mean`` and
         ``prior_std``, each (B, M).
     target
-        y.
+        Annotation y.
     beta
-        β, at least 0.
+        Weight β of the divergence, at least 0.
     regions
         Whether the logits are of regions rather than exclusive classes.
 

@@ -25,12 +25,14 @@ _GROUPS = 32
 _HEAD_CHANNELS = 32
 
 
-def convolution(dimension: Dimension, in_channels: int, out_channels: int, *, kernel_size: int) -> nn.Module:
+def convolution(
+    dimension: Dimension, in_channels: int, out_channels: int, *, kernel_size: int
+) -> nn.Conv2d | nn.Conv3d:
     """A convolution that keeps the size, ``kernel_size`` odd."""
-    kinds = {2: nn.Conv2d, 3: nn.Conv3d}
-    if dimension not in kinds:
+    if dimension not in (2, 3):
         raise ValueError(f"dimension must be 2 or 3, got {dimension}")
-    return kinds[dimension](in_channels, out_channels, kernel_size, padding=kernel_size // 2)
+    kind = nn.Conv2d if dimension == 2 else nn.Conv3d
+    return kind(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
@@ -64,13 +66,13 @@ class ResidualBlock(nn.Module):
     Parameters
     ----------
     dimension
-        Of the convolutions.
+        Spatial axes of the convolutions, 2 or 3.
     in_channels, out_channels
-        Of the block.
+        Channels of the block's input and output.
     embedding_channels
-        Of the vector that the block is conditioned on; 0 for none.
+        Length of the vector that the block is conditioned on; 0 for none.
     attention
-        Self-attention behind the block.
+        Whether self-attention follows the block.
     """
 
     def __init__(

@@ -1,16 +1,16 @@
 """The attention U-Net that all generative models share: image -> features.
 
 Christensen et al., Rethinking Uncertainty Quantification and Entanglement in Image Segmentation (ENT), section 3.3 and
-A.2. Level l has base·multiplier_l channels: on the way down average pooling, a 3x3 convolution and two residual blocks,
-on the way up three residual blocks, nearest neighbours and a 3x3 convolution; the convolutions behind the change of
+A.2. Level l has base·multiplier_l channels: in the encoder average pooling, a 3x3 convolution and two residual blocks,
+in the decoder three residual blocks, nearest neighbours and a 3x3 convolution; the convolutions behind the change of
 size change the channels. Self-attention stands behind each residual block of the two deepest levels and between the two
 blocks in the middle.
 
-A.2 names additive skips and two blocks on the way up, which gives 11 million parameters. The 15.8 million that it
-reports follow from three blocks, each concatenated with one tensor of its level on the way down (what comes into the
+A.2 names additive skips and two decoder blocks, which gives 11 million parameters. The 15.8 million that it
+reports follow from three blocks, each concatenated with one tensor of its level of the encoder (what comes into the
 level, and both blocks; as in Denoising Diffusion Probabilistic Models, https://arxiv.org/abs/2006.11239).
 
-Any size works: pooling rounds up, and the way up goes to the sizes that the way down had.
+Any size works: pooling rounds up, and the decoder goes to the sizes that the encoder had.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ from torch.nn import functional
 
 from nnunet_stochastic.networks.attention_blocks import Dimension, ResidualBlock, convolution, group_norm
 
-__all__ = ["CHANNEL_MULTIPLIERS", "AttentionEncoder", "AttentionUNet", "zero_convolution"]
+__all__ = ["BASE_CHANNELS", "CHANNEL_MULTIPLIERS", "AttentionEncoder", "AttentionUNet", "zero_convolution"]
 
+#: Channels of the first level (ENT, A.2).
+BASE_CHANNELS = 32
 #: Channels of the levels in units of the base channels (ENT, A.2).
 CHANNEL_MULTIPLIERS = (1, 2, 4, 8)
 
@@ -34,20 +36,20 @@ _ATTENTION_LEVELS = 2
 
 
 class AttentionEncoder(nn.Module):
-    """The way down and the middle.
+    """Encoder and middle.
 
     Parameters
     ----------
     in_channels
-        Of the image.
+        Channels of the image.
     dimension
-        2 or 3 spatial axes.
+        Number of spatial axes, 2 or 3.
     base_channels
         Channels of the first level.
     channel_multipliers
         Channels of each level in units of ``base_channels``, highest resolution first.
     embedding_channels
-        Of the vector that all residual blocks are conditioned on; 0 for none.
+        Length of the vector that all residual blocks are conditioned on; 0 for none.
     """
 
     def __init__(
@@ -55,7 +57,7 @@ class AttentionEncoder(nn.Module):
         in_channels: int,
         *,
         dimension: Dimension,
-        base_channels: int = 32,
+        base_channels: int = BASE_CHANNELS,
         channel_multipliers: Sequence[int] = CHANNEL_MULTIPLIERS,
         embedding_channels: int = 0,
     ) -> None:
@@ -113,7 +115,7 @@ class AttentionEncoder(nn.Module):
                 features = self._pool(features, [min(2, size) for size in features.shape[2:]], ceil_mode=True)
             features = entry(features)
             skips.append([features])
-            for block in blocks:
+            for block in blocks.children():
                 features = block(features, embedding)
                 skips[-1].append(features)
         for block in self.middle:
@@ -127,7 +129,7 @@ class AttentionUNet(nn.Module):
     Parameters
     ----------
     in_channels, dimension, base_channels, channel_multipliers, embedding_channels
-        See ``AttentionEncoder``.
+        Input and size of the network, see ``AttentionEncoder``.
     """
 
     def __init__(
@@ -135,7 +137,7 @@ class AttentionUNet(nn.Module):
         in_channels: int,
         *,
         dimension: Dimension,
-        base_channels: int = 32,
+        base_channels: int = BASE_CHANNELS,
         channel_multipliers: Sequence[int] = CHANNEL_MULTIPLIERS,
         embedding_channels: int = 0,
     ) -> None:
@@ -180,16 +182,16 @@ class AttentionUNet(nn.Module):
             if step:
                 size = level_skips[0].shape[2:]
                 features = self.ascents[step - 1](functional.interpolate(features, size=size, mode="nearest"))
-            for block in blocks:
+            for block in blocks.children():
                 features = block(torch.cat([features, level_skips.pop()], dim=1), embedding)
         return functional.silu(self.norm(features))
 
 
-def zero_convolution(unet: AttentionUNet, out_channels: int) -> nn.Module:
+def zero_convolution(unet: AttentionUNet, out_channels: int) -> nn.Conv2d | nn.Conv3d:
     """The 3x3 convolution that ends a network, 0 everywhere until it is trained."""
     layer = convolution(unet.dimension, unet.out_channels, out_channels, kernel_size=3)
     nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    nn.init.zeros_(layer.get_parameter("bias"))
     return layer
 
 

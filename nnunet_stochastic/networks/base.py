@@ -25,7 +25,7 @@ class DistributionNetwork(nn.Module, ABC):
     """A network that predicts a distribution over logits."""
 
     #: Whether p(η) is more than a point mass.
-    is_random: bool = True
+    has_samples: bool = True
     #: Whether p(η) is a ``GaussianLogits``.
     is_gaussian: bool = False
 

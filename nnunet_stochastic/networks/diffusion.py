@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,12 @@ from torch.nn import functional
 
 from nnunet_stochastic.distributions import DenoisingLogits, NoiseSchedule, full_precision
 from nnunet_stochastic.networks.attention_blocks import Dimension
-from nnunet_stochastic.networks.attention_unet import CHANNEL_MULTIPLIERS, AttentionUNet, zero_convolution
+from nnunet_stochastic.networks.attention_unet import (
+    BASE_CHANNELS,
+    CHANNEL_MULTIPLIERS,
+    AttentionUNet,
+    zero_convolution,
+)
 from nnunet_stochastic.networks.base import GenerativeNetwork
 from nnunet_stochastic.targets import Target
 
@@ -35,6 +41,8 @@ _EMBEDDING_CHANNELS = 32
 
 class TimeEmbedding(nn.Module):
     """e: times in [0, 1], shape (B,), -> vectors (B, channels), ``channels`` even."""
+
+    frequencies: Tensor
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -57,19 +65,19 @@ class DiffusionNetwork(GenerativeNetwork):
     Parameters
     ----------
     in_channels
-        Of the image.
+        Channels of the image.
     num_channels
-        C, of the logits.
+        Channels C of the logits.
     dimension
-        2 or 3 spatial axes.
+        Number of spatial axes, 2 or 3.
     num_steps
-        Of DDIM: evaluations of the network for one sample.
+        Number of DDIM's steps, evaluations of the network for one sample, at least 1.
     input_scale
-        b.
+        Scale b of the mask against the noise, positive.
     num_mean_samples
-        Samples of the deterministic prediction.
+        Number of samples whose mean probability is the deterministic prediction, at least 1.
     base_channels, channel_multipliers
-        See ``AttentionUNet``.
+        Size of the network, see ``AttentionUNet``.
     """
 
     def __init__(
@@ -79,9 +87,9 @@ class DiffusionNetwork(GenerativeNetwork):
         *,
         dimension: Dimension,
         num_steps: int = 10,
-        input_scale: float = 0.1,
+        input_scale: float = NoiseSchedule.input_scale,
         num_mean_samples: int = 4,
-        base_channels: int = 32,
+        base_channels: int = BASE_CHANNELS,
         channel_multipliers: Sequence[int] = CHANNEL_MULTIPLIERS,
     ) -> None:
         super().__init__()
@@ -135,7 +143,7 @@ class DiffusionNetwork(GenerativeNetwork):
 
     def logit_distribution(self, x: Tensor) -> DenoisingLogits:
         # Samples are drawn after this call: in the precision in which it was made.
-        precision = {
+        precision: dict[str, Any] = {
             "device_type": x.device.type,
             "dtype": torch.get_autocast_dtype(x.device.type),
             "enabled": torch.is_autocast_enabled(x.device.type),

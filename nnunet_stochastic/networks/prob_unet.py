@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,9 +39,9 @@ class LatentEncoder(nn.Module):
     Parameters
     ----------
     in_channels, dimension, base_channels, channel_multipliers
-        See ``AttentionEncoder``.
+        Input and size of the encoder, see ``AttentionEncoder``.
     latent_channels
-        Of the latent.
+        Length M of the latent.
     """
 
     def __init__(
@@ -92,15 +93,15 @@ class ProbabilisticUNet(GenerativeNetwork):
     Parameters
     ----------
     in_channels
-        Of the image.
+        Channels of the image.
     num_channels
-        C, of the logits.
+        Channels C of the logits.
     dimension
-        2 or 3 spatial axes.
+        Number of spatial axes, 2 or 3.
     latent_channels
-        M.
+        Length M of the latent, at least 1.
     base_channels, channel_multipliers
-        Of all three networks, see ``AttentionUNet``.
+        Size of each of the three networks, see ``AttentionUNet``.
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class ProbabilisticUNet(GenerativeNetwork):
         super().__init__()
         if latent_channels < 1:
             raise ValueError(f"latent_channels must be at least 1, got {latent_channels}")
-        architecture = {
+        architecture: dict[str, Any] = {
             "dimension": dimension,
             "base_channels": base_channels,
             "channel_multipliers": channel_multipliers,
@@ -145,8 +146,10 @@ class ProbabilisticUNet(GenerativeNetwork):
         }
 
     def logit_distribution(self, x: Tensor) -> LatentLogits:
+        mean, std = self.prior(x)
         return LatentLogits(
-            *self.prior(x),
+            mean,
+            std,
             # Samples are drawn after the autocast of this call has ended, with weights in full precision.
             partial(self.latent_decoder, full_precision(self._features(x))),
             (x.shape[0], self.num_channels, *x.shape[2:]),

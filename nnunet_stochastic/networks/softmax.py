@@ -11,7 +11,12 @@ from torch import Tensor
 
 from nnunet_stochastic.distributions import PointMass
 from nnunet_stochastic.networks.attention_blocks import Dimension
-from nnunet_stochastic.networks.attention_unet import CHANNEL_MULTIPLIERS, AttentionUNet, zero_convolution
+from nnunet_stochastic.networks.attention_unet import (
+    BASE_CHANNELS,
+    CHANNEL_MULTIPLIERS,
+    AttentionUNet,
+    zero_convolution,
+)
 from nnunet_stochastic.networks.base import GenerativeNetwork
 from nnunet_stochastic.targets import Target
 
@@ -24,16 +29,16 @@ class SoftmaxNetwork(GenerativeNetwork):
     Parameters
     ----------
     in_channels
-        Of the image.
+        Channels of the image.
     num_channels
-        C, of the logits.
+        Channels C of the logits.
     dimension
-        2 or 3 spatial axes.
+        Number of spatial axes, 2 or 3.
     base_channels, channel_multipliers
-        See ``AttentionUNet``.
+        Size of the network, see ``AttentionUNet``.
     """
 
-    is_random = False
+    has_samples = False
 
     def __init__(
         self,
@@ -41,7 +46,7 @@ class SoftmaxNetwork(GenerativeNetwork):
         num_channels: int,
         *,
         dimension: Dimension,
-        base_channels: int = 32,
+        base_channels: int = BASE_CHANNELS,
         channel_multipliers: Sequence[int] = CHANNEL_MULTIPLIERS,
     ) -> None:
         super().__init__()

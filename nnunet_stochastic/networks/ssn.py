@@ -15,16 +15,20 @@ from torch import Tensor, nn
 
 from nnunet_stochastic.distributions import LowRankGaussian, full_precision
 from nnunet_stochastic.networks.attention_blocks import Dimension, convolution
-from nnunet_stochastic.networks.attention_unet import CHANNEL_MULTIPLIERS, AttentionUNet, zero_convolution
+from nnunet_stochastic.networks.attention_unet import (
+    BASE_CHANNELS,
+    CHANNEL_MULTIPLIERS,
+    AttentionUNet,
+    zero_convolution,
+)
 from nnunet_stochastic.networks.base import GenerativeNetwork
-from nnunet_stochastic.networks.heads import LOG_VARIANCE_RANGE
+from nnunet_stochastic.networks.heads.base import INITIAL_LOG_VARIANCE, LOG_VARIANCE_RANGE
+from nnunet_stochastic.networks.heads.low_rank import FACTOR_SCALE
 from nnunet_stochastic.targets import Target
 
 __all__ = ["StochasticSegmentationNetwork"]
 
 _EPSILON = 1e-5
-_LOG_VARIANCE_BIAS = -3.0
-_FACTOR_SCALE = 0.2
 
 
 class StochasticSegmentationNetwork(GenerativeNetwork):
@@ -33,15 +37,15 @@ class StochasticSegmentationNetwork(GenerativeNetwork):
     Parameters
     ----------
     in_channels
-        Of the image.
+        Channels of the image.
     num_channels
-        C, of the logits.
+        Channels C of the logits.
     dimension
-        2 or 3 spatial axes.
+        Number of spatial axes, 2 or 3.
     rank
-        R.
+        Columns R of P, at least 1.
     base_channels, channel_multipliers
-        See ``AttentionUNet``.
+        Size of the network, see ``AttentionUNet``.
     """
 
     is_gaussian = True
@@ -53,7 +57,7 @@ class StochasticSegmentationNetwork(GenerativeNetwork):
         *,
         dimension: Dimension,
         rank: int = 10,
-        base_channels: int = 32,
+        base_channels: int = BASE_CHANNELS,
         channel_multipliers: Sequence[int] = CHANNEL_MULTIPLIERS,
     ) -> None:
         super().__init__()
@@ -65,11 +69,11 @@ class StochasticSegmentationNetwork(GenerativeNetwork):
         )
         self.output = zero_convolution(self.unet, num_channels)
         self.log_variance = zero_convolution(self.unet, num_channels)
-        nn.init.constant_(self.log_variance.bias, _LOG_VARIANCE_BIAS)
+        nn.init.constant_(self.log_variance.get_parameter("bias"), INITIAL_LOG_VARIANCE)
         self.factor = convolution(dimension, self.unet.out_channels, num_channels * rank, kernel_size=3)
         # Small, but not 0, where the gradient of P would be 0.
-        nn.init.normal_(self.factor.weight, std=_FACTOR_SCALE / math.sqrt(self.factor.weight[0].numel()))
-        nn.init.normal_(self.factor.bias, std=_FACTOR_SCALE)
+        nn.init.normal_(self.factor.weight, std=FACTOR_SCALE / math.sqrt(self.factor.weight[0].numel()))
+        nn.init.normal_(self.factor.get_parameter("bias"), std=FACTOR_SCALE)
 
     def deterministic_logits(self, x: Tensor) -> Tensor:
         return self.output(self.unet(x))

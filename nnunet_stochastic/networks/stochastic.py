@@ -1,12 +1,15 @@
 """A U-Net planned by nnU-Net whose last segmentation layer has become heads: image -> parameters of p(η).
 
-MoB section 3: all of μ, D, A and W share the features of the nnU-Net. Only the last segmentation layer of the decoder
-is replaced; every other weight keeps its name in the state dict, and deep-supervision outputs stay deterministic.
+All of μ, D, A and W share the features of the nnU-Net
+(*Structured Covariance Modeling Using Learned Mixture-of-Bases for Uncertainty in 3D Segmentation*, MoB,
+section 3). Only the last segmentation layer of the decoder is replaced; every other weight keeps its name in the state
+dict, and deep-supervision outputs stay deterministic.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,18 +39,21 @@ class StochasticNetwork(DistributionNetwork):
     """
 
     is_gaussian = True
+    #: The backbone's own, of a class that is nnU-Net's matter.
+    encoder: nn.Module
+    decoder: Any
 
-    def __init__(self, backbone: nn.Module, build_heads: Callable[[nn.Module], GaussianHeads]) -> None:
+    def __init__(self, backbone: nn.Module, build_heads: Callable[[Any], GaussianHeads]) -> None:
         super().__init__()
-        decoder = getattr(backbone, "decoder", None)
-        if not hasattr(backbone, "encoder") or not hasattr(decoder, "seg_layers"):
+        encoder, decoder = getattr(backbone, "encoder", None), getattr(backbone, "decoder", None)
+        if not (isinstance(encoder, nn.Module) and isinstance(decoder, nn.Module) and hasattr(decoder, "seg_layers")):
             raise ValueError(
                 f"{type(backbone).__name__} has no encoder, or no decoder with seg_layers: heads go on nnU-Net's "
                 "U-Nets (PlainConvUNet, ResidualEncoderUNet), plan the dataset with one of them"
             )
-        self.encoder = backbone.encoder
+        self.encoder = encoder
         self.decoder = decoder
-        self.decoder.seg_layers[-1] = build_heads(decoder.seg_layers[-1])
+        self.decoder.seg_layers[-1] = build_heads(self.decoder.seg_layers[-1])
 
     @property
     def heads(self) -> GaussianHeads:

@@ -1,5 +1,6 @@
-"""Distributions over the weights of one network, from which members are drawn: dropout masks and SWAG."""
+"""Distributions over the weights of one trained network, of which members are drawn; one file per method."""
 
+from nnunet_stochastic.posteriors.base import LastLayerPosterior, Missing, WeightPosterior, posterior_class
 from nnunet_stochastic.posteriors.dropout import (
     ChannelDropout,
     clear_dropout_masks,
@@ -7,15 +8,18 @@ from nnunet_stochastic.posteriors.dropout import (
     has_channel_dropout,
     insert_channel_dropout,
 )
-from nnunet_stochastic.posteriors.swag import SWAG_FILE, SwagPosterior, fit_swag
+from nnunet_stochastic.posteriors.swag_moments import SWAG_FILE, fit_swag
 
 __all__ = [
     "SWAG_FILE",
     "ChannelDropout",
-    "SwagPosterior",
+    "LastLayerPosterior",
+    "Missing",
+    "WeightPosterior",
     "clear_dropout_masks",
     "fit_swag",
     "fix_dropout_masks",
     "has_channel_dropout",
     "insert_channel_dropout",
+    "posterior_class",
 ]

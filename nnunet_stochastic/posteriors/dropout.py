@@ -4,19 +4,25 @@
 
 in front of the convolutions of a network's blocks, p = 0.2 (Christensen et al., Rethinking Uncertainty Quantification
 and Entanglement in Image Segmentation, section 3.2, after Gal and Ghahramani 2016, https://arxiv.org/abs/1506.02142).
-In training m is drawn anew for every image of a batch. At inference the masks of a member are drawn once and held, so
+In training m is drawn anew for every image of a batch. At inference the masks of a member are drawn once and kept, so
 that every tile and every mirrored view of an image is seen by the same network.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from nnunet_stochastic.epistemic import EpistemicMethod
+from nnunet_stochastic.posteriors.base import Missing, WeightPosterior
+
 __all__ = [
     "ChannelDropout",
+    "DropoutMasks",
     "clear_dropout_masks",
     "fix_dropout_masks",
     "has_channel_dropout",
@@ -35,9 +41,9 @@ class ChannelDropout(nn.Module):
     Parameters
     ----------
     channels
-        Of the input.
+        Number of channels of the input.
     rate
-        p, the probability of a channel to be dropped, 0 < p < 1.
+        Probability p of a channel to be dropped, 0 < p < 1.
     """
 
     #: m / (1 - p) of the member that is evaluated, shape (channels,).
@@ -94,15 +100,15 @@ def insert_channel_dropout(network: nn.Module, rate: float) -> None:
         raise ValueError(f"{type(network).__name__} has channel dropout already")
     places = [block for block in network.modules() if isinstance(getattr(block, "channel_dropout", None), nn.Identity)]
     for block in places:
-        block.channel_dropout = ChannelDropout(block.conv.in_channels, rate).train(block.training)
+        block.channel_dropout = _dropout_in_front_of(block, rate)
     if places:
         return
     # modules() names each module once, although nnU-Net's decoders hold the encoder a second time.
     shortcuts = {
         id(module)
         for block in network.modules()
-        if isinstance(getattr(block, "skip", None), nn.Module)
-        for module in block.skip.modules()
+        if isinstance(skip := getattr(block, "skip", None), nn.Module)
+        for module in skip.modules()
     }
     blocks = [module for module in network.modules() if _is_block(module) and id(module) not in shortcuts][1:]
     if not blocks:
@@ -110,13 +116,18 @@ def insert_channel_dropout(network: nn.Module, rate: float) -> None:
             f"{type(network).__name__} has no convolution block (ConvDropoutNormReLU) behind its first: channel "
             "dropout goes on nnU-Net's U-Nets (PlainConvUNet, ResidualEncoderUNet), plan the dataset with one of them"
         )
-    dropouts = [ChannelDropout(block.conv.in_channels, rate) for block in blocks]
+    dropouts = [_dropout_in_front_of(block, rate) for block in blocks]
     for block, dropout in zip(blocks, dropouts, strict=True):
         # nn.Sequential runs its modules in their order, whatever their names: the others keep "0", "1", …
-        dropout.train(block.training)
-        modules = OrderedDict(block.all_modules.named_children(), channel_dropout=dropout)
+        modules = OrderedDict(block.get_submodule("all_modules").named_children(), channel_dropout=dropout)
         modules.move_to_end("channel_dropout", last=False)
         block.all_modules = nn.Sequential(modules)
+
+
+def _dropout_in_front_of(block: nn.Module, rate: float) -> ChannelDropout:
+    """Dropout for the input of a block's convolution, in the block's mode."""
+    convolution: Any = block.get_submodule("conv")
+    return ChannelDropout(convolution.in_channels, rate).train(block.training)
 
 
 def has_channel_dropout(network: nn.Module) -> bool:
@@ -156,6 +167,30 @@ def clear_dropout_masks(network: nn.Module) -> None:
     """Let evaluation mode be the network without dropout again."""
     for dropout in _dropouts(network):
         dropout.mask = None
+
+
+class DropoutMasks(WeightPosterior):
+    """One set of masks is one member."""
+
+    reason_of_equal_members = "dropout is inactive in this network"
+
+    @classmethod
+    def missing(cls, method: EpistemicMethod, fold_folder: Path, network: nn.Module) -> Missing | None:
+        if has_channel_dropout(network):
+            return None
+        return Missing("has no dropout to keep on", f"train a trainer such as {method.example_trainer}")
+
+    @classmethod
+    def note_of_disuse(cls, method: EpistemicMethod, network: nn.Module) -> str | None:
+        if not has_channel_dropout(network):
+            return None
+        return f"dropout is off; --epistemic {method.name} keeps it on and makes its masks the members"
+
+    def activate(self, network: nn.Module, generator: torch.Generator) -> None:
+        fix_dropout_masks(network, generator)
+
+    def deactivate(self, network: nn.Module) -> None:
+        clear_dropout_masks(network)
 
 
 def _dropouts(network: nn.Module) -> list[ChannelDropout]:

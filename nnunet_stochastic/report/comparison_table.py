@@ -19,6 +19,7 @@ import pandas as pd
 from rich import box
 from rich.table import Table
 
+from nnunet_stochastic.epistemic import EPISTEMIC_METHODS
 from nnunet_stochastic.evaluation.comparison import Comparison, ged_name
 from nnunet_stochastic.evaluation.model import STAND_IN_MARK
 from nnunet_stochastic.evaluation.ranking import ALL_DATASETS, OVERALL, PERFORMANCE
@@ -42,7 +43,9 @@ SEGMENTATION = ("Dice", "NLL", "ECE", "MCE", *GEDS)
 
 # The order and words of the paper; methods that it does not have keep their names and come after these.
 ALEATORIC = {"Softmax": "Softmax", "SSN": "SSN", "ProbUNet": "Prob. U-Net", "Diffusion": "Diffusion"}
-EPISTEMIC = {"none": "No EU", "dropout": "Dropout", "swag_diag": "SWAG-D", "swag": "SWAG", "ensemble": "Ensemble"}
+EPISTEMIC = {
+    method.name: method.title for method in sorted(EPISTEMIC_METHODS.values(), key=lambda method: method.table_row)
+}
 CRITERIA = {"performance": "Performance", "delta": "Entanglement (Δ)", "both": "Both"}
 TASKS = {"OODD": "OOD detection", "AMB": "Ambiguity", "CAL": "Calibration", OVERALL: "Overall"}
 FOUR_DECIMALS = ("NLL", "ECE", "TU ACE", "EU/AU")

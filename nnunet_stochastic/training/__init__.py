@@ -3,9 +3,9 @@
 from nnunet_stochastic.training.base import BaseTrainer
 from nnunet_stochastic.training.dropout import DropoutTrainer
 from nnunet_stochastic.training.fine_tuning import FineTuningTrainer
+from nnunet_stochastic.training.gaussian_trainers import BasisTrainer, DiagonalTrainer, LowRankTrainer
 from nnunet_stochastic.training.generative import GenerativeTrainer
-from nnunet_stochastic.training.generative_models import DiffusionTrainer, ProbUNetTrainer, SoftmaxTrainer, SSNTrainer
-from nnunet_stochastic.training.models import BasisTrainer, DiagonalTrainer, LowRankTrainer
+from nnunet_stochastic.training.generative_trainers import DiffusionTrainer, ProbUNetTrainer, SoftmaxTrainer, SSNTrainer
 from nnunet_stochastic.training.seeding import SeededTrainer
 from nnunet_stochastic.training.stochastic import StochasticTrainer
 from nnunet_stochastic.training.swag import SnapshotTrainer, SwagTrainer

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,12 +32,21 @@ _HOW_TO_GO_ON = (
 
 
 class BaseTrainer(SeededTrainer):
-    """nnU-Net's trainer, on a random rater per load where there are raters; interruptions spare its checkpoints."""
+    """nnU-Net's trainer, on a random rater per load where there are raters, with checkpoints that are always whole."""
 
     #: Draw one rater's mask each time a case is loaded, where dataset.json has num_raters; False: labelsTr alone.
     train_on_raters = True
-    #: Largest norm of the gradient that a step follows: nnU-Net's.
+    #: Largest norm of the gradient that an optimizer step follows: nnU-Net's.
     gradient_norm_limit = 12.0
+
+    # Attributes of nnU-Net's, which gives them no types.
+    network: nn.Module
+    loss: Any
+    num_epochs: int
+    initial_lr: float
+    weight_decay: float
+    save_every: int
+    my_init_kwargs: dict[str, Any]
 
     def __init__(
         self,
@@ -54,8 +65,8 @@ class BaseTrainer(SeededTrainer):
         self._resumed = False
 
     @staticmethod
-    def unwrap(network: nn.Module) -> nn.Module:
-        """The network under DistributedDataParallel and torch.compile."""
+    def unwrap(network: nn.Module) -> Any:
+        """The network under DistributedDataParallel and torch.compile, of whichever class the trainer builds."""
         if isinstance(network, DistributedDataParallel):
             network = network.module
         return network._orig_mod if isinstance(network, OptimizedModule) else network
@@ -97,6 +108,16 @@ class BaseTrainer(SeededTrainer):
         """Mixed precision where nnU-Net uses it: on CUDA."""
         return torch.autocast(self.device.type) if self.device.type == "cuda" else nullcontext()
 
+    @contextmanager
+    def predicting_with(self, predict: Callable[[Tensor], Tensor | list[Tensor]]) -> Iterator[None]:
+        """Within the block nnU-Net's validation step takes its logits from ``predict``, not from the network."""
+        network = self.network
+        self.network = predict  # type: ignore[assignment]  # a function is all that nnU-Net's validation step calls
+        try:
+            yield
+        finally:
+            self.network = network
+
     def take_optimizer_step(self, loss: Tensor) -> None:
         """One step of the optimizer along the gradient of a scalar loss, its norm limited."""
         if self.grad_scaler is None:
@@ -111,7 +132,7 @@ class BaseTrainer(SeededTrainer):
             self.grad_scaler.update()
 
     def _refuse_infinite_gradient(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
-        """Stop in front of a step that would leave no finite weight; on CUDA GradScaler skips such steps."""
+        """Stop in front of an optimizer step that would leave no finite weight; on CUDA GradScaler skips such steps."""
         gradients = (parameter.grad for group in optimizer.param_groups for parameter in group["params"])
         if all(gradient is None or gradient.isfinite().all() for gradient in gradients):
             return
@@ -152,7 +173,7 @@ class BaseTrainer(SeededTrainer):
 
     def on_train_end(self) -> None:
         batches = []
-        if self.local_rank == 0 and getattr(self.unwrap(self.network), "is_random", False):
+        if self.local_rank == 0 and getattr(self.unwrap(self.network), "has_samples", False):
             self._seed("validation", self.current_epoch)
             batches = [next(self.dataloader_val) for _ in range(CHECKED_BATCHES)]
         super().on_train_end()  # the final checkpoint comes first, and the loaders are shut down
@@ -161,7 +182,7 @@ class BaseTrainer(SeededTrainer):
 
     @torch.no_grad()
     def check_samples(self, batches: list[dict]) -> None:
-        """Warn where samples of a random network on validation data are all empty or fill their patches."""
+        """Warn where samples of a network that has samples on validation data are all empty or fill their patches."""
         network = self.unwrap(self.network).eval()
         shares = []
         for batch in batches:

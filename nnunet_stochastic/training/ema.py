@@ -26,11 +26,11 @@ class ExponentialMovingAverage:
     Parameters
     ----------
     network
-        Whose parameters are θ_0, without DistributedDataParallel or torch.compile around it.
+        Network with the parameters θ_0, without DistributedDataParallel or torch.compile around it.
     decay
-        d, 0 ≤ d < 1.
+        Decay d, 0 ≤ d < 1.
     num_updates
-        t, if not 0: the parameters are θ̄_t, from which a training goes on.
+        Number t of updates so far. If not 0, the parameters are θ̄_t, from which a training goes on.
     """
 
     #: By parameter name.

@@ -1,7 +1,8 @@
 """The two recipes, and the base of every trainer that starts from a deterministic nnU-Net.
 
-With a deterministic checkpoint (see ``starting_point``): MoB's fine-tuning (section 4.1), AdamW, learning rate 1e-4,
-weight decay 1e-4, 20 epochs. Without one: nnU-Net's own recipe from scratch.
+With a deterministic checkpoint (see ``starting_point``): AdamW, learning rate 1e-4, weight decay 1e-4, 20 epochs, the
+fine-tuning of *Structured Covariance Modeling Using Learned Mixture-of-Bases for Uncertainty in 3D Segmentation*
+(MoB, section 4.1). Without one: nnU-Net's own recipe from scratch.
 """
 
 from __future__ import annotations

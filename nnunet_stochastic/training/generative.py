@@ -22,26 +22,27 @@ import torch
 from torch import Tensor, nn
 
 from nnunet_stochastic.distributions import logits_of_mean_probability
+from nnunet_stochastic.networks import GenerativeNetwork
 from nnunet_stochastic.targets import Target
 from nnunet_stochastic.training.base import BaseTrainer
 from nnunet_stochastic.training.ema import ExponentialMovingAverage, copy_weights
 from nnunet_stochastic.training.optimizers import GroupedPolyLRScheduler
+from nnunet_stochastic.training.options import adopt_options, chosen_options
 
 __all__ = ["GenerativeTrainer"]
 
 
 class GenerativeTrainer(BaseTrainer):
-    """Base of the trainers on the attention U-Net. A subclass says which network, and its loss in ``training_loss``.
+    """Base of the trainers on the attention U-Net.
+
+    A subclass says which network in ``network_class``, whose options it takes over, and its loss in ``training_loss``.
 
     Validation during training, and with it the best checkpoint, judges the averaged weights: the training loss, and
     the Dice of the mean of the probabilities over ``num_validation_samples`` samples.
     """
 
-    #: Called with the channels in and out, the ``dimension``, the two attributes below and ``network_options``.
-    network_class: Callable[..., nn.Module]
-    #: Channels of the first level; each level has one multiple of it.
-    base_channels = 32
-    channel_multipliers: tuple[int, ...] = (1, 2, 4, 8)
+    #: Called with the channels in and out, the ``dimension``, and the options, class attributes of the trainer.
+    network_class: Callable[..., GenerativeNetwork]
     training_epochs = 1000
     learning_rate = 1e-4
     #: Images per batch in 2D configurations, all GPUs together; None: as planned. In 3D, where 32 patches fit on no
@@ -53,6 +54,11 @@ class GenerativeTrainer(BaseTrainer):
     num_validation_samples = 5
     #: Batches that an epoch is validated on.
     validation_iterations = 50
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if "network_class" in vars(cls):
+            adopt_options(cls, cls.network_class)
 
     def __init__(
         self,
@@ -78,15 +84,8 @@ class GenerativeTrainer(BaseTrainer):
             num_input_channels,
             num_output_channels,
             dimension=len(configuration_manager.patch_size),
-            base_channels=cls.base_channels,
-            channel_multipliers=cls.channel_multipliers,
-            **cls.network_options(),
+            **chosen_options(cls, cls.network_class),
         )
-
-    @classmethod
-    def network_options(cls) -> dict[str, Any]:
-        """What this model's network takes besides."""
-        return {}
 
     @abstractmethod
     def training_loss(self, outputs: dict[str, Tensor], target: Target) -> Tensor:
@@ -130,22 +129,22 @@ class GenerativeTrainer(BaseTrainer):
         data = batch["data"].to(self.device, non_blocking=True)
         labels = batch["target"].to(self.device, non_blocking=True)
         target = self.encode(labels)
-        network = self.network
-        with self.average.in_place_of(self.unwrap(network)):
+        network = self.unwrap(self.network)
+        with self.average.in_place_of(network):
             with self.autocast():
-                loss = self.training_loss(network(data, target), target)
-            # nnU-Net's validation step takes logits from self.network and their loss from self.loss.
-            self.network = partial(self.predict_mean, self.unwrap(network))
+                loss = self.training_loss(self.network(data, target), target)
+            # nnU-Net's validation step takes the loss of the logits from self.loss.
             self.loss = lambda *_: loss
             try:
-                return super().validation_step({"data": data, "target": labels})
+                with self.predicting_with(partial(self.predict_mean, network)):
+                    return super().validation_step({"data": data, "target": labels})
             finally:
-                self.network, self.loss = network, None
+                self.loss = None
 
-    def predict_mean(self, network: nn.Module, data: Tensor) -> Tensor:
+    def predict_mean(self, network: GenerativeNetwork, data: Tensor) -> Tensor:
         """Logits of the mean probability over samples, shape (B, C, *S), of images (B, channels, *S)."""
         distribution = network.logit_distribution(data)
-        num_samples = self.num_validation_samples if network.is_random else 1
+        num_samples = self.num_validation_samples if network.has_samples else 1
         samples = (distribution.rsample(1)[0] for _ in range(num_samples))
         return logits_of_mean_probability(samples, regions=self.label_manager.has_regions)
 

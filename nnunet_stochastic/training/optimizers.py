@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
+from torch import nn
 
 from nnunet_stochastic.networks import StochasticNetwork
 
@@ -19,7 +20,8 @@ __all__ = ["GroupedPolyLRScheduler", "group_parameters"]
 def group_parameters(network: StochasticNetwork, head_learning_rate_factor: float) -> list[dict[str, Any]]:
     """Two groups for an optimizer: what the deterministic network has too, and what the heads add."""
     added_names = network.names_of_added_weights()
-    shared, added = [], []
+    shared: list[nn.Parameter] = []
+    added: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
         (added if name in added_names else shared).append(parameter)
     return [
@@ -34,7 +36,7 @@ class GroupedPolyLRScheduler(PolyLRScheduler):
     Parameters
     ----------
     optimizer
-        Whose groups are scheduled.
+        Optimizer with the groups that are scheduled.
     initial_lr
         Learning rate of the first step.
     max_steps

@@ -20,11 +20,11 @@ class TrainingPhase(NamedTuple):
     Parameters
     ----------
     what
-        What the epochs are spent on.
+        Name of what the epochs are spent on.
     planned
-        N.
+        Number N of epochs that it is planned for.
     epochs
-        How many it lasts.
+        Number of epochs that it lasts.
     """
 
     what: str

@@ -1,6 +1,6 @@
 """Train on one rater's mask, drawn anew each time a case is loaded.
 
-Object: y_r, r uniform in {0, …, A - 1}, in place of the label, so that the expected loss of a case is the mean over its
+The label of a case is replaced by y_r, r uniform in {0, …, A - 1}, so that its expected loss is the mean over its
 raters. The masks lie beside the preprocessed cases, on their voxel grid, in a folder that nnU-Net does not read:
 
     nnUNet_preprocessed/DATASET/DATA_IDENTIFIER_raters/
@@ -45,9 +45,9 @@ class RaterFolder:
     path
         The folder.
     num_raters
-        A.
+        Number A of raters.
     settings
-        What decides the result beside the raw files. A case that was preprocessed with others counts as absent.
+        All that decides the result beside the raw files. A case that was preprocessed with others counts as absent.
     """
 
     path: Path
@@ -164,7 +164,7 @@ def choose_training_labels(
     train_on_raters
         False keeps the labels of labelsTr although there are raters.
     command
-        What to type if the raters are not preprocessed.
+        Command that preprocesses the raters, for the message where that was not done.
     log
         Takes one line that says which labels are trained on.
     """

@@ -1,4 +1,4 @@
-"""The check with which the training of a random model ends: do its samples show what validation patches show?
+"""The check with which the training of a model that has samples ends: do its samples show what validation patches show?
 
 A few samples are drawn on a few batches of validation patches, and their foreground shares are compared with the
 annotation's by ``degenerate_samples``. The annotation stands in for the predictive mean, which is made of the samples
@@ -65,7 +65,7 @@ def warning_about_samples(shares: Sequence[tuple[Sequence[float], float]]) -> st
     Parameters
     ----------
     shares
-        As ``foreground_shares`` returns them, of any number of images.
+        Pairs that ``foreground_shares`` returns, of any number of images.
     """
     judged = [(samples, reference) for samples, reference in shares if 0 < reference < 1]
     reasons = Counter(degenerate_samples(samples, reference) for samples, reference in judged)

@@ -67,15 +67,15 @@ def seed_everything(seed: int, fold: int | str, epoch: int, phase: Phase, *, ran
     Parameters
     ----------
     seed
-        At least 0.
+        Seed of the training, at least 0.
     fold
-        nnU-Net's, a number or ``"all"``.
+        Fold of nnU-Net, a number or ``"all"``.
     epoch
-        Counted from 0.
+        Epoch, counted from 0.
     phase
-        What is about to draw.
+        Part of the training that is about to draw.
     rank
-        Of the process under DistributedDataParallel. Each draws batches of its own.
+        Rank of the process under DistributedDataParallel. Each draws batches of its own.
     """
     fold_number = 0 if fold == "all" else int(fold) + 1
     stream = np.random.SeedSequence(seed, spawn_key=(fold_number, epoch, get_args(Phase).index(phase), rank))
@@ -151,7 +151,7 @@ class SeededTrainer(nnUNetTrainer):
         super().on_train_epoch_start()
         self._seed("training", self.current_epoch)
         if self.random_seed is not None and isinstance(self.dataloader_train, SingleThreadedAugmenter):
-            # Those of a cascade shuffle lists of their own in place: state that no generator holds.
+            # Those of a cascade shuffle lists of their own in place: state that no generator has.
             self.dataloader_train.data_loader.transforms = deepcopy(self._initial_transforms)
 
     def on_validation_epoch_start(self) -> None:
@@ -160,10 +160,10 @@ class SeededTrainer(nnUNetTrainer):
 
 
 def _with_nested(transform: object) -> Iterator[object]:
-    """A transform of batchgeneratorsv2 and all those in it, by the three names under which it holds others."""
+    """A transform of batchgeneratorsv2 and all those in it, by the three names under which it has others."""
     yield transform
-    held = [transform.transform] if hasattr(transform, "transform") else []
-    for nested in (*held, *getattr(transform, "transforms", ()), *getattr(transform, "list_of_transforms", ())):
+    wrapped = [transform.transform] if hasattr(transform, "transform") else []
+    for nested in (*wrapped, *getattr(transform, "transforms", ()), *getattr(transform, "list_of_transforms", ())):
         yield from _with_nested(nested)
 
 

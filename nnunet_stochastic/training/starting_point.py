@@ -1,8 +1,9 @@
 """Where the training of a stochastic model starts: from the deterministic nnU-Net of the same data, or from scratch.
 
-MoB section 3.1 trains the deterministic nnU-Net to convergence first and then adds the heads. Its checkpoint is looked
-for under ``nnUNet_results`` at the same dataset, plans, configuration and fold; ``nnUNet_stochastic_init`` overrides
-that with the path of a checkpoint or the word ``scratch``.
+*Structured Covariance Modeling Using Learned Mixture-of-Bases for Uncertainty in 3D Segmentation* (MoB,
+section 3.1) trains the deterministic nnU-Net to convergence first and then adds the heads. Its checkpoint is looked for
+under ``nnUNet_results`` at the same dataset, plans, configuration and fold; ``nnUNet_stochastic_init`` overrides that
+with the path of a checkpoint or the word ``scratch``.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def find_deterministic_checkpoint(fold_folder: Path, environment: Mapping[str, s
     fold_folder
         ``fold_X`` of the deterministic trainer's results; its final checkpoint is preferred to its best.
     environment
-        Where ``nnUNet_stochastic_init`` is read from.
+        Environment that ``nnUNet_stochastic_init`` is read from.
 
     Raises
     ------

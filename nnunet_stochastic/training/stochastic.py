@@ -1,14 +1,16 @@
 """The trainer of every Gaussian model: heads on the planned network, the k-sample loss and the regularizers.
 
-    L = 1/K Σ_k [λ_CE CE(η_k, t) + λ_dice Dice(η_k, t)] + λ_KL L_KL + λ_orth L_orth + λ_w L_weight    (MoB Eq. 11-12)
+    L = 1/K Σ_k [λ_CE CE(η_k, t) + λ_dice Dice(η_k, t)] + Σ_i λ_i R_i
 
-λ_CE = λ_dice = 1 are nnU-Net's own compound loss (or Dice + BCE for regions). Deep-supervision outputs are
-deterministic and keep nnU-Net's weights.
+(Eq. 11-12 of *Structured Covariance Modeling Using Learned Mixture-of-Bases for Uncertainty in 3D Segmentation*, MoB.)
+λ_CE = λ_dice = 1 are nnU-Net's own compound loss (or Dice + BCE for regions). The regularizers R_i are those of the
+model's heads, L_KL of the variances for every model. Deep-supervision outputs are deterministic and keep nnU-Net's
+weights.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -17,27 +19,29 @@ from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from torch import Tensor, nn
 
 from nnunet_stochastic.distributions import logits_of_mean_probability
-from nnunet_stochastic.losses import basis_entropy_loss, k_sample_loss, kl_to_unit_variance, orthogonality_loss
+from nnunet_stochastic.losses import k_sample_loss
 from nnunet_stochastic.networks import GaussianHeads, StochasticNetwork
 from nnunet_stochastic.training.fine_tuning import FineTuningTrainer
 from nnunet_stochastic.training.optimizers import group_parameters
+from nnunet_stochastic.training.options import adopt_options, chosen_options
 from nnunet_stochastic.training.phases import TrainingPhase, opening_phase
 
 __all__ = ["StochasticTrainer"]
 
 
 class StochasticTrainer(FineTuningTrainer):
-    """Base of the trainers with heads. A subclass says which heads in ``build_heads``.
+    """Base of the trainers with heads. A subclass says which heads in ``heads_class``, whose options it takes over.
 
     Validation, and with it the best checkpoint, judges the predictive mean E[softmax(η)] over ``num_training_samples``
     samples, not the softmax of the mean logits.
     """
 
+    #: Called with the layer to replace and the options, which are class attributes of the trainer.
+    heads_class: Callable[..., GaussianHeads]
     #: K during training and validation.
     num_training_samples = 5
+    #: λ of the regularizer "kl"; each further regularizer of the heads has its ``weight_NAME`` in the subclass.
     weight_kl = 5e-4
-    weight_orthogonality = 1.0
-    weight_basis_entropy = 0.1
     #: Epochs on the mean logits alone before samples are drawn, when training starts from scratch; fewer where it is
     #: short, see ``phases``.
     warm_up_epochs = 10
@@ -46,10 +50,15 @@ class StochasticTrainer(FineTuningTrainer):
     #: Recompute each sample's loss in the backward pass rather than keep its graph: memory stays flat in K.
     recompute_samples = True
 
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if "heads_class" in vars(cls):
+            adopt_options(cls, cls.heads_class)
+
     @classmethod
-    @abstractmethod
     def build_heads(cls, segmentation_layer: nn.Module) -> GaussianHeads:
         """The heads that replace the network's last segmentation layer."""
+        return cls.heads_class(segmentation_layer, **chosen_options(cls, cls.heads_class))
 
     @classmethod
     def build_network_architecture(
@@ -122,22 +131,16 @@ class StochasticTrainer(FineTuningTrainer):
         return weights[0] * sampled + lower + self.regularization(parameters)
 
     def regularization(self, parameters: dict[str, Tensor]) -> Tensor:
-        """The weighted sum of MoB's regularizers that apply to these parameters, scalar."""
-        loss = self.weight_kl * kl_to_unit_variance(parameters["diag_var"])
-        if "bases" in parameters and parameters["bases"].shape[0] > 1:
-            loss = loss + self.weight_orthogonality * orthogonality_loss(parameters["bases"])
-            loss = loss + self.weight_basis_entropy * basis_entropy_loss(parameters["basis_log_weights"])
-        return loss
+        """The weighted sum of the regularizers of the heads, scalar."""
+        terms = self.unwrap(self.network).heads.regularizers(parameters)
+        weighted = (getattr(self, f"weight_{name}") * term for name, term in terms.items())
+        return sum(weighted, start=parameters["mean_logits"].new_zeros(()))
 
     def validation_step(self, batch: dict) -> dict[str, np.ndarray]:
-        # nnU-Net's validation step takes logits from self.network: hand it those of the predictive mean.
-        network = self.network
-        if not self.in_warm_up:
-            self.network = partial(self._predict_mean, network=network)
-        try:
+        if self.in_warm_up:
             return super().validation_step(batch)
-        finally:
-            self.network = network
+        with self.predicting_with(partial(self._predict_mean, network=self.network)):
+            return super().validation_step(batch)
 
     def _predict_mean(self, data: Tensor, network: nn.Module) -> Tensor | list[Tensor]:
         output, parameters = network(data, return_parameters=True)

@@ -18,7 +18,7 @@ import torch
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 
 from nnunet_stochastic.posteriors.snapshots import delete_snapshots, refuse_batch_norm, save_snapshot, saved_epochs
-from nnunet_stochastic.posteriors.swag import SWAG_FILE, fit_swag
+from nnunet_stochastic.posteriors.swag_moments import SWAG_FILE, fit_swag
 from nnunet_stochastic.training.base import BaseTrainer
 from nnunet_stochastic.training.fine_tuning import FineTuningTrainer, Recipe
 from nnunet_stochastic.training.optimizers import GroupedPolyLRScheduler

@@ -9,7 +9,7 @@ import SimpleITK as sitk
 import tifffile
 from skimage import io
 
-from nnunet_stochastic import metrics
+from nnunet_stochastic import evaluate_folder, metrics
 from nnunet_stochastic.commands import _pictures
 from nnunet_stochastic.commands.evaluate import main
 from nnunet_stochastic.report import case_figure
@@ -56,6 +56,21 @@ def make_folder(root, labels=None, **dataset_json):
     (root / "pred" / "dataset.json").write_text(json.dumps(dataset_json))
     (root / "pred" / "uncertainty.json").write_text(json.dumps({"settings": {}, "cases": cases}))
     return root
+
+
+def test_from_python_the_numbers_are_those_of_the_command(tmp_path):
+    root = make_folder(tmp_path)
+    command = ["-pred", root / "pred", "-gt", root / "gt", "-gt_raters", root / "raters", "-np", "1", "--no_pictures"]
+    assert main([*map(str, command), "--disable_progress_bar"]) == 0
+    folder = root / "pred" / "evaluation"
+    written = json.loads((folder / "summary.json").read_text())
+    records = root / "records"
+    evaluation = evaluate_folder(root / "pred", str(root / "gt"), raters=root / "raters", record_folder=records)
+    assert evaluation.summary == {name: written[name] for name in written.keys() - {"folders", "model"}}
+    pd.testing.assert_frame_equal(evaluation.rows, pd.read_csv(folder / "cases.csv"))
+    assert sorted(path.name for path in (records / "ID").iterdir()) == ["case_0.json", "case_1.json"]
+    with pytest.raises(FileNotFoundError, match=r"labels\.json does not exist; name the file with dataset_json"):
+        evaluate_folder(root / "pred", root / "gt", dataset_json=root / "labels.json")
 
 
 @pytest.fixture

@@ -102,7 +102,7 @@ def test_fields_of_another_shape_are_refused(case) -> None:
 def test_point_mass_repeats_the_mean() -> None:
     logits = torch.randn(2, 3, 4, 4)
     distribution = PointMass(logits)
-    assert not distribution.is_random
+    assert not distribution.has_samples
     torch.testing.assert_close(distribution.rsample(3), logits.expand(3, *logits.shape))
     assert distribution.voxel_covariance().shape == (2, 3, 3, 4, 4)
     assert not distribution.voxel_covariance().any()

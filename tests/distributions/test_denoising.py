@@ -12,6 +12,7 @@ CPU = torch.device("cpu")
 
 
 def build(denoise, **options) -> DenoisingLogits:
+    options = {"num_steps": 10, "num_mean_samples": 4} | options
     return DenoisingLogits(denoise, SHAPE, device=CPU, schedule=NoiseSchedule(), **options)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 
 import torch
@@ -115,7 +116,11 @@ def sweep(
     )
 
     def member(index: int) -> SimpleNamespace:
-        return SimpleNamespace(name=f"fold_{index}", activate=lambda model: setattr(model, "network", networks[index]))
+        return SimpleNamespace(
+            name=f"fold_{index}",
+            posterior=None,
+            activate=lambda model: setattr(model, "network", networks[index]),
+        )
 
     shape = tuple(image.shape[1:])
     image_tiles = tiles(shape, patch_size, step_size)
@@ -126,7 +131,8 @@ def sweep(
     views = mirrored_views(mirror_axes) if views is None else list(views)
     noise = NoiseKey(seed, case)
     if blends_laws:
-        collector = LawBlend(
+        make_collector = partial(
+            LawBlend,
             space,
             stitching,
             num_views=len(views),
@@ -137,7 +143,8 @@ def sweep(
         )
     else:
         counts = dict(zip(views, spread_samples(num_samples, len(views)), strict=True))
-        collector = ProbabilityAverage(
+        make_collector = partial(
+            ProbabilityAverage,
             space,
             stitching,
             samples_of_views={view: count for view, count in counts.items() if count},
@@ -158,6 +165,13 @@ def sweep(
             lost_entropy=not blends_laws and estimator == "mc",
         )
     samples: dict[int, Tensor] = {}
+    collectors = []
+
+    def finish_member(collector):
+        collectors.append(collector)
+        if sums is not None:
+            collector.add_moments_to(sums)
+
     with torch.inference_mode():
         fingerprints = Sweep(
             model,
@@ -171,12 +185,12 @@ def sweep(
         ).run(
             [member(index) for index in range(len(networks))],
             [[draw for draw in draws if draw.index % len(networks) == index] for index in range(len(networks))],
-            collector,
-            lambda: None if sums is None else collector.add_moments_to(sums),
+            make_collector,
+            finish_member,
         )
     return Swept(
         None if sums is None else sums.moments(),
         torch.stack([samples[draw.index] for draw in draws]) if draws else None,
         fingerprints,
-        collector,
+        collectors[-1],
     )

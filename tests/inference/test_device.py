@@ -279,7 +279,7 @@ def is_on_cuda(tensor: torch.Tensor) -> bool:
 def test_every_prediction_stays_on_the_device(folders, fake_cuda, generator_devices, trainer, labels):
     """A whole sweep of two members under autocast, sums and image on the device, with samples, by every estimator."""
     network, space = fake_network(folders, trainer, labels)
-    has_samples, gaussian = getattr(network, "is_random", False), getattr(network, "is_gaussian", False)
+    has_samples, gaussian = getattr(network, "has_samples", False), getattr(network, "is_gaussian", False)
     shape, patch_size = (1, 8, 8 if trainer is TinyDiffusion else 12), (8, 8)
     image = torch.empty(1, *shape, device=CUDA)
     image_tiles = tiles(shape, patch_size, 0.5)
@@ -356,7 +356,7 @@ def test_sums_on_the_cpu_take_what_the_device_predicts(folders, fake_cuda, train
     network, space = fake_network(folders, trainer, "THREE_LABELS")
     shape, patch_size = (1, 8, 12), (8, 8)
     stitching = Stitching(torch.empty(patch_size), torch.empty(shape))
-    has_samples = getattr(network, "is_random", False)
+    has_samples = getattr(network, "has_samples", False)
     blends_laws = has_voxel_law(space, has_samples=has_samples, gaussian=getattr(network, "is_gaussian", False))
     view, noise = mirrored_views(())[0], NoiseKey(0)
     if blends_laws:
@@ -406,7 +406,7 @@ def test_networks_run_in_half_precision_on_the_device(folders, fake_cuda, traine
     assert samples.shape == (2, 1, 3, 8, 8)
     assert all(map(is_on_cuda, (samples, noise, shared, distribution.mean_logits)))
     assert torch.float16 in types
-    if distribution.is_random:
+    if distribution.has_samples:
         assert samples.dtype == torch.float32
     assert space.log_ratios(samples[0, 0]).dtype == torch.float32
     assert not torch.is_autocast_enabled("cuda")

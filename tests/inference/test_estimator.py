@@ -136,7 +136,7 @@ def test_members_that_agree_have_no_epistemic_uncertainty(tmp_path, folders, fin
 class ConstantLaw(torch.nn.Module):
     """One law at every voxel: logits N(means, sd² I), of two classes their difference N(mean, sd²)."""
 
-    is_random = is_gaussian = True
+    has_samples = is_gaussian = True
 
     def __init__(self, means, sd) -> None:
         super().__init__()
@@ -203,7 +203,7 @@ def test_bias_of_aleatoric_uncertainty_of_more_classes(sweeping, means, sd, num_
 class LatentLaw(torch.nn.Module):
     """Logits that are one number of the whole image, times the image."""
 
-    is_random = True
+    has_samples = True
 
     def __init__(self, sd=1.5) -> None:
         super().__init__()

@@ -59,7 +59,7 @@ def test_every_model_has_its_maps(kind, arguments, predictor, folders) -> None:
     image = folders.image_array(shape=(1, 8, 11))[None]
     built = predictor(kind, arguments, folds=(0, 1), num_samples=3, num_saved_samples=2)
     prediction = built.predict_array(image, {"spacing": [1.0, 1.0, 1.0]})
-    expected = {"total", "aleatoric", "epistemic", "variance"} if kind.is_random else {"total", "variance"}
+    expected = {"total", "aleatoric", "epistemic", "variance"} if kind.has_samples else {"total", "variance"}
     assert expected <= set(prediction.maps)
     assert 0 < prediction.maps["total"].mean() <= np.log(2)
     assert prediction.maps["variance"].mean() > 0
@@ -117,9 +117,9 @@ def test_members_with_the_same_weights_are_found(kind, arguments, predictor) -> 
 def test_how_tiles_and_views_are_put_together_and_moments_taken(kind, arguments, predictor) -> None:
     built = predictor(kind, arguments, num_samples=6)
     settings = built.settings()
-    blended = kind.is_gaussian or not kind.is_random
+    blended = kind.is_gaussian or not kind.has_samples
     assert settings["tiles_and_views"] == ("blended as laws of the logits" if blended else "averaged as probabilities")
-    assert settings["estimator"] == ("none" if not kind.is_random else "exact" if kind.is_gaussian else "mc")
+    assert settings["estimator"] == ("none" if not kind.has_samples else "exact" if kind.is_gaussian else "mc")
     counts = [None] * 4 if blended else [2, 2, 1, 1]
     names = ("mirrored", "mirrored 0", "mirrored 1", "mirrored 0 1")
     assert settings["views"] == dict(zip(names, counts, strict=True))
@@ -132,5 +132,7 @@ def test_the_exact_estimator_is_for_gaussian_models(kind, arguments, predictor) 
         exact = predictor(kind, arguments, estimator="exact").predict_preprocessed(torch.randn(1, 1, 8, 8))
         assert exact.mean.isfinite().all()
         return
-    with pytest.raises(ValueError, match="are not Gaussian: use the estimator 'mc'" if kind.is_random else "has none"):
+    with pytest.raises(
+        ValueError, match="are not Gaussian: use the estimator 'mc'" if kind.has_samples else "has none"
+    ):
         predictor(kind, arguments, estimator="exact")

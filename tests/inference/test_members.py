@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 import torch
 
+from nnunet_stochastic.epistemic import EPISTEMIC_METHODS
 from nnunet_stochastic.inference import PredictionOptions, StochasticPredictor, load_model, members
 from nnunet_stochastic.inference.members import check_members_differ, choose_method, members_of
 from nnunet_stochastic.inference.model import load_weights
 from nnunet_stochastic.outcomes import OutcomeSpace
 from nnunet_stochastic.posteriors import ChannelDropout, fit_swag
+from nnunet_stochastic.posteriors.ensemble import TrainedWeights
 from nnunet_stochastic.posteriors.snapshots import save_snapshot
 from nnunet_stochastic.training import DropoutTrainer
 
@@ -41,14 +43,18 @@ def build(folder, folds=(0,), **options) -> StochasticPredictor:
     return StochasticPredictor.from_model_folder(folder, folds=folds, options=options)
 
 
+def chosen(model, requested) -> str:
+    return choose_method(model, requested).name
+
+
 def test_automatic_choice(tmp_path, folders, dropout_model, swag_model):
     plain = folders.write_model_folder(tmp_path / "plain", folds=(0, 1))
-    assert choose_method(load_model(plain, folds=(0,)), "auto") == "none"
-    assert choose_method(load_model(plain, folds=(0, 1)), "auto") == "ensemble"
-    assert choose_method(load_model(dropout_model, folds=(0,)), "auto") == "dropout"
-    assert choose_method(load_model(swag_model, folds=(0,)), "auto") == "swag"
-    assert choose_method(load_model(swag_model, folds=(0,)), "swag_diag") == "swag_diag"
-    assert choose_method(load_model(dropout_model, folds=(0,)), "none") == "none"
+    assert chosen(load_model(plain, folds=(0,)), "auto") == "none"
+    assert chosen(load_model(plain, folds=(0, 1)), "auto") == "ensemble"
+    assert chosen(load_model(dropout_model, folds=(0,)), "auto") == "dropout"
+    assert chosen(load_model(swag_model, folds=(0,)), "auto") == "swag"
+    assert chosen(load_model(swag_model, folds=(0,)), "swag_diag") == "swag_diag"
+    assert chosen(load_model(dropout_model, folds=(0,)), "none") == "none"
 
 
 @pytest.mark.parametrize(
@@ -57,7 +63,11 @@ def test_automatic_choice(tmp_path, folders, dropout_model, swag_model):
         ((0, 1), "none", "there is one member, got 2 folds"),
         ((0,), "ensemble", "needs several trained folds"),
         ((0,), "dropout", "nnUNetTrainer has no dropout"),
-        ((0, 1), "swag", r"no SWAG statistics \(swag.pth\) in fold_0 and fold_1"),
+        (
+            (0, 1),
+            "swag",
+            r"left no SWAG statistics \(swag.pth\) in fold_0 and fold_1 of .*: train .*MoBSWAG to its end",
+        ),
         ((0,), "laplace", "must be one of auto, none, ensemble"),
     ],
 )
@@ -69,7 +79,7 @@ def test_methods_that_a_model_does_not_have(tmp_path, folders, folds, method, me
 
 def test_members_per_fold_have_names_of_their_own(dropout_model):
     model = load_model(dropout_model, folds=(0,))
-    members = members_of(model, "dropout", num_members=3, seed=0)
+    members = members_of(model, EPISTEMIC_METHODS["dropout"], seed=0, options={"num_members": 3})
     assert [member.name for member in members] == ["fold_0_dropout_0", "fold_0_dropout_1", "fold_0_dropout_2"]
 
 
@@ -122,7 +132,7 @@ def test_members_that_nearly_agree_are_told_apart(sweeping):
         networks.append(lambda patch, changed=changed: torch.stack([changed, -changed])[None])
     swept = sweeping.sweep(networks, torch.zeros(1, 4, 5, 6), OutcomeSpace(2), patch_size=(4, 5, 6), has_samples=False)
     fingerprints = swept.fingerprints
-    folds = [SimpleNamespace(name=f"fold_{fold}", method="ensemble") for fold in range(4)]
+    folds = [SimpleNamespace(name=f"fold_{fold}", posterior=TrainedWeights) for fold in range(4)]
     check_members_differ(folds[:3], fingerprints[:3])
     with pytest.raises(ValueError, match="fold_2 and fold_3 predict the same"):
         check_members_differ(folds, fingerprints)

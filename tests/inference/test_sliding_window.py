@@ -116,9 +116,9 @@ def test_noise_keys_are_of_seed_case_and_purpose():
 class MirroringNetwork(torch.nn.Module):
     """A network to which a mirrored image and a shifted tile look different, and whose law has all kinds of noise."""
 
-    def __init__(self, channels: int, *, is_random: bool = True, shared: float = 1.0) -> None:
+    def __init__(self, channels: int, *, has_samples: bool = True, shared: float = 1.0) -> None:
         super().__init__()
-        self.channels, self.is_random, self.shared = channels, is_random, shared
+        self.channels, self.has_samples, self.shared = channels, has_samples, shared
 
     def logit_distribution(self, x):
         ramps = [
@@ -127,7 +127,7 @@ class MirroringNetwork(torch.nn.Module):
         mean = torch.stack(
             [(channel + 1) * x[0, 0] * sum(ramps) + channel * x[0, 0] for channel in range(self.channels)]
         )
-        if not self.is_random:
+        if not self.has_samples:
             return PointMass(mean[None])
         factor = torch.stack([0.3 * mean.cos() + ramp for ramp in ramps], 1)
         return LowRankGaussian(mean[None], 0.2 + mean[None].square(), self.shared * factor[None])
@@ -215,7 +215,7 @@ def test_whole_samples_are_blended_over_tiles_and_views(sweeping):
 def test_probabilities_of_models_without_a_law_are_averaged_over_tiles_and_views(sweeping, estimator):
     """Without noise, so that what is averaged is known: as many passes of a view as it has samples."""
     image = torch.rand(1, 12, 8, 13)
-    network = MirroringNetwork(3, is_random=False)
+    network = MirroringNetwork(3, has_samples=False)
     moments = sweeping.sweep(
         network, image, THREE, mirror_axes=(0, 2), blends_laws=False, estimator=estimator, num_samples=6
     ).moments
@@ -326,7 +326,7 @@ def test_samples_of_a_view_are_antithetic_pairs(sweeping, folders):
 
 def test_networks_without_distribution_are_point_masses():
     distribution = predict_logit_distribution(torch.nn.Conv2d(1, 2, 1), torch.rand(1, 1, 4, 4))
-    assert not distribution.is_random
+    assert not distribution.has_samples
 
 
 @pytest.mark.parametrize("space", [TWO, THREE, REGIONS], ids=["2", "3", "regions"])

@@ -76,11 +76,11 @@ def test_image_to_distribution(kind, dimension) -> None:
     distribution = network.logit_distribution(x)
     shape = (BATCH, CLASSES, *SIZES[dimension])
     assert distribution.shape == shape
-    assert network.is_random == distribution.is_random
-    assert network.is_gaussian == (network.is_random and isinstance(distribution, GaussianLogits))
+    assert network.has_samples == distribution.has_samples
+    assert network.is_gaussian == (network.has_samples and isinstance(distribution, GaussianLogits))
     samples = distribution.rsample(2, generator=torch.Generator().manual_seed(1))
     assert samples.shape == (2, *shape)
-    assert (samples[0] != samples[1]).any() == network.is_random
+    assert (samples[0] != samples[1]).any() == network.has_samples
     # The deterministic prediction is the distribution's own, and no noise enters it.
     torch.testing.assert_close(network(x), distribution.mean_logits)
     torch.testing.assert_close(network(x), network(x), rtol=0, atol=0)
@@ -90,7 +90,7 @@ def test_image_to_distribution(kind, dimension) -> None:
 def test_which_distribution() -> None:
     expected = [PointMass, LowRankGaussian, LatentLogits, DenoisingLogits]
     assert [type(build(kind).logit_distribution(images())) for kind in NETWORKS] == expected
-    assert [kind.is_random for kind in NETWORKS] == [False, True, True, True]
+    assert [kind.has_samples for kind in NETWORKS] == [False, True, True, True]
     assert [kind.is_gaussian for kind in NETWORKS] == [False, True, False, False]
 
 

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
 from torch import nn
 
-from nnunet_stochastic.distributions import BasisGaussian, DiagonalGaussian, LowRankGaussian
-from nnunet_stochastic.losses import basis_entropy_loss, k_sample_loss
-from nnunet_stochastic.networks import BasisHeads, DiagonalHeads, LowRankHeads, StochasticNetwork
+from nnunet_stochastic.distributions import (
+    BasisGaussian,
+    DiagonalGaussian,
+    LowRankGaussian,
+    basis_entropy_loss,
+    orthogonality_loss,
+)
+from nnunet_stochastic.losses import k_sample_loss
+from nnunet_stochastic.networks import StochasticNetwork
+from nnunet_stochastic.networks.heads.basis import BasisHeads
+from nnunet_stochastic.networks.heads.diagonal import DiagonalHeads
+from nnunet_stochastic.networks.heads.low_rank import LowRankHeads
 
 HEADS = {
     "diagonal": DiagonalHeads,
@@ -90,6 +101,21 @@ def test_distributions_and_initial_values() -> None:
             torch.testing.assert_close(weights.sum(1), torch.ones_like(weights[:, 0]))
     assert weights.shape == (1, 3, 4, 4, 4)
     assert parameters["bases"].shape == (3, 3, 4)
+
+
+def test_heads_name_their_regularizers() -> None:
+    """KL of the variances for all; what spreads several bases only where there are several."""
+    x = torch.randn(1, 2, 16, 16, 16)
+    several = {"orthogonality", "basis_entropy"}
+    for name, build in HEADS.items():
+        network = StochasticNetwork(make_backbone(), build)
+        _, parameters = network(x, return_parameters=True)
+        terms = network.heads.regularizers(parameters)
+        assert terms.keys() == {"kl"} | (several if name.startswith("MoB") else set())
+        # d = exp(-3) at every voxel: (exp(3) - 1 - 3) / 2.
+        torch.testing.assert_close(terms["kl"], torch.tensor((math.exp(3) - 4) / 2))
+    torch.testing.assert_close(terms["orthogonality"], orthogonality_loss(network.heads.bases))
+    torch.testing.assert_close(terms["basis_entropy"], basis_entropy_loss(parameters["basis_log_weights"]))
 
 
 def test_log_variance_is_clamped() -> None:

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from nnunet_stochastic.posteriors import SWAG_FILE, SwagPosterior, fit_swag
+from nnunet_stochastic.epistemic import EPISTEMIC_METHODS
+from nnunet_stochastic.posteriors import SWAG_FILE, fit_swag, posterior_class
 from nnunet_stochastic.posteriors.snapshots import (
     delete_snapshots,
     refuse_batch_norm,
@@ -17,8 +18,16 @@ from nnunet_stochastic.posteriors.snapshots import (
     saved_epochs,
     snapshot_path,
 )
+from nnunet_stochastic.posteriors.swag import Swag
+from nnunet_stochastic.posteriors.swag_moments import SwagMoments
 
 EPOCHS = range(7, 12)
+
+
+def swag(folder: Path, name: str = "swag", scale: float | None = None) -> Swag:
+    """SWAG or SWAG-D of a fold."""
+    method = EPISTEMIC_METHODS[name]
+    return posterior_class(method)(method, folder, {"num_members": 1, "swag_scale": scale})
 
 
 class TwoLayers(nn.Module):
@@ -54,7 +63,7 @@ def folder(tmp_path: Path, thetas: np.ndarray) -> Path:
 
 
 def test_moments_are_numpys(folder: Path, thetas: np.ndarray) -> None:
-    posterior = SwagPosterior.load(folder)
+    posterior = SwagMoments.load(folder)
     assert list(posterior.mean) == [name for name, _ in TwoLayers().named_parameters()]
     for moment, expected in ((posterior.mean, thetas.mean(0)), (posterior.variance, thetas.var(0))):
         np.testing.assert_allclose(torch.cat([t.flatten() for t in moment.values()]), expected, rtol=1e-6)
@@ -68,29 +77,29 @@ def test_variance_does_not_cancel(tmp_path: Path) -> None:
         nn.utils.vector_to_parameters(torch.from_numpy(theta), network.parameters())
         save_snapshot(network, tmp_path, epoch)
     fit_swag(tmp_path, range(4))
-    variance = SwagPosterior.load(tmp_path).variance["weight"][0]
+    variance = SwagMoments.load(tmp_path).variance["weight"][0]
     np.testing.assert_allclose(variance, thetas.astype(np.float64).var(0), rtol=1e-5)
 
 
-def draws(posterior: SwagPosterior, number: int, **options) -> np.ndarray:
+def draws(posterior: Swag, number: int) -> np.ndarray:
     network, generator = TwoLayers(), torch.Generator().manual_seed(0)
     thetas = []
     for _ in range(number):
-        posterior.draw_into(network, generator, **options)
+        posterior.activate(network, generator)
         thetas.append(flat(network).numpy())
     return np.stack(thetas).astype(np.float64)
 
 
-@pytest.mark.parametrize("options", [{}, {"scale": 2.0}, {"diagonal": True}, {"diagonal": True, "scale": 0.25}])
-def test_covariance_of_draws_is_the_dense_one(folder: Path, thetas: np.ndarray, options: dict) -> None:
+@pytest.mark.parametrize(("name", "scale"), [("swag", None), ("swag", 2.0), ("swag_diag", None), ("swag_diag", 0.25)])
+def test_covariance_of_draws_is_the_dense_one(folder: Path, thetas: np.ndarray, name: str, scale: float | None) -> None:
     diagonal, sample = np.diag(thetas.var(0)), np.cov(thetas.T)  # np.cov divides by T - 1
-    if "diagonal" in options:
-        expected = options.get("scale", 1.0) * diagonal
+    if name == "swag_diag":
+        expected = (1.0 if scale is None else scale) * diagonal
     else:
-        expected = options.get("scale", 0.5) * (diagonal + sample)
+        expected = (0.5 if scale is None else scale) * (diagonal + sample)
         assert np.abs(expected[:4, 8:]).max() > 0.5, "the example has no covariance between its layers"
     number = 1500
-    drawn = draws(SwagPosterior.load(folder), number, **options)
+    drawn = draws(swag(folder, name, scale), number)
     variances = np.diag(expected)
     np.testing.assert_array_less(np.abs(drawn.mean(0) - thetas.mean(0)), 5 * np.sqrt(variances / number))
     error = np.sqrt((np.outer(variances, variances) + expected**2) / number)
@@ -101,7 +110,7 @@ def test_draw_is_the_linear_map_of_its_noise(folder: Path, thetas: np.ndarray, m
     """Each unit vector of noise in turn: √scale [diag σ | D / √(T - 1)], exactly, with one z2 for all layers."""
     noise = iter(())
     monkeypatch.setattr(torch, "randn", lambda *_, **__: next(noise))
-    posterior, network = SwagPosterior.load(folder), TwoLayers()
+    posterior, network = swag(folder, scale=0.7), TwoLayers()
     shapes = [parameter.shape for parameter in network.parameters()]
 
     def draw(z1: np.ndarray, z2: np.ndarray) -> np.ndarray:
@@ -109,7 +118,7 @@ def test_draw_is_the_linear_map_of_its_noise(folder: Path, thetas: np.ndarray, m
         split = torch.from_numpy(z1).float().split([shape.numel() for shape in shapes])
         parts = [part.reshape(shape) for part, shape in zip(split, shapes, strict=True)]
         noise = iter([torch.from_numpy(z2).float(), *parts])
-        posterior.draw_into(network, torch.Generator(), scale=0.7)
+        posterior.activate(network, torch.Generator())
         assert next(noise, None) is None, "not all noise was used: z2 is not drawn once for all layers"
         return flat(network).numpy() - thetas.mean(0)
 
@@ -120,12 +129,12 @@ def test_draw_is_the_linear_map_of_its_noise(folder: Path, thetas: np.ndarray, m
 
 
 def test_scale_zero_is_the_mean_and_seeds_repeat(folder: Path, thetas: np.ndarray) -> None:
-    posterior = SwagPosterior.load(folder)
-    np.testing.assert_allclose(draws(posterior, 1, scale=0)[0], thetas.mean(0), rtol=1e-6)
+    posterior = swag(folder)
+    np.testing.assert_allclose(draws(swag(folder, scale=0), 1)[0], thetas.mean(0), rtol=1e-6)
     one, two = TwoLayers(), TwoLayers()
     for network in (one, two):
         with torch.inference_mode():
-            posterior.draw_into(network, torch.Generator().manual_seed(5))
+            posterior.activate(network, torch.Generator().manual_seed(5))
     assert torch.equal(flat(one), flat(two))
     one.second(torch.ones(1, 2)).sum().backward()  # what inference mode changed can still be trained
     assert one.second.weight.grad.abs().sum() > 0
@@ -137,7 +146,7 @@ def test_a_weight_that_never_moved_stays(tmp_path: Path) -> None:
         save_snapshot(network, tmp_path, epoch)
     fit_swag(tmp_path, range(3))
     drawn = nn.Linear(4, 1, bias=False)
-    SwagPosterior.load(tmp_path).draw_into(drawn, torch.Generator().manual_seed(0))
+    swag(tmp_path).activate(drawn, torch.Generator().manual_seed(0))
     torch.testing.assert_close(drawn.weight, network.weight)
 
 
@@ -172,10 +181,10 @@ def test_batch_norm_is_refused() -> None:
 def test_absent_and_unfinished(folder: Path, tmp_path: Path) -> None:
     (folder / SWAG_FILE).unlink()
     with pytest.raises(FileNotFoundError, match=r"has 5 snapshots and no swag.pth.*continue it with --c"):
-        SwagPosterior.load(folder)
+        SwagMoments.load(folder)
     delete_snapshots(folder, from_epoch=0)
     with pytest.raises(FileNotFoundError, match="it was not trained with SWAG"):
-        SwagPosterior.load(folder)
+        SwagMoments.load(folder)
     with pytest.raises(FileNotFoundError, match=r"epoch_0007.pth is missing"):
         fit_swag(folder, EPOCHS)
     with pytest.raises(ValueError, match="at least 2 snapshots, got 1"):
@@ -188,31 +197,31 @@ def test_truncated(folder: Path, name: str, size: float) -> None:
     content = (folder / name).read_bytes()
     (folder / name).write_bytes(content[: int(size * len(content)) if size == 0.5 else size])
     with pytest.raises(ValueError, match=rf"{Path(name).name} .*(incomplete|no plain checkpoint)"):
-        SwagPosterior.load(folder)
+        SwagMoments.load(folder)
 
 
 def test_missing_snapshot_and_foreign_files(folder: Path, tmp_path: Path) -> None:
     snapshot_path(folder, 9).unlink()
     with pytest.raises(FileNotFoundError, match=r"epoch_0009.pth is missing"):
-        SwagPosterior.load(folder)
+        SwagMoments.load(folder)
     save_snapshot(nn.Linear(2, 2), folder, 9)
     with pytest.raises(ValueError, match=r"epoch_0009.pth and .*swag.pth are not of one network: weight is \(2, 2\)"):
-        SwagPosterior.load(folder)
+        SwagMoments.load(folder)
     with pytest.raises(ValueError, match=r"epoch_0009.pth and that of epoch 7 are not of one network"):
         fit_swag(folder, EPOCHS)
     torch.save({"weight": torch.zeros(1)}, folder / SWAG_FILE)
     with pytest.raises(ValueError, match="it has no mean, variance, epochs"):
-        SwagPosterior.load(folder)
+        SwagMoments.load(folder)
 
 
 def test_another_network_and_bad_arguments_change_nothing(folder: Path) -> None:
-    posterior = SwagPosterior.load(folder)
+    posterior = swag(folder)
     other = TwoLayers()
     other.second = nn.Linear(2, 3)
     before = flat(other)
     with pytest.raises(ValueError, match=r"TwoLayers and .*swag.pth are not of one network: second.weight is \(3, 2\)"):
-        posterior.draw_into(other, torch.Generator())
+        posterior.activate(other, torch.Generator())
     assert torch.equal(flat(other), before)
     for scale in (-0.5, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="scale must be a finite number of at least 0"):
-            posterior.draw_into(TwoLayers(), torch.Generator(), scale=scale)
+            swag(folder, scale=scale)

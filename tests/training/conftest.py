@@ -49,12 +49,18 @@ class TinyDataset:
     @staticmethod
     def shrink_generative_models(patch: pytest.MonkeyPatch) -> None:
         """Give their networks three narrow levels, and samples that cost little."""
-        from nnunet_stochastic.training import DiffusionTrainer, GenerativeTrainer, ProbUNetTrainer, SSNTrainer
+        from nnunet_stochastic.training import (
+            DiffusionTrainer,
+            GenerativeTrainer,
+            ProbUNetTrainer,
+            SoftmaxTrainer,
+            SSNTrainer,
+        )
 
-        patch.setattr(GenerativeTrainer, "base_channels", 4)
-        patch.setattr(GenerativeTrainer, "channel_multipliers", (1, 1, 2))
+        for trainer in (SoftmaxTrainer, SSNTrainer, ProbUNetTrainer, DiffusionTrainer):
+            patch.setattr(trainer, "base_channels", 4)
+            patch.setattr(trainer, "channel_multipliers", (1, 1, 2))
         patch.setattr(GenerativeTrainer, "batch_size_2d", None)
-        patch.setattr(ProbUNetTrainer, "base_channels", 4)
         patch.setattr(SSNTrainer, "num_training_samples", 3)
         patch.setattr(DiffusionTrainer, "num_mean_samples", 1)
 

@@ -11,7 +11,7 @@ import torch
 import torch.distributed
 import torch.multiprocessing
 
-from nnunet_stochastic.posteriors import SwagPosterior
+from nnunet_stochastic.posteriors.swag_moments import SwagMoments
 
 SWAG_FOLD = "nnUNetTrainerDeterministicSWAG__nnUNetPlans__3d_fullres/fold_0"
 TRAINERS = ("nnUNetTrainerMoB", "nnUNetTrainerLowRank", "nnUNetTrainerMoBDropout")
@@ -109,7 +109,7 @@ def test_ranks_stay_equal_through_warm_up_and_sampling(make_dataset, tmp_path: P
         averaged = ranks[0]["averaged"]
         assert any(not torch.equal(value, ranks[0]["raw"][key]) for key, value in averaged.items())
 
-    posterior = SwagPosterior.load(Path(fresh.output_folder_base).parent / SWAG_FOLD)
+    posterior = SwagMoments.load(Path(fresh.output_folder_base).parent / SWAG_FOLD)
     for key, value in posterior.snapshots[-1].items():
         for rank in range(2):
             assert torch.equal(torch.load(tmp_path / f"SWAG_{rank}.pth")[key], value), f"{key} on rank {rank}"

@@ -173,7 +173,7 @@ def test_steps_stay_on_the_device_in_the_right_precision(
         trainer.network.eval()
         with torch.no_grad():
             trainer.validation_step(batches[2])
-        if getattr(trainer.network, "is_random", False):
+        if getattr(trainer.network, "has_samples", False):
             trainer.check_samples(batches[3:])
         states = [value for state in trainer.optimizer.state.values() for value in state.values()]
         assert {value.device.type for value in states if value.ndim} == {"cuda"}

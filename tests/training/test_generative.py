@@ -15,7 +15,7 @@ from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from torch import nn
 
 from nnunet_stochastic.checkpoints import read_checkpoint
-from nnunet_stochastic.posteriors import SwagPosterior
+from nnunet_stochastic.posteriors.swag_moments import SwagMoments
 from nnunet_stochastic.training import GenerativeTrainer, SnapshotTrainer, SSNTrainer
 
 MODELS = ["nnUNetTrainerSoftmax", "nnUNetTrainerSSN", "nnUNetTrainerProbUNet", "nnUNetTrainerDiffusion"]
@@ -201,7 +201,7 @@ def test_swag_is_the_same_run_with_snapshots_of_the_raw_weights(
     assert swag.first_snapshot_epoch == 1
     assert equal(raw_weights(swag), raw_weights(plain))
     assert equal(swag.average.weights, plain.average.weights)
-    posterior = SwagPosterior.load(swag.output_folder)
+    posterior = SwagMoments.load(swag.output_folder)
     assert equal(posterior.snapshots[-1], raw_weights(swag))
     assert not equal(posterior.snapshots[-1], swag.average.weights)
     assert len(posterior.snapshots) == 2
@@ -234,7 +234,7 @@ def test_validation_judges_the_averaged_weights(make_dataset, name: str, tiny_ge
         target = trainer.encode(copy["target"])
         loss = trainer.training_loss(trainer.network(copy["data"], target), target)
         distribution = trainer.network.logit_distribution(copy["data"])
-        count = trainer.num_validation_samples if trainer.network.is_random else 1
+        count = trainer.num_validation_samples if trainer.network.has_samples else 1
         mean = torch.stack([distribution.rsample(1)[0].softmax(1) for _ in range(count)]).mean(0)
     assert result["loss"] == pytest.approx(float(loss), rel=1e-5)
     predicted, labels = mean.argmax(1), copy["target"][:, 0].long()

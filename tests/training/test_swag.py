@@ -21,7 +21,9 @@ from nnunetv2.training.logging.nnunet_logger import MetaLogger
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import nn
 
-from nnunet_stochastic.posteriors import SwagPosterior
+from nnunet_stochastic.epistemic import EPISTEMIC_METHODS
+from nnunet_stochastic.posteriors.swag import Swag
+from nnunet_stochastic.posteriors.swag_moments import SwagMoments
 from nnunet_stochastic.training import FineTuningTrainer, SwagTrainer
 
 NAME = "nnUNetTrainerDeterministicSWAG"
@@ -204,7 +206,7 @@ def test_a_real_kill_of_a_training_process(dataset, tmp_path: Path, one_thread: 
     (half,) = (folder / "swag").glob(".epoch_0002.pth.unfinished-*/epoch_0002.pth")
     assert half.stat().st_size > 0
     with pytest.raises(FileNotFoundError, match=r"has 1 snapshots and no swag\.pth"):
-        SwagPosterior.load(folder)
+        SwagMoments.load(folder)
     with short_training():
         train(dataset, tmp_path / "killed", resume=True, name=name)
     assert same(outcome(folder), outcome(fold(tmp_path / "undisturbed", name)))
@@ -213,16 +215,17 @@ def test_a_real_kill_of_a_training_process(dataset, tmp_path: Path, one_thread: 
 def test_the_posterior_is_that_of_the_last_epochs(dataset, tmp_path: Path) -> None:
     with short_training():
         trainer = train(dataset, tmp_path)
-        posterior = SwagPosterior.load(fold(tmp_path))
+        moments = SwagMoments.load(fold(tmp_path))
         final = torch.load(fold(tmp_path) / "checkpoint_final.pth", weights_only=False)["network_weights"]
         names = [name for name, _ in trainer.network.named_parameters()]
-        assert list(posterior.mean) == names
-        first, last = posterior.snapshots
+        assert list(moments.mean) == names
+        first, last = moments.snapshots
         for name in names:
             assert torch.equal(last[name], final[name])
-            torch.testing.assert_close(posterior.mean[name], (first[name] + last[name]) / 2)
-        assert sum(float(variance.sum()) for variance in posterior.variance.values()) > 0
-        posterior.draw_into(trainer.network, torch.Generator().manual_seed(0))
+            torch.testing.assert_close(moments.mean[name], (first[name] + last[name]) / 2)
+        assert sum(float(variance.sum()) for variance in moments.variance.values()) > 0
+        draw = Swag(EPISTEMIC_METHODS["swag"], fold(tmp_path), {"num_members": 1})
+        draw.activate(trainer.network, torch.Generator().manual_seed(0))
         drawn = trainer.network.state_dict()
         assert any(not torch.equal(drawn[name], final[name]) for name in names)
     log = Path(trainer.log_file).read_text()
@@ -325,7 +328,7 @@ def test_a_short_training_says_that_it_takes_fewer_snapshots(
     trainer = dataset.trainer(NAME)
     trainer.num_epochs = 4
     trainer.run_training()
-    assert len(SwagPosterior.load(trainer.output_folder).snapshots) == 2
+    assert len(SwagMoments.load(trainer.output_folder).snapshots) == 2
     assert (
         "trains for 4 epochs: SWAG's collection of snapshots takes 2 of them instead of 30"
         in Path(trainer.log_file).read_text()

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from nnunet_stochastic.checkpoints import read_checkpoint
-from nnunet_stochastic.losses import basis_entropy_loss, k_sample_loss, kl_to_unit_variance, orthogonality_loss
+from nnunet_stochastic.distributions import basis_entropy_loss, kl_to_unit_variance, orthogonality_loss
+from nnunet_stochastic.losses import k_sample_loss
 from nnunet_stochastic.posteriors import ChannelDropout
 
 STOCHASTIC = [

@@ -1,8 +1,8 @@
-"""Heads that turn the last features of a segmentation network into the parameters of p(η)."""
+"""Heads that turn the last features of a segmentation network into the parameters of p(η), one model per module.
 
-from nnunet_stochastic.networks.heads.base import LOG_VARIANCE_RANGE, GaussianHeads
-from nnunet_stochastic.networks.heads.basis import BasisHeads
-from nnunet_stochastic.networks.heads.diagonal import DiagonalHeads
-from nnunet_stochastic.networks.heads.low_rank import LowRankHeads
+A trainer imports those of its model from their module; what all have in common is exported here.
+"""
 
-__all__ = ["LOG_VARIANCE_RANGE", "BasisHeads", "DiagonalHeads", "GaussianHeads", "LowRankHeads"]
+from nnunet_stochastic.networks.heads.base import GaussianHeads
+
+__all__ = ["GaussianHeads"]

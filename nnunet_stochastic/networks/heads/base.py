@@ -4,29 +4,49 @@ The heads take the place of the network's last segmentation layer. They keep tha
 their names, so that the mean μ of every model *is* the deterministic network's output, and a deterministic state dict
 fits; whatever a model adds is named below them. Variances start small (log-variance -3, zero weights), so that a
 fine-tuned model starts as the deterministic one.
+
+Options of a model are keyword arguments of its heads, with their defaults; trainers take both from here.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nnunet_stochastic.distributions import GaussianLogits, full_precision
+from nnunet_stochastic.distributions import GaussianLogits, full_precision, kl_to_unit_variance
 
-__all__ = ["LOG_VARIANCE_RANGE", "GaussianHeads", "constant_convolution"]
+__all__ = [
+    "INITIAL_LOG_VARIANCE",
+    "LOG_VARIANCE_RANGE",
+    "Convolution",
+    "GaussianHeads",
+    "constant_convolution",
+    "pointwise_convolution",
+]
+
+#: A layer that heads may replace: 1x1, in 2D or 3D, with a bias.
+Convolution: TypeAlias = nn.Conv2d | nn.Conv3d
 
 #: Log-variances are clamped to this range before they are exponentiated.
 LOG_VARIANCE_RANGE = (-5.0, 5.0)
+#: Log-variance with which training starts.
+INITIAL_LOG_VARIANCE = -3.0
 
 
-def constant_convolution(like: nn.Module, out_channels: int, value: float) -> nn.Module:
+def pointwise_convolution(like: Convolution, out_channels: int) -> Convolution:
+    """A 1x1 convolution of the kind of ``like``, on the same features."""
+    return type(like)(like.in_channels, out_channels, kernel_size=1)
+
+
+def constant_convolution(like: Convolution, out_channels: int, value: float) -> Convolution:
     """A 1x1 convolution of the kind of ``like`` whose output is ``value`` everywhere until it is trained."""
-    layer = type(like)(like.in_channels, out_channels, kernel_size=1, bias=True)
+    layer = pointwise_convolution(like, out_channels)
     nn.init.zeros_(layer.weight)
-    nn.init.constant_(layer.bias, value)
+    nn.init.constant_(layer.get_parameter("bias"), value)
     return layer
 
 
@@ -41,7 +61,7 @@ class GaussianHeads(nn.Module, ABC):
         Log-variance with which training starts.
     """
 
-    def __init__(self, segmentation_layer: nn.Module, *, log_variance_bias: float = -3.0) -> None:
+    def __init__(self, segmentation_layer: Convolution, *, log_variance_bias: float = INITIAL_LOG_VARIANCE) -> None:
         super().__init__()
         if not isinstance(segmentation_layer, nn.Conv2d | nn.Conv3d) or segmentation_layer.bias is None:
             raise ValueError(
@@ -76,3 +96,10 @@ class GaussianHeads(nn.Module, ABC):
     @abstractmethod
     def distribution(self, parameters: dict[str, Tensor]) -> GaussianLogits:
         """p(η) with the given parameters."""
+
+    def regularizers(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What training adds to the loss for given parameters, by name: scalars, to be minimised.
+
+        The trainer weighs each term by its attribute ``weight_NAME``.
+        """
+        return {"kl": kl_to_unit_variance(parameters["diag_var"])}

@@ -1,4 +1,7 @@
-"""Heads of SingleBasis (Eq. 4-5 of MoB) and Mixture-of-Bases (Eq. 6-7).
+"""Heads of SingleBasis (Eq. 4-5) and Mixture-of-Bases (Eq. 6-7).
+
+Equations are those of *Structured Covariance Modeling Using Learned Mixture-of-Bases for Uncertainty in 3D
+Segmentation* (MoB).
 
 Image -> a (R channels) and, with more than one basis, W (M probabilities per partition); B_1 … B_M are learned and do
 not depend on the image. W is pooled features, a linear map and a softmax: MoB's 1x1 convolution in front of the pooling
@@ -15,11 +18,18 @@ from nnunet_stochastic.distributions import (
     BasisGaussian,
     BasisSelection,
     NoiseScope,
+    basis_entropy_loss,
     full_precision,
+    orthogonality_loss,
     partition_grid,
     select_bases,
 )
-from nnunet_stochastic.networks.heads.base import GaussianHeads, constant_convolution
+from nnunet_stochastic.networks.heads.base import (
+    INITIAL_LOG_VARIANCE,
+    Convolution,
+    GaussianHeads,
+    constant_convolution,
+)
 
 __all__ = ["BasisHeads"]
 
@@ -32,22 +42,24 @@ class BasisHeads(GaussianHeads):
     segmentation_layer
         The layer that the heads replace.
     rank
-        R.
+        Columns R of a basis, at least 1.
     num_bases
-        M. 1 is SingleBasis: no partitions and no W.
+        Number M of bases, at least 1. One is SingleBasis, which has neither partitions nor W.
     partitions
-        G, partitions per axis; fewer along axes with fewer voxels.
+        Partitions per axis G, at least 1; fewer along axes with fewer voxels.
     noise_scope, basis_selection
-        See ``nnunet_stochastic.distributions.basis``.
+        Noise between voxels and choice of B̂, see ``nnunet_stochastic.distributions.basis``.
     temperature
-        Divides the logits of W before the softmax where ``basis_selection`` is ``"soft"``.
+        Divisor of the logits of W in the softmax where ``basis_selection`` is ``"soft"``.
     initial_scale
-        a with which training starts. With a² in the covariance the gradient at 0 would be zero.
+        Value of a with which training starts. With a² in the covariance the gradient at 0 would be zero.
+    log_variance_bias
+        Log-variance with which training starts.
     """
 
     def __init__(
         self,
-        segmentation_layer: nn.Module,
+        segmentation_layer: Convolution,
         *,
         rank: int = 16,
         num_bases: int = 3,
@@ -56,7 +68,7 @@ class BasisHeads(GaussianHeads):
         basis_selection: BasisSelection = "straight_through",
         temperature: float = 0.3,
         initial_scale: float = 0.7,
-        log_variance_bias: float = -3.0,
+        log_variance_bias: float = INITIAL_LOG_VARIANCE,
     ) -> None:
         if rank < 1 or num_bases < 1 or partitions < 1:
             raise ValueError(
@@ -90,6 +102,15 @@ class BasisHeads(GaussianHeads):
             noise_scope=self.noise_scope,
         )
 
+    def regularizers(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
+        terms = super().regularizers(parameters)
+        if self.num_bases == 1:
+            return terms
+        return terms | {
+            "orthogonality": orthogonality_loss(parameters["bases"]),
+            "basis_entropy": basis_entropy_loss(parameters["basis_log_weights"]),
+        }
+
     def _basis_log_weights(self, features: Tensor) -> Tensor:
         """ln W, shape (B, M, *G), float32, finite also where W underflows; W sums to 1 over M."""
         dimensions = features.ndim - 2
@@ -98,5 +119,6 @@ class BasisHeads(GaussianHeads):
         grid = partition_grid(features.shape[2:], self.partitions)
         pool = functional.adaptive_avg_pool3d if dimensions == 3 else functional.adaptive_avg_pool2d
         with torch.autocast(features.device.type, enabled=False):
-            logits = self.basis_logits(full_precision(pool(features, grid)).movedim(1, -1))
+            pooled = pool(features, grid)  # type: ignore[arg-type]  # torch wants the number of axes spelled out
+            logits = self.basis_logits(full_precision(pooled).movedim(1, -1))
             return torch.log_softmax(logits / self.temperature, dim=-1).movedim(-1, 1)

@@ -1,4 +1,8 @@
-"""Heads of the Diagonal model: p(η) = N(μ, diag d) (MoB, Fig. 2a)."""
+"""Heads of the Diagonal model: p(η) = N(μ, diag d).
+
+Fig. 2a of *Structured Covariance Modeling Using Learned Mixture-of-Bases for Uncertainty in 3D Segmentation*
+(MoB).
+"""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from nnunet_stochastic.epistemic import EPISTEMIC_METHODS
 from nnunet_stochastic.evaluation.maps import MEASURES
 from nnunet_stochastic.report.page.data import Result
 from nnunet_stochastic.report.reliability import OKABE_ITO
@@ -34,8 +35,8 @@ __all__ = [
     "model_styles",
 ]
 
-BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, _ = OKABE_ITO  # the yellow is too light for lines on white
-EPISTEMIC_COLOURS = {"none": "#000000", "ensemble": BLUE, "dropout": ORANGE, "swag": GREEN, "swag_diag": PURPLE}
+BLUE, VERMILION, GREEN, _, _, SKY, _ = OKABE_ITO  # the yellow is too light for lines on white
+EPISTEMIC_COLOURS = {method.name: method.colour for method in EPISTEMIC_METHODS.values()}
 OTHER_COLOURS = (VERMILION, SKY, "0.5")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h")
 DASHES: tuple[Any, ...] = ("solid", (0, (5, 1.5)), (0, (2, 1)), (0, (6, 1.5, 1, 1.5)))

@@ -1,11 +1,14 @@
-"""Regularizers of the covariance (MoB Eq. 8-10)."""
+"""Regularizers of the parameters of p(η).
+
+Eq. 8-10 of *Structured Covariance Modeling Using Learned Mixture-of-Bases for Uncertainty in 3D Segmentation* (MoB).
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from nnunet_stochastic.distributions import full_precision
+from nnunet_stochastic.distributions.base import full_precision
 
 __all__ = ["basis_entropy_loss", "kl_to_unit_variance", "orthogonality_loss"]
 
@@ -18,7 +21,7 @@ def kl_to_unit_variance(diag_var: Tensor) -> Tensor:
     Parameters
     ----------
     diag_var
-        d, variances, any shape, positive.
+        Variances d, any shape, positive.
 
     Returns
     -------
@@ -35,7 +38,7 @@ def orthogonality_loss(bases: Tensor) -> Tensor:
     Parameters
     ----------
     bases
-        B_1 … B_M, shape (M, C, R).
+        Learned bases B_1 … B_M, shape (M, C, R).
 
     Returns
     -------
@@ -56,13 +59,13 @@ def orthogonality_loss(bases: Tensor) -> Tensor:
 def basis_entropy_loss(basis_log_weights: Tensor) -> Tensor:
     """Negative entropy of W, mean over the batch and partitions (Eq. 10). Minimising it spreads W over the bases.
 
-    Of ln W, because the gradient of W ln W in W has no bound: where W has underflowed to 0 it is infinite, and times
-    the 0 of the softmax NaN. In ln W it is W (1 + ln W), which goes to 0.
+    It takes ln W, because the gradient of W ln W in W has no bound: where W has underflowed to 0 it is infinite, and
+    times the 0 of the softmax NaN. The gradient in ln W is W (1 + ln W), which goes to 0.
 
     Parameters
     ----------
     basis_log_weights
-        ln W, shape (B, M, *G), logarithms of probabilities over M.
+        Logarithms ln W of probabilities over M, shape (B, M, *G).
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""One trainer base per generative model: its options as class attributes, its network and its loss.
+"""One trainer base per generative model: its network, whose options are its class attributes, and its loss.
 
 Values are those of Christensen et al., Rethinking Uncertainty Quantification and Entanglement in Image Segmentation,
 section 3.2, where no other source is named.
@@ -6,14 +6,13 @@ section 3.2, where no other source is named.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nnunet_stochastic.losses import cross_entropy_loss, denoising_loss, log_mean_exp_loss, prob_unet_loss
 from nnunet_stochastic.networks import (
     DiffusionNetwork,
+    GenerativeNetwork,
     ProbabilisticUNet,
     SoftmaxNetwork,
     StochasticSegmentationNetwork,
@@ -38,16 +37,10 @@ class SSNTrainer(GenerativeTrainer):
     """Stochastic Segmentation Network, N(μ, diag d + P Pᵀ): cross-entropy of μ, then the log-mean-exp loss."""
 
     network_class = StochasticSegmentationNetwork
-    #: Of P.
-    rank = 10
     #: Epochs on μ alone before samples are drawn; fewer where training is short, see ``phases``.
     mean_epochs = 10
     #: K of the loss, as in Monteiro et al. 2020, https://arxiv.org/abs/2006.06015.
     num_training_samples = 20
-
-    @classmethod
-    def network_options(cls) -> dict[str, Any]:
-        return super().network_options() | {"rank": cls.rank}
 
     @property
     def in_mean_phase(self) -> bool:
@@ -71,7 +64,7 @@ class SSNTrainer(GenerativeTrainer):
         distribution = self.unwrap(self.network).distribution(outputs)
         return log_mean_exp_loss(distribution, target, self.num_training_samples, regions=regions)
 
-    def predict_mean(self, network: nn.Module, data: Tensor) -> Tensor:
+    def predict_mean(self, network: GenerativeNetwork, data: Tensor) -> Tensor:
         return network(data) if self.in_mean_phase else super().predict_mean(network, data)
 
 
@@ -79,19 +72,12 @@ class ProbUNetTrainer(GenerativeTrainer):
     """Probabilistic U-Net: cross-entropy of a sample of the posterior + β KL(posterior || prior)."""
 
     network_class = ProbabilisticUNet
-    #: Of the U-Net and of both encoders.
-    base_channels = 24
-    latent_channels = 6
     #: It overfits sooner than the others.
     training_epochs = 500
     #: β, the paper's for LIDC; its value for Chaksu, 2.5e-3, is another subclass.
     kl_weight = 5e-4
     #: Epochs in which the weight rises linearly from 0 to β; fewer where training is short, see ``phases``.
     kl_warm_up_epochs = 32
-
-    @classmethod
-    def network_options(cls) -> dict[str, Any]:
-        return super().network_options() | {"latent_channels": cls.latent_channels}
 
     @property
     def current_kl_weight(self) -> float:
@@ -118,12 +104,6 @@ class DiffusionTrainer(GenerativeTrainer):
     """
 
     network_class = DiffusionNetwork
-    #: Of the DDIM sampler.
-    num_steps = 10
-    #: b, which scales the mask against the noise.
-    input_scale = 0.1
-    #: Samples whose mean probability is the deterministic prediction.
-    num_mean_samples = 4
     num_validation_samples = 4
     validation_iterations = 5
 
@@ -142,14 +122,6 @@ class DiffusionTrainer(GenerativeTrainer):
                 "that exclude each other (a softmax): give each label one number in dataset.json, or use "
                 "nnUNetTrainerProbUNet or nnUNetTrainerSSN"
             )
-
-    @classmethod
-    def network_options(cls) -> dict[str, Any]:
-        return super().network_options() | {
-            "num_steps": cls.num_steps,
-            "input_scale": cls.input_scale,
-            "num_mean_samples": cls.num_mean_samples,
-        }
 
     def training_loss(self, outputs: dict[str, Tensor], target: Target) -> Tensor:
         return denoising_loss(outputs["logits"], target)

@@ -9,7 +9,7 @@ import torch
 from torch.autograd import gradcheck
 from torch.distributions import Normal, kl_divergence
 
-from nnunet_stochastic.losses import basis_entropy_loss, kl_to_unit_variance, orthogonality_loss
+from nnunet_stochastic.distributions import basis_entropy_loss, kl_to_unit_variance, orthogonality_loss
 
 
 def test_kl_by_hand() -> None:

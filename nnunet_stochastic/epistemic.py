@@ -1,0 +1,209 @@
+"""The catalogue of epistemic methods: where the members come from over which the epistemic uncertainty is an average.
+
+    none         one set of weights
+    ensemble     the trained folds
+    dropout      sets of dropout masks
+    swag         draws from SWAG's Gaussian over the weights
+    swag_diag    draws from its diagonal, SWAG-D
+
+Section 3.2 of Christensen et al., Rethinking Uncertainty Quantification and Entanglement in Image Segmentation (ENT).
+Command lines, study files, names of files and models, tables and figures read what they say of a method here; how its
+members are made is the ``WeightPosterior`` that its entry names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+__all__ = [
+    "DEFAULT_NUM_MEMBERS",
+    "EPISTEMIC_METHODS",
+    "EPISTEMIC_OPTIONS",
+    "NO_METHOD",
+    "NUM_MEMBERS",
+    "EpistemicMethod",
+    "EpistemicOption",
+    "epistemic_title",
+    "methods_with",
+]
+
+
+@dataclass(frozen=True)
+class EpistemicOption:
+    """A number that methods take: a field of ``PredictionOptions``, a flag of the command, a key of a study.
+
+    Parameters
+    ----------
+    name
+        Of the field, and of the flag behind its dashes.
+    kind
+        ``int``: a whole number of at least 1; ``float``: a number above 0.
+    letter
+        What a help text calls the number.
+    default
+        Its value where none is given; ``None`` is the method's own.
+    help
+        What it is, and what its default is.
+    """
+
+    name: str
+    kind: type[int] | type[float]
+    letter: str
+    default: int | float | None
+    help: str
+
+    def check(self, value: float | None) -> None:
+        """Raise ``ValueError`` for a number out of range."""
+        if value is None and self.default is None:
+            return
+        if self.kind is int and not (value is not None and value >= 1):
+            raise ValueError(f"{self.name} must be at least 1, got {value}")
+        if self.kind is float and not (value is not None and 0 < value < float("inf")):
+            raise ValueError(f"{self.name} must be positive, got {value}")
+
+
+DEFAULT_NUM_MEMBERS = 10
+NUM_MEMBERS = EpistemicOption(
+    "num_members",
+    int,
+    "E",
+    DEFAULT_NUM_MEMBERS,
+    "members per fold, where they are drawn (default: %(default)s)",
+)
+SWAG_SCALE = EpistemicOption(
+    "swag_scale",
+    float,
+    "S",
+    None,
+    "scale of SWAG's covariance (default: 0.5 for swag, 1 for swag_diag)",
+)
+
+
+@dataclass(frozen=True)
+class EpistemicMethod:
+    """An epistemic method.
+
+    Parameters
+    ----------
+    name
+        In commands, records and the names of results.
+    title
+        In tables and figures.
+    members
+        What the members are, for help texts.
+    posterior
+        ``module:class`` of its ``WeightPosterior``.
+    table_row
+        Its place among the rows of a table; in ENT's Table 2 methods stand by what they cost.
+    colour
+        Of its lines and points, from Okabe and Ito's palette.
+    trainer_suffix
+        What a trainer is called behind the name of its aleatoric model; empty for a method without trainers of its own.
+    trains_the_same
+        Whether its trainers end in the weights that the trainer without suffix ends in, so that a study trains only
+        once for both.
+    least_folds, most_folds
+        How many trained folds it takes; ``None``: any number.
+    options
+        Numbers that it takes.
+    """
+
+    name: str
+    title: str
+    members: str
+    posterior: str
+    table_row: int
+    colour: str
+    trainer_suffix: str = ""
+    trains_the_same: bool = False
+    least_folds: int = 1
+    most_folds: int | None = None
+    options: tuple[EpistemicOption, ...] = ()
+
+    @property
+    def draws_members(self) -> bool:
+        """Whether each fold has several members, which are drawn."""
+        return NUM_MEMBERS in self.options
+
+    @property
+    def example_trainer(self) -> str:
+        """A trainer to name in a message."""
+        return f"nnUNetTrainerMoB{self.trainer_suffix}"
+
+
+#: By name. ``--epistemic auto`` takes the first behind ``none`` that the model has.
+EPISTEMIC_METHODS: Mapping[str, EpistemicMethod] = MappingProxyType(
+    {
+        method.name: method
+        for method in (
+            EpistemicMethod(
+                "none",
+                "No EU",
+                "one set of weights",
+                "nnunet_stochastic.posteriors.ensemble:TrainedWeights",
+                table_row=0,
+                colour="#000000",
+                most_folds=1,
+            ),
+            EpistemicMethod(
+                "ensemble",
+                "Ensemble",
+                "the folds",
+                "nnunet_stochastic.posteriors.ensemble:TrainedWeights",
+                table_row=4,
+                colour="#0072B2",
+                least_folds=2,
+            ),
+            EpistemicMethod(
+                "dropout",
+                "Dropout",
+                "sets of dropout masks",
+                "nnunet_stochastic.posteriors.dropout:DropoutMasks",
+                table_row=1,
+                colour="#E69F00",
+                trainer_suffix="Dropout",
+                options=(NUM_MEMBERS,),
+            ),
+            EpistemicMethod(
+                "swag",
+                "SWAG",
+                "draws of SWAG's weights",
+                "nnunet_stochastic.posteriors.swag:Swag",
+                table_row=3,
+                colour="#009E73",
+                trainer_suffix="SWAG",
+                trains_the_same=True,
+                options=(NUM_MEMBERS, SWAG_SCALE),
+            ),
+            EpistemicMethod(
+                "swag_diag",
+                "SWAG-D",
+                "draws of SWAG-D's weights",
+                "nnunet_stochastic.posteriors.swag_diag:SwagDiagonal",
+                table_row=2,
+                colour="#CC79A7",
+                trainer_suffix="SWAG",
+                trains_the_same=True,
+                options=(NUM_MEMBERS, SWAG_SCALE),
+            ),
+        )
+    }
+)
+#: The method of one set of weights.
+NO_METHOD = EPISTEMIC_METHODS["none"]
+#: All numbers that methods take, each once.
+EPISTEMIC_OPTIONS: tuple[EpistemicOption, ...] = tuple(
+    dict.fromkeys(option for method in EPISTEMIC_METHODS.values() for option in method.options)
+)
+
+
+def methods_with(option: EpistemicOption) -> tuple[EpistemicMethod, ...]:
+    """The methods that take an option."""
+    return tuple(method for method in EPISTEMIC_METHODS.values() if option in method.options)
+
+
+def epistemic_title(name: str) -> str:
+    """Title of a method by its name; a name that is not in the catalogue is its own title."""
+    return EPISTEMIC_METHODS[name].title if name in EPISTEMIC_METHODS else name

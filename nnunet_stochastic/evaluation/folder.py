@@ -1,0 +1,85 @@
+"""Evaluate a folder of predictions from Python: ``nnunet_stochastic_evaluate`` without its tables and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from nnunet_stochastic.evaluation.calibration import CALIBRATION_FILE, Calibration
+from nnunet_stochastic.evaluation.case_sets import ID, SetFolders, find_case_sets
+from nnunet_stochastic.evaluation.conventions import find_convention
+from nnunet_stochastic.evaluation.evaluate import Evaluation, evaluate_sets
+from nnunet_stochastic.evaluation.model import check_same_model, describe_model
+from nnunet_stochastic.evaluation.parallel import Workers
+from nnunet_stochastic.evaluation.predicted_dataset import read_dataset
+from nnunet_stochastic.evaluation.records import CaseSettings
+
+__all__ = ["evaluate_folder"]
+
+
+def evaluate_folder(
+    predictions: str | Path,
+    references: str | Path,
+    *,
+    raters: str | Path | None = None,
+    shifts: Mapping[str, SetFolders] | None = None,
+    validation: str | Path | None = None,
+    dataset_json: str | Path | None = None,
+    convention: str = "entanglement",
+    record_folder: str | Path | None = None,
+    resume: bool = False,
+    num_processes: int = 1,
+    progress: bool = False,
+) -> Evaluation:
+    """Score the predictions of a folder, and compute the tasks whose input is there.
+
+    Parameters
+    ----------
+    predictions
+        Folder that a prediction with ``save_probabilities`` has written.
+    references
+        Folder with the reference segmentations.
+    raters
+        Folder with each rater's segmentation, CASE_rater0 and so on.
+    shifts
+        Folders of images out of distribution by the name of the shift, predicted with the same model.
+    validation
+        Folder of predictions with a calibration, as ``nnunet_stochastic_determine_calibration`` writes it.
+    dataset_json
+        File with the labels; by default the one inside ``predictions``.
+    convention
+        Preset that decides where papers differ, a key of ``evaluation.PRESETS``.
+    record_folder
+        Folder for a record per case; by default evaluation/records inside ``predictions``.
+    resume
+        Keep the records of an earlier evaluation of the same files with the same settings.
+    num_processes
+        Number of cases at a time, at least 1; each process needs memory for the probabilities of its case.
+    progress
+        Draw progress bars.
+
+    Raises
+    ------
+    ValueError
+        Something is wrong with the files; nothing was computed then. The message lists all findings.
+    """
+    predictions = Path(predictions)
+    places = SetFolders(predictions, Path(references), None if raters is None else Path(raters))
+    shifts = shifts or {}
+    labels_file = None if dataset_json is None else Path(dataset_json)
+    dataset = read_dataset(predictions, labels_file, option="predictions", file_option="dataset_json")
+    model = describe_model(predictions)
+    for shift in shifts.values():
+        check_same_model(model, predictions, describe_model(shift.predictions), shift.predictions)
+    calibration = None
+    if validation is not None:
+        fitted = Path(validation) / CALIBRATION_FILE
+        calibration = Calibration.load(fitted)
+        if calibration.model is not None:
+            check_same_model(model, predictions, calibration.model, fitted)
+    folders = {ID: places, **shifts}
+    sets, problems = find_case_sets(folders, file_ending=dataset.file_ending, num_raters=dataset.num_raters)
+    settings = CaseSettings(dataset.labels, dataset.reader, find_convention(convention), calibration)
+    records = predictions / "evaluation" / "records" if record_folder is None else Path(record_folder)
+    with Workers(num_processes, show_progress=progress) as workers:
+        return evaluate_sets(sets, settings, records, problems=problems, resume=resume, workers=workers)

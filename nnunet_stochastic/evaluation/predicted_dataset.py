@@ -1,0 +1,68 @@
+"""What a folder of predictions says of its data set: dataset.json, the classes, nnU-Net's reader."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nnunet_stochastic.evaluation.labels import EvaluatedLabels
+from nnunet_stochastic.evaluation.readers import ImageReader
+from nnunet_stochastic.io.text import read_json
+
+__all__ = ["PredictedDataset", "read_dataset"]
+
+
+@dataclass(frozen=True)
+class PredictedDataset:
+    """The data set that a folder of predictions is of: its file ending, number of raters, classes and reader."""
+
+    file_ending: str
+    num_raters: int | None
+    labels: EvaluatedLabels
+    reader: ImageReader
+
+
+def read_dataset(
+    prediction_folder: Path, dataset_json_file: Path | None, *, option: str, file_option: str = "-djfile"
+) -> PredictedDataset:
+    """Read what a prediction folder says of its data set.
+
+    Parameters
+    ----------
+    prediction_folder
+        Output of a predict command.
+    dataset_json_file
+        Default: the one inside the folder.
+    option, file_option
+        Names under which the folder and the file are given, for messages.
+    """
+    if not prediction_folder.is_dir():
+        raise FileNotFoundError(f"The folder {prediction_folder} ({option}) does not exist.")
+    path = dataset_json_file or prediction_folder / "dataset.json"
+    content = read_json(path, dict, remedy=f"name the file with {file_option}")
+    if missing := {"labels", "file_ending"} - content.keys():
+        raise ValueError(f"{path} lacks {' and '.join(sorted(missing))}; it is no nnU-Net dataset.json.")
+    labels = EvaluatedLabels.from_dataset_json(content)
+    if not any(prediction_folder.glob(f"*{content['file_ending']}")):
+        raise ValueError(f"There is no prediction (*{content['file_ending']}) in {prediction_folder}.")
+    reader = _find_reader(prediction_folder, content)
+    return PredictedDataset(content["file_ending"], content.get("num_raters"), labels, reader)
+
+
+def _find_reader(prediction_folder: Path, dataset_json: dict) -> ImageReader:
+    """The reader that the predictions were written with, else the one nnU-Net would choose for the dataset."""
+    # Here and not at the top: it takes seconds, which --help and a wrong path need not wait for.
+    from nnunetv2.imageio.reader_writer_registry import (
+        determine_reader_writer_from_dataset_json,
+        recursive_find_reader_writer_by_name,
+    )
+
+    plans = prediction_folder / "plans.json"
+    try:
+        if plans.is_file():
+            name = read_json(plans, dict, remedy="predict again")["image_reader_writer"]
+            return recursive_find_reader_writer_by_name(name)()
+        example = str(next(prediction_folder.glob(f"*{dataset_json['file_ending']}")))
+        return determine_reader_writer_from_dataset_json(dataset_json, example, verbose=False)()
+    except RuntimeError as error:
+        raise ValueError(str(error)) from error

@@ -1,0 +1,42 @@
+"""What collects the tiles of a member, and gives their moments."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor
+
+from nnunet_stochastic.distributions import LogitDistribution
+from nnunet_stochastic.inference.sliding_window import Tile, View
+from nnunet_stochastic.moments import MomentSums
+
+__all__ = ["MemberCollector"]
+
+
+class MemberCollector(ABC):
+    """Collects one member after the other: ``start``, then for each tile its views and ``close_tile``, ``finish``."""
+
+    @abstractmethod
+    def start(self, member: str) -> None:
+        """Begin with a member."""
+
+    @abstractmethod
+    def add_view(self, distribution: LogitDistribution, tile: Tile, view: View) -> None:
+        """Add a view of the tile at hand."""
+
+    @abstractmethod
+    def close_tile(self, tile: Tile) -> None:
+        """Add the tile at hand, whose views have all been added."""
+
+    @abstractmethod
+    def finish(self) -> None:
+        """All tiles of the member have been added."""
+
+    @property
+    @abstractmethod
+    def prediction(self) -> Tensor:
+        """Prediction of the member, once it has been finished, (channels, *S)."""
+
+    @abstractmethod
+    def add_moments_to(self, sums: MomentSums) -> None:
+        """Add the member's moments, once it has been finished."""

@@ -1,0 +1,131 @@
+"""The moments of T snapshots θ_1 … θ_T of one training's last epochs, of which SWAG and SWAG-D draw weights.
+
+    mean = 1/T Σ_i θ_i,    σ² = 1/T Σ_i (θ_i - mean)²
+
+Mean and variance are in ``fold_X/swag.pth``; deviations from the mean are computed from the snapshots when a draw needs
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from nnunet_stochastic.checkpoints import read_checkpoint
+from nnunet_stochastic.io.staging import staged_file
+from nnunet_stochastic.posteriors.snapshots import saved_epochs, snapshot_path
+
+__all__ = ["SWAG_FILE", "SwagMoments", "fit_swag"]
+
+#: In the folder of a fold, once its training has finished.
+SWAG_FILE = "swag.pth"
+
+
+def fit_swag(fold_folder: Path, epochs: Sequence[int]) -> Path:
+    """Write ``swag.pth`` from the snapshots of the given epochs.
+
+    The moments are accumulated in float64 by Welford's update, without the cancellation of E[θ²] - E[θ]², one parameter
+    at a time: memory holds the moments and two tensors, however many snapshots there are.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two epochs, or the snapshots are damaged or not of one network.
+    FileNotFoundError
+        If a snapshot is missing.
+    """
+    if len(epochs) < 2:
+        raise ValueError(f"SWAG needs at least 2 snapshots, got {len(epochs)}")
+    snapshots = [_read_snapshot(snapshot_path(fold_folder, epoch)) for epoch in epochs]
+    for epoch, snapshot in zip(epochs, snapshots, strict=True):
+        _require_fit(snapshot, snapshots[0], f"{snapshot_path(fold_folder, epoch)} and that of epoch {epochs[0]}")
+    means, variances = {}, {}
+    for name in snapshots[0]:
+        mean = torch.zeros(snapshots[0][name].shape, dtype=torch.float64)
+        squares = torch.zeros_like(mean)
+        for number, snapshot in enumerate(snapshots, start=1):
+            difference = snapshot[name] - mean
+            mean += difference / number
+            squares += difference * (snapshot[name] - mean)
+        means[name] = mean.float()
+        variances[name] = (squares / len(snapshots)).float()
+    path = fold_folder / SWAG_FILE
+    with staged_file(path) as staged:
+        torch.save({"mean": means, "variance": variances, "epochs": list(epochs)}, staged)
+    return path
+
+
+@dataclass(frozen=True)
+class SwagMoments:
+    """Moments and snapshots of one fold. Its tensors are mapped files: they cost no memory until a draw reads them."""
+
+    folder: Path
+    #: By parameter name, float32; ``variance`` is σ² and not yet clamped.
+    mean: dict[str, Tensor]
+    variance: dict[str, Tensor]
+    #: θ_1 … θ_T, each by parameter name, float32.
+    snapshots: tuple[dict[str, Tensor], ...]
+
+    @classmethod
+    def load(cls, folder: str | Path) -> SwagMoments:
+        """Open ``swag.pth`` and its snapshots.
+
+        Parameters
+        ----------
+        folder
+            ``fold_X`` of a …SWAG trainer's results.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the fold was not trained with SWAG, its training has not finished, or a snapshot is missing.
+        ValueError
+            If a file is damaged, or the files are not of one training.
+        """
+        folder = Path(folder)
+        path = folder / SWAG_FILE
+        if not path.is_file():
+            taken = len(saved_epochs(folder))
+            raise FileNotFoundError(
+                f"{folder} has {taken} snapshots and no {SWAG_FILE}: training has not finished, continue it with --c"
+                if taken
+                else f"{folder} has no {SWAG_FILE}: it was not trained with SWAG, train with a …SWAG trainer"
+            )
+        moments = read_checkpoint(path)
+        lacking = [key for key in ("mean", "variance", "epochs") if key not in moments]
+        if lacking:
+            raise ValueError(f"{path} holds no moments of SWAG: it has no {', '.join(lacking)}")
+        _require_fit(moments["variance"], moments["mean"], f"mean and variance in {path}")
+        snapshots = []
+        for epoch in moments["epochs"]:
+            snapshot = _read_snapshot(snapshot_path(folder, epoch))
+            _require_fit(snapshot, moments["mean"], f"{snapshot_path(folder, epoch)} and {path}")
+            snapshots.append(snapshot)
+        return cls(folder, moments["mean"], moments["variance"], tuple(snapshots))
+
+    def parameters_of(self, network: nn.Module) -> dict[str, nn.Parameter]:
+        """The network's parameters by name; ``ValueError`` if they are others than those that were trained."""
+        parameters = dict(network.named_parameters())
+        _require_fit(parameters, self.mean, f"{type(network).__name__} and {self.folder / SWAG_FILE}")
+        return parameters
+
+
+def _read_snapshot(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise FileNotFoundError(f"the snapshot {path} is missing: SWAG needs all that its training took")
+    return read_checkpoint(path)
+
+
+def _require_fit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str) -> None:
+    """Raise unless both have the same names and shapes."""
+    shapes, expected_shapes = ({name: tuple(t.shape) for name, t in each.items()} for each in (tensors, expected))
+    if shapes != expected_shapes:
+        name = next(n for n in {**shapes, **expected_shapes} if shapes.get(n) != expected_shapes.get(n))
+        raise ValueError(
+            f"{what} are not of one network: {name} is {shapes.get(name, 'absent')} in the one and "
+            f"{expected_shapes.get(name, 'absent')} in the other"
+        )
