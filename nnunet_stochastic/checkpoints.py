@@ -35,7 +35,7 @@ def read_checkpoint(path: Path, *, trust: bool = False) -> dict[str, Any]:
     ValueError
         If the file is damaged, or holds more than plain values and ``trust`` is not set.
     """
-    scalar_constructor = np.float64(0).__reduce__()[0]
+    scalar_constructor: Any = np.float64(0).__reduce__()[0]
     allowed: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
         (scalar_constructor, "numpy.core.multiarray.scalar"),  # NumPy 1
         (scalar_constructor, "numpy._core.multiarray.scalar"),  # NumPy 2
