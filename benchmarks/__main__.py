@@ -31,7 +31,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which, of: {' '.join(BENCHMARKS)} (default: all)")
     parser.add_argument("--repeats", type=int, default=5, help="how often each side is measured (default: %(default)s)")
-    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="default: %(default)s")
+    devices = ("cpu", "cuda")
+    parser.add_argument("-device", default="cpu", choices=devices, help="where networks run (default: %(default)s)")
+    parser.add_argument("--device", choices=devices, default=argparse.SUPPRESS, help=argparse.SUPPRESS)  # former name
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(BENCHMARKS):
         parser.error(f"unknown: {' '.join(sorted(unknown))}; choose from {' '.join(BENCHMARKS)}")

@@ -4,7 +4,7 @@ A prediction of 42 classes on the network's grid is restored to the image's geom
 ``nnunet_stochastic_predict`` does after the network. Memory of a process of its own, above what it held before; the
 maps' bytes are 4 per voxel and map. Linux only. With a segmentation, as a script:
 
-    python benchmarks/export_memory.py --segmentation LABELS.nii.gz --image-shape 300 512 512 --grid-shape 200 273 273
+    python benchmarks/export_memory.py --segmentation LABELS.nii.gz --image_shape 300 512 512 --grid_shape 200 273 273
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ CERTAINTY = 0.9  # of a voxel's own class; the others share the rest
 
 def measure(device: torch.device, repeats: int) -> list[Row]:
     workload = workload_for(device)
-    shapes = ["--image-shape", *map(str, workload.image_shape), "--grid-shape", *map(str, workload.grid_shape)]
+    shapes = ["--image_shape", *map(str, workload.image_shape), "--grid_shape", *map(str, workload.grid_shape)]
     command = [sys.executable, __file__, *shapes]
     ratios = [float(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(repeats)]
     return [Row(f"export of {NUM_CLASSES} classes", "the maps' bytes", "memory", tuple(ratios), 2.0)]
@@ -103,8 +103,8 @@ def _properties(shape: Sequence[int]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python benchmarks/export_memory.py", description=__doc__)
     parser.add_argument("--segmentation", type=Path, help="label map to take instead of blocks")
-    parser.add_argument("--image-shape", type=int, nargs=3, required=True, metavar=("Z", "Y", "X"))
-    parser.add_argument("--grid-shape", type=int, nargs=3, required=True, metavar=("Z", "Y", "X"))
+    parser.add_argument("--image_shape", type=int, nargs=3, required=True, metavar=("Z", "Y", "X"))
+    parser.add_argument("--grid_shape", type=int, nargs=3, required=True, metavar=("Z", "Y", "X"))
     arguments = parser.parse_args()
     if arguments.segmentation is None:
         labels, num_classes = _blocks(NUM_CLASSES, arguments.grid_shape), NUM_CLASSES

@@ -1,8 +1,8 @@
 """Whether the samples of an image have come apart from its law: all of them empty, or filling the image.
 
-A latent variable that was never held to its prior gives segmentations that say nothing: every sample is all background,
-all foreground, or one of the two, though the image shows a structure of some size. With s_k the foreground share of
-sample k and s the share of the predictive mean (or of a reference, where there is one),
+A latent variable that was never kept close to its prior gives segmentations that say nothing: every sample is all
+background, all foreground, or one of the two, though the image shows a structure of some size. With s_k the foreground
+share of sample k and s the share of the predictive mean (or of a reference, where there is one),
 
     sample k is empty where  s_k <= 0.01 s,      fills the image where  1 - s_k <= 0.01 (1 - s).
 

@@ -29,7 +29,7 @@ def trainers_folder() -> str:
 
 
 def is_active() -> bool:
-    """Whether ``nnUNet_extTrainer`` holds our folder in this process, so that nnU-Net finds the trainers."""
+    """Whether ``nnUNet_extTrainer`` has our folder in it in this process, so that nnU-Net finds the trainers."""
     return _comparable(trainers_folder()) in [_comparable(folder) for folder in _folders()]
 
 

@@ -45,7 +45,9 @@ class EpistemicOption:
     default
         Its value where none is given; ``None`` is the method's own.
     help
-        What it is, and what its default is.
+        What it is, with its unit or range.
+    default_text
+        Defaults of the methods, in words, where they differ.
     """
 
     name: str
@@ -53,6 +55,7 @@ class EpistemicOption:
     letter: str
     default: int | float | None
     help: str
+    default_text: str = ""
 
     def check(self, value: float | None) -> None:
         """Raise ``ValueError`` for a number out of range."""
@@ -70,14 +73,15 @@ NUM_MEMBERS = EpistemicOption(
     int,
     "E",
     DEFAULT_NUM_MEMBERS,
-    "members per fold, where they are drawn (default: %(default)s)",
+    "number of members per fold, at least 1",
 )
 SWAG_SCALE = EpistemicOption(
     "swag_scale",
     float,
     "S",
     None,
-    "scale of SWAG's covariance (default: 0.5 for swag, 1 for swag_diag)",
+    "scale of SWAG's covariance, above 0",
+    default_text="0.5 for swag, 1 for swag_diag",
 )
 
 

@@ -42,11 +42,11 @@ def encode_target(
         Labels, shape (B, 1, *S), numbers 0 … C - 1 or ``ignore_label``; for regions (B, C, *S), with an ignore label
         (B, C + 1, *S).
     num_channels
-        C, of the network's logits.
+        Number C of channels of the network's logits.
     regions
         Whether the logits are of regions.
     ignore_label
-        The dataset's, ``None`` where it has none. With regions only whether there is one counts.
+        Ignore label of the dataset, ``None`` where it has none. With regions only whether there is one counts.
     """
     expected = 1 if not regions else num_channels + (ignore_label is not None)
     if target.ndim < 3 or target.shape[1] != expected:

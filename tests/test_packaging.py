@@ -238,6 +238,7 @@ def test_distributions_carry_the_package_and_its_data(distributions):
     assert package - hook <= in_wheel
     assert {f"nnunet_stochastic/_trainers/{name}" for name in trainers} <= in_wheel
     assert {f"trainers/{name}" for name in trainers} <= in_sdist
+    assert {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE"} <= in_sdist
     assert {name.partition("/")[0] for name in in_wheel} == {
         "nnunet_stochastic",
         "nnunet_stochastic.pth",

@@ -13,7 +13,7 @@ nnUNetv2_plan_and_preprocess -d 501 -c 3d_fullres --no_pp
 python "$data/shrink_plans.py" "$nnUNet_preprocessed/Dataset501_LIDC3D" 3d_fullres
 nnUNetv2_preprocess -d 501 -plans_name nnUNetSmallPlans -c 3d_fullres
 nnunet_stochastic_preprocess_raters -d 501 -p nnUNetSmallPlans -c 3d_fullres
-nnunet_stochastic_ensemble_splits -d 501 -members 3
+nnunet_stochastic_ensemble_splits -d 501 --num_members 3
 
 train() { nnUNetv2_train 501 3d_fullres "$1" -tr "$2" -p nnUNetSmallPlans -device cpu; }
 for fold in 0 1 2; do

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nnunet_stochastic.commands._flags import add_disable_progress_bar, add_old_name, add_seed
+
 if TYPE_CHECKING:
     from nnunet_stochastic.datasets.conversion.common import Conversion, Skipped
 
@@ -36,17 +38,19 @@ def add_arguments(parser: argparse.ArgumentParser, *, folder: str) -> None:
     add = parser.add_argument
     add("-i", required=True, type=Path, metavar="FOLDER", help=folder)
     add("-d", required=True, type=int, metavar="NNN", help="number of the new dataset, 1 to 999")
-    add("-seed", type=int, default=0, help="of the split (default: %(default)s)")
+    add_seed(parser)
+    add_old_name(parser, "-seed", "--seed", type=int)
     add(
         "-np",
         type=int,
         default=min(4, os.cpu_count() or 1),
         metavar="N",
-        help="processes; each needs memory for one image and its masks (default: %(default)s)",
+        help="number of processes; each needs memory for one image and its masks (default: %(default)s)",
     )
-    add("--dry_run", action="store_true", help="list what would be written and what skipped, and write nothing")
-    add("--overwrite", action="store_true", help="delete a dataset that this command wrote earlier, and start anew")
-    add("--no_pbar", action="store_true", help="draw no progress bars")
+    add("--dry_run", action="store_true", help="print what would be written and what skipped, and stop")
+    add("--overwrite", action="store_true", help="replace a dataset that this command wrote earlier")
+    add_disable_progress_bar(parser)
+    add_old_name(parser, "--no_pbar", "--disable_progress_bar", action="store_true")
 
 
 def check_arguments(arguments: argparse.Namespace) -> None:
@@ -54,7 +58,7 @@ def check_arguments(arguments: argparse.Namespace) -> None:
     if arguments.np < 1:
         raise ValueError(f"-np must be at least 1, got {arguments.np}")
     if arguments.seed < 0:
-        raise ValueError(f"-seed must not be negative, got {arguments.seed}")
+        raise ValueError(f"--seed must not be negative, got {arguments.seed}")
 
 
 def carry_out(conversion: Conversion, arguments: argparse.Namespace) -> int:
@@ -74,7 +78,7 @@ def carry_out(conversion: Conversion, arguments: argparse.Namespace) -> int:
         _print_skipped(conversion.skipped)
         return 0
 
-    result = folder.run(num_processes=arguments.np, show_progress=not arguments.no_pbar)
+    result = folder.run(num_processes=arguments.np, show_progress=not arguments.disable_progress_bar)
     counts: Counter[str] = Counter()
     for part, count in result.counts.items():
         counts[f"images{part_suffix(part)}"] += count

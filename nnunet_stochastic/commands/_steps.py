@@ -61,7 +61,9 @@ def write_record(folder: Path, done: dict[str, str]) -> None:
     write_text(folder / RECORD, json.dumps({"done": done}, indent=2))
 
 
-def run_steps(steps: list[Step], folder: Path, environment: dict[str, str], console: Console) -> None:
+def run_steps(
+    steps: list[Step], folder: Path, environment: dict[str, str], console: Console, *, show_progress: bool = True
+) -> None:
     """Run what is not done yet, and whatever follows a step that was run."""
     recorded = read_record(folder)
     done: dict[str, str] = {}
@@ -80,7 +82,7 @@ def run_steps(steps: list[Step], folder: Path, environment: dict[str, str], cons
         log = folder / "logs" / f"{number}_{step.name}.log"
         start = time.monotonic()
         columns = (SpinnerColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
-        with Progress(*columns, console=console, transient=True) as progress:
+        with Progress(*columns, console=console, transient=True, disable=not show_progress) as progress:
             task = progress.add_task("")
             width = max(20, console.width - 15)
 

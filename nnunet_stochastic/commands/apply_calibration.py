@@ -11,6 +11,7 @@ from typing import Any
 
 from nnunet_stochastic.commands._confidence import ConfidenceFolder, Method
 from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.commands._flags import add_disable_progress_bar
 from nnunet_stochastic.commands._predictions import (
     DEFAULT_PROCESSES,
     read_dataset,
@@ -48,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         "segmentation, which does not change, so that nnunet_stochastic_evaluate and nnUNetv2_ensemble can work on -o.",
     )
     parser.add_argument(
-        "-i", type=Path, required=True, help="folder with predictions (output of nnunet_stochastic_predict)"
+        "-i", type=Path, required=True, help="folder of predictions (output of nnunet_stochastic_predict)"
     )
     parser.add_argument(
         "-calibration",
@@ -56,18 +57,21 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         help="calibration.json that nnunet_stochastic_determine_calibration has written",
     )
-    parser.add_argument("-o", type=Path, help="output folder. Default: -i; temperature needs another one")
+    parser.add_argument("-o", type=Path, help="output folder; temperature needs another one than -i (default: -i)")
     parser.add_argument(
-        "--method", choices=["platt", "temperature"], default="platt", help="what to do. Default: %(default)s"
+        "--method",
+        choices=["platt", "temperature"],
+        default="platt",
+        help="how confidence is made: of the maps, or of the probabilities (default: %(default)s)",
     )
-    parser.add_argument("-djfile", type=Path, help="dataset.json. Default: the one inside -i")
+    parser.add_argument("-djfile", type=Path, help="dataset.json (default: the one inside -i)")
     parser.add_argument(
-        "-np", type=int, default=DEFAULT_PROCESSES, help="cases at a time, in threads. Default: %(default)s"
+        "-np", type=int, default=DEFAULT_PROCESSES, help="number of cases at a time, in threads (default: %(default)s)"
     )
     parser.add_argument(
         "--continue_calibration", action="store_true", help="keep the cases that an earlier command has finished"
     )
-    parser.add_argument("--disable_progress_bar", action="store_true", help="draw no progress bars")
+    add_disable_progress_bar(parser)
     return parser
 
 

@@ -149,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="*",
         type=Path,
         metavar="RESULT",
-        help="output folders of nnunet_stochastic_evaluate. Default: the folders in --runs",
+        help="output folders of nnunet_stochastic_evaluate (default: the folders in --runs)",
     )
     parser.add_argument("-o", type=Path, required=True, metavar="OUT", help="output folder")
     parser.add_argument(
@@ -166,6 +166,6 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="DATASET=ACE",
         help="which average calibration error ranks the calibration on a dataset: per_image, the mean over images, or "
-        "dataset, that of all images together. Default: that of the convention",
+        "dataset, that of all images together (default: that of the convention)",
     )
     return parser

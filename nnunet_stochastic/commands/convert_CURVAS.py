@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nnunet_stochastic.commands._convert import add_arguments, carry_out, check_arguments, converter_parser
 from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.commands._flags import add_old_name
 
 __all__ = ["main"]
 
@@ -17,17 +18,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = converter_parser(
         "CURVAS",
         "Makes an nnU-Net dataset of CURVAS: pancreas, kidney and liver with the masks of all radiologists. Without "
-        "-val and -test cases for validation and testing are drawn from -i, a fifth each time.",
+        "-i_val and -i_test cases for validation and testing are drawn from -i, a fifth each time.",
     )
-    add_arguments(parser, folder="the folder that holds a folder per case, with image.nii.gz and annotation_1.nii.gz …")
-    parser.add_argument("-val", type=Path, metavar="FOLDER", help="validation cases, laid out as -i")
-    parser.add_argument("-test", type=Path, metavar="FOLDER", help="test cases, laid out as -i")
+    add_arguments(parser, folder="folder that holds a folder per case, with image.nii.gz and annotation_1.nii.gz …")
+    for flag, old, kind in (("-i_val", "-val", "validation"), ("-i_test", "-test", "test")):
+        parser.add_argument(flag, type=Path, metavar="FOLDER", help=f"folder of {kind} cases, laid out as -i")
+        add_old_name(parser, old, flag, type=Path)
     arguments = parser.parse_args(argv)
     check_arguments(arguments)
     # After parsing: imports take seconds, and a typing error should not wait for them.
     from nnunet_stochastic.datasets.conversion.curvas import plan_curvas
 
     conversion = plan_curvas(
-        arguments.i, arguments.d, validation=arguments.val, test=arguments.test, seed=arguments.seed
+        arguments.i, arguments.d, validation=arguments.i_val, test=arguments.i_test, seed=arguments.seed
     )
     return carry_out(conversion, arguments)

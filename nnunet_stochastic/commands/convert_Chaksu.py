@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "the masks of all five ophthalmologists. Remidio is the dataset; images of Bosch and Forus, out of "
         "distribution, go to imagesOOD_Bosch and imagesOOD_Forus.",
     )
-    add_arguments(parser, folder="the folder that holds the unpacked Train and Test")
+    add_arguments(parser, folder="folder that holds the unpacked Train and Test")
     arguments = parser.parse_args(argv)
     check_arguments(arguments)
     # After parsing: imports take seconds, and a typing error should not wait for them.

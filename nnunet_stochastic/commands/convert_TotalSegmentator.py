@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "Makes an nnU-Net dataset of one or more structures of TotalSegmentator's CT data set, version 2: the scans "
         "that show them, 80/20 for training and testing, of the former 80/20 for training and validation.",
     )
-    add_arguments(parser, folder="the folder that holds s0000, s0001 and so on, and meta.csv")
+    add_arguments(parser, folder="folder that holds s0000, s0001 and so on, and meta.csv")
     parser.add_argument(
         "-structures",
         required=True,
@@ -38,6 +38,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.structures,
         seed=arguments.seed,
         num_processes=arguments.np,
-        show_progress=not arguments.no_pbar,
+        show_progress=not arguments.disable_progress_bar,
     )
     return carry_out(conversion, arguments)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.commands._flags import add_disable_progress_bar, add_seed
 from nnunet_stochastic.datasets.corruptions import DEFAULT_SHIFTS, SHIFTS
 
 __all__ = ["main"]
@@ -67,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
         "manifest.json in each folder says what was done to each image.",
     )
     add = parser.add_argument
-    add("-i", required=True, type=Path, metavar="FOLDER", help="images in nnU-Net's naming, such as imagesTs")
+    add("-i", required=True, type=Path, metavar="FOLDER", help="folder of images in nnU-Net's naming, such as imagesTs")
     add("-o", required=True, type=Path, metavar="OUT", help="output folder; gets a folder per shift")
     add(
         "--shifts",
@@ -75,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=tuple(SHIFTS),
         default=DEFAULT_SHIFTS,
         metavar="SHIFT",
-        help=f"of: {', '.join(SHIFTS)} (default: {' '.join(DEFAULT_SHIFTS)})",
+        help=f"shifts to write, of: {', '.join(SHIFTS)} (default: {' '.join(DEFAULT_SHIFTS)})",
     )
     add(
         "--ranges",
@@ -83,23 +84,23 @@ def _parser() -> argparse.ArgumentParser:
         type=_range,
         default=[],
         metavar="SHIFT=LOW:HIGH",
-        help="other strengths, for instance blur=0.02:0.1",
+        help="ranges of the strengths, for instance blur=0.02:0.1 (default: as below)",
     )
-    add("--seed", type=int, default=0, help="the same seed gives the same files (default: %(default)s)")
+    add_seed(parser)
     add(
         "-np",
         type=int,
         default=min(4, os.cpu_count() or 1),
         metavar="N",
-        help="cases at a time, in threads; each needs about 20 bytes per voxel, 50 for ghosting, 80 for bias_field "
-        "(default: %(default)s)",
+        help="number of cases at a time, in threads; each needs about 20 bytes per voxel, 50 for ghosting, 80 for "
+        "bias_field (default: %(default)s)",
     )
     add(
         "--continue_corruption",
         action="store_true",
         help="go on after an interruption: keep the images that are complete in the output folder",
     )
-    add("--disable_progress_bar", action="store_true", help="draw no progress bars")
+    add_disable_progress_bar(parser)
     return parser
 
 

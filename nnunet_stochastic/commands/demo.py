@@ -19,6 +19,7 @@ from rich.markup import escape
 
 from nnunet_stochastic import discovery
 from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.commands._flags import add_disable_progress_bar
 from nnunet_stochastic.commands._steps import RECORD, Report, Step, assignment, minutes, run_steps, write_record
 from nnunet_stochastic.datasets.demo import DATASET_ID, DATASET_NAME, write_demo_dataset
 from nnunet_stochastic.datasets.demo_plans import DEMO_CONFIGURATION, DEMO_PLANS, demo_plans
@@ -44,7 +45,10 @@ def _parser() -> argparse.ArgumentParser:
         "software works; they are not comparable with published results.",
     )
     parser.add_argument(
-        "-o", type=Path, default=Path("nnunet_stochastic_demo"), help="folder for everything. Default: ./%(default)s"
+        "-o",
+        type=Path,
+        default=Path("nnunet_stochastic_demo"),
+        help="output folder, for everything (default: %(default)s)",
     )
     parser.add_argument("--dataset_only", action="store_true", help="write the data set in nnU-Net's format and stop")
     parser.add_argument(
@@ -55,14 +59,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     for part, total in (("train", 76), ("test", 24)):
         parser.add_argument(
-            f"-num_{part}", type=int, metavar="N", help=f"with --dataset_into: cases to {part}. Default: all {total}"
+            f"-num_{part}",
+            type=int,
+            metavar="N",
+            help=f"number of cases to {part}, with --dataset_into (default: all {total})",
         )
     parser.add_argument(
         "-device",
         choices=("cpu", "cuda", "mps"),
-        help="where to train and predict. Default: cuda if there is one, else cpu",
+        help="where networks run (default: cuda if there is one, else cpu)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="start over: delete what an earlier run left in -o")
+    parser.add_argument("--overwrite", action="store_true", help="replace what an earlier run left in -o")
+    add_disable_progress_bar(parser)
     return parser
 
 
@@ -95,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.print(f"  {escape(assignment(variable))}")
     console.print()
     start = time.monotonic()
-    run_steps(steps, folder, os.environ | variables, console)
+    run_steps(steps, folder, os.environ | variables, console, show_progress=not arguments.disable_progress_bar)
     console.print(f"\nDone after {minutes(time.monotonic() - start)}. Look at:")
     for what, where in _results(folder, dataset_only=arguments.dataset_only):
         console.print(f"  {what:<34} {escape(str(where))}")

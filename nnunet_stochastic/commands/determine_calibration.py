@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.commands._flags import add_disable_progress_bar
 from nnunet_stochastic.commands._predictions import (
     DEFAULT_PROCESSES,
     read_dataset,
@@ -43,23 +44,26 @@ def _parser() -> argparse.ArgumentParser:
         "-val",
         type=Path,
         required=True,
-        help="folder with predictions of validation images (output of nnunet_stochastic_predict); with "
+        help="folder of predictions of validation images (output of nnunet_stochastic_predict); with "
         "--save_probabilities the temperature is determined too",
     )
     parser.add_argument(
-        "-gt", type=Path, required=True, help="folder with reference segmentations; it may hold more cases, as labelsTr"
+        "-gt", type=Path, required=True, help="folder of reference segmentations; it may hold more cases, as labelsTr"
     )
     parser.add_argument(
         "-gt_raters",
         type=Path,
-        help="folder with each rater's segmentation, case_rater0.nii.gz and so on. All of them then count, in place of "
+        help="folder of each rater's segmentations, case_rater0.nii.gz and so on. All of them then count, in place of "
         "the reference",
     )
-    parser.add_argument("-djfile", type=Path, help="dataset.json. Default: the one inside -val")
+    parser.add_argument("-djfile", type=Path, help="dataset.json (default: the one inside -val)")
     parser.add_argument(
-        "-np", type=int, default=DEFAULT_PROCESSES, help="cases at a time, each in a process. Default: %(default)s"
+        "-np",
+        type=int,
+        default=DEFAULT_PROCESSES,
+        help="number of cases at a time, each in a process (default: %(default)s)",
     )
-    parser.add_argument("--disable_progress_bar", action="store_true", help="draw no progress bars")
+    add_disable_progress_bar(parser)
     return parser
 
 

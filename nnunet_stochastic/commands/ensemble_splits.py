@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.commands._flags import add_old_name
 
 __all__ = ["main"]
 
@@ -18,23 +19,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     from nnunet_stochastic.datasets.ensemble_splits import write_ensemble_splits
 
     result = write_ensemble_splits(
-        arguments.d, num_members=arguments.members, fold=arguments.fold, overwrite=arguments.overwrite
+        arguments.d, num_members=arguments.num_members, fold=arguments.f, overwrite=arguments.overwrite
     )
     sizes = f"{len(result.split['train'])} training and {len(result.split['val'])} validation cases"
     if result.written:
-        print(f"{result.file}: {arguments.members} members, each with the same {sizes}")
+        print(f"{result.file}: {arguments.num_members} members, each with the same {sizes}")
     else:
         print(
-            f"{result.file} already gives {arguments.members} members the same {sizes}; nothing was written. For "
+            f"{result.file} already gives {arguments.num_members} members the same {sizes}; nothing was written. For "
             "another split put back the file of different folds first"
         )
     if result.backup is not None:
         print(f"the splits that were there are kept in {result.backup}")
     print("\nTrain every member (CONFIGURATION is for instance 3d_fullres; add -tr and -p as you need them):")
-    for member in range(arguments.members):
+    for member in range(arguments.num_members):
         print(f"  nnUNetv2_train {arguments.d} CONFIGURATION {member}")
     print("Models of these folds that were trained on other splits are no members: train them again.")
-    members = " ".join(map(str, range(arguments.members)))
+    members = " ".join(map(str, range(arguments.num_members)))
     print("Then predict with all of them:")
     print(f"  nnunet_stochastic_predict -i imagesTs -o out -d {arguments.d} -c CONFIGURATION -f {members}")
     return 0
@@ -45,19 +46,21 @@ def _parser() -> argparse.ArgumentParser:
         prog="nnunet_stochastic_ensemble_splits",
         description="Writes splits_final.json so that all folds have the same training and validation cases. Trained "
         "folds then differ by their random initialisation alone, and are a deep ensemble.",
-        epilog="Members are folds: with -members M train the folds 0 to M-1, with M above 5 too; nnU-Net splits "
+        epilog="Members are folds: with --num_members M train the folds 0 to M-1, with M above 5 too; nnU-Net splits "
         "at random for a fold that the file does not have.",
     )
     add = parser.add_argument
     add("-d", required=True, metavar="DATASET", help="name or number of a preprocessed dataset")
-    add("-members", type=int, default=5, metavar="M", help="number of members, at least 2 (default: %(default)s)")
+    add("--num_members", type=int, default=5, metavar="M", help="number of members, at least 2 (default: %(default)s)")
     add(
-        "-fold",
+        "-f",
         type=int,
         default=0,
-        metavar="K",
-        help="which of the present splits all members get; of nnU-Net's default where there are none yet "
+        metavar="FOLD",
+        help="fold whose present split all members get; of nnU-Net's default where there are no splits yet "
         "(default: %(default)s)",
     )
+    add_old_name(parser, "-members", "--num_members", type=int)
+    add_old_name(parser, "-fold", "-f", type=int)
     add("--overwrite", action="store_true", help="replace a splits_final.json with other splits; a copy is kept")
     return parser

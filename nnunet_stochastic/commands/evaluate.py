@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.commands._flags import add_disable_progress_bar
 from nnunet_stochastic.commands._pictures import PICTURE_DPI, first_images, write_pictures
 from nnunet_stochastic.commands._predictions import (
     DEFAULT_PROCESSES,
@@ -57,13 +58,13 @@ def _parser() -> argparse.ArgumentParser:
         "on all voxels of the original image. A task that lacks its input is left out, and the summary says why.",
     )
     parser.add_argument(
-        "-pred", type=Path, required=True, help="folder with predictions (output of nnunet_stochastic_predict)"
+        "-pred", type=Path, required=True, help="folder of predictions (output of nnunet_stochastic_predict)"
     )
-    parser.add_argument("-gt", type=Path, required=True, help="folder with reference segmentations, such as labelsTs")
+    parser.add_argument("-gt", type=Path, required=True, help="folder of reference segmentations, such as labelsTs")
     parser.add_argument(
         "-gt_raters",
         type=Path,
-        help="folder with each rater's segmentation, case_rater0.nii.gz, case_rater1.nii.gz and so on. "
+        help="folder of each rater's segmentations, case_rater0.nii.gz, case_rater1.nii.gz and so on. "
         "Predictions are then also scored against each rater, and these scores averaged",
     )
     parser.add_argument(
@@ -71,22 +72,22 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         metavar="NAME=FOLDER",
-        help="folders with predictions of images out of distribution, one per kind of shift, such as blur=out/blur",
+        help="folders of predictions of images out of distribution, one per kind of shift, such as blur=out/blur",
     )
     parser.add_argument(
         "-ood_gt",
         nargs="+",
         default=[],
         metavar="NAME=FOLDER",
-        help="folders with their reference segmentations. A corrupted copy of an image has those of the image",
+        help="folders of their reference segmentations. A corrupted copy of an image has those of the image",
     )
     parser.add_argument(
-        "-ood_gt_raters", nargs="+", default=[], metavar="NAME=FOLDER", help="folders with their raters' segmentations"
+        "-ood_gt_raters", nargs="+", default=[], metavar="NAME=FOLDER", help="folders of their raters' segmentations"
     )
     parser.add_argument(
         "-val",
         type=Path,
-        help="folder with predictions of validation images in which nnunet_stochastic_determine_calibration has "
+        help="folder of predictions of validation images in which nnunet_stochastic_determine_calibration has "
         f"written {CALIBRATION_FILE}; needed for calibration and for the threshold score",
     )
     parser.add_argument(
@@ -94,27 +95,27 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="CSV",
         help="table case,patient of all cases, such as the patients.csv of a converted dataset: intervals are then "
-        "over patients, not over cases that would count as independent. Default: each case is a patient",
+        "over patients, not over cases that would count as independent (default: each case is a patient)",
     )
     parser.add_argument(
         "--convention",
         choices=list(PRESETS),
         default="entanglement",
-        help="whose choices to follow where papers differ; summary.json names them. Default: %(default)s",
+        help="whose choices to follow where papers differ; summary.json names them (default: %(default)s)",
     )
-    parser.add_argument("-o", type=Path, help="output folder. Default: the folder `evaluation` inside -pred")
-    parser.add_argument("-djfile", type=Path, help="dataset.json. Default: the one inside -pred")
+    parser.add_argument("-o", type=Path, help="output folder (default: the folder `evaluation` inside -pred)")
+    parser.add_argument("-djfile", type=Path, help="dataset.json (default: the one inside -pred)")
     parser.add_argument(
         "-i",
         type=Path,
-        help="folder with the input images, for the pictures. Default: where uncertainty.json found them",
+        help="folder of the input images, for the pictures (default: where uncertainty.json found them)",
     )
     parser.add_argument(
         "-np",
         type=int,
         default=DEFAULT_PROCESSES,
-        help="cases evaluated at a time, each in a process that needs memory for its probabilities. Default: "
-        "%(default)s",
+        help="number of cases at a time, each in a process that needs memory for its probabilities "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--continue_evaluation",
@@ -128,10 +129,10 @@ def _parser() -> argparse.ArgumentParser:
         "--shared_scale",
         action="store_true",
         help="draw the aleatoric, epistemic and total map of a picture on one colour scale, which shows how they "
-        "compare but hides a small one. Default: each from 0 to its own maximum",
+        "compare but hides a small one (default: each from 0 to its own maximum)",
     )
     parser.add_argument("--no_pictures", action="store_true", help="write no picture per case")
-    parser.add_argument("--disable_progress_bar", action="store_true", help="draw no progress bars")
+    add_disable_progress_bar(parser)
     return parser
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.commands._flags import add_disable_progress_bar, add_seed
 from nnunet_stochastic.epistemic import EPISTEMIC_METHODS, EPISTEMIC_OPTIONS, NO_METHOD, methods_with
 from nnunet_stochastic.prediction_choices import ESTIMATORS, TILES_AND_VIEWS
 
@@ -107,8 +108,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_model_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("images and model").add_argument
-    add("-i", required=True, metavar="FOLDER", help="images, named CASE_0000.nii.gz and so on, one number per channel")
-    add("-o", required=True, metavar="FOLDER", help="where to write; made if missing")
+    add(
+        "-i",
+        required=True,
+        metavar="FOLDER",
+        help="folder of images, named CASE_0000.nii.gz and so on, one number per channel",
+    )
+    add("-o", required=True, metavar="FOLDER", help="output folder; made if missing")
     add("-d", metavar="DATASET", help="name or number of the dataset the model was trained on")
     add("-p", default="nnUNetPlans", metavar="PLANS", help="plans of the model (default: %(default)s)")
     add("-tr", default="nnUNetTrainer", metavar="TRAINER", help="trainer of the model (default: %(default)s)")
@@ -136,7 +142,8 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_uncertainty_options(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("uncertainty").add_argument
+    group = parser.add_argument_group("uncertainty")
+    add = group.add_argument
     drawn = [method for method in EPISTEMIC_METHODS.values() if method is not NO_METHOD]
     add(
         "--epistemic",
@@ -146,8 +153,14 @@ def _add_uncertainty_options(parser: argparse.ArgumentParser) -> None:
         f"takes the first of these that the model has, else {NO_METHOD.name} (default: %(default)s)",
     )
     for option in EPISTEMIC_OPTIONS:
-        help_text = f"{option.help}; for {', '.join(method.name for method in methods_with(option))}"
-        add(f"--{option.name}", type=option.kind, default=option.default, metavar=option.letter, help=help_text)
+        users = ", ".join(method.name for method in methods_with(option))
+        add(
+            f"--{option.name}",
+            type=option.kind,
+            default=option.default,
+            metavar=option.letter,
+            help=f"{option.help}, for {users} (default: {option.default_text or '%(default)s'})",
+        )
     add(
         "--aleatoric",
         default="model",
@@ -161,7 +174,7 @@ def _add_uncertainty_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=30,
         metavar="K",
-        help="samples per member; of no effect with the exact estimator (default: %(default)s)",
+        help="number of samples per member, at least 1; of no effect with the exact estimator (default: %(default)s)",
     )
     add(
         "--estimator",
@@ -195,7 +208,7 @@ def _add_uncertainty_options(parser: argparse.ArgumentParser) -> None:
         "(of validation images), and let total be aleatoric + epistemic: a correction where EU is too small to "
         "matter (default: no)",
     )
-    add("--seed", type=int, default=0, help="the same seed gives the same files (default: %(default)s)")
+    add_seed(group)
     add(
         "--maps",
         nargs="+",
@@ -205,7 +218,8 @@ def _add_uncertainty_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_prediction_options(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("prediction").add_argument
+    group = parser.add_argument_group("prediction")
+    add = group.add_argument
     add(
         "-step_size",
         type=float,
@@ -223,8 +237,20 @@ def _add_prediction_options(parser: argparse.ArgumentParser) -> None:
         help="write the predictive mean, which evaluation needs",
     )
     add("--continue_prediction", action="store_true", help="skip the cases that are complete in the output folder")
-    add("-npp", type=int, default=3, metavar="N", help="threads that preprocess, 0 for none (default: %(default)s)")
-    add("-nps", type=int, default=3, metavar="N", help="threads that export, 0 for none (default: %(default)s)")
+    add(
+        "-npp",
+        type=int,
+        default=3,
+        metavar="N",
+        help="number of threads that preprocess, 0 for none (default: %(default)s)",
+    )
+    add(
+        "-nps",
+        type=int,
+        default=3,
+        metavar="N",
+        help="number of threads that export, 0 for none (default: %(default)s)",
+    )
     add(
         "-num_parts",
         type=int,
@@ -233,13 +259,13 @@ def _add_prediction_options(parser: argparse.ArgumentParser) -> None:
         help="number of commands that share the cases (default: %(default)s)",
     )
     add("-part_id", type=int, default=0, metavar="I", help="which of them this one is, from 0 (default: %(default)s)")
-    add("-device", default="cuda", choices=("cuda", "cpu", "mps"), help="where the network runs (default: %(default)s)")
+    add("-device", default="cuda", choices=("cuda", "cpu", "mps"), help="where networks run (default: %(default)s)")
     add(
         "--not_on_device",
         action="store_true",
         help="keep image and sums in main memory: slower, for large images",
     )
-    add("--disable_progress_bar", action="store_true", help="show no progress")
+    add_disable_progress_bar(group)
     add("--verbose", action="store_true", help="print more")
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.commands._flags import add_disable_progress_bar, add_old_name
 
 __all__ = ["main"]
 
@@ -21,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # After parsing: nnU-Net takes seconds to import, and a typing error should not wait for it.
     from nnunet_stochastic.datasets.rater_preprocessing import RaterPreprocessing
 
-    threads = {"num_threads": arguments.np, "show_progress": not arguments.no_pbar}
+    threads = {"num_threads": arguments.np, "show_progress": not arguments.disable_progress_bar}
     datasets = [
         RaterPreprocessing.find(name, plans_name=arguments.p, configurations=arguments.c) for name in arguments.d
     ]
@@ -55,7 +56,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("-d", required=True, nargs="+", metavar="DATASET", help="names or numbers of the datasets")
-    add("-p", "-plans_name", default="nnUNetPlans", metavar="PLANS", help="plans (default: %(default)s)")
+    add("-p", default="nnUNetPlans", metavar="PLANS", help="plans (default: %(default)s)")
+    add_old_name(parser, "-plans_name", "-p")
     add(
         "-c",
         nargs="+",
@@ -67,8 +69,9 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=min(4, os.cpu_count() or 1),
         metavar="N",
-        help="cases at a time, in threads; each needs memory for its image (default: %(default)s)",
+        help="number of cases at a time, in threads; each needs memory for its image (default: %(default)s)",
     )
-    add("--no_pbar", action="store_true", help="draw no progress bars")
-    add("--verbose", action="store_true", help="let nnU-Net's preprocessor print what it does")
+    add_disable_progress_bar(parser)
+    add_old_name(parser, "--no_pbar", "--disable_progress_bar", action="store_true")
+    add("--verbose", action="store_true", help="print more: what nnU-Net's preprocessor does")
     return parser

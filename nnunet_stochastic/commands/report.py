@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.commands._flags import add_disable_progress_bar
 from nnunet_stochastic.commands._predictions import DEFAULT_PROCESSES, read_dataset, require_processes
 from nnunet_stochastic.evaluation.evaluated_runs import read_overrides
 from nnunet_stochastic.io.text import write_text
@@ -37,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         nargs="*",
         metavar="RESULT",
-        help="output folder of nnunet_stochastic_evaluate; several to compare models. Default: the folders in --runs",
+        help="output folder of nnunet_stochastic_evaluate; several to compare models (default: the folders in --runs)",
     )
     parser.add_argument(
         "--runs",
@@ -46,31 +47,35 @@ def _parser() -> argparse.ArgumentParser:
         help="table with the column folder and any of dataset, seed, aleatoric, epistemic, as "
         "nnunet_stochastic_compare takes it: what to call a folder's model",
     )
-    parser.add_argument("-o", type=Path, help="the HTML file. Default: report.html in the first RESULT")
-    parser.add_argument("--title", default="Uncertainty report", help="heading of the page. Default: %(default)s")
+    parser.add_argument("-o", type=Path, help="output file, an HTML page (default: report.html in the first RESULT)")
+    parser.add_argument("--title", default="Uncertainty report", help="heading of the page (default: %(default)s)")
     parser.add_argument(
         "--viewer_cases",
         type=int,
         default=20,
-        help="how many cases can be looked at slice by slice: the most uncertain, of each model in turn. "
-        "Default: %(default)s",
+        help="number of cases that can be looked at slice by slice: the most uncertain, of each model in turn "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--max_megabytes",
         type=float,
         default=200,
-        help="limit of thumbnails and volumes together; tables, figures and viewer add about 5. Default: %(default)g",
+        help="limit of thumbnails and volumes together in MB; tables, figures and viewer add about 5 "
+        "(default: %(default)g)",
     )
     parser.add_argument(
-        "--max_thumbnails", type=int, default=5000, help="cases with a thumbnail, 3 kB each. Default: %(default)s"
+        "--max_thumbnails",
+        type=int,
+        default=5000,
+        help="number of cases with a thumbnail, 3 kB each (default: %(default)s)",
     )
     parser.add_argument(
         "-np",
         type=int,
         default=DEFAULT_PROCESSES,
-        help="cases read at a time, in threads. Default: %(default)s",
+        help="number of cases at a time, in threads (default: %(default)s)",
     )
-    parser.add_argument("--disable_progress_bar", action="store_true", help="draw no progress bars")
+    add_disable_progress_bar(parser)
     return parser
 
 

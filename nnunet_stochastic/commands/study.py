@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
 import sys
@@ -70,17 +71,34 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("study", type=Path, metavar="STUDY.yaml", help="what is to be studied")
-    add("--cores", type=int, metavar="N", help="threads of all jobs together (default: all of this machine)")
+    add("--cores", type=int, metavar="N", help="number of threads of all jobs together (default: all of this machine)")
     add(
         "--gpus",
         type=int,
         metavar="N",
-        help="jobs on a GPU at a time; more than there are share them (default: as many as torch sees)",
+        help="number of jobs on a GPU at a time; more than there are share them (default: as many as torch sees)",
     )
     add("--until", choices=KINDS, metavar="KIND", help=f"stop after the jobs of a kind, of: {', '.join(KINDS)}")
     add("--dry_run", action="store_true", help="print how many jobs there are and how long they will take, and stop")
-    add("--verbose", action="store_true", help="with --dry_run: also print each job and its commands")
+    add("--verbose", action="store_true", help="print more: with --dry_run each job and its commands")
+    add(
+        "--schema",
+        nargs=0,
+        action=_PrintSchema,
+        help="print the JSON schema of STUDY.yaml, by which editors complete and check keys, and stop",
+    )
     return parser
+
+
+class _PrintSchema(argparse.Action):
+    """Print the JSON schema of a study's file and stop; no such file need be named."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        require_engine()
+        from nnunet_stochastic.study.schema import json_schema  # needs the extra `study`
+
+        print(json.dumps(json_schema(), indent=2))
+        parser.exit()
 
 
 def _engine(plan: Plan, arguments: argparse.Namespace, options: tuple[str, ...]) -> Engine:

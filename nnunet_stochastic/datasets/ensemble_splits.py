@@ -67,7 +67,7 @@ def write_ensemble_splits(
         There are other splits and not ``overwrite``, there is no such fold, or the file is no nnU-Net split file.
     """
     if num_members < 2:
-        raise ValueError(f"an ensemble has at least 2 members, got -members {num_members}")
+        raise ValueError(f"an ensemble has at least 2 members, got --num_members {num_members}")
     raw, preprocessed = dataset_folders(dataset)
     if not preprocessed.is_dir():
         raise FileNotFoundError(f"there is no folder {preprocessed}; plan and preprocess the dataset first")

@@ -70,11 +70,11 @@ def environment_of(study: Study, kind: str | None = None, own: Mapping[str, str]
     Parameters
     ----------
     study
-        Its variables have the last word.
+        The study, whose variables have the last word.
     kind
-        Of the job, if it is for one.
+        Kind of the job, if the environment is for one.
     own
-        Those of the job alone.
+        Variables of the job alone.
     """
     activate()
     kinds = ("all",) if kind is None else ("all", kind)

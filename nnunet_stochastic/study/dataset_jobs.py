@@ -9,7 +9,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from nnunet_stochastic.epistemic import EPISTEMIC_METHODS, EPISTEMIC_OPTIONS
 from nnunet_stochastic.patients import PATIENTS_FILE
 from nnunet_stochastic.study import presence
 from nnunet_stochastic.study.checks import Folders, convert_command
@@ -26,7 +28,7 @@ ALL_SEEDS = "all_seeds"
 def seeds_of(dataset: Dataset, method: str) -> list[tuple[int, ...]]:
     """The seeds of each result of a method."""
     seeds = tuple(range(dataset.seeds))
-    return [seeds] if method == "ensemble" else [(seed,) for seed in seeds]
+    return [seeds] if EPISTEMIC_METHODS[method].least_folds > 1 else [(seed,) for seed in seeds]
 
 
 def seed_label(seeds: tuple[int, ...]) -> str:
@@ -67,7 +69,7 @@ class DatasetJobs:
                 yield self._calibrate(model, method, seeds)
                 yield self._evaluate(model, method, seeds)
 
-    def _job(self, kind: str, name: str, commands: Sequence[Command], **more: object) -> Job:
+    def _job(self, kind: str, name: str, commands: Sequence[Command], **more: Any) -> Job:
         return Job(kind, name, tuple(commands), dataset=self.name, **more)
 
     def _convert(self) -> Job:
@@ -95,7 +97,17 @@ class DatasetJobs:
             ),
         ]
         if dataset.raters:
-            raters = ("-d", self.name, "-p", dataset.plans, "-c", dataset.configuration, "-np", processes, "--no_pbar")
+            raters = (
+                "-d",
+                self.name,
+                "-p",
+                dataset.plans,
+                "-c",
+                dataset.configuration,
+                "-np",
+                processes,
+                "--disable_progress_bar",
+            )
             commands.append(Command(("nnunet_stochastic_preprocess_raters", *raters)))
         if dataset.seeds > 1:
             commands.append(Command((*_python("splits"), self.name, str(dataset.seeds))))
@@ -214,10 +226,10 @@ class DatasetJobs:
 
 def _options(predict: Mapping[str, object], method: str, *, validation: bool) -> list[str]:
     """Options of nnunet_stochastic_predict; those that a method has no use for are left out."""
-    used_by = {"num_members": ("dropout", "swag", "swag_diag"), "swag_scale": ("swag", "swag_diag")}
+    unused = {option.name for option in EPISTEMIC_OPTIONS if option not in EPISTEMIC_METHODS[method].options}
     argv = []
     for name, value in predict.items():
-        if method not in used_by.get(name, (method,)) or (name == "save_samples" and validation):
+        if name in unused or (name == "save_samples" and validation):
             continue
         if isinstance(value, bool):
             argv += [PREDICT_OPTIONS[name]] if value else []

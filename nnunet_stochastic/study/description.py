@@ -1,7 +1,6 @@
-"""What is to be studied.
+"""What is to be studied: datasets x aleatoric x epistemic x seeds, less the combinations that are left out.
 
-Object: the product datasets x aleatoric x epistemic x seeds, less the combinations that are left out. ``reading`` makes
-it of a file, ``checks`` compares it with what is there.
+``reading`` makes it of a file, ``checks`` compares it with what is there.
 """
 
 from __future__ import annotations
@@ -11,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nnunet_stochastic.epistemic import EPISTEMIC_METHODS, EPISTEMIC_OPTIONS
+
 __all__ = [
     "CORRUPTIONS",
-    "ENDINGS",
-    "EPISTEMIC",
     "KINDS",
     "PREDICT_OPTIONS",
     "Aleatoric",
@@ -23,13 +22,11 @@ __all__ = [
 ]
 
 KINDS = ("convert", "plan", "sets", "train", "predict", "calibrate", "evaluate", "compare", "report")
-#: Ending of the trainer that an epistemic method takes; ``none`` and ``ensemble`` share SWAG's where it is trained.
-ENDINGS = {"none": "", "ensemble": "", "dropout": "Dropout", "swag": "SWAG", "swag_diag": "SWAG"}
-EPISTEMIC = tuple(ENDINGS)
 CORRUPTIONS = ("blur", "noise", "contrast", "jpeg", "low_resolution", "ghosting", "bias_field")
 #: Option of nnunet_stochastic_predict that each key of ``predict`` is.
 PREDICT_OPTIONS = {
-    **{name: f"--{name}" for name in ("num_samples", "save_samples", "num_members", "swag_scale", "seed")},
+    **{name: f"--{name}" for name in ("num_samples", "save_samples", "seed")},
+    **{option.name: f"--{option.name}" for option in EPISTEMIC_OPTIONS},
     **{
         name: f"--{name}"
         for name in ("aleatoric", "estimator", "tiles_and_views", "disable_tta", "not_on_device", "trust_checkpoint")
@@ -54,11 +51,11 @@ class Dataset:
     Attributes
     ----------
     dataset
-        nnU-Net's number or name.
+        DatasetNNN_Name, or DatasetNNN where the file has the number alone.
     convert
         Command that makes it, or None.
     configuration, plans, planner
-        Of nnU-Net.
+        Names in nnU-Net; the planner is None where the default one makes the plans.
     overwrite_plans_name
         Whether the planner would call its plans otherwise.
     raters
@@ -70,7 +67,7 @@ class Dataset:
     aleatoric, epistemic, excluded
         The models; ``excluded`` are pairs of names.
     seeds
-        S; seed s is fold s.
+        Number S of trainings of each model, at least 1; seed s is fold s.
     trainer, start_from
         Pattern of the trainers' names; the trainer whose checkpoints they start from, or None.
     predict, minutes
@@ -104,10 +101,11 @@ class Dataset:
 
     def trainer_of(self, model: Aleatoric, method: str) -> str:
         """Name of the trainer of a combination; one training run serves all methods that can share it."""
-        ending = ENDINGS[method]
-        if not ending and any(other.trainer == model.trainer and ENDINGS[way] == "SWAG" for other, way in self.models):
-            ending = "SWAG"
-        return self.trainer.format(aleatoric=model.trainer, epistemic=ending)
+        suffix = EPISTEMIC_METHODS[method].trainer_suffix
+        if not suffix:
+            studied = (EPISTEMIC_METHODS[way] for other, way in self.models if other.trainer == model.trainer)
+            suffix = next((other.trainer_suffix for other in studied if other.trains_the_same), "")
+        return self.trainer.format(aleatoric=model.trainer, epistemic=suffix)
 
 
 @dataclass(frozen=True)
@@ -121,13 +119,13 @@ class Study:
     output
         Folder for everything but nnU-Net's own.
     device
-        Where networks run.
+        Device on which networks run: cuda, cpu or mps.
     trainers
         Folder with more trainers, or None.
     convention, evaluate_processes, viewer_cases
-        Of the evaluations and of the report.
+        Preset of the evaluations, number of processes of each (None: one), and number of cases in the page's viewer.
     variables, resources
-        By kind of job: environment (``all`` is every kind), and what Snakemake is told.
+        Environment variables (``all``: of every kind), and what Snakemake is told, by kind of job.
     datasets
         At least one.
     """

@@ -33,7 +33,7 @@ class Minutes:
     guesses: Mapping[tuple[str, str], float]
 
     def of(self, job: Job) -> float | None:
-        """None where nothing is known."""
+        """Minutes of a job, None where nothing is known."""
         same_kind = [(other, minutes) for other, minutes in self.measured if other.kind == job.kind]
         alike = [m for other, m in same_kind if (other.dataset, other.trainer) == (job.dataset, job.trainer)]
         if found := alike or [minutes for _, minutes in same_kind]:
@@ -62,13 +62,13 @@ def estimate(
     Parameters
     ----------
     jobs
-        What is left, each after those that it needs.
+        Jobs that are left, each after those that it needs.
     minutes_of
-        Of a job.
+        Minutes of a job, None where nothing is known.
     resource_of
         ``threads`` and ``gpu`` of a kind.
     cores, gpus
-        Of the machine; without a GPU none is needed.
+        Number of cores, at least 1, and of GPUs of the machine; without a GPU none is needed.
     """
     ends: dict[Key, float] = {}
     cpu = gpu = 0.0

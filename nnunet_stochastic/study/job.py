@@ -19,7 +19,7 @@ class Command:
     Attributes
     ----------
     argv
-        As typed.
+        Program and arguments as they are typed.
     is_done
         Whether it can be left out; told whether it was interrupted before.
     """
@@ -37,7 +37,7 @@ class Job:
     kind, name
         The name is unique within the kind, with slashes.
     commands
-        What is run.
+        Commands in the order in which they run.
     needs
         Jobs that must be done before.
     products
@@ -49,7 +49,7 @@ class Job:
     environment
         Variables of this job alone.
     dataset, trainer
-        What it works on, for the estimate; empty where it is many.
+        Names of what it works on, for the estimate; empty where these are many.
     """
 
     kind: str

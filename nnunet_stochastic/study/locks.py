@@ -15,19 +15,19 @@ _SECONDS_BETWEEN_LOOKS = 0.5
 
 @contextmanager
 def locked(file: Path, *, waiting_for: str | None = None) -> Iterator[None]:
-    """Hold the lock of a file.
+    """Have the lock of a file for the time of a block.
 
     Parameters
     ----------
     file
         The lock; made if missing.
     waiting_for
-        What holds it, if it is to be waited for.
+        Who has it, if that is to be waited for.
 
     Raises
     ------
     BlockingIOError
-        Somebody else holds it and ``waiting_for`` is None.
+        Somebody else has it and ``waiting_for`` is None.
     """
     lock = _lock(file)
     if not _acquired(lock):
@@ -51,7 +51,7 @@ def take_places(stack: ExitStack, files: Sequence[Path], count: int) -> list[int
     """
     locks = [_lock(file) for file in files]
     while True:
-        taken = []
+        taken: list[int] = []
         for index, lock in enumerate(locks):
             if len(taken) < count and _acquired(lock):
                 taken.append(index)

@@ -10,8 +10,7 @@ from pathlib import Path
 from nnunet_stochastic.study.checks import Folders, environment_of
 from nnunet_stochastic.study.description import Study
 from nnunet_stochastic.study.job import Job, Key
-from nnunet_stochastic.study.jobs import all_jobs, final_jobs, results_of
-from nnunet_stochastic.study.reading import read_study
+from nnunet_stochastic.study.jobs import all_jobs, evaluations_of, final_jobs
 from nnunet_stochastic.study.records import Records
 
 __all__ = ["FINAL", "Plan"]
@@ -31,6 +30,8 @@ class Plan:
     @classmethod
     def read(cls, file: Path) -> Plan:
         """Of a YAML file, in this process's environment."""
+        from nnunet_stochastic.study.reading import read_study  # needs the extra `study`
+
         study = read_study(file)
         environment = environment_of(study)
         return cls(study, Folders.of(environment), environment)
@@ -65,5 +66,5 @@ class Plan:
 
     def _with_final(self, is_there: Callable[[Job], bool]) -> dict[Key, Job]:
         jobs = all_jobs(self.study, self.folders, self.environment)
-        results = [result for result in results_of(self.study, self.folders) if is_there(jobs[result.job])]
+        results = [result for result in evaluations_of(self.study, self.folders) if is_there(jobs[result.job])]
         return jobs | {job.key: job for job in final_jobs(self.study, results)}

@@ -41,7 +41,7 @@ def is_preprocessed(raw: Path, preprocessed: Path, plans: str, configuration: st
     raw, preprocessed
         The dataset's folders.
     plans, configuration
-        nnU-Net's.
+        Names in nnU-Net.
 
     Raises
     ------

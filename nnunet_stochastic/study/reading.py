@@ -1,39 +1,45 @@
-"""STUDY.yaml -> the study, by its schema: every error has the path of the key, what came, and what is to be written."""
+"""STUDY.yaml -> the study: every mistake with its line, the path of the key, what came, and what is to be written."""
 
 from __future__ import annotations
 
-import string
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from nnunet_stochastic.prediction_choices import ESTIMATORS, TILES_AND_VIEWS
-from nnunet_stochastic.study.description import (
-    CORRUPTIONS,
-    EPISTEMIC,
-    KINDS,
-    PREDICT_OPTIONS,
-    Aleatoric,
-    Dataset,
-    Study,
-)
-from nnunet_stochastic.study.schema import Mapped, check_name, load_yaml, text_items
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
-__all__ = ["ACE", "CONVENTIONS", "read_study"]
+from nnunet_stochastic.epistemic import EPISTEMIC_METHODS, NO_METHOD
+from nnunet_stochastic.study.description import Aleatoric, Dataset, Study
+from nnunet_stochastic.study.schema import AleatoricEntry, DatasetEntry, Shared, StudyFile
+from nnunet_stochastic.study.yaml_file import YamlFile
 
-CONVENTIONS = ("entanglement", "values", "curvas", "curvas_pdacvi", "mixture_of_bases")
-ACE = ("per_image", "dataset")
-DEVICES = ("cuda", "cpu", "mps")
+__all__ = ["read_study"]
+
 #: What each planner calls its plans.
-PLANS = {
+PLANS: dict[str | None, str] = {
     None: "nnUNetPlans",
     "ExperimentPlanner": "nnUNetPlans",
-    **{f"nnUNetPlannerResEnc{size}": f"nnUNetResEncUNet{size}Plans" for size in ("M", "L", "XL")},
+    "nnUNetPlannerResEncM": "nnUNetResEncUNetMPlans",
+    "nnUNetPlannerResEncL": "nnUNetResEncUNetLPlans",
+    "nnUNetPlannerResEncXL": "nnUNetResEncUNetXLPlans",
 }
 _RESERVED_SETS = ("ID", "OOD", "shifts", "validation")
-_DEFAULT_TRAINER = "nnUNetTrainer{aleatoric}{epistemic}"
-# What a dataset may say in the study's place.
-_SHARED = ("aleatoric", "epistemic", "exclude", "seeds", "trainer", "start_from", "predict", "minutes")
+_MISSING = {
+    "output": "a folder for the results",
+    "configuration": "one of nnU-Net's, such as 2d",
+    "dataset": "nnU-Net's number or name, such as 511",
+}
+_TEXTS = {
+    "extra_forbidden": "is no key of a study; remove or correct it",
+    "dict_type": "must be a mapping (key: value), got {value}",
+    "model_type": "must be a mapping (key: value), got {value}",
+    "list_type": "must be a list of names, such as [one, two], got {value}",
+    "string_type": "must be text, got {value}; put it into quotes",
+}
+
+_Path = tuple[str | int, ...]
+_Mistake = tuple[_Path, str]
+"""Place in the file, and what is wrong there, to be read behind it."""
 
 
 def read_study(file: Path) -> Study:
@@ -47,187 +53,143 @@ def read_study(file: Path) -> Study:
     Raises
     ------
     ValueError
-        Something is not as the schema says: the path of the key, what came, and what is to be written.
+        Something is not as the schema says: all such places, each with its line, the path of the key, what came, and
+        what is to be written.
     """
     if not file.is_file():
         raise FileNotFoundError(f"there is no file {file}; name the YAML file of a study")
     file = file.resolve()
+    source = YamlFile.read(file)
     try:
-        return _study(Mapped(load_yaml(file)), file)
-    except ValueError as error:
-        message = str(error)
-        raise ValueError(message if message.startswith(str(file)) else f"{file}: {message}") from error
-
-
-def _study(top: Mapped, file: Path) -> Study:
-    evaluate, report = top.mapped("evaluate"), top.mapped("report")
-    trainers = top.text("trainers")
-    entries = top.take("datasets")
-    if not isinstance(entries, list) or not entries:
-        raise ValueError(f"datasets must be a list with an entry `- dataset: NUMBER` per dataset, got {entries!r}")
-    study = Study(
+        top = StudyFile.model_validate(source.content)
+    except ValidationError as error:
+        raise _as_error(file, source, [_worded(item) for item in error.errors()]) from error
+    datasets = [_with_shared(entry, top) for entry in top.datasets]
+    if mistakes := list(_mistakes(top, datasets)):
+        raise _as_error(file, source, mistakes)
+    return Study(
         file=file,
-        name=top.text("name", file.stem),
-        output=(file.parent / _required(top.text("output"), "output", "a folder for the results")).resolve(),
-        device=top.text("device", "cuda", choices=DEVICES),
-        trainers=None if trainers is None else (file.parent / trainers).resolve(),
-        convention=evaluate.text("convention", CONVENTIONS[0], choices=CONVENTIONS),
-        evaluate_processes=evaluate.whole("np", least=1),
-        viewer_cases=report.whole("viewer_cases", 20),
-        variables=_by_kind(top.mapped("variables"), _variable, with_all=True),
-        resources=_by_kind(top.mapped("resources"), _resource),
-        datasets=(),
+        name=file.stem if top.name is None else top.name,
+        output=(file.parent / top.output).resolve(),
+        device=top.device,
+        trainers=None if top.trainers is None else (file.parent / top.trainers).resolve(),
+        convention=top.evaluate.convention,
+        evaluate_processes=top.evaluate.np,
+        viewer_cases=top.report.viewer_cases,
+        variables=top.variables,
+        resources={kind: resource.model_dump(exclude_unset=True) for kind, resource in top.resources.items()},
+        datasets=tuple(_dataset(entry) for entry in datasets),
     )
-    common = {name: top.take(name) for name in _SHARED if name in top}
-    for part in (evaluate, report, top):
-        part.finish()
-    datasets = []
-    for index, entry in enumerate(entries):
-        own = Mapped(entry, f"datasets[{index}]")
-        datasets.append(_dataset(own, Mapped(common)))
-    numbers = [dataset.dataset[: len("Dataset511")] for dataset in datasets]
-    if twice := [number for number in numbers if numbers.count(number) > 1]:
-        raise ValueError(f"datasets has {twice[0]} twice; join the two entries")
-    return Study(**{**vars(study), "datasets": tuple(datasets)})
 
 
-def _dataset(own: Mapped, common: Mapped) -> Dataset:
-    def source(name: str) -> Mapped:
-        return own if name in own else common
+def _with_shared(entry: DatasetEntry, top: StudyFile) -> DatasetEntry:
+    """A dataset's entry, with what the study says of all in place of what the entry does not say."""
+    unsaid = set(Shared.model_fields) - entry.model_fields_set
+    return entry.model_copy(update={name: getattr(top, name) for name in unsaid})
 
-    epistemic = source("epistemic").names("epistemic", None, choices=EPISTEMIC)
-    aleatoric = _aleatoric(source("aleatoric"))
-    if not aleatoric or not epistemic:
-        raise ValueError(f"{own.key('aleatoric')} and epistemic must name at least one each, here or for all datasets")
-    models = {f"{model.name}/{method}": (model.name, method) for model in aleatoric for method in epistemic}
-    place = source("exclude")
-    exclude = text_items(place.take("exclude", []), place.key("exclude"))
-    if unknown := [pair for pair in exclude if pair not in models]:
-        raise ValueError(f"{place.key('exclude')} has {unknown[0]!r}, which is no ALEATORIC/EPISTEMIC of this study")
-    if len(exclude) == len(models):
-        raise ValueError(f"{place.key('exclude')} leaves nothing to study")
-    place = source("trainer")
-    trainer = place.text("trainer", _DEFAULT_TRAINER)
-    fields = {field for _, field, _, _ in string.Formatter().parse(trainer) if field is not None}
-    if fields != {"aleatoric", "epistemic"}:
-        raise ValueError(
-            f"{place.key('trainer')} must have {{aleatoric}} and {{epistemic}} in it and no other braces, such as "
-            f"{_DEFAULT_TRAINER!r}; got {trainer!r}"
-        )
-    place = source("seeds")
-    seeds = place.whole("seeds", least=1)
-    if seeds is None:
-        raise ValueError(f"{own.key('seeds')} is missing: write how often each model is trained, such as 5")
-    kept = {method for pair, (_, method) in models.items() if pair not in exclude}
-    if "ensemble" in kept and seeds < 2:
-        raise ValueError(f"{place.key('seeds')} must be at least 2 for an ensemble, as its members; got {seeds}")
-    minutes = source("minutes").mapped("minutes")
-    planner = own.text("planner")
-    plans = own.text("plans", PLANS.get(planner))
-    if plans is None:
-        raise ValueError(f"{own.key('plans')} is missing: write what {planner} calls its plans")
-    dataset = Dataset(
-        dataset=_dataset_name(own.take("dataset"), own.key("dataset")),
-        convert=own.text("convert"),
-        configuration=_required(own.text("configuration"), own.key("configuration"), "one of nnU-Net's, such as 2d"),
+
+def _dataset(entry: DatasetEntry) -> Dataset:
+    assert entry.seeds is not None  # else _mistakes has found it missing
+    plans = PLANS[entry.planner] if entry.plans is None else entry.plans
+    return Dataset(
+        dataset=entry.dataset,
+        convert=entry.convert,
+        configuration=entry.configuration,
         plans=plans,
-        planner=planner,
-        overwrite_plans_name=PLANS.get(planner, plans) != plans,
-        raters=own.flag("raters", True),
-        corruptions=own.names("corruptions", choices=CORRUPTIONS),
-        ood=own.names("ood"),
-        ace=own.text("ace", choices=ACE),
-        aleatoric=aleatoric,
-        epistemic=epistemic,
-        excluded=frozenset(models[pair] for pair in exclude),
-        seeds=seeds,
-        trainer=trainer,
-        start_from=source("start_from").text("start_from"),
-        predict=_predict(source("predict").mapped("predict")),
-        minutes={kind: minutes.number(kind) for kind in _kinds(minutes)},
+        planner=entry.planner,
+        overwrite_plans_name=PLANS.get(entry.planner, plans) != plans,
+        raters=entry.raters,
+        corruptions=tuple(entry.corruptions),
+        ood=tuple(entry.ood),
+        ace=entry.ace,
+        aleatoric=tuple(_aleatoric(name, model or AleatoricEntry()) for name, model in entry.aleatoric.items()),
+        epistemic=tuple(entry.epistemic),
+        excluded=frozenset(pair for name, pair in _models(entry).items() if name in entry.exclude),
+        seeds=entry.seeds,
+        trainer=entry.trainer,
+        start_from=entry.start_from,
+        predict=entry.predict.options(),
+        minutes=entry.minutes,
     )
-    own.finish()
-    for name in dataset.ood:
-        if name in _RESERVED_SETS or name in dataset.corruptions:
-            raise ValueError(f"{own.key('ood')}: the name {name} has another meaning here; choose another one")
-    return dataset
 
 
-def _dataset_name(value: Any, path: str) -> str:
-    if type(value) is int and 0 < value < 1000:
-        return f"Dataset{value:03d}"
-    if isinstance(value, str) and value.startswith("Dataset") and value[7:10].isdigit() and value[10:11] == "_":
-        check_name(value, path)
-        return value
-    raise ValueError(f"{path} must be nnU-Net's number (1 to 999) or name (Dataset511_LIDC), got {value!r}")
+def _aleatoric(name: str, model: AleatoricEntry) -> Aleatoric:
+    return Aleatoric(name, name if model.trainer is None else model.trainer, model.predict.options())
 
 
-def _aleatoric(place: Mapped) -> tuple[Aleatoric, ...]:
-    if "aleatoric" not in place:
-        return ()
-    value, path = place.take("aleatoric"), place.key("aleatoric")
-    if isinstance(value, list):
-        value = dict.fromkeys(text_items(value, path))
-    models = []
-    by_name = Mapped(value, path)
-    for name in by_name.keys():
-        check_name(name, f"{path}.{name}")
-        own = Mapped(by_name.take(name) or {}, f"{path}.{name}")
-        trainer = own.take("trainer", name)
-        if not isinstance(trainer, str):
-            raise ValueError(f"{path}.{name}.trainer must be the {{aleatoric}} of a trainer's name, got {trainer!r}")
-        models.append(Aleatoric(name, trainer, _predict(own.mapped("predict"))))
-        own.finish()
-    return tuple(models)
+def _models(entry: DatasetEntry) -> dict[str, tuple[str, str]]:
+    """All combinations of a dataset, by the name that ``exclude`` has for them."""
+    return {f"{name}/{method}": (name, method) for name in entry.aleatoric for method in entry.epistemic}
 
 
-def _predict(options: Mapped) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name in options.keys():
-        if name in ("num_samples", "num_members"):
-            found[name] = options.whole(name, least=1)
-        elif name in ("save_samples", "npp", "nps", "seed"):
-            found[name] = options.whole(name)
-        elif name in ("step_size", "swag_scale"):
-            found[name] = options.number(name)
-        elif name in ("disable_tta", "not_on_device", "trust_checkpoint"):
-            found[name] = options.flag(name, False)
-        elif name in PREDICT_OPTIONS:
-            choices = {"aleatoric": ("model", "tta"), "estimator": ESTIMATORS, "tiles_and_views": TILES_AND_VIEWS}
-            found[name] = options.text(name, choices=choices.get(name, ()))
-    options.finish()
-    return found
+def _mistakes(top: StudyFile, datasets: Sequence[DatasetEntry]) -> Iterator[_Mistake]:
+    """What is wrong though each value by itself is right.
+
+    Parameters
+    ----------
+    top
+        The file.
+    datasets
+        Its datasets' entries, with what it says of all.
+    """
+    for index, (written, entry) in enumerate(zip(top.datasets, datasets, strict=True)):
+        yield from _mistakes_of_dataset(written, entry, ("datasets", index))
+    numbers = [entry.dataset[: len("Dataset511")] for entry in datasets]
+    for twice in dict.fromkeys(number for number in numbers if numbers.count(number) > 1):
+        yield ("datasets",), f"has {twice} twice; join the two entries"
 
 
-def _kinds(place: Mapped, *, with_all: bool = False) -> list[str]:
-    kinds = (*KINDS, "all") if with_all else KINDS
-    for name in place.keys():
-        if name not in kinds:
-            raise ValueError(f"{place.key(name)} is no kind of job; there are {', '.join(kinds)}")
-    return place.keys()
+def _mistakes_of_dataset(written: DatasetEntry, entry: DatasetEntry, path: _Path) -> Iterator[_Mistake]:
+    def place(name: str) -> _Path:
+        return (*path, name) if name in written.model_fields_set else (name,)
+
+    models = _models(entry)
+    if not models:
+        yield (*path, "aleatoric"), "and epistemic must name at least one each, here or for all datasets"
+        return
+    for name in entry.exclude:
+        if name not in models:
+            yield place("exclude"), f"has {name!r}, which is no ALEATORIC/EPISTEMIC of this study"
+    if models.keys() <= set(entry.exclude):
+        yield place("exclude"), "leaves nothing to study"
+    kept = [EPISTEMIC_METHODS[method] for name, (_, method) in models.items() if name not in entry.exclude]
+    most_demanding = max(kept, key=lambda method: method.least_folds, default=NO_METHOD)
+    if entry.seeds is None:
+        yield (*path, "seeds"), "is missing: write how often each model is trained, such as 5"
+    elif entry.seeds < most_demanding.least_folds:
+        least, name = most_demanding.least_folds, most_demanding.name
+        article = "an" if name[0] in "aeiou" else "a"
+        yield place("seeds"), f"must be at least {least} for {article} {name}, as its members; got {entry.seeds}"
+    if entry.plans is None and entry.planner not in PLANS:
+        yield (*path, "plans"), f"is missing: write what {entry.planner} calls its plans"
+    for name in entry.ood:
+        if name in _RESERVED_SETS or name in entry.corruptions:
+            yield (*path, "ood"), f": the name {name} has another meaning here; choose another one"
 
 
-def _by_kind(place: Mapped, read: Callable[[Mapped, str], Any], *, with_all: bool = False) -> dict[str, dict[str, Any]]:
-    return {kind: place.mapped(kind).each(read) for kind in _kinds(place, with_all=with_all)}
+def _worded(error: ErrorDetails) -> _Mistake:
+    """What pydantic says of a value, in the words of a study; rules of the schema have theirs."""
+    kind, path, value = error["type"], error["loc"], error["input"]
+    if path == ("datasets",):
+        found = None if kind == "missing" else value
+        return path, f"must be a list with an entry `- dataset: NUMBER` per dataset, got {found!r}"
+    if path[-1:] == ("[key]",):
+        path, kind = path[:-1], kind if isinstance(value, str) else "invalid_key"
+    if kind == "invalid_key":
+        return (*path[:-1], str(value)), f": a key must be text, got {value!r}; put it into quotes"
+    if kind == "missing":
+        return path, f"is missing: write {_MISSING[str(path[-1])]}"
+    return path, _TEXTS.get(kind, "{message}").format(value=repr(value), message=error["msg"])
 
 
-def _variable(place: Mapped, name: str) -> str:
-    value = place.take(name)
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise ValueError(f"{place.key(name)} must be text or a number, got {value!r}; put it into quotes")
-    return str(value)
+def _as_error(file: Path, source: YamlFile, mistakes: Sequence[_Mistake]) -> ValueError:
+    # One thing that the study says of all datasets may be wrong for several of them.
+    lines = sorted({(source.line(path), _sentence(path, text)) for path, text in mistakes})
+    if len(lines) == 1:
+        return ValueError(f"{file}, line {lines[0][0]}: {lines[0][1]}")
+    return ValueError("\n  ".join([f"{file} has {len(lines)} mistakes:", *(f"line {n}: {text}" for n, text in lines)]))
 
 
-def _resource(place: Mapped, name: str) -> int | str:
-    if name in ("threads", "gpu"):
-        return place.whole(name, least=int(name == "threads"))
-    value = place.take(name)
-    if type(value) is not int and not isinstance(value, str):
-        raise ValueError(f"{place.key(name)} must be a whole number or text, got {value!r}")
-    return value
-
-
-def _required(value: str | None, path: str, what: str) -> str:
-    if value is None:
-        raise ValueError(f"{path} is missing: write {what}")
-    return value
+def _sentence(path: _Path, text: str) -> str:
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+    return f"{key or 'the file'}{'' if text.startswith(':') else ' '}{text}"

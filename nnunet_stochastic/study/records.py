@@ -79,12 +79,12 @@ class Records:
         return _read(self.done(key)).get("seconds")
 
     def stale(self, jobs: Mapping[Key, Job]) -> dict[Key, str]:
-        """Records that do not hold any more, and those of what was made from these results.
+        """Records that are not true any more, and those of what was made from these results.
 
         Parameters
         ----------
         jobs
-            Each after those that it needs.
+            All jobs, each after those that it needs.
 
         Returns
         -------

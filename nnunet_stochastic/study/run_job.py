@@ -1,8 +1,7 @@
 """``python -m nnunet_stochastic.study.run_job STUDY.yaml KIND NAME``: run one job, as Snakemake calls it.
 
-A job is locked while it runs, so that one which outlived an interrupted study is waited for and not run twice. Where
-the study shares out GPUs of this machine, the job takes free ones; elsewhere the scheduler has set
-CUDA_VISIBLE_DEVICES.
+A job is locked while it runs, so that one which outlived its study is waited for and not run twice. Where the
+study shares out GPUs of this machine, the job takes free ones; elsewhere the scheduler has set CUDA_VISIBLE_DEVICES.
 """
 
 from __future__ import annotations
@@ -51,9 +50,9 @@ def run(file: Path, kind: str, name: str) -> None:
     Parameters
     ----------
     file
-        The study.
+        File of the study.
     kind, name
-        Of the job.
+        Kind and name of the job.
 
     Raises
     ------
@@ -117,7 +116,7 @@ def _check_products(job: Job) -> None:
 
 @contextmanager
 def _gpus(plan: Plan, job: Job) -> Iterator[dict[str, str]]:
-    """The variable that gives a job its GPUs, while it holds them."""
+    """The variable that gives a job its GPUs, while it has them."""
     places = [name for name in os.environ.get(GPUS_VARIABLE, "").split(",") if name]
     count = plan.study.resource(job.kind, "gpu")
     if not places or not count:

@@ -1,151 +1,345 @@
-"""Read a YAML file by a schema: every value is asked for once, and what nobody asked for is an error with its path."""
+"""What a study's file may say: its keys, their types and choices, and the same as a JSON schema for editors.
+
+A model here is a mapping of the file as it is written; ``reading`` makes a ``Study`` of it. The docstrings of the keys
+are what an editor shows.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
-__all__ = ["Mapped", "load_yaml", "text_items"]
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    create_model,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-_NAME = re.compile(r"\w[\w.-]*", re.ASCII)
+from nnunet_stochastic.epistemic import EPISTEMIC_METHODS, EPISTEMIC_OPTIONS
+from nnunet_stochastic.prediction_choices import ESTIMATORS, TILES_AND_VIEWS
+from nnunet_stochastic.study.description import CORRUPTIONS, KINDS
+
+__all__ = [
+    "ACE",
+    "CONVENTIONS",
+    "AleatoricEntry",
+    "DatasetEntry",
+    "Shared",
+    "StudyFile",
+    "json_schema",
+]
+
+CONVENTIONS = ("entanglement", "values", "curvas", "curvas_pdacvi", "mixture_of_bases")
+ACE = ("per_image", "dataset")
+_DEFAULT_TRAINER = "nnUNetTrainer{aleatoric}{epistemic}"
+_DEVICES = ("cuda", "cpu", "mps")
+_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
+_DATASET = r"Dataset[0-9]{3}_[A-Za-z0-9_.-]*"
 
 
-def load_yaml(file: Path) -> Any:
-    """Content of a YAML file; a key that is there twice is an error, of which YAML itself would keep the last.
+@dataclass(frozen=True)
+class _Rule:
+    """The message for a value that breaks any part of its type.
 
-    Raises
-    ------
-    ValueError
-        If PyYAML is missing, or the file is no YAML.
-    """
-    try:
-        import yaml
-    except ImportError as error:
-        raise ValueError('a study needs PyYAML: run pip install "nnunet-stochastic[study]"') from error
-
-    class Loader(yaml.SafeLoader):
-        pass
-
-    def mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict:
-        keys = [loader.construct_object(key, deep=True) for key, _ in node.value if not key.tag.endswith(":merge")]
-        if twice := [key for key in keys if keys.count(key) > 1]:
-            raise ValueError(f"{file}, line {node.start_mark.line + 1}: {twice[0]} is there twice; leave one")
-        return loader.construct_mapping(node, deep=True)
-
-    Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
-    try:
-        return yaml.load(file.read_text(encoding="utf-8"), Loader)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{file} is no YAML file: {error}") from error
-
-
-class Mapped:
-    """A mapping of the file, whose keys are taken out one by one.
-
-    Parameters
+    Attributes
     ----------
-    content
-        The mapping.
-    path
-        Of its key in the file, for messages; empty at the top.
+    message
+        ``{value}`` is what came.
+    choices
+        All values there are; empty where the type alone says it.
     """
 
-    def __init__(self, content: Any, path: str = "") -> None:
-        if not isinstance(content, Mapping):
-            raise ValueError(f"{path or 'the file'} must be a mapping (key: value), got {content!r}")
-        self._content, self._path = dict(content), path
+    message: str
+    choices: Sequence[str] = ()
 
-    def key(self, name: str) -> str:
-        """Path of a key."""
-        return f"{self._path}.{name}" if self._path else name
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        inner = core_schema.literal_schema(list(self.choices)) if self.choices else handler(source)
+        return core_schema.no_info_wrap_validator_function(self._checked, inner)
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._content
+    def _checked(self, value: Any, validate: core_schema.ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return validate(value)
+        except ValueError as error:
+            raise _mistake(self.message.format(value=repr(value))) from error
 
-    def keys(self) -> list[str]:
-        """Keys that were not taken yet, which must be names."""
-        for key in self._content:
-            if not isinstance(key, str):
-                raise ValueError(f"{self.key(str(key))}: a key must be text, got {key!r}; put it into quotes")
-        return list(self._content)
 
-    def take(self, name: str, default: Any = None) -> Any:
-        """A value as it is."""
-        return self._content.pop(name, default)
+def _mistake(message: str) -> PydanticCustomError:
+    return PydanticCustomError("rule", "{message}", {"message": message})
 
-    def finish(self) -> None:
-        """Raise for keys that nobody asked for."""
-        if self._content:
-            raise ValueError(f"{self.key(str(next(iter(self._content))))} is no key of a study; remove or correct it")
 
-    def mapped(self, name: str) -> Mapped:
-        """A mapping; empty where there is none."""
-        return Mapped(self.take(name, {}), self.key(name))
+def _one_of(choices: Sequence[str]) -> _Rule:
+    return _Rule(f"must be one of {', '.join(choices)}, got {{value}}", choices)
 
-    def text(self, name: str, default: str | None = None, *, choices: Sequence[str] = ()) -> str | None:
-        """A text, one of ``choices`` if these are given."""
-        if name not in self:
-            return default
-        value = self.take(name)
-        if not isinstance(value, str) or (not value.strip() and not choices):
-            raise ValueError(f"{self.key(name)} must be text, got {value!r}; put it into quotes")
-        if choices and value not in choices:
-            raise ValueError(f"{self.key(name)} must be one of {', '.join(choices)}, got {value!r}")
+
+def _kind_of_job(*more: str) -> _Rule:
+    kinds = (*more, *KINDS)
+    return _Rule(f"is no kind of job; there are {', '.join(kinds)}", kinds)
+
+
+def _different(items: list[str]) -> list[str]:
+    if twice := sorted({item for item in items if items.count(item) > 1}):
+        raise _mistake(f"has {twice[0]} twice; leave one")
+    return items
+
+
+def _by_name(value: Any) -> Any:
+    """``[one, two]`` as ``{one: null, two: null}``."""
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return dict.fromkeys(_different(value))
+    if not isinstance(value, dict):
+        raise _mistake(f"must be a mapping (NAME: OPTIONS) or a list of names, such as [one, two], got {value!r}")
+    return value
+
+
+def _dataset_name(value: Any) -> str:
+    if type(value) is int and 0 < value < 1000:
+        return f"Dataset{value:03d}"
+    if isinstance(value, str) and re.fullmatch(_DATASET, value):
+        return value
+    raise ValueError(value)
+
+
+def _trainer_pattern(value: str) -> str:
+    if {field for _, field, _, _ in string.Formatter().parse(value) if field is not None} != {"aleatoric", "epistemic"}:
+        raise ValueError(value)
+    return value
+
+
+def _text_of_number(value: Any) -> Any:
+    return str(value) if type(value) in (int, float) else value
+
+
+Text = Annotated[str, Field(pattern=r"\S"), _Rule("must be text, got {value}; put it into quotes")]
+Name = Annotated[str, Field(pattern=f"^{_NAME}$"), _Rule("must be of letters, digits, '-', '_' and '.', got {value}")]
+Whole = Annotated[int, Field(ge=0), _Rule("must be a whole number of at least 0, got {value}")]
+Count = Annotated[int, Field(ge=1), _Rule("must be a whole number of at least 1, got {value}")]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), _Rule("must be a number above 0, got {value}")]
+Flag = Annotated[bool, _Rule("must be true or false, got {value}")]
+Corruption = Annotated[str, _one_of(CORRUPTIONS)]
+Method = Annotated[str, _one_of(tuple(EPISTEMIC_METHODS))]
+Kind = Annotated[str, _kind_of_job()]
+KindOrAll = Annotated[str, _kind_of_job("all")]
+Variable = Annotated[
+    str,
+    BeforeValidator(_text_of_number, json_schema_input_type=str | float),
+    _Rule("must be text or a number, got {value}; put it into quotes"),
+]
+
+
+def _without_null(schema: dict[str, Any]) -> None:
+    """``null`` is how the models say that a key is not there, and no value of it."""
+    for key in schema.get("properties", {}).values():
+        if "default" in key and key["default"] is None:
+            del key["default"]
+            key.update(next(choice for choice in key.pop("anyOf") if choice != {"type": "null"}))
+
+
+class _Mapping(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, json_schema_extra=_without_null
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_there(cls, value: Any) -> Any:
+        if value is None:
+            raise _mistake("is empty; write its value, or remove the key")
         return value
 
-    def whole(self, name: str, default: int | None = None, *, least: int = 0) -> int | None:
-        """A whole number."""
-        if name not in self:
-            return default
-        value = self.take(name)
-        if type(value) is not int or value < least:
-            raise ValueError(f"{self.key(name)} must be a whole number of at least {least}, got {value!r}")
-        return value
 
-    def number(self, name: str) -> float:
-        """A number above 0."""
-        value = self.take(name)
-        if type(value) not in (int, float) or not 0 < value < float("inf"):
-            raise ValueError(f"{self.key(name)} must be a number above 0, got {value!r}")
-        return float(value)
+class _OptionsOfAll(_Mapping):
+    """Options of nnunet_stochastic_predict."""
 
-    def flag(self, name: str, default: bool) -> bool:
-        """true or false."""
-        value = self.take(name, default)
-        if not isinstance(value, bool):
-            raise ValueError(f"{self.key(name)} must be true or false, got {value!r}")
-        return value
+    num_samples: Count | None = None
+    """Number of aleatoric samples per member, at least 1."""
+    save_samples: Whole | None = None
+    """Number of whole segmentations that are saved per case."""
+    seed: Whole | None = None
+    """Seed of the samples and members."""
+    aleatoric: Annotated[str, _one_of(("model", "tta"))] | None = None
+    """Where aleatoric samples come from: the model, or test-time augmentation."""
+    estimator: Annotated[str, _one_of(ESTIMATORS)] | None = None
+    """How the moments of the samples are taken."""
+    tiles_and_views: Annotated[str, _one_of(TILES_AND_VIEWS)] | None = None
+    """How tiles and mirrored views become one prediction."""
+    disable_tta: Flag | None = None
+    """Whether mirroring is left out."""
+    not_on_device: Flag | None = None
+    """Whether sums over tiles are kept in main memory."""
+    trust_checkpoint: Flag | None = None
+    """Whether a checkpoint that has more than plain data may be loaded."""
+    step_size: Positive | None = None
+    """Step between tiles, as a share of their size."""
+    npp: Whole | None = None
+    """Number of threads that preprocess."""
+    nps: Whole | None = None
+    """Number of threads that export."""
+    chk: Text | None = None
+    """File name of the checkpoint."""
+    _written: tuple[str, ...] = PrivateAttr(())
 
-    def names(
-        self, name: str, default: tuple[str, ...] | None = (), *, choices: Sequence[str] = ()
-    ) -> tuple[str, ...] | None:
-        """A list of different names, which may stand in names of files."""
-        if name not in self:
-            return default
-        found = text_items(self.take(name), self.key(name))
-        for index, item in enumerate(found):
-            check_name(item, f"{self.key(name)}[{index}]", choices)
-        return found
+    @model_validator(mode="wrap")
+    @classmethod
+    def _keep_order(cls, content: Any, validate: ModelWrapValidatorHandler[_OptionsOfAll]) -> _OptionsOfAll:
+        predict = validate(content)
+        predict._written = tuple(content)
+        return predict
 
-    def each(self, read: Callable[[Mapped, str], Any]) -> dict[str, Any]:
-        """All values that are left, by key."""
-        return {key: read(self, key) for key in self.keys()}
-
-
-def text_items(value: Any, path: str) -> tuple[str, ...]:
-    """A list of different texts."""
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise ValueError(f"{path} must be a list of names, such as [one, two], got {value!r}")
-    if twice := sorted({item for item in value if value.count(item) > 1}):
-        raise ValueError(f"{path} has {twice[0]} twice; leave one")
-    return tuple(value)
+    def options(self) -> dict[str, Any]:
+        """Options that are there, in the order of the file; a job whose words come in another order is done again."""
+        return {name: getattr(self, name) for name in self._written}
 
 
-def check_name(text: str, path: str, choices: Sequence[str] = ()) -> None:
-    """Raise for a name that is none of ``choices``, or that cannot stand in the name of a file."""
-    if choices and text not in choices:
-        raise ValueError(f"{path} must be one of {', '.join(choices)}, got {text!r}")
-    if not _NAME.fullmatch(text):
-        raise ValueError(f"{path} must be of letters, digits, '-', '_' and '.', got {text!r}")
+#: Numbers that epistemic methods take: type, and what an editor says of them.
+_OPTIONS_OF_METHODS: dict[str, Any] = {
+    option.name: (
+        (Count if option.kind is int else Positive) | None,
+        Field(None, description=f"{option.help[0].upper()}{option.help[1:]}."),
+    )
+    for option in EPISTEMIC_OPTIONS
+}
+
+if TYPE_CHECKING:
+    Predict = _OptionsOfAll
+else:
+    Predict = create_model(
+        "Predict", __base__=_OptionsOfAll, __doc__=_OptionsOfAll.__doc__, __module__=__name__, **_OPTIONS_OF_METHODS
+    )
+
+
+class AleatoricEntry(_Mapping):
+    """An aleatoric model, where it is called otherwise than in its trainer's name or has options of its own."""
+
+    trainer: Annotated[str, _Rule("must be the {{aleatoric}} of a trainer's name, got {value}")] | None = None
+    """What stands for {aleatoric} in the trainer's name; without it the model's name."""
+    predict: Predict = Field(default_factory=Predict)
+    """Options of this model's predictions, on top of the others'."""
+
+
+class Resource(_Mapping):
+    """What a job of a kind needs; what else stands here is told to Snakemake, such as mem_mb and runtime."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Annotated[int | str, _Rule("must be a whole number or text, got {value}")]]
+
+    threads: Count | None = None
+    """Number of threads, at least 1."""
+    gpu: Whole | None = None
+    """Number of GPUs."""
+
+
+class Shared(_Mapping):
+    """What a study says of all datasets, and a dataset may say in its place."""
+
+    aleatoric: Annotated[
+        dict[Name, AleatoricEntry | None],
+        BeforeValidator(_by_name, json_schema_input_type=list[Name] | dict[Name, AleatoricEntry | None]),
+    ] = {}
+    """Aleatoric models: their names in the trainers' names, or NAME: {trainer: OTHER_NAME, predict: {...}}."""
+    epistemic: Annotated[list[Method], AfterValidator(_different)] = []
+    """Epistemic methods."""
+    exclude: Annotated[list[str], AfterValidator(_different)] = []
+    """Combinations that are left out, ALEATORIC/EPISTEMIC."""
+    seeds: Count | None = None
+    """How often each model is trained: seed s is fold s, all on the same cases."""
+    trainer: Annotated[
+        str,
+        AfterValidator(_trainer_pattern),
+        _Rule(
+            "must have {{aleatoric}} and {{epistemic}} in it and no other braces, such as "
+            "'nnUNetTrainer{{aleatoric}}{{epistemic}}'; got {value}"
+        ),
+    ] = _DEFAULT_TRAINER
+    """Pattern of the trainers' names; {epistemic} is empty or the ending that the method takes."""
+    start_from: Text | None = None
+    """Trainer that is trained first, whose checkpoints the others start from."""
+    predict: Predict = Field(default_factory=Predict)
+    """Options of the predictions."""
+    minutes: dict[Kind, Positive] = {}
+    """Guesses of the minutes that a job of a kind takes, for --dry_run, until jobs have been measured."""
+
+
+class DatasetEntry(Shared):
+    """A dataset and what is studied on it."""
+
+    dataset: Annotated[
+        str,
+        BeforeValidator(
+            _dataset_name,
+            json_schema_input_type=Annotated[int, Field(ge=1, le=999)] | Annotated[str, Field(pattern=f"^{_DATASET}$")],
+        ),
+        _Rule("must be nnU-Net's number (1 to 999) or name (Dataset511_LIDC), got {value}"),
+    ]
+    """Number or name of the dataset in nnU-Net."""
+    convert: Text | None = None
+    """Command that makes the dataset, if it is not there yet; $NAME is an environment variable."""
+    configuration: Text
+    """Configuration of nnU-Net, such as 2d or 3d_fullres."""
+    planner: Text | None = None
+    """Planner of nnU-Net, such as nnUNetPlannerResEncL."""
+    plans: Text | None = None
+    """Name of the plans; without it what the planner calls them."""
+    raters: Flag = True
+    """Whether dataset.json has num_raters."""
+    corruptions: Annotated[list[Corruption], AfterValidator(_different)] = []
+    """Shifted copies of imagesTs that are made."""
+    ood: Annotated[list[Name], AfterValidator(_different)] = []
+    """Shifted sets that are there: NAME is imagesOOD_NAME."""
+    ace: Annotated[str, _one_of(ACE)] | None = None
+    """Calibration error that ranks: the mean over images, or that of all images together."""
+
+
+class Evaluate(_Mapping):
+    """Options of the evaluations."""
+
+    convention: Annotated[str, _one_of(CONVENTIONS)] = CONVENTIONS[0]
+    """Definitions of the metrics."""
+    np: Count | None = None
+    """Number of processes of an evaluation, at least 1."""
+
+
+class Report(_Mapping):
+    """Options of the page."""
+
+    viewer_cases: Whole = 20
+    """Number of cases in the viewer."""
+
+
+class StudyFile(Shared):
+    """A study for nnunet_stochastic_study: datasets x aleatoric models x epistemic methods x seeds."""
+
+    name: Text | None = None
+    """Title of the page; without it the file's name."""
+    output: Text
+    """Folder for predictions, evaluations, tables and page, relative to this file."""
+    device: Annotated[str, _one_of(_DEVICES)] = "cuda"
+    """Where networks run."""
+    trainers: Text | None = None
+    """Folder with more trainers, relative to this file."""
+    evaluate: Evaluate = Field(default_factory=Evaluate)
+    """How predictions are evaluated."""
+    report: Report = Field(default_factory=Report)
+    """How the page is made."""
+    variables: dict[KindOrAll, dict[str, Variable]] = {}
+    """Environment variables by kind of job, or of all."""
+    resources: dict[Kind, Resource] = {}
+    """Threads, GPUs and what Snakemake is told, by kind of job."""
+    datasets: Annotated[list[DatasetEntry], Field(min_length=1)]
+    """The datasets."""
+
+
+def json_schema() -> dict[str, Any]:
+    """The schema as editors take it (https://json-schema.org)."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **StudyFile.model_json_schema()}

@@ -1,6 +1,6 @@
 """``python -m nnunet_stochastic.study.splits DATASET S``: seed s of a dataset is fold s, so all folds have one split.
 
-Object: the first S entries of splits_final.json, which must be equal. A file with fewer equal ones is made longer.
+The first S entries of splits_final.json must be equal. A file with fewer equal ones is made longer.
 """
 
 from __future__ import annotations
@@ -10,12 +10,7 @@ from pathlib import Path
 
 from nnunet_stochastic.io.text import read_json
 
-__all__ = ["are_complete", "check_splits", "main"]
-
-
-def are_complete(file: Path, seeds: int) -> bool:
-    """Whether the first ``seeds`` splits of a file are there; see ``check_splits``."""
-    return file.is_file() and len(read_json(file, list, remedy="remove or restore it")) >= seeds
+__all__ = ["check_splits", "main"]
 
 
 def check_splits(file: Path, seeds: int) -> None:
@@ -26,7 +21,7 @@ def check_splits(file: Path, seeds: int) -> None:
     file
         splits_final.json.
     seeds
-        S.
+        Number S of seeds.
     """
     if not file.is_file():
         return
@@ -50,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
 
     file = dataset_folders(dataset)[1] / "splits_final.json"
     check_splits(file, int(seeds))
-    if are_complete(file, int(seeds)):
+    if file.is_file() and len(read_json(file, list)) >= int(seeds):
         print(f"{file} has {seeds} folds with the same split")
         return 0
     result = write_ensemble_splits(dataset, num_members=int(seeds), overwrite=True)

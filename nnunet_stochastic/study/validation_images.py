@@ -18,11 +18,11 @@ def link_validation_images(raw: Path, splits: Path, folder: Path) -> int:
     Parameters
     ----------
     raw
-        nnUNet_raw/DATASET.
+        Folder nnUNet_raw/DATASET.
     splits
-        splits_final.json; without one nnU-Net will make its default.
+        File splits_final.json; without one nnU-Net will make its default.
     folder
-        Is there when it is complete.
+        Folder to make; it is there when it is complete.
 
     Raises
     ------

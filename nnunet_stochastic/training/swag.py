@@ -17,7 +17,13 @@ from pathlib import Path
 import torch
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 
-from nnunet_stochastic.posteriors.snapshots import delete_snapshots, refuse_batch_norm, save_snapshot, saved_epochs
+from nnunet_stochastic.posteriors.snapshots import (
+    delete_snapshots,
+    refuse_batch_norm,
+    save_snapshot,
+    saved_epochs,
+    snapshot_path,
+)
 from nnunet_stochastic.posteriors.swag_moments import SWAG_FILE, fit_swag
 from nnunet_stochastic.training.base import BaseTrainer
 from nnunet_stochastic.training.fine_tuning import FineTuningTrainer, Recipe
@@ -76,10 +82,11 @@ class SnapshotTrainer(BaseTrainer):
         folder = Path(self.output_folder)
         missing = sorted(set(range(self.first_snapshot_epoch, self.current_epoch)) - set(saved_epochs(folder)))
         if missing:
+            snapshots = snapshot_path(folder, missing[0]).parent
             raise FileNotFoundError(
-                f"training is to be resumed behind epoch {self.current_epoch - 1}, and {folder / 'swag'} lacks the "
-                f"snapshots of {len(missing)} earlier epochs ({', '.join(map(str, missing))}). Were they deleted, or "
-                "is the checkpoint of an earlier training? Put them back, or train anew without --c"
+                f"training is to be resumed behind epoch {self.current_epoch - 1}, and {snapshots} lacks the snapshots "
+                f"of {len(missing)} earlier epochs ({', '.join(map(str, missing))}). Were they deleted, or is the "
+                "checkpoint of an earlier training? Put them back, or train anew without --c"
             )
 
     def on_train_epoch_start(self) -> None:

@@ -23,7 +23,7 @@ def source(tmp_path, monkeypatch):
 
 
 def convert(source, *more):
-    return convert_CURVAS.main(["-i", str(source), "-d", "11", "-np", "1", "--no_pbar", *more])
+    return convert_CURVAS.main(["-i", str(source), "-d", "11", "-np", "1", "--disable_progress_bar", *more])
 
 
 def test_dry_run_lists_everything_and_writes_nothing(source, capsys):
@@ -54,11 +54,11 @@ def test_converts_then_has_nothing_to_do_then_refuses(source, capsys):
     assert convert(source) == 0
     assert {path: path.stat().st_mtime_ns for path in dataset.glob("*Tr/*")} == times
 
-    assert convert(source, "-seed", "1") == 1
+    assert convert(source, "--seed", "1") == 1
     error = capsys.readouterr().err
     assert "seed was 0, is 1" in error
     assert "--overwrite" in error
-    assert convert(source, "-seed", "1", "--overwrite") == 0
+    assert convert(source, "--seed", "1", "--overwrite") == 0
 
 
 def test_says_where_the_splits_belong(source, capsys, monkeypatch):
@@ -74,7 +74,7 @@ def test_says_where_the_splits_belong(source, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("more", "message"), [(("-np", "0"), "-np must be at least 1"), (("-seed", "-1"), "-seed must not be negative")]
+    ("more", "message"), [(("-np", "0"), "-np must be at least 1"), (("--seed", "-1"), "--seed must not be negative")]
 )
 def test_bad_numbers(source, capsys, more, message):
     assert convert(source, *more) == 1
@@ -87,5 +87,5 @@ def test_help(command, capsys):
         command.main(["--help"])
     output = capsys.readouterr().out
     assert f"nnunet_stochastic_{command.__name__.rpartition('.')[2]}" in output
-    for option in ("-i FOLDER", "-d NNN", "-seed", "-np N", "--dry_run", "--overwrite"):
+    for option in ("-i FOLDER", "-d NNN", "--seed", "-np N", "--dry_run", "--overwrite"):
         assert option in output

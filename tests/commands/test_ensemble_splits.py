@@ -20,7 +20,7 @@ def file(tmp_path, monkeypatch):
 
 
 def test_refuses_then_writes_then_has_nothing_to_do(file, capsys):
-    arguments = ["-d", "999", "-members", "7", "-fold", "1"]
+    arguments = ["-d", "999", "--num_members", "7", "-f", "1"]
     assert main(arguments) == 1
     assert "--overwrite" in capsys.readouterr().err
     assert json.loads(file.read_text()) == FOLDS
@@ -41,5 +41,5 @@ def test_refuses_then_writes_then_has_nothing_to_do(file, capsys):
 
 
 def test_bad_members(file, capsys):
-    assert main(["-d", "999", "-members", "1"]) == 1
+    assert main(["-d", "999", "--num_members", "1"]) == 1
     assert "at least 2" in capsys.readouterr().err

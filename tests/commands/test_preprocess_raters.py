@@ -23,7 +23,7 @@ def dataset(tmp_path, monkeypatch):
 
 
 def test_done_then_nothing_to_do(dataset, capsys):
-    assert main(["-d", "999", "-np", "2", "--no_pbar"]) == 0
+    assert main(["-d", "999", "-np", "2", "--disable_progress_bar"]) == 0
     out, err = capsys.readouterr()
     assert "Dataset999_Test, 3d_fullres: 3 cases preprocessed, 0 were complete, 0 failed" in out
     assert err == ""
@@ -68,5 +68,5 @@ def test_number_of_threads(capsys):
 
 
 def test_verbose_lets_the_preprocessor_speak(dataset, capsys):
-    assert main(["-d", "999", "--no_pbar", "--verbose"]) == 0
+    assert main(["-d", "999", "--disable_progress_bar", "--verbose"]) == 0
     assert "old shape" in capsys.readouterr().out

@@ -37,6 +37,19 @@ def test_steps_run_once_and_in_order(run, tmp_path):
     assert read_record(tmp_path) == {step.name: step.typed for step in steps}
 
 
+def test_progress_is_drawn_in_a_terminal_unless_it_is_disabled(tmp_path):
+    def printed(**options):
+        write_record(tmp_path, {})
+        output = io.StringIO()
+        terminal = Console(file=output, width=200, force_terminal=True, legacy_windows=False)
+        run_steps([append("a", tmp_path)], tmp_path, dict(os.environ), terminal, **options)
+        return output.getvalue()
+
+    hide_cursor = "\x1b[?25l"
+    assert hide_cursor in printed()
+    assert hide_cursor not in printed(show_progress=False)
+
+
 def test_a_changed_step_is_repeated_with_all_that_follow(run, tmp_path):
     a, b, c = (append(name, tmp_path) for name in "abc")
     run(a, b, c)

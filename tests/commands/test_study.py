@@ -1,6 +1,8 @@
 """The study command: what it says before anything runs, and the table of what it would run."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -174,6 +176,28 @@ def test_without_the_extra(file, capsys, monkeypatch):
     monkeypatch.setattr(engine.importlib.util, "find_spec", lambda name: None if name == "snakemake" else find(name))
     assert study.main([str(file)]) == 1
     assert 'a study needs snakemake: run pip install "nnunet-stochastic[study]"' in capsys.readouterr().err
+
+
+def test_schema_for_editors(capsys):
+    with pytest.raises(SystemExit) as ended:
+        study.main(["--schema"])
+    assert ended.value.code == 0
+    schema = json.loads(capsys.readouterr().out)
+    assert schema["required"] == ["output", "datasets"]
+    assert "epistemic" in schema["properties"]
+
+
+@pytest.mark.parametrize("argv", [["--schema"], ["study.yaml"]])
+def test_without_pydantic(argv):
+    program = (
+        "import sys, importlib.util as util; find = util.find_spec; sys.modules['pydantic'] = None\n"
+        "util.find_spec = lambda name, *more: None if name == 'pydantic' else find(name, *more)\n"
+        f"from nnunet_stochastic.commands.study import main; sys.exit(main({argv!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert 'a study needs pydantic: run pip install "nnunet-stochastic[study]"' in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_interrupted_writing_leaves_the_old_splits(folder, monkeypatch):
 
 
 def test_impossible_requests(folder):
-    with pytest.raises(ValueError, match="at least 2 members, got -members 1"):
+    with pytest.raises(ValueError, match="at least 2 members, got --num_members 1"):
         write_ensemble_splits("999", num_members=1)
     with pytest.raises(ValueError, match="folds 0 to 4, got -fold 5"):
         write_ensemble_splits("999", fold=5)

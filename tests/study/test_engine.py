@@ -101,7 +101,7 @@ def test_a_dataset_that_cannot_be_made_does_not_stop_the_other(stand_ins):
     assert counted(stand_ins.calls()) == {TRAIN: 2, PREDICT: 6, CALIBRATE: 2, EVALUATE: 2, COMPARE: 1, REPORT: 1}
 
 
-def test_killed_at_several_moments_the_result_is_the_same(stand_ins, done_at_once):
+def test_interrupted_at_several_moments_the_result_is_the_same(stand_ins, done_at_once):
     results = stand_ins.folder / "results"
     moments = (
         lambda: (stand_ins.folder / "preprocessed").exists() and list((stand_ins.output / "begun").rglob("Dataset*")),

@@ -14,7 +14,7 @@ from nnunet_stochastic.commands import (
     preprocess_raters,
     report,
 )
-from nnunet_stochastic.study.jobs import final_jobs, results_of
+from nnunet_stochastic.study.jobs import evaluations_of, final_jobs
 from nnunet_stochastic.study.plan import Plan
 
 pytest.importorskip("yaml")
@@ -172,7 +172,7 @@ def test_planner_and_start_of_the_training(write_study):
 
 
 def test_an_ensemble_is_a_run_of_each_seed(plan):
-    results = results_of(plan.study, plan.folders)
+    results = evaluations_of(plan.study, plan.folders)
     comparison, page = final_jobs(plan.study, results)
     ((file, table),) = comparison.files
     assert page.files == comparison.files
@@ -190,7 +190,7 @@ def test_an_ensemble_is_a_run_of_each_seed(plan):
 
 def test_the_ace_of_a_dataset_is_that_of_the_comparison(write_study):
     plan = Plan.read(write_study(ENTANGLEMENT.replace("ood: [Bosch, Forus]", "ood: [Bosch, Forus], ace: per_image")))
-    results = results_of(plan.study, plan.folders)
+    results = evaluations_of(plan.study, plan.folders)
     arguments = compare._parser().parse_args(options(final_jobs(plan.study, results)[0]))
     assert arguments.ace == ["Dataset512_Chaksu=per_image"]
     # An option of a dataset without a result would be refused.

@@ -1,14 +1,25 @@
 """STUDY.yaml is read as its schema says; every error has the key's path, what came and what to write."""
 
+import copy
+import json
+import re
+from pathlib import Path
+
 import pytest
 
 from nnunet_stochastic.datasets.corruptions import SHIFTS
 from nnunet_stochastic.evaluation import tasks
 from nnunet_stochastic.evaluation.conventions import PRESETS
-from nnunet_stochastic.study.description import CORRUPTIONS
-from nnunet_stochastic.study.reading import ACE, CONVENTIONS, read_study
+from nnunet_stochastic.study.description import CORRUPTIONS, PREDICT_OPTIONS
 
-pytest.importorskip("yaml")
+yaml = pytest.importorskip("yaml")
+pytest.importorskip("pydantic")
+jsonschema = pytest.importorskip("jsonschema")
+
+from nnunet_stochastic.study.reading import read_study  # noqa: E402
+from nnunet_stochastic.study.schema import ACE, CONVENTIONS, Predict, json_schema  # noqa: E402
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 SMALL = """
 output: results
@@ -92,6 +103,7 @@ evaluate: {np: 6, convention: values}
     assert study.variables == {"all": {"OMP_NUM_THREADS": "1"}, "train": {"nnUNet_n_proc_DA": "0"}}
     assert (study.resource("train", "threads"), study.resource("train", "gpu")) == (4, 2)
     assert study.resource("evaluate", "threads") == 6
+    assert study.resources == {"train": {"threads": 4, "gpu": 2, "slurm_partition": "long"}}
     assert study.convention == "values"
 
 
@@ -141,6 +153,238 @@ def test_errors(write_study, old, new, message):
         read_study(file)
     assert str(file) in str(error.value)
     assert message in str(error.value)
+
+
+ENTRY = "configuration: 2d"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "message"),
+    [
+        ("seeds: 3", "seeds:", 3, "seeds is empty; write its value, or remove the key"),
+        ("seeds: 3", "seeds: 3\n5: 4", 4, "5: a key must be text, got 5; put it into quotes"),
+        ("results", "7", 2, "output must be text, got 7; put it into quotes"),
+        ("results", "' '", 2, "output must be text, got ' '; put it into quotes"),
+        ("[Softmax, SSN]", "{1: {}}", 4, "aleatoric.1: a key must be text, got 1; put it into quotes"),
+        ("[Softmax, SSN]", "{a b: {}}", 4, "aleatoric.a b must be of letters, digits, '-', '_' and '.', got 'a b'"),
+        ("[Softmax, SSN]", "{SSN: 3}", 4, "aleatoric.SSN must be a mapping (key: value), got 3"),
+        (
+            "[Softmax, SSN]",
+            "[Softmax, 3]",
+            4,
+            "aleatoric must be a mapping (NAME: OPTIONS) or a list of names, such as [one, two], got ['Softmax', 3]",
+        ),
+        (
+            "[Softmax, SSN]",
+            "{SSN: {trainer: 1}}",
+            4,
+            "aleatoric.SSN.trainer must be the {aleatoric} of a trainer's name, got 1",
+        ),
+        (
+            "[none, ensemble, dropout, swag, swag_diag]",
+            "{none: 1}",
+            5,
+            "epistemic must be a list of names, such as [one, two], got {'none': 1}",
+        ),
+        ("swag, swag_diag", "swag, swag", 5, "epistemic has swag twice; leave one"),
+        (
+            "[Softmax/none]",
+            "Softmax/none",
+            6,
+            "exclude must be a list of names, such as [one, two], got 'Softmax/none'",
+        ),
+        ("- {", "- 5\n  - {", 8, "datasets[0] must be a mapping (key: value), got 5"),
+        (
+            "dataset: 7",
+            "dataset: 1000",
+            8,
+            "datasets[0].dataset must be nnU-Net's number (1 to 999) or name (Dataset511_LIDC), got 1000",
+        ),
+        (
+            "dataset: 7",
+            "plans: x",
+            8,
+            "datasets[0].dataset is missing: write nnU-Net's number or name, such as 511",
+        ),
+        (ENTRY, f"{ENTRY}, raters: 1", 8, "datasets[0].raters must be true or false, got 1"),
+        (
+            ENTRY,
+            f"{ENTRY},\n    predict: {{step_size: .inf}}",
+            9,
+            "datasets[0].predict.step_size must be a number above 0, got inf",
+        ),
+        (
+            ENTRY,
+            f"{ENTRY}, minutes: {{\n    train: true}}",
+            9,
+            "datasets[0].minutes.train must be a number above 0, got True",
+        ),
+        (
+            "seeds: 3",
+            "seeds: 3\nminutes: {training: 3}",
+            4,
+            "minutes.training is no kind of job; there are convert, plan, sets, train, predict, calibrate, evaluate, "
+            "compare, report",
+        ),
+        (
+            "seeds: 3",
+            "seeds: 3\nvariables: {every: {}}",
+            4,
+            "variables.every is no kind of job; there are all, convert, plan, sets, train, predict, calibrate, "
+            "evaluate, compare, report",
+        ),
+        (
+            "seeds: 3",
+            "seeds: 3\nresources: {train: {mem_mb: 1.5}}",
+            4,
+            "resources.train.mem_mb must be a whole number or text, got 1.5",
+        ),
+        (
+            "seeds: 3",
+            "seeds: 3\nresources: {train: {mem_mb: true}}",
+            4,
+            "resources.train.mem_mb must be a whole number or text, got True",
+        ),
+        ("seeds: 3", "seeds: 3\npredict: [1]", 4, "predict must be a mapping (key: value), got [1]"),
+        (
+            "seeds: 3",
+            "seeds: 3\npredict: {estimator: best}",
+            4,
+            "predict.estimator must be one of auto, exact, mc, plug_in, got 'best'",
+        ),
+        ("seeds: 3", "seeds: 3\nevaluate: {np: 0}", 4, "evaluate.np must be a whole number of at least 1, got 0"),
+        (
+            "seeds: 3",
+            "seeds: 3\ntrainer: '{aleatoric'",
+            4,
+            "trainer must have {aleatoric} and {epistemic} in it and no other braces, such as "
+            "'nnUNetTrainer{aleatoric}{epistemic}'; got '{aleatoric'",
+        ),
+    ],
+)
+def test_the_whole_message_of_one_mistake(write_study, old, new, line, message):
+    assert old in SMALL
+    file = write_study(SMALL.replace(old, new, 1))
+    with pytest.raises(ValueError) as error:  # noqa: PT011  the whole message is looked at
+        read_study(file)
+    assert str(error.value) == f"{file}, line {line}: {message}"
+
+
+def test_all_mistakes_of_a_file_at_once(write_study):
+    file = write_study(SMALL.replace("seeds: 3", "seeds: 0\nseed: 1").replace(ENTRY, "raters: 2"))
+    with pytest.raises(ValueError, match="4 mistakes") as error:
+        read_study(file)
+    assert str(error.value).splitlines() == [
+        f"{file} has 4 mistakes:",
+        "  line 3: seeds must be a whole number of at least 1, got 0",
+        "  line 4: seed is no key of a study; remove or correct it",
+        "  line 9: datasets[0].configuration is missing: write one of nnU-Net's, such as 2d",
+        "  line 9: datasets[0].raters must be true or false, got 2",
+    ]
+    more = (
+        SMALL.replace("Softmax/none", "Softmax/x").replace("seeds: 3", "seeds: 1") + "  - {dataset: 7, " + ENTRY + "}\n"
+    )
+    with pytest.raises(
+        ValueError, match="3 mistakes"
+    ) as error:  # those of the whole are looked for in a file without such
+        read_study(write_study(more))
+    assert str(error.value).splitlines()[1:] == [
+        "  line 3: seeds must be at least 2 for an ensemble, as its members; got 1",
+        "  line 6: exclude has 'Softmax/x', which is no ALEATORIC/EPISTEMIC of this study",
+        "  line 7: datasets has Dataset007 twice; join the two entries",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the file must be a mapping (key: value), got None"),
+        ("- 1\n", "the file must be a mapping (key: value), got [1]"),
+        ("output: [", "is no YAML file: while parsing a flow node"),
+    ],
+)
+def test_no_mapping_or_no_yaml(write_study, text, message):
+    with pytest.raises(ValueError) as error:  # noqa: PT011  the whole message is looked at
+        read_study(write_study(text))
+    assert message in str(error.value)
+
+
+def values_of(content, path=()):
+    """Path of each value in a file."""
+    parts = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    for key, value in parts:
+        yield (*path, key)
+        yield from values_of(value, (*path, key))
+
+
+@pytest.mark.parametrize("wrong", [None, True, 1.5, -1, "?", [], [None], {}, {"x": None}, {1: 2}])
+def test_whatever_is_wrong_is_said_in_the_words_of_a_study(write_study, wrong):
+    content = yaml.safe_load((EXAMPLES / "tiny" / "tiny.yaml").read_text())
+    for path in values_of(content):
+        changed = copy.deepcopy(content)
+        place = changed
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = wrong
+        file = write_study(yaml.safe_dump(changed))
+        try:
+            read_study(file)
+        except ValueError as error:
+            assert str(file) in str(error)  # noqa: PT017  some of these values are right at some places
+            assert re.search(r"line \d+: \S.* (must|has|is|a key) ", str(error))  # noqa: PT017
+            assert not re.search(r"[Ii]nput|valid|Extra", str(error))  # noqa: PT017
+
+
+STUDY_FILES = sorted(EXAMPLES.glob("*/*.yaml"))
+
+
+@pytest.mark.parametrize("file", STUDY_FILES, ids=lambda file: file.stem)
+def test_editors_and_the_command_accept_the_same_examples(file):
+    jsonschema.validate(yaml.safe_load(file.read_text()), json_schema())
+    assert read_study(file).datasets
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seeds": 0},
+        {"seeds": None},
+        {"seed": 1},
+        {"device": "gpu"},
+        {"aleatoric": ["a/b"]},
+        {"aleatoric": {"SSN": {"num_samples": 3}}},
+        {"epistemic": ["SWAG"]},
+        {"minutes": {"training": 3}},
+        {"resources": {"train": {"threads": 0}}},
+        {"variables": {"train": {"x": True}}},
+        {"datasets": []},
+        {"datasets": [{"dataset": 1000, "configuration": "2d"}]},
+    ],
+)
+def test_editors_and_the_command_mark_the_same_mistakes(write_study, change):
+    content = yaml.safe_load(SMALL) | change
+    with pytest.raises(ValueError):  # noqa: PT011  messages are above
+        read_study(write_study(yaml.safe_dump(content)))
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(content, json_schema())
+
+
+def test_every_key_has_an_explanation_for_editors():
+    schema = json_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    keys = [key for model in (schema, *schema["$defs"].values()) for key in model["properties"].items()]
+    assert [name for name, value in keys if "description" not in value] == []
+    assert {name for name, value in keys if "null" in json.dumps(value)} == {"aleatoric"}  # whose models may be empty
+
+
+def test_predict_has_a_key_for_each_option_that_jobs_know():
+    assert set(Predict.model_fields) == set(PREDICT_OPTIONS)
+
+
+def test_options_keep_the_order_of_the_file(write_study):
+    text = SMALL + "predict: {seed: 1, chk: x.pth, num_samples: 3}\n"
+    (dataset,) = read_study(write_study(text)).datasets
+    assert list(dataset.predict.items()) == [("seed", 1), ("chk", "x.pth"), ("num_samples", 3)]
 
 
 def test_a_dataset_twice(write_study):

@@ -96,7 +96,10 @@ def test_checkpoints_that_a_kill_cut_off_are_deleted_before_the_training_goes_on
     assert sorted(file.name for file in folder.glob("*.pth")) == ["checkpoint_best.pth", "checkpoint_final.pth"]
     assert (folder / "checkpoint_best.pth").read_bytes() == whole
     assert zipfile.is_zipfile(folder / "checkpoint_final.pth")
-    assert "checkpoint_latest.pth was cut off by a kill" in (toy.output / f"logs/train/{SSN}/seed_0.log").read_text()
+    assert (
+        "checkpoint_latest.pth was cut short by an interruption"
+        in (toy.output / f"logs/train/{SSN}/seed_0.log").read_text()
+    )
 
 
 def test_a_job_that_is_another_one_now_begins_anew(toy):

@@ -67,7 +67,7 @@ def folder(tmp_path):
 
 
 def convert(folder, *more):
-    return main(["-i", str(folder.path), "-d", "8", "-np", "1", "--no_pbar", *more])
+    return main(["-i", str(folder.path), "-d", "8", "-np", "1", "--disable_progress_bar", *more])
 
 
 def test_parts(folder, raw, read_json, capsys):

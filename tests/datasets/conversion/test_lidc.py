@@ -23,7 +23,9 @@ def source(lidc_source):
 
 
 def convert(source, *more):
-    return main(["-i", str(source.folder), "-db", str(source.database), "-d", "7", "-np", "1", "--no_pbar", *more])
+    return main(
+        ["-i", str(source.folder), "-db", str(source.database), "-d", "7", "-np", "1", "--disable_progress_bar", *more]
+    )
 
 
 def part_of(dataset, patient, read_json):

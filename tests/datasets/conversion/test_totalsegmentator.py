@@ -40,7 +40,7 @@ def folder(tmp_path):
 
 
 def convert(folder, *more):
-    return main(["-i", str(folder), "-d", "9", "-np", "1", "--no_pbar", *more])
+    return main(["-i", str(folder), "-d", "9", "-np", "1", "--disable_progress_bar", *more])
 
 
 def test_one_structure(folder, raw, read, read_json, capsys):
