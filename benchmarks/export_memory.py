@@ -29,7 +29,7 @@ from workload import CONFIGURATION, dataset_json, plans, workload_for
 
 from nnunet_stochastic.inference.images import write_map
 from nnunet_stochastic.inference.restore import GridPrediction, restore
-from nnunet_stochastic.inference.written import check_written
+from nnunet_stochastic.io.written import check_written
 from nnunet_stochastic.maps import MAP_NAMES
 from nnunet_stochastic.outcomes import OutcomeSpace
 

@@ -1,4 +1,4 @@
-"""nnU-Net's checkpoint files, read without running code from them and written whole or not at all.
+"""nnU-Net's checkpoint files, read without running code from them.
 
 ``torch.load`` unpickles, and a pickle can name any function to call. With ``weights_only=True`` it builds tensors and
 plain Python values alone; nnU-Net's files hold NumPy scalars besides (the log, the best score), which are allowed here
@@ -7,20 +7,16 @@ by name.
 
 from __future__ import annotations
 
-import os
 import pickle
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-__all__ = ["UNFINISHED_SUFFIX", "read_checkpoint", "written_whole"]
+__all__ = ["read_checkpoint"]
 
-#: Of a file that is being written, or that a kill has left behind.
-UNFINISHED_SUFFIX = ".unfinished"
 _SCALAR_TYPES = (np.float16, np.float32, np.float64, np.int32, np.int64, np.bool_)
 
 
@@ -32,15 +28,15 @@ def read_checkpoint(path: Path, *, trust: bool = False) -> dict[str, Any]:
     path
         ``checkpoint_*.pth``.
     trust
-        Also read files that hold arbitrary Python objects, and so could run code.
+        True to read files, too, that hold arbitrary Python objects, and so could run code.
 
     Raises
     ------
     ValueError
         If the file is damaged, or holds more than plain values and ``trust`` is not set.
     """
-    scalar_constructor = np.float64(0).__reduce__()[0]
-    allowed = [
+    scalar_constructor: Any = np.float64(0).__reduce__()[0]
+    allowed: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
         (scalar_constructor, "numpy.core.multiarray.scalar"),  # NumPy 1
         (scalar_constructor, "numpy._core.multiarray.scalar"),  # NumPy 2
         np.dtype,
@@ -58,14 +54,3 @@ def read_checkpoint(path: Path, *, trust: bool = False) -> dict[str, Any]:
         raise
     except (RuntimeError, EOFError, OSError) as error:
         raise ValueError(f"{path} cannot be read as a checkpoint, it may be incomplete: {error}") from error
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """Give a temporary name to write under, which becomes ``path`` when the block has ended without an error.
-
-    A kill at any moment leaves ``path`` as it was, or complete.
-    """
-    temporary = path.with_name(path.name + UNFINISHED_SUFFIX)
-    yield temporary
-    os.replace(temporary, path)

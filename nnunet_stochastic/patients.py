@@ -12,7 +12,7 @@ import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from nnunet_stochastic.files import write_text
+from nnunet_stochastic.io.text import write_text
 
 __all__ = ["PATIENTS_FILE", "read_patients", "write_patients"]
 

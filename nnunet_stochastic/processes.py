@@ -22,7 +22,7 @@ class CommandFailed(ChildProcessError):
     Attributes
     ----------
     status
-        The exit status; minus the signal's number where one ended the command.
+        Exit status; minus the signal's number where one ended the command.
     tail
         The last lines of the output, indented for a message.
     """
@@ -62,13 +62,13 @@ def run_logged(
     Parameters
     ----------
     command
-        Name and arguments.
+        Name and arguments of the program.
     log
-        Gets the output.
+        Open file that the output is written to.
     environment
-        All variables of the process.
+        Environment variables of the process, all of them.
     folder
-        Where it runs; default: here.
+        Working folder; default: the present one.
     report
         Called with each line that is not empty; the states of a progress bar are lines, too.
 
@@ -92,7 +92,7 @@ def run_logged(
         errors="replace",
     )
     try:
-        for line in process.stdout:
+        for line in process.stdout or ():
             log.write(line)
             log.flush()
             if line.strip():

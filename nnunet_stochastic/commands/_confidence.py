@@ -3,12 +3,11 @@
     platt         confidence_aleatoric/ confidence_epistemic/ confidence_total/      sigmoid(-(a(-u) + b))
     temperature   case.npz   softmax(ln p / T)          confidence/   of the predicted class; regions: their mean
 
-A case's files are written into a hidden folder, and moved to their places when they are complete.
+The files of a case are staged together, so they are all there or none counts.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from nnunet_stochastic.evaluation import (
     load_case,
     read_channels,
 )
+from nnunet_stochastic.io.staging import staged_files
 
 if TYPE_CHECKING:
     from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
@@ -70,24 +70,9 @@ class ConfidenceFolder:
 
     def write(self, files: CaseFiles) -> None:
         """Write the files of a case: all, or none that counts as complete."""
-        from nnunet_stochastic.inference.written import check_written
-
-        partial = self.folder / f".{files.name}.confidence"
-        shutil.rmtree(partial, ignore_errors=True)
-        names = self._files(files)
-        for name in names:
-            (partial / name).parent.mkdir(parents=True, exist_ok=True)
-        try:
-            (self._write_platt if self.method == "platt" else self._write_temperature)(files, partial)
-            for name in names:
-                check_written(partial / name)
-            beside = [path.relative_to(partial) for path in partial.rglob("*.json")]  # the spacing beside a tif
-            # The last one, the segmentation where there is one, marks the case as complete for nnU-Net's commands.
-            for name in (*beside, *names):
-                (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
-                os.replace(partial / name, self.folder / name)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        # The last one, the segmentation where there is one, marks the case as complete for nnU-Net's commands.
+        with staged_files(self.folder, self._files(files), name=files.name) as staging:
+            (self._write_platt if self.method == "platt" else self._write_temperature)(files, staging)
 
     def _files(self, files: CaseFiles) -> list[Path]:
         """Files of a case, relative to the folder."""

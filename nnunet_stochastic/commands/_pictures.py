@@ -11,18 +11,19 @@ from pathlib import Path
 
 import numpy as np
 
-from nnunet_stochastic.commands._predictions import load_json
 from nnunet_stochastic.evaluation import (
     CaseFiles,
     EvaluatedLabels,
     ImageReader,
     find_map,
-    flipped_axes,
     map_in_threads,
     read_image,
     read_label_map,
     read_map,
 )
+from nnunet_stochastic.io.grid import flipped_axes
+from nnunet_stochastic.io.staging import staged_file
+from nnunet_stochastic.io.text import read_json
 from nnunet_stochastic.report import MAP_TITLES, CasePicture, SliceView, case_figure
 
 __all__ = ["PICTURE_DPI", "first_images", "write_pictures"]
@@ -56,7 +57,7 @@ def first_images(
     record = prediction_folder / "uncertainty.json"
     if not record.is_file():  # predictions of nnU-Net's own command keep no record
         return {}
-    entries = load_json(record, option="-pred")["cases"]
+    entries = read_json(record, dict, remedy="predict again, or name the images with -i")["cases"]
     images = {case.name: Path(entries[case.name]["input_files"][0]) for case in cases if case.name in entries}
     return {name: image for name, image in images.items() if image.is_file()}
 
@@ -107,7 +108,9 @@ def write_pictures(
             case, labels, reader, images.get(case.name), file_ending, epistemic_is_stand_in=epistemic_is_stand_in
         )
         with matplotlib:
-            case_figure(picture, shared_scale=shared_scale).savefig(folder / f"{case.name}.png", dpi=PICTURE_DPI)
+            figure = case_figure(picture, shared_scale=shared_scale)
+            with staged_file(folder / f"{case.name}.png") as staged:
+                figure.savefig(staged, dpi=PICTURE_DPI)
 
     map_in_threads(draw, cases, num_threads=num_threads, description="pictures", show_progress=show_progress)
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from nnunet_stochastic.io.text import read_json, write_text
 from nnunet_stochastic.processes import CommandFailed, run_logged
 
 __all__ = ["RECORD", "Report", "Step", "assignment", "minutes", "read_record", "run_steps", "write_record"]
@@ -48,15 +49,16 @@ class Step:
 
 def read_record(folder: Path) -> dict[str, str]:
     """The steps that are done in `folder`: name -> the command that did it."""
-    try:
-        return json.loads((folder / RECORD).read_text(encoding="utf-8"))["done"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder / RECORD} is damaged; start over with --overwrite") from error
+    remedy = "start over with --overwrite"
+    record = read_json(folder / RECORD, dict, remedy=remedy)
+    if "done" not in record:
+        raise ValueError(f"{folder / RECORD} does not say which steps are done; {remedy}")
+    return record["done"]
 
 
 def write_record(folder: Path, done: dict[str, str]) -> None:
     """Record which steps are done in `folder`."""
-    (folder / RECORD).write_text(json.dumps({"done": done}, indent=2), encoding="utf-8")
+    write_text(folder / RECORD, json.dumps({"done": done}, indent=2))
 
 
 def run_steps(
@@ -84,7 +86,7 @@ def run_steps(
             task = progress.add_task("")
             width = max(20, console.width - 15)
 
-            def report(line: str, progress: Progress = progress, task: int = task, width: int = width) -> None:
+            def report(line: str, progress: Progress = progress, task: TaskID = task, width: int = width) -> None:
                 progress.update(task, description=line[:width])
 
             if step.action is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,10 +14,8 @@ from nnunet_stochastic.commands._errors import report_errors
 from nnunet_stochastic.commands._flags import add_disable_progress_bar
 from nnunet_stochastic.commands._predictions import (
     DEFAULT_PROCESSES,
-    load_json,
     read_dataset,
     require_processes,
-    require_writable,
 )
 from nnunet_stochastic.evaluation import (
     MEASURES,
@@ -31,7 +28,9 @@ from nnunet_stochastic.evaluation import (
     find_cases,
     map_in_threads,
 )
-from nnunet_stochastic.files import write_json
+from nnunet_stochastic.io.folders import require_writable
+from nnunet_stochastic.io.staging import remove_leftovers, staged_file
+from nnunet_stochastic.io.text import as_read_back, read_json, write_json
 
 __all__ = ["main"]
 
@@ -123,11 +122,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     with Workers(arguments.np, show_progress=progress) as workers:
         check_cases(pending, dataset.labels, dataset.reader, problems=problems, workers=workers)
 
+    remove_leftovers(output, {case.name for case in pending})
     write_json(output / RECORD, record)
     if method == "temperature":
         for name in _COPIED:
             if (arguments.i / name).is_file():
-                shutil.copyfile(arguments.i / name, output / name)
+                with staged_file(output / name) as staged:
+                    shutil.copyfile(arguments.i / name, staged)
     map_in_threads(
         confidences.write, pending, num_threads=arguments.np, description="confidence", show_progress=progress
     )
@@ -151,7 +152,7 @@ def _pending(
     """The cases that are not there yet; other settings than those of the earlier command are an error."""
     if not resume or not path.is_file():
         return list(cases)
-    if load_json(path, option="-o") != json.loads(json.dumps(record)):
+    if read_json(path, dict, remedy="leave --continue_calibration out") != as_read_back(record):
         raise ValueError(
             f"{path} is of another method or calibration: use another output folder or leave --continue_calibration out"
         )

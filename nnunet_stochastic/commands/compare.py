@@ -15,7 +15,7 @@ from nnunet_stochastic.evaluation.evaluated_runs import read_overrides, read_run
 from nnunet_stochastic.evaluation.model import STAND_IN_NOTE
 from nnunet_stochastic.evaluation.ranking import MODEL, RUN, TIE_MARGIN
 from nnunet_stochastic.evaluation.tasks import ACE, Ace
-from nnunet_stochastic.files import write_text
+from nnunet_stochastic.io.text import write_text
 from nnunet_stochastic.report.comparison_table import (
     SEGMENTATION,
     best_table,

@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +23,8 @@ from nnunet_stochastic.commands._flags import add_disable_progress_bar
 from nnunet_stochastic.commands._steps import RECORD, Report, Step, assignment, minutes, run_steps, write_record
 from nnunet_stochastic.datasets.demo import DATASET_ID, DATASET_NAME, write_demo_dataset
 from nnunet_stochastic.datasets.demo_plans import DEMO_CONFIGURATION, DEMO_PLANS, demo_plans
+from nnunet_stochastic.io.folders import require_writable
+from nnunet_stochastic.io.text import read_json, write_text
 from nnunet_stochastic.patients import PATIENTS_FILE
 
 __all__ = ["main"]
@@ -129,16 +130,18 @@ def _steps(folder: Path, *, device: str) -> list[Step]:
     trained = ("-p", DEMO_PLANS, "-device", device)
     planning = ("--verify_dataset_integrity", "--no_pp", "-npfp", "1")
     model = ("-d", dataset, "-c", DEMO_CONFIGURATION, "-f", "0", "-tr", STOCHASTIC_TRAINER, "--save_probabilities")
-    references = ("-gt", str(raw / "labelsTs"), "-gt_raters", str(raw / "ratersTs"))
-    references += ("--groups", str(raw / PATIENTS_FILE), "--disable_progress_bar")
+    references = (
+        *("-gt", str(raw / "labelsTs"), "-gt_raters", str(raw / "ratersTs")),
+        *("--groups", str(raw / PATIENTS_FILE), "--disable_progress_bar"),
+    )
 
     def write_dataset(report: Report) -> None:
         if not raw.exists():  # it appears only when it is complete
             write_demo_dataset(raw.parent, on_case=lambda done, total: report(f"{done}/{total} images"))
 
     def write_plans(report: Report) -> None:
-        small = demo_plans(json.loads((plans / "nnUNetPlans.json").read_text(encoding="utf-8")))
-        (plans / f"{DEMO_PLANS}.json").write_text(json.dumps(small, indent=4), encoding="utf-8")
+        small = demo_plans(read_json(plans / "nnUNetPlans.json", dict))
+        write_text(plans / f"{DEMO_PLANS}.json", json.dumps(small, indent=4))
 
     def train(name: str, title: str, trainer: str) -> Step:
         return Step(
@@ -217,12 +220,7 @@ def _results(folder: Path, *, dataset_only: bool) -> list[tuple[str, Path]]:
 
 def _prepare_folder(folder: Path, *, overwrite: bool) -> None:
     """Make `folder` if need be; refuse one that holds something else, or that cannot be written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OSError(f"cannot write to the folder {folder} ({error.strerror}); choose another one with -o") from error
+    require_writable(folder)
     if not (folder / RECORD).exists() and any(folder.iterdir()):
         raise ValueError(
             f"the folder {folder} holds files that are not the demo's; choose an empty or a new one with -o"

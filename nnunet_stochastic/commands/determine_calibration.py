@@ -13,7 +13,6 @@ from nnunet_stochastic.commands._predictions import (
     DEFAULT_PROCESSES,
     read_dataset,
     require_processes,
-    require_writable,
 )
 from nnunet_stochastic.evaluation import (
     CALIBRATION_FILE,
@@ -26,7 +25,8 @@ from nnunet_stochastic.evaluation import (
     fit_calibration,
     stand_in_mark,
 )
-from nnunet_stochastic.files import write_json
+from nnunet_stochastic.io.folders import require_writable
+from nnunet_stochastic.io.text import write_json
 
 __all__ = ["main"]
 
@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if cases and len({case.probabilities is None for case in cases}) > 1:
         without = ", ".join(case.name for case in cases if case.probabilities is None)
         problems.append(f"{without}: no probabilities, other cases have them; predict again with --save_probabilities")
-    require_writable(arguments.val)
+    require_writable(arguments.val, option="-val")
     statistics = functools.partial(case_statistics, labels=dataset.labels, reader=dataset.reader)
     with Workers(arguments.np, show_progress=not arguments.disable_progress_bar) as workers:
         check_cases(cases, dataset.labels, dataset.reader, problems=problems, workers=workers)

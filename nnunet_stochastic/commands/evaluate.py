@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,6 @@ from nnunet_stochastic.commands._predictions import (
     DEFAULT_PROCESSES,
     read_dataset,
     require_processes,
-    require_writable,
 )
 from nnunet_stochastic.evaluation import (
     ALL_CLASSES,
@@ -39,7 +37,9 @@ from nnunet_stochastic.evaluation import (
     find_convention,
     shift_folders,
 )
-from nnunet_stochastic.files import write_text
+from nnunet_stochastic.io.folders import require_writable
+from nnunet_stochastic.io.staging import staged_file
+from nnunet_stochastic.io.text import write_json, write_text
 from nnunet_stochastic.patients import read_patients
 from nnunet_stochastic.report import reliability_figure, summary_table, task_table
 
@@ -243,7 +243,7 @@ def _paths(folders: Mapping[str, SetFolders], validation: Path | None, groups: P
 
 def _write(evaluation: Evaluation, summary: dict, labels: EvaluatedLabels, output: Path) -> None:
     for name, content in (("summary.json", summary), ("curves.json", evaluation.curves)):
-        write_text(output / name, json.dumps(content, indent=2, allow_nan=False) + "\n")
+        write_json(output / name, content, allow_nan=False)
     tables = {"cases.csv": evaluation.rows, "images.csv": evaluation.images, "scores.csv": evaluation.scores}
     for name, table in tables.items():
         write_text(output / name, table.to_csv(index=False))
@@ -254,4 +254,5 @@ def _write(evaluation: Evaluation, summary: dict, labels: EvaluatedLabels, outpu
         {name: per_class[name] for name in labels.names},
         find_convention(summary["convention"]),
     )
-    figure.savefig(output / "reliability.png", dpi=PICTURE_DPI)
+    with staged_file(output / "reliability.png") as staged:
+        figure.savefig(staged, dpi=PICTURE_DPI)

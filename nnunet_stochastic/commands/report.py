@@ -10,7 +10,7 @@ from nnunet_stochastic.commands._errors import report_errors
 from nnunet_stochastic.commands._flags import add_disable_progress_bar
 from nnunet_stochastic.commands._predictions import DEFAULT_PROCESSES, read_dataset, require_processes
 from nnunet_stochastic.evaluation.evaluated_runs import read_overrides
-from nnunet_stochastic.files import replacing
+from nnunet_stochastic.io.text import write_text
 from nnunet_stochastic.report.page import (
     PageContent,
     PredictionFolder,
@@ -102,8 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     thumbnails, notes = collect_thumbnails(cases, max_thumbnails=arguments.max_thumbnails, **threads)
     room = int(arguments.max_megabytes * 1e6) - page_size(thumbnails)
     volumes, not_shown = collect_volumes(cases, viewer_cases=arguments.viewer_cases, max_bytes=max(room, 0), **threads)
-    with replacing(output) as page:  # a browser finds the old one or the new
-        page.writelines(render_page(PageContent(arguments.title, results, cases, thumbnails, notes, volumes)))
+    write_text(output, render_page(PageContent(arguments.title, results, cases, thumbnails, notes, volumes)))
 
     for line in not_shown:
         print(f"not in the viewer: {line}")

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from nnunet_stochastic.commands._errors import report_errors
-from nnunet_stochastic.commands._predictions import require_writable
 from nnunet_stochastic.commands._steps import minutes as as_text
+from nnunet_stochastic.io.folders import require_writable
 from nnunet_stochastic.processes import last_lines
 from nnunet_stochastic.study.checks import check_datasets, check_machine, find_machine
 from nnunet_stochastic.study.description import KINDS
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.dry_run:
         _print_plan(plan, _scope(plan.jobs, arguments.until), engine, console, verbose=arguments.verbose)
         return 0
-    require_writable(plan.study.output)
+    require_writable(plan.study.output, option="output")
     try:
         with locked(plan.study.output / "locks" / "study.lock"):
             return _run(plan, engine, arguments.until, console)

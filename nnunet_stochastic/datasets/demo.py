@@ -13,7 +13,6 @@ Dataset901_LungNodulesDemo/
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
@@ -23,6 +22,7 @@ import SimpleITK as sitk
 
 from nnunet_stochastic.datasets.lidc_nodules import NUM_RATERS, load_nodules
 from nnunet_stochastic.datasets.simulated_ct import SimulatedCase, simulate_case
+from nnunet_stochastic.io.staging import remove_leftovers, staged_folder
 from nnunet_stochastic.patients import PATIENTS_FILE, write_patients
 
 __all__ = ["DATASET_ID", "DATASET_NAME", "write_demo_dataset"]
@@ -69,18 +69,6 @@ def write_demo_dataset(
     if dataset.exists():
         raise ValueError(f"{dataset} exists; remove it, or choose another folder for the demo")
 
-    unfinished = dataset.with_name(f"{DATASET_NAME}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    for suffix in parts:
-        for kind in ("images", "labels", "raters"):
-            (unfinished / f"{kind}{suffix}").mkdir(parents=True)
-    total = sum(map(len, parts.values()))
-    done = 0
-    for suffix, part in parts.items():
-        for n, nodule in part:
-            _write_case(unfinished, suffix, _case_name(n), simulate_case(nodule, seed=seed, index=n))
-            done += 1
-            on_case(done, total)
     description = {
         "channel_names": {"0": "CT"},
         "labels": {"background": 0, "nodule": 1},
@@ -93,11 +81,23 @@ def write_demo_dataset(
         "licence": "masks: CC BY 3.0",
     }
     patients = {_case_name(n): nodule.patient for part in parts.values() for n, nodule in part}
-    write_patients(unfinished / PATIENTS_FILE, patients)
-    (unfinished / "dataset.json").write_text(json.dumps(description, indent=4), encoding="utf-8")
     attribution = files(__package__).joinpath("lidc_nodules.txt").read_text(encoding="utf-8")
-    (unfinished / "ATTRIBUTION.txt").write_text(attribution, encoding="utf-8")
-    unfinished.rename(dataset)
+
+    dataset.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(dataset.parent, {dataset.name})
+    total = sum(map(len, parts.values()))
+    done = 0
+    with staged_folder(dataset) as staged:
+        for suffix, part in parts.items():
+            for kind in ("images", "labels", "raters"):
+                (staged / f"{kind}{suffix}").mkdir()
+            for n, nodule in part:
+                _write_case(staged, suffix, _case_name(n), simulate_case(nodule, seed=seed, index=n))
+                done += 1
+                on_case(done, total)
+        write_patients(staged / PATIENTS_FILE, patients)
+        (staged / "dataset.json").write_text(json.dumps(description, indent=4), encoding="utf-8")
+        (staged / "ATTRIBUTION.txt").write_text(attribution, encoding="utf-8")
     return dataset
 
 

@@ -1,7 +1,7 @@
 """The demo's plans: nnU-Net's own, made small enough to train in minutes on two CPU cores.
 
-Object: a function from nnU-Net's plans to plans. A plans file may be edited and saved under another name (nnU-Net's
-documentation, "Modifying the nnU-Net Configurations"); trainers and commands then take it by `-p nnUNetDemoPlans`.
+A plans file may be edited and saved under another name (nnU-Net's documentation, "Modifying the nnU-Net
+Configurations"); trainers and commands then take it by `-p nnUNetDemoPlans`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Splits that make nnU-Net's folds an ensemble: fold e of M is member e, trained from its own random initialisation.
 
-Object: splits_final.json = [s, s, …, s], M times one split s = {"train": …, "val": …}. nnU-Net trains fold e < M on
+Written is splits_final.json = [s, s, …, s], M times one split s = {"train": …, "val": …}. nnU-Net trains fold e < M on
 entry e, also for M > 5, and seeds nothing, so folds with the same cases differ by initialisation and batches alone.
 """
 
@@ -11,12 +11,12 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from batchgenerators.utilities.file_and_folder_operations import load_json
 from nnunetv2.utilities.crossval_split import generate_crossval_split
 
 from nnunet_stochastic.datasets.folders import dataset_folders
 from nnunet_stochastic.datasets.rater_cases import find_training_images
-from nnunet_stochastic.files import write_text
+from nnunet_stochastic.io.staging import staged_file
+from nnunet_stochastic.io.text import read_json, write_text
 
 __all__ = ["EnsembleSplits", "default_splits", "write_ensemble_splits"]
 
@@ -32,7 +32,7 @@ class EnsembleSplits:
     file
         splits_final.json.
     split
-        The cases that every member trains and validates on.
+        Cases that every member trains and validates on.
     written
         False if the file held these splits already.
     backup
@@ -57,7 +57,7 @@ def write_ensemble_splits(
     num_members
         M, at least 2.
     fold
-        Which split they get: of splits_final.json, or without one of nnU-Net's default for five folds.
+        Number of the split they get: of splits_final.json, or without one of nnU-Net's default for five folds.
     overwrite
         Replace a splits_final.json with other splits; a copy of it is kept.
 
@@ -96,7 +96,7 @@ def default_splits(raw: Path) -> list[Split]:
     description = raw / "dataset.json"
     if not description.is_file():
         raise FileNotFoundError(f"{description} is missing, from which the cases of the dataset are listed")
-    cases = sorted(find_training_images(raw, load_json(str(description))))
+    cases = sorted(find_training_images(raw, read_json(description, dict)))
     if len(cases) < 5:
         raise ValueError(f"{raw} has {len(cases)} training cases, nnU-Net's five folds need at least 5")
     splits = generate_crossval_split(cases, seed=12345, n_splits=5)  # as nnUNetTrainer.do_split calls it
@@ -104,15 +104,8 @@ def default_splits(raw: Path) -> list[Split]:
 
 
 def _read_splits(file: Path) -> list[Split]:
-    try:
-        splits = json.loads(file.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{file} is no JSON file ({error}); remove or restore it") from error
-    if not (
-        isinstance(splits, list)
-        and splits
-        and all(isinstance(split, dict) and {"train", "val"} <= split.keys() for split in splits)
-    ):
+    splits = read_json(file, list, remedy="remove or restore it")
+    if not splits or not all(isinstance(split, dict) and {"train", "val"} <= split.keys() for split in splits):
         raise ValueError(f'{file} is no list of {{"train": …, "val": …}}; remove or restore it')
     return splits
 
@@ -121,5 +114,6 @@ def _back_up(file: Path) -> Path:
     number = 0
     while (backup := file.with_name(f"splits_before_ensemble_{number}.json")).exists():
         number += 1
-    shutil.copy2(file, backup)
+    with staged_file(backup) as staged:
+        shutil.copy2(file, staged)
     return backup

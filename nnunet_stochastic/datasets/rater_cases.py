@@ -1,6 +1,6 @@
 """The raters' masks of nnU-Net's raw data: which files there must be, and whether they fit the image.
 
-Object: nnUNet_raw/DATASET/ratersTr/case_rater0.nii.gz … beside labelsTr, A label maps per image, on its voxel grid.
+They are nnUNet_raw/DATASET/ratersTr/case_rater0.nii.gz … beside labelsTr: A label maps per image, on its voxel grid.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from nnunetv2.utilities.utils import (
     get_identifiers_from_splitted_dataset_folder,
 )
 
-from nnunet_stochastic.evaluation.grid import check_same_grid
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.readers import ImageReader, read_label_map
-from nnunet_stochastic.nifti import check_not_truncated
+from nnunet_stochastic.io.grid import check_same_grid
+from nnunet_stochastic.io.nifti import check_not_truncated
 
 __all__ = ["RaterCase", "check_masks", "find_rater_cases", "find_training_images"]
 
@@ -64,7 +64,7 @@ def find_rater_cases(
     raw
         nnUNet_raw/DATASET.
     dataset_json
-        Its description.
+        Description of the dataset.
     num_raters
         A; every case needs as many masks.
 
@@ -94,9 +94,9 @@ def check_masks(
     Parameters
     ----------
     case
-        The case.
+        Case whose masks are checked.
     labels
-        Those of dataset.json.
+        Labels of dataset.json.
     reader
         nnU-Net's reader of the dataset.
     shape, grid

@@ -1,6 +1,6 @@
 """Preprocess one rater's mask exactly as nnU-Net preprocesses a label: transpose, crop, resample, `modify_seg_fn`.
 
-Object: P(y_r; image), where P is the segmentation's part of the configuration's own preprocessor. Of the image,
+The result is P(y_r; image), where P is the segmentation's part of the configuration's own preprocessor. Of the image,
 nnU-Net's P sees where any channel is nonzero: it crops to that region and marks what is outside of it with -1. So the
 preprocessor runs with that region in the image's place, which is neither normalized nor resampled.
 """
@@ -32,7 +32,7 @@ class RaterImage:
     Parameters
     ----------
     files
-        Its channels.
+        Files of its channels.
     plans, dataset_json
         nnU-Net's.
     verbose

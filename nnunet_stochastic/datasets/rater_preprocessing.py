@@ -7,14 +7,12 @@ labels have changed since, and skipped when it is complete, so a command that wa
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from batchgenerators.utilities.file_and_folder_operations import load_json, load_pickle, write_pickle
+from batchgenerators.utilities.file_and_folder_operations import load_pickle, write_pickle
 from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, nnUNetDatasetBlosc2
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
@@ -22,7 +20,9 @@ from nnunet_stochastic.datasets.folders import dataset_folders
 from nnunet_stochastic.datasets.rater_cases import RaterCase, check_masks, find_rater_cases
 from nnunet_stochastic.datasets.rater_masks import RaterImage
 from nnunet_stochastic.evaluation import EvaluatedLabels, map_in_threads
-from nnunet_stochastic.nifti import check_not_truncated
+from nnunet_stochastic.io.nifti import check_not_truncated
+from nnunet_stochastic.io.staging import remove_leftovers, staged_files
+from nnunet_stochastic.io.text import read_json
 from nnunet_stochastic.training.raters import RaterFolder, count_raters
 
 __all__ = ["RaterPreprocessing"]
@@ -39,7 +39,7 @@ class RaterPreprocessing:
     plans, dataset_json
         nnU-Net's, of nnUNet_preprocessed.
     configurations
-        Those to preprocess the raters for, by name, with the folder of each.
+        Configurations to preprocess the raters for, by name, with the folder of each.
     work
         Cases that are incomplete, and in which configurations.
     num_complete
@@ -70,7 +70,7 @@ class RaterPreprocessing:
         dataset
             Name or number.
         plans_name
-            Of the plans in nnUNet_preprocessed.
+            Name of the plans in nnUNet_preprocessed.
         configurations
             Default: those of the plans whose images are preprocessed.
         """
@@ -134,6 +134,8 @@ class RaterPreprocessing:
         for case, names in self.work:  # what is there of them is outdated, and trainers must not take it
             for name in names:
                 self.configurations[name][1].record(case.name).unlink(missing_ok=True)
+        for _, raters in self.configurations.values():
+            remove_leftovers(raters.path, {case.name for case, _ in self.work})
         readable = [(case, names) for case, names in self.work if case.name not in self.failures]
 
         def preprocess(item: tuple[RaterCase, list[str]]) -> Exception | None:
@@ -162,10 +164,8 @@ class RaterPreprocessing:
         for name in names:
             configuration, raters = self.configurations[name]
             raters.path.mkdir(exist_ok=True)
-            unfinished = raters.path / f".{case.name}.unfinished"
-            shutil.rmtree(unfinished, ignore_errors=True)
-            unfinished.mkdir()
-            try:
+            files = [Path(file.name) for file in raters.files(case.name)]
+            with staged_files(raters.path, files, name=case.name) as staging:
                 for rater, path in enumerate(case.masks):
                     segmentation, properties = image.preprocess(path, configuration)
                     _check_same_crop(properties, _properties_file(configuration, raters, case), path)
@@ -173,16 +173,11 @@ class RaterPreprocessing:
                     blocks, chunks = comp_blosc2_params(
                         segmentation.shape, tuple(configuration.patch_size), segmentation.itemsize
                     )
-                    truncated = str(unfinished / raters.mask(case.name, rater).stem)
+                    truncated = str(staging / raters.mask(case.name, rater).stem)
                     nnUNetDatasetBlosc2.save_seg(segmentation, truncated, chunks_seg=chunks, blocks_seg=blocks)
                     write_pickle(properties["class_locations"], f"{truncated}.pkl")
-                for file in sorted(unfinished.iterdir()):
-                    os.replace(file, raters.path / file.name)
-                record = unfinished / raters.record(case.name).name
-                record.write_text(json.dumps({"settings": raters.settings, "sources": sources}), encoding="utf-8")
-                os.replace(record, raters.record(case.name))
-            finally:
-                shutil.rmtree(unfinished, ignore_errors=True)
+                record = json.dumps({"settings": raters.settings, "sources": sources})
+                (staging / files[-1]).write_text(record, encoding="utf-8")
 
 
 def _read_descriptions(raw: Path, preprocessed: Path, plans_name: str) -> tuple[dict[str, Any], PlansManager]:
@@ -191,7 +186,7 @@ def _read_descriptions(raw: Path, preprocessed: Path, plans_name: str) -> tuple[
     files = (raw / "dataset.json", preprocessed / "dataset.json", plans_file)
     if absent := [str(file) for file in files if not file.is_file()]:
         raise FileNotFoundError(f"{', '.join(absent)}: no such file; plan and preprocess with nnU-Net first")
-    raw_json, dataset_json = load_json(str(files[0])), load_json(str(files[1]))
+    raw_json, dataset_json = (read_json(file, dict) for file in files[:2])
     num_raw, num_raters = count_raters(raw_json), count_raters(dataset_json)
     if not num_raw:
         raise ValueError(f'{files[0]} has no "num_raters": A, so there are no raters to preprocess; add it')
@@ -211,7 +206,7 @@ def _choose_configurations(
             f"{plans.plans_name} has no configuration {', '.join(unknown)}, only "
             f"{', '.join(plans.available_configurations)}; choose with -c"
         )
-    chosen = {}
+    chosen: dict[str, tuple[ConfigurationManager, RaterFolder]] = {}
     absent = []
     for name in names or plans.available_configurations:
         configuration = plans.get_configuration(name)

@@ -1,6 +1,6 @@
 """Simulated chest CT of a real nodule: the masks are real, the image is not.
 
-Object: the image h(x) in HU that a scanner could have shown where four radiologists drew masks y_1 .. y_A,
+It is the image h(x) in HU that a scanner could have shown where A = 4 radiologists drew masks y_1 .. y_A,
 
     h = PSF * [(1 - f) lung + f nodule] + noise,       f(x) = Phi(-m(x) / sqrt(s(x)^2 + s_0^2)),
 
@@ -72,7 +72,8 @@ def place_masks(nodule: Nodule, rng: np.random.Generator) -> np.ndarray:
     free = shape - size - 2 * MARGIN
     origin = MARGIN + np.floor(free * rng.uniform(0.25, 0.75, 3)).astype(int)
     masks = np.zeros((len(nodule.masks), *shape), dtype=bool)
-    masks[(slice(None), *map(slice, origin, origin + size))] = nodule.masks
+    place = (slice(None), *map(slice, origin, origin + size))
+    masks[place] = nodule.masks
     return masks
 
 
@@ -89,7 +90,7 @@ def nodule_fraction(masks: np.ndarray, spacing_mm: tuple[float, float, float]) -
     Returns
     -------
     ndarray, (z, y, x)
-        In [0, 1]; ½ on the mean contour.
+        Fraction, in [0, 1]; ½ on the mean contour.
     """
     empty = [rater for rater, mask in enumerate(masks) if not mask.any()]
     if empty:
@@ -112,12 +113,12 @@ def ct_noise(
     Its power spectrum rises with the in-plane frequency (the ramp filter) and falls again (the kernel's cut-off), here
     at 0.45 per mm; neighbouring slices are weakly correlated.
     """
-    noise = rng.standard_normal(shape, dtype=np.float32)
+    white = rng.standard_normal(shape, dtype=np.float32)
     frequency_y = np.fft.fftfreq(shape[1], spacing_mm[1])[:, None]
     frequency_x = np.fft.rfftfreq(shape[2], spacing_mm[2])[None]
     frequency = np.hypot(frequency_y, frequency_x)
     gain = np.sqrt(frequency) * np.exp(-((frequency / 0.45) ** 2))
-    noise = np.fft.irfft2(np.fft.rfft2(noise) * gain, s=shape[1:])
+    noise = np.fft.irfft2(np.fft.rfft2(white) * gain, s=shape[1:])
     noise = gaussian_filter(noise, (0.6, 0, 0), mode="reflect")
     return (noise / noise.std()).astype(np.float32)
 
@@ -138,7 +139,7 @@ def simulate_case(nodule: Nodule, *, seed: int, index: int) -> SimulatedCase:
     rng = np.random.default_rng([seed, index])
     spacing_mm = nodule.spacing_mm
     raters = place_masks(nodule, rng)
-    image, in_wall = simulate_lung(rng, raters.any(0), spacing_mm)
+    image, in_wall = simulate_lung(rng, np.logical_or.reduce(raters), spacing_mm)
     points = coordinates_mm(image.shape, spacing_mm)
     fraction = nodule_fraction(raters, spacing_mm)
 

@@ -1,6 +1,6 @@
 """Simulated lung around a nodule, in Hounsfield units. No real image enters it.
 
-Object: an image h(x) in HU, built by covering it with one tissue after another,
+An image h(x) in HU is built by covering it with one tissue after another,
 
     h <- (1 - f) h + f * tissue,   f(x) in [0, 1] the fraction of the voxel that the tissue fills,
 
@@ -52,7 +52,7 @@ def tube_fraction(points_mm: np.ndarray, spacing_mm: tuple[float, ...], segments
     spacing_mm : tuple of 3 floats
         Voxel size along z, y, x.
     segments : list of (start, end, radius)
-        In mm; a segment may reach out of the image.
+        Tubes in mm; a segment may reach out of the image.
     """
     fraction = np.zeros(points_mm.shape[1:], dtype=np.float32)
     width = float(np.mean(spacing_mm))
@@ -63,7 +63,8 @@ def tube_fraction(points_mm: np.ndarray, spacing_mm: tuple[float, ...], segments
         if (high <= 0).any() or (low >= fraction.shape).any():
             continue
         box = tuple(map(slice, np.maximum(low, 0), high))
-        offset = points_mm[(slice(None), *box)] - start.reshape(3, 1, 1, 1).astype(np.float32)
+        in_box = (slice(None), *box)
+        offset = points_mm[in_box] - start.reshape(3, 1, 1, 1).astype(np.float32)
         axis = (end - start).astype(np.float32)
         along = np.clip(np.einsum("i,i...", axis, offset) / max(float(axis @ axis), 1e-6), 0, 1)
         distance = np.sqrt(((offset - axis.reshape(3, 1, 1, 1) * along) ** 2).sum(0))

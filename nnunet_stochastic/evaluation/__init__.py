@@ -12,7 +12,6 @@ from nnunet_stochastic.evaluation.cases import Case, CaseFiles, check_case, find
 from nnunet_stochastic.evaluation.conventions import CONVENTIONS, PRESETS, Convention, find_convention
 from nnunet_stochastic.evaluation.evaluate import Evaluation, check_cases, evaluate_sets
 from nnunet_stochastic.evaluation.folder import evaluate_folder
-from nnunet_stochastic.evaluation.grid import check_same_grid, flipped_axes, voxel_volume_ml
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.maps import FOLDERS, MEASURES, Measure, find_map, find_maps, read_map
 from nnunet_stochastic.evaluation.model import (
@@ -71,7 +70,6 @@ __all__ = [
     "case_statistics",
     "check_case",
     "check_cases",
-    "check_same_grid",
     "check_same_model",
     "describe_model",
     "evaluate_folder",
@@ -82,7 +80,6 @@ __all__ = [
     "find_map",
     "find_maps",
     "fit_calibration",
-    "flipped_axes",
     "load_case",
     "map_in_processes",
     "map_in_threads",
@@ -95,5 +92,4 @@ __all__ = [
     "score_case",
     "shift_folders",
     "stand_in_mark",
-    "voxel_volume_ml",
 ]

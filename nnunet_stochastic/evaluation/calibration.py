@@ -11,7 +11,6 @@ label are left out.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from nnunet_stochastic.evaluation.cases import Case, CaseFiles, load_case, read_
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.maps import FOLDERS, MEASURES, Measure
 from nnunet_stochastic.evaluation.readers import ImageReader
+from nnunet_stochastic.io.text import read_json
 from nnunet_stochastic.metrics import PlattScaling, TemperatureStatistics, UncertaintyHistogram
 
 __all__ = ["CALIBRATION_FILE", "Calibration", "CaseStatistics", "case_statistics", "fit_calibration"]
@@ -53,8 +53,8 @@ class Calibration:
             raise FileNotFoundError(
                 f"{path} does not exist; make it with nnunet_stochastic_determine_calibration -val {path.parent} -gt …"
             )
+        content = read_json(path, dict, remedy="make it again with nnunet_stochastic_determine_calibration")
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
             for name in ("platt", "platt_per_image"):
                 for measure, fit in content[name].items():
                     if measure not in MEASURES:
@@ -64,7 +64,7 @@ class Calibration:
                 float(content["threshold"][measure])
             if content["temperature"] is not None:
                 float(content["temperature"])
-        except (KeyError, TypeError, AttributeError, ValueError) as error:  # JSONDecodeError is a ValueError
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(
                 f"{path} is no calibration.json ({error}); make it again with nnunet_stochastic_determine_calibration."
             ) from error

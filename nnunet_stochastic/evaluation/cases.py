@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from nnunet_stochastic.evaluation.grid import check_same_grid, voxel_volume_ml
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.maps import FOLDERS, Measure, find_maps, read_map
 from nnunet_stochastic.evaluation.readers import ImageReader, read_label_map, read_probabilities
-from nnunet_stochastic.nifti import check_not_truncated, check_stored_values
+from nnunet_stochastic.io.grid import check_same_grid, voxel_volume_ml
+from nnunet_stochastic.io.nifti import check_not_truncated, check_stored_values
 
 __all__ = ["Case", "CaseFiles", "check_case", "find_cases", "load_case", "read_case_map", "read_samples"]
 

@@ -6,7 +6,6 @@ says. Runs are comparable when they were evaluated in the same way and, within a
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from nnunet_stochastic.evaluation.conventions import DISTANCES
 from nnunet_stochastic.evaluation.ranking import RUN
 from nnunet_stochastic.evaluation.scores import ALL_CLASSES, REFERENCE
 from nnunet_stochastic.evaluation.summary import RATERS
+from nnunet_stochastic.io.text import read_json
 
 __all__ = ["EvaluatedRun", "check_comparable", "check_distances_are_named", "read_overrides", "read_runs"]
 
@@ -191,10 +191,7 @@ def _read_run(folder: Path, override: Mapping[str, str]) -> EvaluatedRun:
     path = folder / "summary.json"
     if not path.is_file():
         raise ValueError(f"{folder} has no summary.json; it is no output of nnunet_stochastic_evaluate")
-    try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not valid JSON ({error}); run nnunet_stochastic_evaluate again") from error
+    summary = read_json(path, dict, remedy="run nnunet_stochastic_evaluate again")
     if missing := sorted(NEEDED - summary.keys()):
         raise ValueError(f"{path} lacks {', '.join(missing)}; run nnunet_stochastic_evaluate of this version again")
     check_distances_are_named(path, summary)

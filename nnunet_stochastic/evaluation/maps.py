@@ -12,8 +12,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from nnunet_stochastic.evaluation.grid import check_same_grid
 from nnunet_stochastic.evaluation.readers import ImageReader, read_channels
+from nnunet_stochastic.io.grid import check_same_grid
 
 __all__ = ["FOLDERS", "MEASURES", "Measure", "find_map", "find_maps", "read_map"]
 

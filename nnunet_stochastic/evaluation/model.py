@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from nnunet_stochastic.epistemic import EPISTEMIC_METHODS, NO_METHOD
+from nnunet_stochastic.io.text import read_json
 
 __all__ = ["STAND_IN_MARK", "STAND_IN_NOTE", "check_same_model", "describe_model", "stand_in_mark"]
 
@@ -85,9 +85,4 @@ def _aleatoric(trainer: str) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}.") from error
+    return read_json(path, dict, remedy="predict again") if path.is_file() else {}

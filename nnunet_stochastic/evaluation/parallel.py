@@ -69,7 +69,7 @@ class Workers:
             yield from tqdm(self._pool.map(function, items), **bar)
         except BrokenProcessPool as error:
             raise OSError(
-                "a worker process was killed, most likely because memory ran out; use a smaller -np"
+                "a worker process was ended from outside, most likely because memory ran out; use a smaller -np"
             ) from error
 
 

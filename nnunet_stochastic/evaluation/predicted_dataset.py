@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.readers import ImageReader
+from nnunet_stochastic.io.text import read_json
 
-__all__ = ["PredictedDataset", "load_json", "read_dataset"]
+__all__ = ["PredictedDataset", "read_dataset"]
 
 
 @dataclass(frozen=True)
@@ -39,27 +39,17 @@ def read_dataset(
     if not prediction_folder.is_dir():
         raise FileNotFoundError(f"The folder {prediction_folder} ({option}) does not exist.")
     path = dataset_json_file or prediction_folder / "dataset.json"
-    content = load_json(path, option=file_option)
+    content = read_json(path, dict, remedy=f"name the file with {file_option}")
     if missing := {"labels", "file_ending"} - content.keys():
         raise ValueError(f"{path} lacks {' and '.join(sorted(missing))}; it is no nnU-Net dataset.json.")
     labels = EvaluatedLabels.from_dataset_json(content)
     if not any(prediction_folder.glob(f"*{content['file_ending']}")):
         raise ValueError(f"There is no prediction (*{content['file_ending']}) in {prediction_folder}.")
-    reader = _find_reader(prediction_folder, content, option=option)
+    reader = _find_reader(prediction_folder, content)
     return PredictedDataset(content["file_ending"], content.get("num_raters"), labels, reader)
 
 
-def load_json(path: Path, *, option: str) -> dict:
-    """Content of a JSON file that an option names."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; name the file with {option}.")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}.") from error
-
-
-def _find_reader(prediction_folder: Path, dataset_json: dict, *, option: str) -> ImageReader:
+def _find_reader(prediction_folder: Path, dataset_json: dict) -> ImageReader:
     """The reader that the predictions were written with, else the one nnU-Net would choose for the dataset."""
     # Here and not at the top: it takes seconds, which --help and a wrong path need not wait for.
     from nnunetv2.imageio.reader_writer_registry import (
@@ -70,7 +60,7 @@ def _find_reader(prediction_folder: Path, dataset_json: dict, *, option: str) ->
     plans = prediction_folder / "plans.json"
     try:
         if plans.is_file():
-            name = load_json(plans, option=option)["image_reader_writer"]
+            name = read_json(plans, dict, remedy="predict again")["image_reader_writer"]
             return recursive_find_reader_writer_by_name(name)()
         example = str(next(prediction_folder.glob(f"*{dataset_json['file_ending']}")))
         return determine_reader_writer_from_dataset_json(dataset_json, example, verbose=False)()

@@ -31,7 +31,7 @@ from nnunet_stochastic.evaluation.conventions import Convention
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.readers import ImageReader
 from nnunet_stochastic.evaluation.scores import ALL_CLASSES, RATERS, REFERENCE, score_case
-from nnunet_stochastic.files import write_text
+from nnunet_stochastic.io.text import read_json_if_complete, write_text
 
 __all__ = ["CaseSettings", "bins_from_json", "bins_to_json", "compute_record", "read_record", "to_json", "write_record"]
 
@@ -142,11 +142,9 @@ def write_record(job: tuple[CaseFiles, Path], settings: CaseSettings) -> None:
 
 def read_record(path: Path, files: CaseFiles, settings: CaseSettings) -> dict[str, Any] | None:
     """The record of a case, or None where there is none of these files and settings."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
-        return None
-    return record if record.get("fingerprint") == _fingerprint(files, settings) else None
+    record = read_json_if_complete(path, dict)
+    is_current = record is not None and record.get("fingerprint") == _fingerprint(files, settings)
+    return record if is_current else None
 
 
 def _fingerprint(files: CaseFiles, settings: CaseSettings) -> str:

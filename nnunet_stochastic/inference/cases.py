@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nnunet_stochastic.inference.written import check_written
+from nnunet_stochastic.io.folders import require_writable
+from nnunet_stochastic.io.staging import publish, remove_leftovers, stage, staging_path
 from nnunet_stochastic.maps import MAP_NAMES, MapName
 
-__all__ = ["Case", "OutputFolder", "cases_from_files", "find_cases"]
+__all__ = ["InputCase", "OutputFolder", "cases_from_files", "find_cases"]
 
 
 @dataclass(frozen=True)
-class Case:
+class InputCase:
     """One image to predict.
 
     Parameters
     ----------
     name
-        Its identifier.
+        Name of the case, which its files begin with.
     files
         One file per channel, in order; or one file that holds all channels.
     previous_stage
@@ -37,19 +37,19 @@ class Case:
 
 def find_cases(
     folder: str | Path, *, file_ending: str, num_channels: int, previous_stage_folder: str | Path | None = None
-) -> list[Case]:
+) -> list[InputCase]:
     """Cases of a folder of images named CASE_XXXX + ending, XXXX the channel, sorted by name.
 
     Parameters
     ----------
     folder
-        Where the images are.
+        Folder of the images.
     file_ending
-        Of the dataset, for instance ``.nii.gz``.
+        File ending of the dataset, for instance ``.nii.gz``.
     num_channels
-        Of an image. A case has that many files, or one that holds all channels (RGB, 4D).
+        Number of channels of an image. A case has that many files, or one that holds all channels (RGB, 4D).
     previous_stage_folder
-        Where a cascade's previous stage put its segmentations.
+        Folder of the segmentations of a cascade's previous stage.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -73,20 +73,20 @@ def find_cases(
             f"images of {num_channels} channel{'s' if num_channels > 1 else ''} are needed, numbered from 0000; "
             f"in {folder} {'; '.join(problems)}"
         )
-    files = [[paths[channel] for channel in sorted(paths)] for paths in channels.values()]
-    return cases_from_files(files, file_ending=file_ending, previous_stage_folder=previous_stage_folder)
+    in_order = [[paths[channel] for channel in sorted(paths)] for paths in channels.values()]
+    return cases_from_files(in_order, file_ending=file_ending, previous_stage_folder=previous_stage_folder)
 
 
 def cases_from_files(
     files: Sequence[Sequence[str | Path]], *, file_ending: str, previous_stage_folder: str | Path | None = None
-) -> list[Case]:
+) -> list[InputCase]:
     """Cases from lists of files, one list per case, one file per channel."""
     cases = []
     for case_files in files:
         paths = tuple(Path(file) for file in case_files)
         name = re.sub(r"_\d{4}$", "", paths[0].name.removesuffix(file_ending))
         previous = Path(previous_stage_folder) / f"{name}{file_ending}" if previous_stage_folder is not None else None
-        cases.append(Case(name, paths, previous))
+        cases.append(InputCase(name, paths, previous))
     names = [case.name for case in cases]
     if duplicates := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"several cases are named {', '.join(duplicates)}: give every case a name of its own")
@@ -135,25 +135,18 @@ class OutputFolder:
         """Make the folder and those of maps and samples; raise if nothing can be written there."""
         names = [*self.maps, *(["samples"] if self.num_samples else [])]
         for folder in (self.folder, *(self.folder / name for name in names)):
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                probe = folder / ".write_test"
-                probe.touch()
-                probe.unlink()
-            except OSError as error:
-                raise OSError(f"the output folder {folder} cannot be written: {error}") from error
+            require_writable(folder)
 
     def begin(self, case: str) -> Path:
         """An empty hidden folder to write the files of a case into, with the sub-folders they need."""
-        self.discard(case)
-        partial = self.begun(case)
-        for file in (Path(case), *self.relative_files(case)):
-            (partial / file).parent.mkdir(parents=True, exist_ok=True)
-        return partial
+        staging = stage(self.folder, case)
+        for file in self.relative_files(case):
+            (staging / file).parent.mkdir(parents=True, exist_ok=True)
+        return staging
 
     def begun(self, case: str) -> Path:
         """The hidden folder of a case that was begun."""
-        return self.folder / f".{case}.partial"
+        return staging_path(self.folder, case)
 
     def publish(self, case: str, *, before_last: Callable[[], object] = lambda: None) -> None:
         """Move the files of a case to their places.
@@ -161,7 +154,7 @@ class OutputFolder:
         Parameters
         ----------
         case
-            Its files are in the folder that ``begin`` made.
+            Name of a case whose files are in the folder that ``begin`` made.
         before_last
             Called when all is in place but the segmentation, which makes the case complete.
 
@@ -170,23 +163,23 @@ class OutputFolder:
         OSError
             If a file is missing or damaged, because the disk is full for instance. Nothing has been moved then.
         """
-        partial, segmentation = self.begun(case), self.segmentation(case)
-        files = self.relative_files(case)
-        for file in (*files, Path(segmentation.name)):
-            check_written(partial / file)
-        segmentation.unlink(missing_ok=True)  # of an earlier prediction: it would mark a mixture as complete
-        for file in self._stale_files(case):
-            file.unlink()
-        extra = [path.relative_to(partial) for path in partial.rglob("*.json")]  # the spacing beside a tif
-        for file in (*files, *extra):
-            os.replace(partial / file, self.folder / file)
-        before_last()
-        os.replace(partial / segmentation.name, segmentation)
+
+        def in_place() -> None:
+            for file in self._stale_files(case):
+                file.unlink()
+            before_last()
+
+        files = [*self.relative_files(case), Path(self.segmentation(case).name)]
+        publish(self.begun(case), self.folder, files, before_last=in_place)
         self.discard(case)
 
     def discard(self, case: str) -> None:
-        """Remove what an unfinished or interrupted prediction of a case has left behind."""
+        """Remove what a failed prediction of a case has left behind."""
         shutil.rmtree(self.begun(case), ignore_errors=True)
+
+    def discard_leftovers(self, cases: Collection[str]) -> None:
+        """Remove what interrupted predictions of cases have left behind."""
+        remove_leftovers(self.folder, cases)
 
     def _stale_files(self, case: str) -> list[Path]:
         """Files of the case that an earlier prediction wrote and this one does not."""

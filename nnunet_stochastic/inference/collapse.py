@@ -11,10 +11,11 @@ validation images say, so that it does not depend on the images that happen to b
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from nnunet_stochastic.io.text import read_json
 
 __all__ = [
     "COLLAPSED_BELOW",
@@ -99,7 +100,7 @@ def epistemic_factor(record: Path) -> float:
     """
     if not record.is_file():
         raise FileNotFoundError(f"there is no {record}: name the folder of an earlier prediction, or its factor")
-    content = json.loads(record.read_text(encoding="utf-8"))
+    content = read_json(record, dict, remedy="name the folder of another prediction, or its factor")
     if content["settings"].get("epistemic_factor", 1.0) != 1.0:
         raise ValueError(
             f"{record} is of a prediction that was rescaled itself: measure the factor on one that was not"

@@ -22,16 +22,17 @@ from torch import Tensor
 from tqdm import tqdm
 
 from nnunet_stochastic.degenerate_samples import degenerate_samples
-from nnunet_stochastic.files import write_json
-from nnunet_stochastic.inference.cases import Case, OutputFolder, cases_from_files, find_cases
+from nnunet_stochastic.inference.cases import InputCase, OutputFolder, cases_from_files, find_cases
 from nnunet_stochastic.inference.collapse import epistemic_ratio
-from nnunet_stochastic.inference.images import map_ending, voxel_volume_ml, write_map
+from nnunet_stochastic.inference.images import map_ending, write_map
 from nnunet_stochastic.inference.predictor import StochasticPredictor
 from nnunet_stochastic.inference.record import Record
 from nnunet_stochastic.inference.restore import GridPrediction, Prediction
 from nnunet_stochastic.inference.threads import results_ahead, thread_executor
 from nnunet_stochastic.inference.volumes import structure_volumes, summarize_volumes
-from nnunet_stochastic.nifti import check_not_truncated, check_stored_values
+from nnunet_stochastic.io.grid import voxel_volume_ml
+from nnunet_stochastic.io.nifti import check_not_truncated, check_stored_values
+from nnunet_stochastic.io.text import write_json
 
 __all__ = ["FolderReport", "predict_folder"]
 
@@ -75,9 +76,9 @@ def predict_folder(
     images
         A folder of images named as for nnU-Net, or lists of files, one list per case.
     output_folder
-        Where to write; made if missing.
+        Folder to write to; made if missing.
     save_probabilities
-        Also write CASE.npz and CASE.pkl in nnU-Net's format.
+        True to write CASE.npz and CASE.pkl in nnU-Net's format, too.
     continue_prediction
         Skip the cases that are complete in the folder and in its uncertainty.json.
     previous_stage_folder
@@ -127,8 +128,7 @@ def predict_folder(
     _copy_model_files(predictor, images, output, num_parts, part_id)
 
     cases = cases[part_id::num_parts]
-    for case in cases:
-        output.discard(case.name)
+    output.discard_leftovers({case.name for case in cases})
     if continue_prediction:
         cases = [case for case in cases if case.name not in record.cases or not output.is_complete(case.name)]
     failures = _Pipeline(predictor, output, record).run(cases, preprocessing_threads, export_threads, progress)
@@ -143,9 +143,9 @@ class _WrittenSample:
     Parameters
     ----------
     volumes_ml
-        Of its structures; none for 2D images.
+        Volumes of its structures; none for 2D images.
     foreground_share
-        Of the voxels of the image, in [0, 1].
+        Share of the voxels of the image, in [0, 1].
     """
 
     volumes_ml: dict[str, float]
@@ -161,10 +161,10 @@ class _Pipeline:
         self.failures: dict[str, str] = {}
 
     def run(
-        self, cases: Sequence[Case], preprocessing_threads: int, export_threads: int, progress: bool
+        self, cases: Sequence[InputCase], preprocessing_threads: int, export_threads: int, progress: bool
     ) -> dict[str, str]:
         """Predict the cases; returns what failed."""
-        exports: deque[tuple[Case, Future]] = deque()
+        exports: deque[tuple[InputCase, Future]] = deque()
         with (
             thread_executor(preprocessing_threads) as preprocessing,
             thread_executor(export_threads) as exporting,
@@ -181,16 +181,8 @@ class _Pipeline:
                 bar.set_postfix_str(case.name)
                 while len(exports) >= max(1, export_threads):
                     finish_export()
-                export = None
-                with self._reporting(case):
-                    data, properties = preprocessed.result()
-                    with _SampleExport(self, case, properties, exporting, max(1, export_threads)) as exporter:
-                        grid = self.predictor.predict_grid(
-                            data, case=case.name, on_sample=exporter.submit, progress=progress
-                        )
-                        samples = exporter.finish()
-                    export = exporting.submit(self.export, case, grid, properties, samples)
-                preprocessed = data = properties = exporter = grid = None  # the next case needs their memory
+                export = self.predict(case, preprocessed, exporting, max(1, export_threads), progress)
+                del preprocessed  # the next case needs its memory
                 if export is None:
                     bar.update()
                 else:
@@ -199,7 +191,7 @@ class _Pipeline:
                 finish_export()
         return self.failures
 
-    def read(self, case: Case) -> tuple[Tensor, dict[str, Any]]:
+    def read(self, case: InputCase) -> tuple[Tensor, dict[str, Any]]:
         """Read and preprocess a case."""
         for file in case.files:
             check_not_truncated(file)
@@ -212,7 +204,21 @@ class _Pipeline:
             previous = reader.read_seg(str(case.previous_stage))[0]
         return self.predictor.preprocess(image, properties, previous_stage=previous)
 
-    def export_sample(self, case: Case, index: int, log_ratios: Tensor, properties: dict[str, Any]) -> _WrittenSample:
+    def predict(
+        self, case: InputCase, preprocessed: Future, exporting: Executor, at_once: int, progress: bool
+    ) -> Future | None:
+        """Run the network on a case, and start its export; ``None`` if it failed."""
+        with self._reporting(case):
+            data, properties = preprocessed.result()
+            with _SampleExport(self, case, properties, exporting, at_once) as exporter:
+                grid = self.predictor.predict_grid(data, case=case.name, on_sample=exporter.submit, progress=progress)
+                samples = exporter.finish()
+            return exporting.submit(self.export, case, grid, properties, samples)
+        return None
+
+    def export_sample(
+        self, case: InputCase, index: int, log_ratios: Tensor, properties: dict[str, Any]
+    ) -> _WrittenSample:
         """Write a whole sample to the case's hidden folder."""
         labels = self.predictor.restore_sample(log_ratios, properties)
         path = self.output.begun(case.name) / self.output.sample(case.name, index)
@@ -221,7 +227,7 @@ class _Pipeline:
 
     def export(
         self,
-        case: Case,
+        case: InputCase,
         grid: GridPrediction,
         properties: dict[str, Any],
         samples: Sequence[_WrittenSample] = (),
@@ -240,7 +246,7 @@ class _Pipeline:
 
     def _entry(
         self,
-        case: Case,
+        case: InputCase,
         prediction: Prediction,
         properties: dict[str, Any],
         samples: Sequence[_WrittenSample],
@@ -259,12 +265,12 @@ class _Pipeline:
         return entry
 
     def _volumes(self, segmentation: np.ndarray, properties: dict[str, Any]) -> dict[str, float]:
-        voxel_ml = voxel_volume_ml(properties, self.reader_writer)
+        voxel_ml = voxel_volume_ml(properties)
         labels = self.predictor.model.dataset_json["labels"]
         return {} if voxel_ml is None else structure_volumes(segmentation, labels, voxel_ml)
 
     @contextmanager
-    def _reporting(self, case: Case) -> Iterator[None]:
+    def _reporting(self, case: InputCase) -> Iterator[None]:
         try:
             yield
         except Exception as error:  # readers raise what their libraries raise: any Exception is this case's failure
@@ -277,7 +283,7 @@ class _SampleExport:
     """Writes the samples of one case while the next are drawn, a few at a time."""
 
     def __init__(
-        self, pipeline: _Pipeline, case: Case, properties: dict[str, Any], executor: Executor, at_once: int
+        self, pipeline: _Pipeline, case: InputCase, properties: dict[str, Any], executor: Executor, at_once: int
     ) -> None:
         self._pipeline, self._case, self._properties = pipeline, case, properties
         self._executor, self._at_once = executor, at_once

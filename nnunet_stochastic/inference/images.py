@@ -21,7 +21,7 @@ from nnunetv2.imageio.nibabel_reader_writer import NibabelIO, NibabelIOWithReori
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 
-__all__ = ["map_ending", "voxel_volume_ml", "write_map"]
+__all__ = ["map_ending", "write_map"]
 
 _SUPPORTED = (SimpleITKIO, NibabelIO, NibabelIOWithReorient, NaturalImage2DIO, Tiff3DIO)
 
@@ -36,25 +36,17 @@ def map_ending(reader_writer: type[BaseReaderWriter], file_ending: str) -> str:
     return ".tif" if issubclass(reader_writer, NaturalImage2DIO) else file_ending
 
 
-def voxel_volume_ml(properties: dict[str, Any], reader_writer: type[BaseReaderWriter]) -> float | None:
-    """Volume of a voxel in ml, or ``None`` for 2D images, which have none."""
-    flat = (
-        issubclass(reader_writer, NaturalImage2DIO) or len(properties.get("sitk_stuff", {}).get("spacing", "xyz")) == 2
-    )
-    return None if flat else float(np.prod(properties["spacing"])) / 1000
-
-
 def write_map(array: np.ndarray, path: Path, properties: dict[str, Any], reader_writer: type[BaseReaderWriter]) -> None:
     """Write a float32 map (z, y, x), axes as nnU-Net's reader gives them.
 
     Parameters
     ----------
     array
-        The map; its first axis has length 1 for 2D images.
+        Map to write; its first axis has length 1 for 2D images.
     path
-        With the ending that ``map_ending`` gives.
+        File to write, with the ending that ``map_ending`` gives.
     properties
-        What the reader returned with the image.
+        Properties that the reader returned with the image.
     reader_writer
         nnU-Net's class that read the image.
     """

@@ -11,13 +11,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from batchgenerators.utilities.file_and_folder_operations import load_json
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from nnunetv2.utilities.label_handling.label_handling import LabelManager, determine_num_input_channels
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import nn
 
 from nnunet_stochastic.checkpoints import read_checkpoint
+from nnunet_stochastic.io.text import read_json
 from nnunet_stochastic.networks import DistributionNetwork
 from nnunet_stochastic.outcomes import OutcomeSpace
 from nnunet_stochastic.posteriors import WeightPosterior
@@ -164,7 +164,8 @@ def load_model(
     """
     folder = Path(folder)
     paths = _checkpoint_paths(folder, folds, checkpoint_name)
-    plans_manager, dataset_json = PlansManager(load_json(folder / "plans.json")), load_json(folder / "dataset.json")
+    plans_manager = PlansManager(read_json(folder / "plans.json", dict))
+    dataset_json = read_json(folder / "dataset.json", dict)
     label_manager = plans_manager.get_label_manager(dataset_json)
     OutcomeSpace(label_manager.num_segmentation_heads, regions=label_manager.has_regions)
 

@@ -6,13 +6,12 @@ uncertainty.json is put together; a single command writes uncertainty.json alone
 
 from __future__ import annotations
 
-import json
 import threading
 from pathlib import Path
 from typing import Any
 
-from nnunet_stochastic.files import write_json
 from nnunet_stochastic.inference.volumes import write_volume_table
+from nnunet_stochastic.io.text import as_read_back, read_json, write_json
 
 __all__ = ["Record"]
 
@@ -35,13 +34,13 @@ class Record:
     Parameters
     ----------
     folder
-        The output folder.
+        Output folder.
     settings
-        What decides the results, and versions and notes.
+        Settings that decide the results, and versions and notes.
     resume
         Keep the cases of an earlier command with the same settings; other settings are an error.
     num_parts, part_id
-        As in nnU-Net.
+        Number of concurrent commands, as in nnU-Net, and which of them this one is, from 0.
     """
 
     def __init__(
@@ -52,7 +51,7 @@ class Record:
         self._lock = threading.Lock()
         cases: dict[str, Any] = {}
         if resume and self.path.is_file():
-            earlier = json.loads(self.path.read_text(encoding="utf-8"))
+            earlier = read_json(self.path, dict, remedy="predict into another output folder")
             _check_same_settings(self.path, earlier["settings"], settings)
             cases = earlier["cases"]
         self._content = {"settings": settings, "cases": cases}
@@ -86,14 +85,14 @@ class Record:
             return {"settings": self._content["settings"], "cases": dict(self._content["cases"])}
         cases = {}
         for part in sorted(self._folder.glob(f"uncertainty_part*of{self._num_parts}.json")):
-            content = json.loads(part.read_text(encoding="utf-8"))
+            content = read_json(part, dict, remedy="predict that part again")
             _check_same_settings(part, content["settings"], self._content["settings"])
             cases.update(content["cases"])
         return {"settings": self._content["settings"], "cases": dict(sorted(cases.items()))}
 
 
 def _check_same_settings(path: Path, earlier: dict[str, Any], settings: dict[str, Any]) -> None:
-    earlier, settings = json.loads(json.dumps([earlier, settings]))
+    earlier, settings = as_read_back([earlier, settings])
     different = [
         f"{key} was {earlier.get(key)!r} and is now {settings.get(key)!r}"
         for key in sorted((earlier.keys() | settings.keys()) - _FREE_SETTINGS)

@@ -1,19 +1,15 @@
-"""Seeds that depend on what they are for, and on nothing else."""
+"""Generators of noise, seeded by what the noise is for."""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-__all__ = ["NoiseKey", "stream_generator", "stream_seed"]
+from nnunet_stochastic.seeds import stream_seed
 
-
-def stream_seed(*key: Any) -> int:
-    """A seed in [0, 2^63) that depends on the key alone, on every platform."""
-    return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=8).digest(), "big") >> 1
+__all__ = ["NoiseKey", "stream_generator"]
 
 
 def stream_generator(*key: Any, device: torch.device | str = "cpu") -> torch.Generator:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from nnunet_stochastic.files import write_text
+from nnunet_stochastic.io.text import write_text
 
 __all__ = ["structure_volumes", "summarize_volumes", "write_volume_table"]
 
@@ -27,7 +27,7 @@ def structure_volumes(
     segmentation
         Label map, integers.
     labels
-        Those of dataset.json: a name's label, or the labels of a region. Background and ignore are left out.
+        Labels of dataset.json: a name's label, or the labels of a region. Background and ignore are left out.
     voxel_ml
         Volume of a voxel.
     """

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from nnunet_stochastic.checkpoints import UNFINISHED_SUFFIX, written_whole
+from nnunet_stochastic.io.staging import remove_leftovers, staged_file
 
 __all__ = ["delete_snapshots", "refuse_batch_norm", "save_snapshot", "saved_epochs", "snapshot_path"]
 
@@ -33,8 +33,8 @@ def save_snapshot(network: nn.Module, fold_folder: Path, epoch: int) -> None:
     weights = {
         name: parameter.detach().to("cpu", torch.float32, copy=True) for name, parameter in network.named_parameters()
     }
-    with written_whole(path) as temporary:
-        torch.save(weights, temporary)
+    with staged_file(path) as staged:
+        torch.save(weights, staged)
 
 
 def saved_epochs(fold_folder: Path) -> list[int]:
@@ -44,12 +44,11 @@ def saved_epochs(fold_folder: Path) -> list[int]:
 
 
 def delete_snapshots(fold_folder: Path, *, from_epoch: int) -> None:
-    """Delete the snapshots of ``from_epoch`` and later ones, and what a kill left half-written."""
+    """Delete the snapshots of ``from_epoch`` and later ones, and what an interruption left half-written."""
     for epoch in saved_epochs(fold_folder):
         if epoch >= from_epoch:
             snapshot_path(fold_folder, epoch).unlink()
-    for path in (fold_folder / _FOLDER).glob(f"*{UNFINISHED_SUFFIX}"):
-        path.unlink()
+    remove_leftovers(fold_folder / _FOLDER)
 
 
 def refuse_batch_norm(network: nn.Module) -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from nnunet_stochastic.checkpoints import read_checkpoint, written_whole
+from nnunet_stochastic.checkpoints import read_checkpoint
+from nnunet_stochastic.io.staging import staged_file
 from nnunet_stochastic.posteriors.snapshots import saved_epochs, snapshot_path
 
 __all__ = ["SWAG_FILE", "SwagMoments", "fit_swag"]
@@ -53,8 +54,8 @@ def fit_swag(fold_folder: Path, epochs: Sequence[int]) -> Path:
         means[name] = mean.float()
         variances[name] = (squares / len(snapshots)).float()
     path = fold_folder / SWAG_FILE
-    with written_whole(path) as temporary:
-        torch.save({"mean": means, "variance": variances, "epochs": list(epochs)}, temporary)
+    with staged_file(path) as staged:
+        torch.save({"mean": means, "variance": variances, "epochs": list(epochs)}, staged)
     return path
 
 

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
-from typing import Any
 
 from nnunet_stochastic.discovery import VARIABLE, activate
+from nnunet_stochastic.io.text import read_json
 from nnunet_stochastic.patients import PATIENTS_FILE, read_patients
 from nnunet_stochastic.study.description import Dataset, Study
 from nnunet_stochastic.study.splits import check_splits
@@ -122,10 +122,7 @@ def check_datasets(study: Study, folders: Folders, environment: Mapping[str, str
 
 def _check_dataset(dataset: Dataset, folders: Folders, name: str) -> None:
     raw = folders.raw / name
-    try:
-        description: dict[str, Any] = json.loads((raw / "dataset.json").read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{raw / 'dataset.json'} is no JSON file: {error}") from error
+    description = read_json(raw / "dataset.json", dict)
     raters = bool(description.get("num_raters"))
     if raters != dataset.raters:
         has = f"num_raters {description['num_raters']}" if raters else "no num_raters"

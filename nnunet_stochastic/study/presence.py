@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from nnunet_stochastic.io.text import read_json_if_complete
 
 __all__ = ["are_complete", "discard_broken_checkpoints", "has_plans", "is_preprocessed"]
 
@@ -17,9 +18,9 @@ def are_complete(paths: Iterable[Path]) -> bool:
 
 
 def discard_broken_checkpoints(folder: Path) -> list[Path]:
-    """Delete the checkpoints that an interruption cut short: nnU-Net's own trainers write them in place.
+    """Delete the checkpoints of a training that was interrupted while it wrote them.
 
-    nnUNetv2_train --c then goes on from another one.
+    nnU-Net's own trainers write them in place. nnUNetv2_train --c then goes on from another one.
     """
     broken = [path for path in sorted(folder.glob("checkpoint_*.pth")) if not zipfile.is_zipfile(path)]
     for path in broken:
@@ -68,7 +69,4 @@ def is_preprocessed(raw: Path, preprocessed: Path, plans: str, configuration: st
 
 def _read(file: Path) -> dict[str, Any]:
     """A JSON file; empty where it is not there, or was cut short by an interruption."""
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
-        return {}
+    return read_json_if_complete(file, dict) or {}

@@ -9,13 +9,12 @@ same way is resumed; in another way, it is begun anew.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunet_stochastic.files import write_json
+from nnunet_stochastic.io.text import read_json, write_json
 from nnunet_stochastic.study.job import Job, Key
 from nnunet_stochastic.study.presence import are_complete
 
@@ -165,4 +164,4 @@ def _made(file: Path) -> Path:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return read_json(file, dict, remedy="remove it") if file.is_file() else {}

@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from nnunet_stochastic.files import write_text
+from nnunet_stochastic.io.text import write_text
 from nnunet_stochastic.processes import run_logged
 from nnunet_stochastic.study.checks import environment_of
 from nnunet_stochastic.study.job import Job

@@ -5,9 +5,10 @@ The first S entries of splits_final.json must be equal. A file with fewer equal 
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
+
+from nnunet_stochastic.io.text import read_json
 
 __all__ = ["check_splits", "main"]
 
@@ -24,11 +25,8 @@ def check_splits(file: Path, seeds: int) -> None:
     """
     if not file.is_file():
         return
-    try:
-        splits = json.loads(file.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{file} is no JSON file ({error}); remove or restore it") from error
-    if not isinstance(splits, list) or not splits:
+    splits = read_json(file, list, remedy="remove or restore it")
+    if not splits:
         raise ValueError(f"{file} is no list of splits; remove or restore it")
     if any(split != splits[0] for split in splits[:seeds]):
         raise ValueError(
@@ -47,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
 
     file = dataset_folders(dataset)[1] / "splits_final.json"
     check_splits(file, int(seeds))
-    if file.is_file() and len(json.loads(file.read_text(encoding="utf-8"))) >= int(seeds):
+    if file.is_file() and len(read_json(file, list)) >= int(seeds):
         print(f"{file} has {seeds} folds with the same split")
         return 0
     result = write_ensemble_splits(dataset, num_members=int(seeds), overwrite=True)

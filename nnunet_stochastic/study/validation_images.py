@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import sys
 from pathlib import Path
+
+from nnunet_stochastic.io.staging import remove_leftovers, staged_folder
+from nnunet_stochastic.io.text import read_json
 
 __all__ = ["link_validation_images", "main"]
 
@@ -32,23 +33,22 @@ def link_validation_images(raw: Path, splits: Path, folder: Path) -> int:
     from nnunet_stochastic.datasets.ensemble_splits import default_splits
     from nnunet_stochastic.datasets.rater_cases import find_training_images
 
-    images = find_training_images(raw, json.loads((raw / "dataset.json").read_text(encoding="utf-8")))
-    present = json.loads(splits.read_text(encoding="utf-8")) if splits.is_file() else default_splits(raw)
+    images = find_training_images(raw, read_json(raw / "dataset.json", dict))
+    present = read_json(splits, list) if splits.is_file() else default_splits(raw)
     names = present[0]["val"]
     if not names:
         raise ValueError(f"{splits} has no validation case in fold 0, and calibration needs some; change the split")
     if unknown := [name for name in names if name not in images]:
         raise ValueError(f"{splits} names {unknown[0]}, of which there is no image in {raw / 'imagesTr'}; restore one")
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for name in names:
-        for image in images[name]:
-            spacing = image.with_name(f"{name}.json")  # nnU-Net's, beside a 3D TIFF
-            for file in (image, spacing) if spacing.is_file() else (image,):
-                _link(file.resolve(), partial / file.name)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(partial, folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder.parent, {folder.name})
+    with staged_folder(folder) as staged:
+        for name in names:
+            for image in images[name]:
+                spacing = image.with_name(f"{name}.json")  # nnU-Net's, beside a 3D TIFF
+                for file in (image, spacing) if spacing.is_file() else (image,):
+                    _link(file.resolve(), staged / file.name)
+        shutil.rmtree(folder, ignore_errors=True)
     return len(names)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
-from nnunet_stochastic.checkpoints import UNFINISHED_SUFFIX, written_whole
+from nnunet_stochastic.io.staging import remove_leftovers, staged_file
 from nnunet_stochastic.targets import Target, encode_target
 from nnunet_stochastic.training.phases import TrainingPhase
 from nnunet_stochastic.training.raters import RaterFolder, choose_training_labels, count_raters
@@ -100,8 +100,7 @@ class BaseTrainer(SeededTrainer):
                     f"them instead of {phase.planned}."
                 )
         if self.local_rank == 0:
-            for unfinished in Path(self.output_folder).glob(f"*{UNFINISHED_SUFFIX}"):
-                unfinished.unlink()
+            remove_leftovers(Path(self.output_folder))
         if self.grad_scaler is None:
             self.optimizer.register_step_pre_hook(self._refuse_infinite_gradient)
 
@@ -211,8 +210,8 @@ class BaseTrainer(SeededTrainer):
         if self.local_rank != 0 or self.disable_checkpointing:
             super().save_checkpoint(filename)
             return
-        with written_whole(Path(filename)) as temporary:
-            super().save_checkpoint(str(temporary))
+        with staged_file(Path(filename)) as staged:
+            super().save_checkpoint(str(staged))
 
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:
         super().load_checkpoint(filename_or_checkpoint)

@@ -11,7 +11,6 @@ raters. The masks lie beside the preprocessed cases, on their voxel grid, in a f
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +22,8 @@ import numpy as np
 from batchgenerators.utilities.file_and_folder_operations import load_pickle
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+
+from nnunet_stochastic.io.text import as_read_back, read_json_if_complete
 
 __all__ = ["RaterDataset", "RaterFolder", "choose_training_labels", "count_raters"]
 
@@ -69,9 +70,7 @@ class RaterFolder:
             "resampling_fn_seg": configuration.configuration["resampling_fn_seg"],
             "resampling_fn_seg_kwargs": configuration.configuration["resampling_fn_seg_kwargs"],
         }
-        # As the record gives them back: JSON has no tuples.
-        settings = json.loads(json.dumps(settings))
-        return cls(Path(preprocessed) / f"{configuration.data_identifier}_raters", num_raters, settings)
+        return cls(Path(preprocessed) / f"{configuration.data_identifier}_raters", num_raters, as_read_back(settings))
 
     def mask(self, case: str, rater: int) -> Path:
         """File of a rater's segmentation."""
@@ -85,17 +84,20 @@ class RaterFolder:
         """File that makes the case complete."""
         return self.path / f"{case}.json"
 
+    def files(self, case: str) -> list[Path]:
+        """All files of the case, the record last."""
+        raters = range(self.num_raters)
+        return [*(file(case, r) for r in raters for file in (self.mask, self.class_locations)), self.record(case)]
+
     def is_complete(self, case: str, sources: list[list] | None = None) -> bool:
         """Whether every file of the case is there, made with these settings and, if given, from these ``sources``."""
-        try:
-            record = json.loads(self.record(case).read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
+        record = read_json_if_complete(self.record(case), dict)
+        if record is None:
             return False
-        raters = range(self.num_raters)
         return (
             record.get("settings") == self.settings
             and (sources is None or record.get("sources") == sources)
-            and all(self.mask(case, r).is_file() and self.class_locations(case, r).is_file() for r in raters)
+            and all(file.is_file() for file in self.files(case))
         )
 
     def load(self, case: str, rater: int) -> tuple[blosc2.NDArray, dict]:

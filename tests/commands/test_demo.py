@@ -20,7 +20,7 @@ def test_folder_that_cannot_be_written(tmp_path, capsys):
     (tmp_path / "file").write_text("mine")
     assert demo.main(["-o", str(tmp_path / "file" / "demo"), "--dataset_only"]) == 1
     message = capsys.readouterr().err
-    assert "cannot write to the folder" in message
+    assert f"{tmp_path / 'file' / 'demo'} cannot be written" in message
     assert "-o" in message
 
 

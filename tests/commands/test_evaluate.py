@@ -69,7 +69,7 @@ def test_from_python_the_numbers_are_those_of_the_command(tmp_path):
     assert evaluation.summary == {name: written[name] for name in written.keys() - {"folders", "model"}}
     pd.testing.assert_frame_equal(evaluation.rows, pd.read_csv(folder / "cases.csv"))
     assert sorted(path.name for path in (records / "ID").iterdir()) == ["case_0.json", "case_1.json"]
-    with pytest.raises(FileNotFoundError, match=r"labels\.json does not exist; name the file with dataset_json"):
+    with pytest.raises(FileNotFoundError, match=r"labels\.json: no such file; name the file with dataset_json"):
         evaluate_folder(root / "pred", root / "gt", dataset_json=root / "labels.json")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nnunet_stochastic.commands import study
-from nnunet_stochastic.files import write_json
+from nnunet_stochastic.io.text import write_json
 from nnunet_stochastic.study import engine
 from nnunet_stochastic.study.checks import Machine
 from nnunet_stochastic.study.plan import Plan

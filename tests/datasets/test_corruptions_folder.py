@@ -12,7 +12,7 @@ import SimpleITK as sitk
 import tifffile
 from skimage import io
 
-from nnunet_stochastic.datasets.corruptions import SHIFTS, corrupt_image, folder, read_image
+from nnunet_stochastic.datasets.corruptions import SHIFTS, StoredImage, corrupt_image, read_stored_image
 from nnunet_stochastic.datasets.corruptions.folder import MANIFEST, corrupt_folder, find_images
 
 RANGES = {name: shift.default_range for name, shift in SHIFTS.items()}
@@ -57,7 +57,9 @@ def test_manifest_reproduces_every_file(images, tmp_path):
             assert entry["slice_axis"] == "z"
             for channel in range(2):
                 file = f"{case}_{channel:04d}.nii.gz"
-                expected = corrupt_image(read_image(images / file), name, entry["parameters"], first_channel=channel)
+                expected = corrupt_image(
+                    read_stored_image(images / file), name, entry["parameters"], first_channel=channel
+                )
                 written = nibabel.load(tmp_path / "out" / name / file)
                 np.testing.assert_array_equal(written.get_fdata().T, np.clip(np.rint(expected[0]), -32768, 32767))
                 assert written.header == nibabel.load(images / file).header
@@ -88,19 +90,17 @@ def test_images_do_not_depend_on_other_cases_shifts_or_threads(images, tmp_path)
 def test_interrupted_folder_is_continued(images, tmp_path, monkeypatch):
     ranges = {"noise": (0.1, 0.5), "jpeg": (10, 20)}
     corrupt_folder(images, tmp_path / "whole", ranges=ranges)
-    write = folder._write_corrupted
-    calls = []
+    write = StoredImage.write
 
-    def fail_in_the_second_channel_of_the_second_case(*arguments):
-        calls.append(arguments[1].name)
-        if calls[-1] == "case_1_0001.nii.gz":
+    def fail_in_the_second_channel_of_the_second_case(image, values, path):
+        if path.name == "case_1_0001.nii.gz":
             raise KeyboardInterrupt
-        write(*arguments)
+        write(image, values, path)
 
-    monkeypatch.setattr(folder, "_write_corrupted", fail_in_the_second_channel_of_the_second_case)
+    monkeypatch.setattr(StoredImage, "write", fail_in_the_second_channel_of_the_second_case)
     with pytest.raises(KeyboardInterrupt):
         corrupt_folder(images, tmp_path / "out", ranges=ranges)
-    monkeypatch.setattr(folder, "_write_corrupted", write)
+    monkeypatch.setattr(StoredImage, "write", write)
     assert not (tmp_path / "out/noise/case_1_0000.nii.gz").exists()
     assert not list((tmp_path / "out").rglob(".*"))
     kept = {file: (tmp_path / "out" / file).stat().st_mtime_ns for file in contents(tmp_path / "out")}
@@ -124,7 +124,7 @@ def test_other_settings_do_not_continue(images, tmp_path):
     with pytest.raises(ValueError, match=r"no manifest\.json, so nothing was begun"):
         corrupt_folder(images, tmp_path / "other", ranges={"noise": (0.1, 0.5)}, resume=True)
     (tmp_path / "out/noise" / MANIFEST).write_text("[]")
-    with pytest.raises(ValueError, match="is no manifest"):
+    with pytest.raises(ValueError, match=r"manifest\.json: an object is needed, got a list; choose another -o"):
         corrupt_folder(images, tmp_path / "out", ranges={"noise": (0.1, 0.5)}, resume=True)
 
 
@@ -144,7 +144,7 @@ def test_constant_channels_are_named(tmp_path):
     assert report.constant == ["c"]
     assert [e["constant_channels"] for e in manifest(tmp_path / "out/jpeg")["cases"].values()] == [[], [], [0]]
     for name in RANGES:
-        np.testing.assert_array_equal(read_image(tmp_path / "out" / name / "c_0000.nii.gz").values, 7)
+        np.testing.assert_array_equal(read_stored_image(tmp_path / "out" / name / "c_0000.nii.gz").values, 7)
 
 
 def test_colour_pictures(tmp_path):
@@ -155,7 +155,7 @@ def test_colour_pictures(tmp_path):
     for name in RANGES:
         written = io.imread(tmp_path / "out" / name / "a_0000.png")
         parameters = manifest(tmp_path / "out" / name)["cases"]["a"]["parameters"]
-        expected = corrupt_image(read_image(tmp_path / "in/a_0000.png"), name, parameters)[:, 0]
+        expected = corrupt_image(read_stored_image(tmp_path / "in/a_0000.png"), name, parameters)[:, 0]
         np.testing.assert_array_equal(written[..., :3], np.clip(np.rint(np.moveaxis(expected, 0, -1)), 0, 255))
         np.testing.assert_array_equal(written[..., 3], pixels[..., 3])
 

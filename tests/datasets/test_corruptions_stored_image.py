@@ -16,7 +16,7 @@ from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 from scipy.spatial.transform import Rotation
 from skimage import io
 
-from nnunet_stochastic.datasets.corruptions import read_image
+from nnunet_stochastic.datasets.corruptions import read_stored_image
 
 ARRAY = np.random.default_rng(0).integers(-1000, 1000, (4, 5, 6)).astype(np.int16)
 OBLIQUE = Rotation.from_euler("xyz", [10, -20, 30], degrees=True).as_matrix()
@@ -38,7 +38,7 @@ def geometry(path):
 
 
 def round_trip(path, change=lambda values: values):
-    image = read_image(path)
+    image = read_stored_image(path)
     target = path.with_name(f"copy_{path.name}")
     image.write(change(image.values), target)
     return image, target
@@ -158,24 +158,24 @@ def test_files_that_are_no_images(tmp_path):
     path = write_itk(tmp_path / "case_0000.nii.gz")
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(OSError, match=r"case_0000\.nii\.gz cannot be read"):
-        read_image(path)
+        read_stored_image(path)
     with pytest.raises(OSError, match=r"none_0000\.nrrd cannot be read"):
-        read_image(tmp_path / "none_0000.nrrd")
+        read_stored_image(tmp_path / "none_0000.nrrd")
     with pytest.raises(ValueError, match="no known format"):
-        read_image(tmp_path / "case_0000.dcm")
+        read_stored_image(tmp_path / "case_0000.dcm")
     write_itk(tmp_path / "nan_0000.mha", np.full((2, 3, 4), np.nan, dtype=np.float32))
     with pytest.raises(ValueError, match="NaN or infinite"):
-        read_image(tmp_path / "nan_0000.mha")
+        read_stored_image(tmp_path / "nan_0000.mha")
     vectors = sitk.GetImageFromArray(np.zeros((2, 3, 4, 3), dtype=np.uint8), isVector=True)
     sitk.WriteImage(vectors, str(tmp_path / "rgb_0000.nrrd"))
     with pytest.raises(OSError, match="voxels are vectors"):
-        read_image(tmp_path / "rgb_0000.nrrd")
+        read_stored_image(tmp_path / "rgb_0000.nrrd")
     tifffile.imwrite(tmp_path / "bits_0000.tif", np.ones((8, 9), dtype=bool), photometric="minisblack")
     with pytest.raises(ValueError, match="integers or floats, got bool"):
-        read_image(tmp_path / "bits_0000.tif")
+        read_stored_image(tmp_path / "bits_0000.tif")
 
 
 def test_values_of_another_shape_are_not_written(tmp_path):
-    image = read_image(write_itk(tmp_path / "case_0000.nii.gz"))
+    image = read_stored_image(write_itk(tmp_path / "case_0000.nii.gz"))
     with pytest.raises(ValueError, match=r"shape \(1, 4, 5, 6\) are needed, got \(1, 4, 5, 7\)"):
         image.write(np.zeros((1, 4, 5, 7)), tmp_path / "copy_0000.nii.gz")

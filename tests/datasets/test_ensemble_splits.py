@@ -83,7 +83,7 @@ def test_interrupted_writing_leaves_the_old_splits(folder, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("nnunet_stochastic.files.os.replace", stop)
+        patch.setattr("nnunet_stochastic.io.staging.os.replace", stop)
         with pytest.raises(KeyboardInterrupt):
             write_ensemble_splits("999", overwrite=True)
     assert splits_in(folder) == FOLDS
@@ -102,10 +102,10 @@ def test_impossible_requests(folder):
         write_ensemble_splits("Dataset998_Other")
     assert not list(folder.iterdir())
     for content, said in (
-        ("[{", "no JSON"),
-        ("[]", "no list"),
-        ('{"train": []}', "no list"),
-        ('[{"train": []}]', "no list"),
+        ("[{", "not valid JSON"),
+        ("[]", "list"),
+        ('{"train": []}', "list"),
+        ('[{"train": []}]', "list"),
     ):
         (folder / "splits_final.json").write_text(content)
         with pytest.raises(ValueError, match=said):

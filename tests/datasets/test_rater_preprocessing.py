@@ -178,8 +178,8 @@ def test_a_kill_at_any_moment_leaves_cases_complete_or_absent(dataset, monkeypat
 
     with monkeypatch.context() as patch:
         module = rater_preprocessing
-        patch.setattr(module.shutil, "rmtree", lambda *_, **__: None)
-        patch.setattr(module.os, "replace", counted(os.replace))
+        patch.setattr(shutil, "rmtree", lambda *_, **__: None)
+        patch.setattr(os, "replace", counted(os.replace))
         patch.setattr(module, "write_pickle", counted(module.write_pickle))
         with pytest.raises(Kill):
             preprocess(dataset, num_threads=1)

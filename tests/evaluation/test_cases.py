@@ -9,7 +9,6 @@ from nnunet_stochastic.evaluation import (
     Workers,
     check_cases,
     find_cases,
-    flipped_axes,
     load_case,
     read_label_map,
 )
@@ -230,23 +229,6 @@ def test_values_that_are_no_uncertainty(folder, reader, value, message):
     write(folder / "pred" / "aleatoric" / "b.nii.gz", broken)
     with pytest.raises(ValueError, match=f"b: .*{message}"):
         check(folder, reader)
-
-
-ARRAY_AXES_TO_LPS = [
-    ((1, 0, 0, 0, 1, 0, 0, 0, 1), (False, False, False)),
-    ((-1, 0, 0, 0, -1, 0, 0, 0, 1), (False, True, True)),
-    ((0.9, 0.1, 0, -0.1, 0.9, 0, 0, 0, -1), (True, False, False)),
-    ((0, 0, 1, 1, 0, 0, 0, -1, 0), (False, False, False)),
-]
-
-
-@pytest.mark.parametrize(("direction", "expected"), ARRAY_AXES_TO_LPS)
-def test_flipped_axes_of_both_kinds_of_geometry(direction, expected):
-    grid = {"spacing": (1, 1, 1), "sitk_stuff": {"origin": (0, 0, 0), "direction": direction}}
-    assert flipped_axes(grid) == expected
-    affine = np.eye(4)
-    affine[:3, :3] = np.diag([-1, -1, 1]) @ np.reshape(direction, (3, 3))
-    assert flipped_axes({"spacing": (1, 1, 1), "nibabel_stuff": {"original_affine": affine}}) == expected
 
 
 @pytest.mark.parametrize(

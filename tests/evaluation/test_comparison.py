@@ -226,7 +226,12 @@ def test_folders_that_are_no_evaluation_are_listed_together(tmp_path):
     old = made_up.write_folder(tmp_path / "old", {"results": {}, "model": {}})
     with pytest.raises(ValueError, match="cannot be compared") as error:
         read_runs([*folders, old])
-    for text in ("has no summary.json", "is not valid JSON", "has no images.csv", "old/summary.json lacks convention"):
+    for text in (
+        "has no summary.json",
+        "summary.json: not valid JSON",
+        "has no images.csv",
+        "old/summary.json lacks convention",
+    ):
         assert text in str(error.value)
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from nnunet_stochastic.inference.cases import Case, OutputFolder, cases_from_files, find_cases
+from nnunet_stochastic.inference.cases import InputCase, OutputFolder, cases_from_files, find_cases
 
 
 def touch(folder, *names):
@@ -15,14 +15,14 @@ def test_cases_have_their_channels_in_order(tmp_path):
         tmp_path / "images", "b_0001.nii.gz", "b_0000.nii.gz", "a_1_0000.nii.gz", "a_1_0001.nii.gz", "notes.txt"
     )
     assert find_cases(folder, file_ending=".nii.gz", num_channels=2) == [
-        Case("a_1", (folder / "a_1_0000.nii.gz", folder / "a_1_0001.nii.gz")),
-        Case("b", (folder / "b_0000.nii.gz", folder / "b_0001.nii.gz")),
+        InputCase("a_1", (folder / "a_1_0000.nii.gz", folder / "a_1_0001.nii.gz")),
+        InputCase("b", (folder / "b_0000.nii.gz", folder / "b_0001.nii.gz")),
     ]
 
 
 def test_one_file_may_hold_all_channels(tmp_path):
     folder = touch(tmp_path / "images", "a_0000.png")
-    assert find_cases(folder, file_ending=".png", num_channels=3) == [Case("a", (folder / "a_0000.png",))]
+    assert find_cases(folder, file_ending=".png", num_channels=3) == [InputCase("a", (folder / "a_0000.png",))]
 
 
 def test_missing_and_superfluous_channels(tmp_path):

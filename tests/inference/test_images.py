@@ -10,7 +10,8 @@ from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 from scipy.spatial.transform import Rotation
 from skimage import io
 
-from nnunet_stochastic.inference.images import map_ending, voxel_volume_ml, write_map
+from nnunet_stochastic.inference.images import map_ending, write_map
+from nnunet_stochastic.io.grid import voxel_volume_ml
 
 ARRAY = np.random.default_rng(0).random((4, 5, 6)).astype(np.float32)
 
@@ -45,7 +46,7 @@ def test_an_image_written_as_map_is_the_image(tmp_path, reader_writer):
     write_map(array[0], target, properties, reader_writer)
     assert_same_geometry(source, target)
     assert nibabel.load(target).get_data_dtype() == np.float32
-    assert voxel_volume_ml(properties, reader_writer) == pytest.approx(0.7 * 0.8 * 2.5 / 1000, rel=1e-5)
+    assert voxel_volume_ml(properties) == pytest.approx(0.7 * 0.8 * 2.5 / 1000, rel=1e-5)
 
 
 @pytest.mark.parametrize("ending", [".nrrd", ".mha"])
@@ -63,7 +64,7 @@ def test_2d_image_of_simpleitk(tmp_path):
     array, properties = SimpleITKIO().read_images([str(source)])
     write_map(array[0], target, properties, SimpleITKIO)
     assert_same_geometry(source, target)
-    assert voxel_volume_ml(properties, SimpleITKIO) is None
+    assert voxel_volume_ml(properties) is None
 
 
 def test_natural_image(tmp_path):
@@ -72,7 +73,7 @@ def test_natural_image(tmp_path):
     _, properties = NaturalImage2DIO().read_images([str(tmp_path / "case_0000.png")])
     write_map(ARRAY[:1], tmp_path / "map.tif", properties, NaturalImage2DIO)
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "map.tif"), ARRAY[0])
-    assert voxel_volume_ml(properties, NaturalImage2DIO) is None
+    assert voxel_volume_ml(properties) is None
 
 
 def test_tif_with_its_spacing(tmp_path):

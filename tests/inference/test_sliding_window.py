@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from nnunet_stochastic.distributions import LowRankGaussian, PointMass
 from nnunet_stochastic.inference.samples import SampleDraw, voxel_noise
-from nnunet_stochastic.inference.seeds import NoiseKey, stream_seed
+from nnunet_stochastic.inference.seeds import NoiseKey
 from nnunet_stochastic.inference.sliding_window import (
     View,
     augmented_views,
@@ -21,6 +21,7 @@ from nnunet_stochastic.inference.sliding_window import (
 )
 from nnunet_stochastic.maps import epistemic_map
 from nnunet_stochastic.outcomes import OutcomeSpace
+from nnunet_stochastic.seeds import stream_seed
 
 TWO, THREE, REGIONS = OutcomeSpace(2), OutcomeSpace(3), OutcomeSpace(3, regions=True)
 SIX = OutcomeSpace(6)

@@ -141,7 +141,7 @@ def test_a_full_disk(predictor, images, tmp_path, monkeypatch, threads):
     def write_half(image, path, *options):
         write(image, path, *options)
         written.append(path)
-        if "/.b.partial/" in path:
+        if f"/.b.unfinished-{os.getpid()}/" in path:
             os.truncate(path, os.path.getsize(path) // 2)
 
     monkeypatch.setattr(sitk, "WriteImage", write_half)
@@ -158,7 +158,7 @@ def test_a_sample_that_cannot_be_written(predictor, images, tmp_path, monkeypatc
     write = sitk.WriteImage
 
     def fail(image, path, *options):
-        if "/.b.partial/samples/" in path:
+        if f"/.b.unfinished-{os.getpid()}/samples/" in path:
             raise OSError(errno.ENOSPC, "No space left on device")
         write(image, path, *options)
 

@@ -163,7 +163,9 @@ def test_snapshots_hold_each_weight_once_whatever_its_storage(tmp_path: Path) ->
 
 
 def test_deletes_from_an_epoch_on_and_what_is_unfinished(folder: Path) -> None:
-    (folder / "swag" / "epoch_0008.pth.unfinished").write_bytes(b"half")
+    unfinished = folder / "swag" / ".epoch_0008.pth.unfinished-1"
+    unfinished.mkdir()
+    (unfinished / "epoch_0008.pth").write_bytes(b"half")
     delete_snapshots(folder, from_epoch=9)
     assert saved_epochs(folder) == [7, 8]
     assert len(list((folder / "swag").iterdir())) == 2

@@ -107,7 +107,7 @@ def test_older_and_broken_files_are_refused(tmp_path):
     with pytest.raises(ValueError, match="is of an older version, whose GED does not name its distance"):
         read_result(folder)
     (folder / "summary.json").write_text('{"results": ')
-    with pytest.raises(ValueError, match=r"summary\.json is not valid JSON"):
+    with pytest.raises(ValueError, match=r"summary\.json: not valid JSON"):
         read_result(folder)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -125,9 +126,9 @@ def test_the_latest_checkpoint_knows_the_best_one(dataset) -> None:
         assert latest["current_epoch"] == epoch + 1
 
 
-def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_checkpoint_leaves_the_one_before(dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     class Killed(Exception):
-        """Stands for a kill."""
+        """Stands for the end of the process: nothing is tidied up."""
 
     def write_half(_, path: str) -> None:
         Path(path).write_bytes(b"half")
@@ -140,12 +141,14 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(dataset, mon
     before = path.read_bytes()
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", write_half)
+        patch.setattr(shutil, "rmtree", lambda *_, **__: None)
         with pytest.raises(Killed):
             trainer.save_checkpoint(str(path))
     assert path.read_bytes() == before
-    assert path.with_name("checkpoint_latest.pth.unfinished").read_bytes() == b"half"
+    (half,) = path.parent.glob(".checkpoint_latest.pth.unfinished-*/checkpoint_latest.pth")
+    assert half.read_bytes() == b"half"
     dataset.trainer("nnUNetTrainerDiagonal").on_train_start()
-    assert not list(path.parent.glob("*.unfinished"))
+    assert not list(path.parent.glob(".*.unfinished-*"))
 
 
 def test_pretrained_weights_take_the_place_of_the_deterministic_model(dataset) -> None:

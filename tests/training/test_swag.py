@@ -6,6 +6,7 @@ import io
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -42,9 +43,11 @@ def seed(number: int) -> None:
 def short_training(die: Callable[[], None] | None = None, at: int = -1) -> Iterator[list[str]]:
     """Three epochs, two of them with snapshots, each with its own data; ``die`` at one of the changes to files.
 
-    Gives the list of those changes. A file that is being saved when it dies is left half-written.
+    Gives the list of those changes. A file that is being saved when it dies is left half-written, and nothing is
+    tidied up any more.
     """
     changes: list[str] = []
+    tidy = shutil.rmtree
 
     def watched(function, name: str, half_done=None):
         def wrapper(*arguments, **options):
@@ -79,6 +82,7 @@ def short_training(die: Callable[[], None] | None = None, at: int = -1) -> Itera
             (os, "replace", watched(os.replace, "replace")),
             (os, "remove", watched(os.remove, "remove")),
             (Path, "unlink", watched(Path.unlink, "unlink")),
+            (shutil, "rmtree", lambda *a, **b: None if die is not None and len(changes) > at else tidy(*a, **b)),
         ):
             stack.enter_context(mock.patch.object(owner, name, value))
         yield changes
@@ -162,17 +166,17 @@ def test_a_kill_at_any_change_of_a_file_is_made_good_by_resuming(dataset, tmp_pa
     assert "checkpoint_latest.pth" not in expected
     assert [change for change in changes if "best" not in change] == [
         "unlink swag.pth",
-        "save epoch_0001.pth.unfinished",
+        "save epoch_0001.pth",
         "replace epoch_0001.pth",
-        "save checkpoint_latest.pth.unfinished",
+        "save checkpoint_latest.pth",
         "replace checkpoint_latest.pth",
-        "save epoch_0002.pth.unfinished",
+        "save epoch_0002.pth",
         "replace epoch_0002.pth",
-        "save checkpoint_latest.pth.unfinished",
+        "save checkpoint_latest.pth",
         "replace checkpoint_latest.pth",
-        "save swag.pth.unfinished",
+        "save swag.pth",
         "replace swag.pth",
-        "save checkpoint_final.pth.unfinished",
+        "save checkpoint_final.pth",
         "replace checkpoint_final.pth",
         "remove checkpoint_latest.pth",
     ]
@@ -180,7 +184,7 @@ def test_a_kill_at_any_change_of_a_file_is_made_good_by_resuming(dataset, tmp_pa
         results = tmp_path / f"killed_at_{at}"
         with short_training(die, at), pytest.raises(Killed):
             train(dataset, results)
-        assert any(fold(results).rglob("*.unfinished")) == change.startswith(("save", "replace"))
+        assert any(fold(results).rglob(".*.unfinished-*")) == change.startswith(("save", "replace"))
         with short_training():
             train(dataset, results, resume=True)
         assert same(outcome(fold(results)), expected), f"killed at {change}"
@@ -192,14 +196,15 @@ def test_a_real_kill_of_a_training_process(dataset, tmp_path: Path, one_thread: 
     name = "nnUNetTrainerMoBSWAG"
     with short_training() as changes:
         train(dataset, tmp_path / "undisturbed", name=name)
-    at = changes.index("save epoch_0002.pth.unfinished")
+    at = changes.index("save epoch_0002.pth")
     arguments = (dataset, tmp_path / "killed", name, at)
     process = multiprocessing.get_context("spawn").Process(target=train_until_killed, args=arguments)
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
     folder = fold(tmp_path / "killed", name)
-    assert (folder / "swag" / "epoch_0002.pth.unfinished").is_file()
+    (half,) = (folder / "swag").glob(".epoch_0002.pth.unfinished-*/epoch_0002.pth")
+    assert half.stat().st_size > 0
     with pytest.raises(FileNotFoundError, match=r"has 1 snapshots and no swag\.pth"):
         SwagMoments.load(folder)
     with short_training():

@@ -1,6 +1,6 @@
 """Chákṣu as an nnU-Net dataset: optic disc and cup in photographs of the retina, drawn by five ophthalmologists.
 
-Object: x(3, 128, 128), y_1 … y_5 ∈ {0, disc 1, cup 2}. Of each annotation the largest connected component (of pixels
+A case is x(3, 128, 128), y_1 … y_5 ∈ {0, disc 1, cup 2}. Of each annotation the largest connected component (of pixels
 that share a side) is kept; the disc is joined with the cup, so that the cup lies inside. The crop is a square around
 the middle of the box of all five discs, its side twice the mean diameter of the device's discs, so that devices differ
 in their images but not in the size of the disc; outside of the photograph it is black. It is resized to 128 x 128:
@@ -67,11 +67,11 @@ def plan_chaksu(folder: Path, number: int, *, seed: int = 0) -> Conversion:
     Parameters
     ----------
     folder
-        Holds Train and Test.
+        Folder that holds Train and Test.
     number
-        Of the dataset, NNN.
+        Number of the dataset, NNN.
     seed
-        Of the draw of the validation images.
+        Seed of the draw of the validation images.
     """
     if absent := [name for name in ("Train", "Test") if not (folder / name / _PHOTOGRAPHS).is_dir()]:
         raise ValueError(
@@ -229,4 +229,5 @@ def _crop(image: np.ndarray, start: Sequence[int], side: int) -> np.ndarray:
 def _shrink(channel: np.ndarray) -> np.ndarray:
     """A square of uint8 with the mean over each new pixel's area, which is what Pillow calls a box filter."""
     image = Image.fromarray(channel.astype(np.float32))  # of integers, Pillow rounds the rows' means, too
-    return np.rint(image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BOX)).astype(np.uint8)
+    small = image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BOX)
+    return np.rint(np.asarray(small)).astype(np.uint8)

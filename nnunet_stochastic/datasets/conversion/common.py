@@ -1,6 +1,6 @@
 """What the converters share: planned cases, their parts, the vote of the raters, reading and writing.
 
-Objects: a `Conversion` plans everything before anything is written; its sources are converted one by one, each to cases
+A `Conversion` plans everything before anything is written; its sources are converted one by one, each to cases
 (x, y, y_1 … y_A). The label y is the vote of the raters y_1 … y_A at each voxel: the class with the most votes; of
 classes with as many votes foreground before background, then the lowest label. For two classes this is the majority
 with ties to foreground.
@@ -8,9 +8,7 @@ with ties to foreground.
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,12 +17,12 @@ from typing import Any, Literal
 import numpy as np
 import SimpleITK as sitk
 
-from nnunet_stochastic.nifti import check_not_truncated
+from nnunet_stochastic.io.nifti import check_not_truncated
+from nnunet_stochastic.io.staging import staged_files
 
 __all__ = [
     "TEST",
     "TRAIN",
-    "UNFINISHED",
     "VALIDATION",
     "CaseFiles",
     "Conversion",
@@ -38,12 +36,11 @@ __all__ = [
     "majority_vote",
     "part_suffix",
     "read_header",
-    "read_image",
+    "read_itk_image",
     "read_on_grid",
 ]
 
 TRAIN, VALIDATION, TEST = "train", "val", "test"
-UNFINISHED = ".unfinished_"
 _SUFFIXES = {TRAIN: "Tr", VALIDATION: "Tr", TEST: "Ts"}
 _GRID_TOLERANCE = 1e-3  # mm, and of direction cosines: NIfTI files keep them in single precision
 
@@ -55,13 +52,13 @@ class CaseFiles:
     Attributes
     ----------
     name
-        Of the case.
+        Name of the case.
     images
-        One per channel; a path is copied as it is.
+        Images, one per channel; a path is copied as it is.
     label
-        What nnU-Net plans and validates on.
+        Label map that nnU-Net plans and validates on.
     raters
-        One label map per rater, or none.
+        Label maps, one per rater, or none.
     """
 
     name: str
@@ -77,13 +74,13 @@ class Source:
     Attributes
     ----------
     name
-        As the data set calls it.
+        Name that the data set gives it.
     cases
         Part of each case: ``train``, ``val``, ``test``, or the name of another set, such as ``OOD_Bosch``.
     data
-        What the converter has to know; picklable.
+        Data that the converter has to know; picklable.
     patient
-        Whom all its cases show; the source's own name where the data set does not tell patients apart.
+        Patient whom all its cases show; the source's own name where the data set does not tell patients apart.
     """
 
     name: str
@@ -109,20 +106,20 @@ class Conversion:
     dataset_name
         DatasetNNN_Name.
     settings
-        What decides about the result; a dataset with others is not continued.
+        Settings that decide about the result; a dataset with others is not continued.
     description
         dataset.json without ``numTraining`` and ``name``.
     sources
-        What to convert.
+        Sources to convert.
     convert
         Gives the cases of a source, as many as its ``cases`` names; module-level, so that processes can run it.
         ``ValueError`` and ``OSError`` skip the source.
     skipped
-        What is left out for reasons that are known by now.
+        Sources and cases that are left out for reasons that are known by now.
     notes
         Lines to print: the rule that was followed and its counts.
     configuration, planner
-        Of nnU-Net, suggested for this data set.
+        Names of a configuration and a planner of nnU-Net, suggested for this data set.
     parts, patients
         Part and patient of each case.
     """
@@ -215,7 +212,7 @@ def read_header(path: Path) -> sitk.ImageFileReader:
     return reader
 
 
-def read_image(path: Path) -> sitk.Image:
+def read_itk_image(path: Path) -> sitk.Image:
     """An image; ``OSError`` if it is missing, truncated, or cannot be read."""
     check_not_truncated(path)
     try:
@@ -226,7 +223,7 @@ def read_image(path: Path) -> sitk.Image:
 
 def read_on_grid(path: Path, reference: sitk.Image | sitk.ImageFileReader) -> np.ndarray:
     """Voxels (z, y, x) of an image; ``ValueError`` if its voxel grid is not the reference's."""
-    image = read_image(path)
+    image = read_itk_image(path)
     if image.GetSize() != tuple(reference.GetSize()):
         raise ValueError(f"{path} has {image.GetSize()} voxels (x, y, z), the image {tuple(reference.GetSize())}")
     for what in ("Spacing", "Origin", "Direction"):
@@ -262,26 +259,24 @@ def convert_source(
 
 
 def _write_case(case: CaseFiles, suffix: str, dataset: Path, ending: str) -> None:
-    """Write all files under hidden names and rename them, the label last."""
-    names = {f"images{suffix}/{case.name}_{channel:04d}{ending}": image for channel, image in enumerate(case.images)}
+    """Write all files of a case, or none that counts: the label comes last."""
+    names: dict[str, sitk.Image | Path] = {
+        f"images{suffix}/{case.name}_{channel:04d}{ending}": image for channel, image in enumerate(case.images)
+    }
     names |= {f"raters{suffix}/{case.name}_rater{rater}{ending}": mask for rater, mask in enumerate(case.raters)}
     names[f"labels{suffix}/{case.name}{ending}"] = case.label
-    with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=dataset) as folder:
-        finished = []
-        for number, (name, content) in enumerate(names.items()):
-            temporary = Path(folder) / f"{number}{ending}"
+    copies = [Path(name) for name, content in names.items() if isinstance(content, Path)]
+    with staged_files(dataset, list(map(Path, names)), name=case.name, copies=copies) as staging:
+        for name, content in names.items():
             if isinstance(content, Path):
-                shutil.copyfile(content, temporary)
+                shutil.copyfile(content, staging / name)
             else:
-                _write_image(content, temporary, dataset / name)
-            finished.append((temporary, dataset / name))
-        for temporary, final in finished:
-            os.replace(temporary, final)
+                _write_image(content, staging / name, dataset / name)
 
 
-def _write_image(image: sitk.Image, temporary: Path, final: Path) -> None:
+def _write_image(image: sitk.Image, staged: Path, final: Path) -> None:
     try:
-        sitk.WriteImage(image, str(temporary), True)
+        sitk.WriteImage(image, str(staged), True)
     except RuntimeError as error:
         raise OSError(f"{final} cannot be written: {_last_line(error)}") from error
 

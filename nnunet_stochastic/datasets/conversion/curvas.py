@@ -1,6 +1,6 @@
 """CURVAS as an nnU-Net dataset: pancreas, kidney and liver in CT, each scan drawn by several radiologists.
 
-Object: x(z, y, x) in HU, y_1 … y_A ∈ {0, pancreas 1, kidney 2, liver 3}. One folder per case holds image.nii.gz and
+A case is x(z, y, x) in HU, y_1 … y_A ∈ {0, pancreas 1, kidney 2, liver 3}. One folder per case holds image.nii.gz and
 annotation_1.nii.gz … annotation_A.nii.gz, as the CURVAS challenges publish them. Validation and test cases come from
 folders of their own where these are given; else a fifth of the cases is drawn for testing, a fifth of the others for
 validation (fifths are rounded up). The challenges name no patients beside the cases, so each case
@@ -36,7 +36,7 @@ from nnunet_stochastic.datasets.conversion.common import (
     read_on_grid,
 )
 from nnunet_stochastic.datasets.conversion.run import dataset_name
-from nnunet_stochastic.nifti import check_not_truncated
+from nnunet_stochastic.io.nifti import check_not_truncated
 
 __all__ = ["plan_curvas"]
 
@@ -58,13 +58,13 @@ def plan_curvas(
     Parameters
     ----------
     folder
-        Holds a folder per case.
+        Folder that holds a folder per case.
     number
-        Of the dataset, NNN.
+        Number of the dataset, NNN.
     validation, test
         Folders of cases for validation and for testing; without them cases are drawn from ``folder``.
     seed
-        Of the draw.
+        Seed of the draw.
     """
     folders = {TRAIN: folder, VALIDATION: validation, TEST: test}
     found = {part: _find_cases(where) for part, where in folders.items() if where is not None}
@@ -83,8 +83,8 @@ def plan_curvas(
             if files.annotations == tuple(expected):
                 complete[part].append((name, files))
             else:
-                names = ", ".join(path.name for path in files.annotations) or "no annotation"
-                skipped.append(Skipped(name, f"has {names}; most cases have annotation_1 to annotation_{num_raters}"))
+                present = ", ".join(path.name for path in files.annotations) or "no annotation"
+                skipped.append(Skipped(name, f"has {present}; most cases have annotation_1 to annotation_{num_raters}"))
     random = np.random.default_rng(seed)
     parts = {name: part for part, cases in complete.items() for name, _ in cases}
     for part in (TEST, VALIDATION):

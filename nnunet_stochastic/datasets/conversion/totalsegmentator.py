@@ -1,6 +1,6 @@
 """TotalSegmentator as an nnU-Net dataset: one or more structures in CT, in those scans that show them.
 
-Object: x(z, y, x) in HU, y = k in the k-th structure, 0 elsewhere. Scans in which no voxel belongs to any of the
+A case is x(z, y, x) in HU and y = k in the k-th structure, 0 elsewhere. Scans in which no voxel belongs to any of the
 structures are left out. A fifth of the others are test cases, a fifth of the rest validation cases (fifths are rounded
 up). Nothing that is published says which scans are of one patient, so each counts as a patient of its own.
 
@@ -36,7 +36,7 @@ from nnunet_stochastic.datasets.conversion.common import (
 )
 from nnunet_stochastic.datasets.conversion.run import dataset_name
 from nnunet_stochastic.evaluation.parallel import map_in_processes
-from nnunet_stochastic.nifti import check_not_truncated
+from nnunet_stochastic.io.nifti import check_not_truncated
 
 __all__ = ["MIXTURE_OF_BASES_TABLE_1", "plan_totalsegmentator"]
 
@@ -72,13 +72,13 @@ def plan_totalsegmentator(
     Parameters
     ----------
     folder
-        Holds a folder per scan, s0000 and so on, and meta.csv.
+        Folder that holds a folder per scan, s0000 and so on, and meta.csv.
     number
-        Of the dataset, NNN.
+        Number of the dataset, NNN.
     structures
         Names of the files in segmentations, without ending; the first is label 1.
     seed
-        Of the split.
+        Seed of the split.
     num_processes
         Scans at a time.
     show_progress

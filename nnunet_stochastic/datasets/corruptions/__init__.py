@@ -8,7 +8,7 @@ from nnunet_stochastic.datasets.corruptions.shifts import (
     corrupt_image,
     draw_parameters,
 )
-from nnunet_stochastic.datasets.corruptions.stored_image import StoredImage, read_image
+from nnunet_stochastic.datasets.corruptions.stored_image import StoredImage, read_stored_image
 
 __all__ = [
     "DEFAULT_SHIFTS",
@@ -18,5 +18,5 @@ __all__ = [
     "check_range",
     "corrupt_image",
     "draw_parameters",
-    "read_image",
+    "read_stored_image",
 ]

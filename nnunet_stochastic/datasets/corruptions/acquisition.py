@@ -44,13 +44,13 @@ def add_ghosts(planes: Planes, *, intensity: float, num_ghosts: int, axis: int) 
     Parameters
     ----------
     planes
-        The image.
+        Image whose planes get ghosts.
     intensity
         0 leaves the image as it is, 1 removes the lines.
     num_ghosts
         Copies over the length of the axis: the distance of the lines.
     axis
-        Of (S, H, W): 1 or 2.
+        Axis of (S, H, W): 1 or 2.
     """
     import torch
     import torchio
@@ -65,7 +65,7 @@ def add_bias_field(planes: Planes, *, magnitude: float, coefficients: list[float
     Parameters
     ----------
     planes
-        The image. Its minimum stays, since a field on negative Hounsfield units would be none on tissue.
+        Image to multiply. Its minimum stays, since a field on negative Hounsfield units would be none on tissue.
     magnitude
         Largest possible coefficient of the polynomial.
     coefficients

@@ -9,8 +9,6 @@ The manifest is written before the first image: an interrupted command is contin
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import shutil
 from collections import defaultdict
@@ -25,21 +23,26 @@ from nnunet_stochastic.datasets.corruptions.shifts import SHIFTS, check_range, c
 from nnunet_stochastic.datasets.corruptions.stored_image import (
     LOSSY_ENDINGS,
     SUPPORTED_ENDINGS,
-    StoredImage,
-    read_image,
+    read_stored_image,
     spacing_file,
 )
 from nnunet_stochastic.evaluation.parallel import map_in_threads
-from nnunet_stochastic.files import write_json
-from nnunet_stochastic.inference.cases import Case
-from nnunet_stochastic.inference.seeds import stream_seed
-from nnunet_stochastic.inference.written import check_written
+from nnunet_stochastic.io.staging import remove_leftovers, staged_files
+from nnunet_stochastic.io.text import read_json, write_json
+from nnunet_stochastic.seeds import stream_seed
 
 __all__ = ["MANIFEST", "CorruptionReport", "corrupt_folder", "find_images"]
 
 MANIFEST = "manifest.json"
-_UNFINISHED = ".unfinished"
 _LIBRARIES = ("numpy", "scipy", "scikit-image", "pillow", "torchio")
+
+
+@dataclass(frozen=True)
+class ImageCase:
+    """The images of a case, a file per channel."""
+
+    name: str
+    files: tuple[Path, ...]
 
 
 @dataclass(frozen=True)
@@ -79,11 +82,11 @@ def corrupt_folder(
     folder
         Images in nnU-Net's naming.
     output
-        Gets a folder per shift.
+        Folder that gets a folder per shift.
     ranges
         The shifts, by name, each with the range of its strength (`Shift.default_range`).
     seed
-        Of all random parameters.
+        Seed of all random parameters.
     num_threads
         Cases at a time; each needs memory for its channels.
     resume
@@ -106,20 +109,22 @@ def corrupt_folder(
     for path in folders.values():
         _check_output(path, resume=resume)
 
-    threads = {"num_threads": num_threads, "show_progress": show_progress}
-    found = map_in_threads(_check_case, cases, description="checking", **threads)
+    found = map_in_threads(
+        _check_case, cases, num_threads=num_threads, description="checking", show_progress=show_progress
+    )
     if problems := [f"  {problem}" for problem in found if isinstance(problem, str)]:
         raise ValueError("nothing was corrupted, because of these problems:\n" + "\n".join(problems))
-    findings = {case.name: finding for case, finding in zip(cases, found, strict=True)}
+    findings = {case.name: finding for case, finding in zip(cases, found, strict=True) if not isinstance(finding, str)}
     manifests = {name: _manifest(name, ranges[name], seed, Path(folder), findings) for name in ranges}
     if resume:
         for name, path in folders.items():
             _check_same_settings(path / MANIFEST, manifests[name])
     for name, path in folders.items():
         path.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path)
         write_json(path / MANIFEST, manifests[name])
 
-    def corrupt(case: Case) -> int:
+    def corrupt(case: ImageCase) -> int:
         pending = {
             path: (name, manifests[name]["cases"][case.name]["parameters"])
             for name, path in folders.items()
@@ -129,16 +134,14 @@ def corrupt_folder(
             _corrupt_case(case, pending)
         return len(pending)
 
-    try:
-        num_written = sum(map_in_threads(corrupt, cases, description="corrupting", **threads))
-    finally:
-        for path in folders.values():
-            shutil.rmtree(path / _UNFINISHED, ignore_errors=True)
+    written = map_in_threads(
+        corrupt, cases, num_threads=num_threads, description="corrupting", show_progress=show_progress
+    )
     constant = [name for name, finding in findings.items() if finding["constant_channels"]]
-    return CorruptionReport(folders, len(cases), num_written, constant)
+    return CorruptionReport(folders, len(cases), sum(written), constant)
 
 
-def find_images(folder: str | Path) -> list[Case]:
+def find_images(folder: str | Path) -> list[ImageCase]:
     """The cases of a folder of images CASE_XXXX + ending, all of one ending and with the same channels.
 
     Other files (text, JSON, hidden ones) are passed over; an image that belongs to no case is an error.
@@ -173,7 +176,7 @@ def find_images(folder: str | Path) -> list[Case]:
     needed = [f"{number:04d}" for number in range(max(map(len, channels.values())))]
     if uneven := [f"{case} has {' '.join(numbers)}" for case, numbers in channels.items() if numbers != needed]:
         raise ValueError(f"each case in {folder} needs the channels {' '.join(needed)}, but {'; '.join(uneven)}")
-    return [Case(case, tuple(folder / f"{case}_{number}{ending}" for number in needed)) for case in channels]
+    return [ImageCase(case, tuple(folder / f"{case}_{number}{ending}" for number in needed)) for case in channels]
 
 
 def _check_output(folder: Path, *, resume: bool) -> None:
@@ -187,10 +190,10 @@ def _check_output(folder: Path, *, resume: bool) -> None:
             raise ValueError(f"{folder} has no {MANIFEST}, so nothing was begun there: choose another -o")
 
 
-def _check_case(case: Case) -> dict[str, Any] | str:
+def _check_case(case: ImageCase) -> dict[str, Any] | str:
     """What the manifest says of a case's images, or what is wrong with them."""
     try:
-        images = [read_image(file) for file in case.files]
+        images = [read_stored_image(file) for file in case.files]
     except (ValueError, OSError) as error:
         return f"{case.name}: {error}"
     first = images[0]
@@ -233,8 +236,8 @@ def _check_same_settings(file: Path, manifest: dict[str, Any]) -> None:
     """Raise if an earlier call has written a manifest with which this one disagrees."""
     if not file.is_file():
         return
+    earlier = read_json(file, dict, remedy="choose another -o")
     try:
-        earlier = json.loads(file.read_text(encoding="utf-8"))
         different = [key for key in manifest if key not in ("source", "cases") and earlier.get(key) != manifest[key]]
         different += [case for case, entry in earlier["cases"].items() if manifest["cases"].get(case) != entry]
     except (KeyError, AttributeError, ValueError) as error:
@@ -246,22 +249,14 @@ def _check_same_settings(file: Path, manifest: dict[str, Any]) -> None:
         )
 
 
-def _corrupt_case(case: Case, pending: dict[Path, tuple[str, dict[str, Any]]]) -> None:
+def _corrupt_case(case: ImageCase, pending: dict[Path, tuple[str, dict[str, Any]]]) -> None:
     """Write the files of a case for several shifts, each into its folder."""
-    images = [read_image(file) for file in case.files]
+    images = [read_stored_image(file) for file in case.files]
     for folder, (name, parameters) in pending.items():
-        unfinished = folder / _UNFINISHED
-        unfinished.mkdir(exist_ok=True)
-        channel = 0
-        for file, image in zip(case.files, images, strict=True):
-            _write_corrupted(image, unfinished / file.name, name, parameters, channel)
-            channel += len(image.values)
-        for file in case.files:
-            if spacing_file(file).is_file() and file.suffix in (".tif", ".tiff"):
-                shutil.copyfile(spacing_file(file), folder / spacing_file(file).name)
-            os.replace(unfinished / file.name, folder / file.name)
-
-
-def _write_corrupted(image: StoredImage, path: Path, name: str, parameters: dict[str, Any], channel: int) -> None:
-    image.write(corrupt_image(image, name, parameters, first_channel=channel), path)
-    check_written(path)
+        with staged_files(folder, [Path(file.name) for file in case.files], name=case.name) as staging:
+            channel = 0
+            for file, image in zip(case.files, images, strict=True):
+                image.write(corrupt_image(image, name, parameters, first_channel=channel), staging / file.name)
+                channel += len(image.values)
+                if spacing_file(file).is_file() and file.suffix in (".tif", ".tiff"):
+                    shutil.copyfile(spacing_file(file), staging / spacing_file(file).name)

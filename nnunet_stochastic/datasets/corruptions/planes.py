@@ -1,6 +1,6 @@
 """What a shift is applied to: the planes of one image.
 
-Object: `Planes`, x in R^(C, S, H, W): S planes of H x W pixels, of one gray channel (C = 1) or of red, green and blue.
+`Planes` are x in R^(C, S, H, W): S planes of H x W pixels, of one gray channel (C = 1) or of red, green and blue.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Planes:
     values : ndarray of float32, (C, S, H, W)
         C is 3 for colours, else 1.
     number_type : numpy.dtype
-        Of the numbers in the file that it comes from.
+        Type of the numbers in the file that it comes from.
     channel : int
         Number of the first channel in its case, from 0.
     """

@@ -37,9 +37,9 @@ class Shift:
     Attributes
     ----------
     strength : str
-        The parameter of ``apply`` that says how strong it is; drawn uniformly from a range.
+        Name of the parameter of ``apply`` that says how strong it is; drawn uniformly from a range.
     meaning : str
-        Of that parameter.
+        Meaning of that parameter, in words.
     default_range, allowed_range : tuple of 2 floats
         Ends included.
     apply : callable
@@ -47,7 +47,7 @@ class Shift:
     draw_others : callable
         Draws the remaining parameters.
     is_whole : bool
-        The strength is an integer.
+        True if the strength is an integer.
     """
 
     strength: str
@@ -119,19 +119,19 @@ def draw_parameters(name: str, limits: tuple[float, float], seed: int) -> dict[s
     Parameters
     ----------
     name
-        Of the shift.
+        Name of the shift.
     limits
-        The strength is uniform between these, ends included.
+        Ends of the range in which the strength is uniform, included.
     seed
-        Of this image and shift.
+        Seed of this image and shift.
     """
     check_range(name, limits)
     shift = SHIFTS[name]
     generator = np.random.default_rng(seed)
     if shift.is_whole:
-        strength = int(generator.integers(int(limits[0]), int(limits[1]), endpoint=True))
+        strength: float = int(generator.integers(int(limits[0]), int(limits[1]), endpoint=True))
     else:
-        strength = float(generator.uniform(*limits))
+        strength = generator.uniform(*limits)
     return {shift.strength: strength, **shift.draw_others(generator)}
 
 
@@ -141,11 +141,11 @@ def corrupt_image(image: StoredImage, name: str, parameters: dict[str, Any], *, 
     Parameters
     ----------
     image
-        Its channels are corrupted one by one, colours together.
+        Image whose channels are corrupted one by one, colours together.
     name, parameters
-        The shift, and what ``draw_parameters`` returned.
+        Name of the shift, and what ``draw_parameters`` returned for it.
     first_channel
-        Of this image, where a case has several files: each channel gets noise of its own.
+        Number of the first channel of this image, where a case has several files: each channel gets noise of its own.
     """
     axis = 1 + image.slice_axis
     channels = np.moveaxis(image.values, axis, 1)

@@ -1,6 +1,6 @@
 """Images of nnU-Net's formats, read and written back in their geometry and their type of numbers.
 
-Object: a `StoredImage`, x in R^(C, z, y, x), axes in the order of nnU-Net's readers. nnU-Net's own writers write label
+A `StoredImage` is x in R^(C, z, y, x), axes in the order of nnU-Net's readers. nnU-Net's own writers write label
 maps and cast to unsigned integers, so each format is written by the library that read it:
 
     NIfTI             nibabel, with the source's header and affine
@@ -14,7 +14,6 @@ float32, in which nnU-Net computes.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +24,10 @@ import SimpleITK as sitk
 import tifffile
 from skimage import io
 
-from nnunet_stochastic.nifti import check_not_truncated
+from nnunet_stochastic.io.nifti import check_not_truncated
+from nnunet_stochastic.io.text import read_json
 
-__all__ = ["LOSSY_ENDINGS", "SUPPORTED_ENDINGS", "StoredImage", "read_image", "spacing_file"]
+__all__ = ["LOSSY_ENDINGS", "SUPPORTED_ENDINGS", "StoredImage", "read_stored_image", "spacing_file"]
 
 LOSSY_ENDINGS = (".jpg", ".jpeg")
 #: Planes are across the coarsest axis; steps that differ by less are equal.
@@ -44,11 +44,11 @@ class StoredImage:
     values : ndarray of float32, (C, z, y, x)
         C is 3 for colours, the length of the fourth axis of a 4D file, else 1; z is 1 for 2D images.
     spacing : tuple of 3 floats
-        Of (z, y, x), in the file's unit.
+        Distance of the voxels along (z, y, x), in the file's unit.
     is_colour : bool
-        The channels are red, green and blue; a fourth, alpha, is kept aside and written back as it was.
+        True if the channels are red, green and blue; a fourth, alpha, is kept aside and written back as it was.
     number_type : numpy.dtype
-        Of the numbers in the file.
+        Type of the numbers in the file.
     """
 
     values: np.ndarray
@@ -81,7 +81,7 @@ def _as_numbers(values: np.ndarray, number_type: np.dtype) -> np.ndarray:
     return np.clip(np.rint(exact), limits.min, limits.max).astype(number_type)
 
 
-def read_image(path: Path) -> StoredImage:
+def read_stored_image(path: Path) -> StoredImage:
     """Read a file whose name ends as one of `SUPPORTED_ENDINGS`.
 
     Raises
@@ -107,11 +107,13 @@ def read_image(path: Path) -> StoredImage:
     values = image.astype(np.float32).reshape(shape)
     if not np.isfinite(values).all():
         raise ValueError(f"{path} has voxels that are NaN or infinite: replace them in the image")
-    spacing = (1.0,) * (3 - len(spacing)) + tuple(float(step) for step in spacing)
+    *_, spacing_z, spacing_y, spacing_x = (1.0, 1.0, 1.0, *(float(step) for step in spacing))
     original = image.shape
-    return StoredImage(
-        values, spacing, is_colour, image.dtype, lambda numbers, target: write(numbers.reshape(original), target)
-    )
+
+    def write_shaped(numbers: np.ndarray, target: Path) -> None:
+        write(numbers.reshape(original), target)
+
+    return StoredImage(values, (spacing_z, spacing_y, spacing_x), is_colour, image.dtype, write_shaped)
 
 
 def spacing_file(path: Path) -> Path:
@@ -124,6 +126,8 @@ Read = Callable[[Path], tuple[np.ndarray, bool, tuple[float, ...], Write]]
 
 def _read_nifti(path: Path) -> tuple[np.ndarray, bool, tuple[float, ...], Write]:
     source = nibabel.load(path)
+    if not isinstance(source, nibabel.Nifti1Image):  # which NIfTI-2 images are, too
+        raise ValueError(f"it is no NIfTI image, but {type(source).__name__}")
 
     def write(numbers: np.ndarray, target: Path) -> None:
         header = source.header.copy()
@@ -170,7 +174,7 @@ def _read_tiff(path: Path) -> tuple[np.ndarray, bool, tuple[float, ...], Write]:
         return _colours_first(np.moveaxis(array, axes.index("S"), -1), write)
     spacing: tuple[float, ...] = ()
     if array.ndim == 3 and spacing_file(path).is_file():
-        spacing = tuple(json.loads(spacing_file(path).read_text(encoding="utf-8"))["spacing"])
+        spacing = tuple(read_json(spacing_file(path), dict)["spacing"])
     return array, False, spacing, write
 
 

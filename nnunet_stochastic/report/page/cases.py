@@ -6,7 +6,6 @@ in turn.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from nnunet_stochastic.evaluation.case_sets import SetFolders
-from nnunet_stochastic.evaluation.grid import check_same_grid
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.maps import find_map, read_map
 from nnunet_stochastic.evaluation.readers import ImageReader, read_image, read_label_map
+from nnunet_stochastic.io.grid import check_same_grid
+from nnunet_stochastic.io.text import read_json
 from nnunet_stochastic.report.page.data import Result
 
 __all__ = ["COLUMNS", "MAPS", "OF_EPISTEMIC", "CaseSource", "PageCase", "PredictionFolder", "page_cases"]
@@ -57,7 +57,7 @@ class PredictionFolder:
     def of(cls, folder: Path, *, file_ending: str, labels: EvaluatedLabels, reader: ImageReader) -> PredictionFolder:
         """Complete what is known by the images that uncertainty.json names, if the predictions have that record."""
         record = folder / "uncertainty.json"  # predictions of nnU-Net's own command have none
-        entries = json.loads(record.read_text(encoding="utf-8"))["cases"] if record.is_file() else {}
+        entries = read_json(record, dict, remedy="predict again")["cases"] if record.is_file() else {}
         images = {name: Path(entry["input_files"][0]) for name, entry in entries.items()}
         return cls(folder, file_ending, labels, reader, images)
 

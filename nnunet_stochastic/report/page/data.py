@@ -6,7 +6,6 @@ image and measure) and curves.json (bins of the reliability diagrams). Nothing i
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -23,6 +22,7 @@ from nnunet_stochastic.evaluation.evaluated_runs import check_distances_are_name
 from nnunet_stochastic.evaluation.maps import MEASURES, Measure
 from nnunet_stochastic.evaluation.model import stand_in_mark
 from nnunet_stochastic.evaluation.records import bins_from_json
+from nnunet_stochastic.io.text import read_json
 from nnunet_stochastic.metrics import ReliabilityBins
 
 __all__ = ["Result", "number", "read_result", "read_results"]
@@ -182,14 +182,14 @@ def read_result(folder: Path, runs: Sequence[Mapping[str, str]] = ()) -> Result:
             f"{folder} lacks {', '.join(missing)}; it must be an output folder of nnunet_stochastic_evaluate. "
             "Evaluate the predictions (again) and name its -o folder."
         )
-    summary = _read_json(folder / "summary.json")
+    summary = read_json(folder / "summary.json", dict, remedy="evaluate again")
     if absent := [key for key in NEEDED_KEYS if key not in summary]:
         raise ValueError(
             f"{folder / 'summary.json'} lacks {', '.join(absent)}: it was written by an older version. "
             "Run nnunet_stochastic_evaluate again."
         )
     check_distances_are_named(folder / "summary.json", summary)
-    curves = _read_json(folder / "curves.json")
+    curves = read_json(folder / "curves.json", dict, remedy="evaluate again")
     model = _named(summary["model"], runs)
     return Result(
         label=model.get("name") or folder.resolve().parent.name,
@@ -232,13 +232,6 @@ def _case_sets(folders: Mapping[str, Any]) -> dict[str, SetFolders]:
         name: SetFolders(*(Path(entry[key]) if entry.get(key) else None for key in keys))
         for name, entry in entries.items()
     }
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not valid JSON ({error}); evaluate again.") from error
 
 
 def _read_table(path: Path, needed: Sequence[str]) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import binary_erosion
 
-from nnunet_stochastic.evaluation.grid import flipped_axes
+from nnunet_stochastic.io.grid import flipped_axes
 from nnunet_stochastic.report.page.cases import CaseSource
 from nnunet_stochastic.report.page.grey import grey_levels
 from nnunet_stochastic.report.slice_view import SliceView

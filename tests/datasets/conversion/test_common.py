@@ -12,7 +12,7 @@ from nnunet_stochastic.datasets.conversion.common import (
     label_image,
     majority_vote,
     read_header,
-    read_image,
+    read_itk_image,
     read_on_grid,
 )
 from nnunet_stochastic.datasets.conversion.run import dataset_name
@@ -104,10 +104,10 @@ def test_other_grids_are_refused(tmp_path, other, message):
 
 
 def test_files_that_cannot_be_read(tmp_path):
-    for read in (read_header, read_image):
+    for read in (read_header, read_itk_image):
         with pytest.raises(OSError, match="absent"):
             read(tmp_path / "absent.nii.gz")
     sitk.WriteImage(image(), str(tmp_path / "cut.nii"))
     (tmp_path / "cut.nii").write_bytes((tmp_path / "cut.nii").read_bytes()[:-5])
     with pytest.raises(OSError, match="truncated"):
-        read_image(tmp_path / "cut.nii")
+        read_itk_image(tmp_path / "cut.nii")

@@ -65,24 +65,24 @@ def test_layout(dataset, raw, read_json):
     assert result.splits == raw.with_name("nnUNet_preprocessed") / "Dataset012_Test" / "splits_final.json"
 
 
-def test_goes_on_after_a_kill(dataset, monkeypatch):
+def test_goes_on_after_an_interruption(dataset, monkeypatch):
     PlannedFolder(plan()).run()
     complete = contents(dataset)
     calls = []
 
-    def kill(source, target):
+    def interrupt(source, target):
         calls.append(target)
-        if len(calls) == 6:  # a's four files, one of b's
+        if len(calls) == 7:  # conversion.json, a's four files, one of b's
             raise KeyboardInterrupt
         os.rename(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr("nnunet_stochastic.datasets.conversion.common.os.replace", kill)
+        patch.setattr("nnunet_stochastic.io.staging.os.replace", interrupt)
         with pytest.raises(KeyboardInterrupt):
             PlannedFolder(plan(), overwrite=True).run()
     assert not (dataset / "labelsTr" / "b.nii.gz").exists()
     assert not (dataset / "dataset.json").exists()
-    (dataset / ".unfinished_leftover").mkdir()  # what a kill without warning leaves
+    (dataset / ".b.unfinished-1").mkdir()  # what a process that ends without warning leaves
 
     planned = PlannedFolder(plan())
     assert planned.missing == set("bcde")

@@ -5,7 +5,7 @@ import pytest
 import SimpleITK as sitk
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
-from nnunet_stochastic.nifti import check_not_truncated, check_stored_values
+from nnunet_stochastic.io.nifti import check_not_truncated, check_stored_values
 
 ARRAY = np.random.default_rng(0).random((4, 5, 6)).astype(np.float32)
 

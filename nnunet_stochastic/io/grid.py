@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 __all__ = ["check_same_grid", "flipped_axes", "voxel_volume_ml"]
 
-# Slice distance that nnU-Net gives images without one, such as png.
+# Slice distance that nnU-Net's reader of natural images gives them.
 _NO_SLICE_DISTANCE = 999
 
 
@@ -47,10 +49,13 @@ def flipped_axes(grid: dict) -> tuple[bool, bool, bool]:
     return bool(z), bool(y), bool(x)
 
 
-def voxel_volume_ml(grid: dict) -> float | None:
-    """Volume of a voxel in ml, or None for 2D images, which have none."""
-    flat = len(grid["sitk_stuff"]["spacing"]) == 2 if "sitk_stuff" in grid else grid["spacing"][0] == _NO_SLICE_DISTANCE
-    return None if flat else float(np.prod(grid["spacing"])) / 1000
+def voxel_volume_ml(grid: Mapping[str, Any]) -> float | None:
+    """Volume of a voxel in ml, ``None`` for 2D images, which have none; ``grid`` is what the reader returned."""
+    if "sitk_stuff" in grid:
+        is_flat = len(grid["sitk_stuff"]["spacing"]) == 2
+    else:
+        is_flat = "nibabel_stuff" not in grid and grid["spacing"][0] == _NO_SLICE_DISTANCE
+    return None if is_flat else float(np.prod(grid["spacing"])) / 1000
 
 
 def _geometry(grid: dict) -> dict[str, np.ndarray]:

@@ -11,8 +11,18 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+from nibabel.arrayproxy import ArrayProxy
+from nibabel.dataobj_images import DataobjImage
 
-__all__ = ["check_not_truncated", "check_stored_values"]
+__all__ = ["check_not_truncated", "check_stored_values", "stored_array"]
+
+
+def stored_array(path: Path) -> ArrayProxy:
+    """Voxels of a NIfTI file as its header describes them: shape, type, offset in bytes; not read yet."""
+    image = nibabel.load(path)
+    if not (isinstance(image, DataobjImage) and isinstance(image.dataobj, ArrayProxy)):
+        raise OSError(f"{path} has no array of voxels")
+    return image.dataobj
 
 
 def check_not_truncated(path: Path) -> None:
@@ -23,7 +33,7 @@ def check_not_truncated(path: Path) -> None:
     if not path.name.endswith((".nii", ".nii.gz")):
         return
     try:
-        stored = nibabel.load(path).dataobj
+        stored = stored_array(path)
         expected = stored.offset + math.prod(stored.shape) * stored.dtype.itemsize
         length = path.stat().st_size
         if path.name.endswith(".gz"):
@@ -39,8 +49,8 @@ def check_stored_values(path: Path) -> None:
     """Raise ``ValueError`` if a NIfTI file stores NaN or infinite values. Others pass."""
     if not path.name.endswith((".nii", ".nii.gz")):
         return
-    image = nibabel.load(path)
-    if image.get_data_dtype().kind == "f":
-        stored = image.dataobj.get_unscaled()
-        if count := stored.size - np.count_nonzero(np.isfinite(stored)):
+    stored = stored_array(path)
+    if stored.dtype.kind == "f":
+        values = stored.get_unscaled()
+        if count := values.size - np.count_nonzero(np.isfinite(values)):
             raise ValueError(f"{path.name} has {count} voxels that are NaN or infinite: replace them in the image")

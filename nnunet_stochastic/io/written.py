@@ -11,7 +11,7 @@ in its header or at its end how long a file is, so a check reads these and not t
     BMP          bytes 2 to 5                          = length
     PNG          ends with its IEND chunk
     TIFF         has all pages of its shape, and their data
-    NumPy        npz has the central directory that ends a zip file
+    NumPy, torch the central directory that ends a zip file: npz and pth
 """
 
 from __future__ import annotations
@@ -26,36 +26,23 @@ from math import prod
 from pathlib import Path
 from typing import BinaryIO
 
-import nibabel
-import SimpleITK as sitk
-import tifffile
+# The image libraries are imported where they are called: most commands write text alone.
 
 __all__ = ["check_written"]
 
 _GIPL_HEADER_BYTES = 256
-#: What the libraries raise where a header is cut; SimpleITK raises RuntimeError.
-_CUT_HEADERS = (
-    EOFError,
-    RuntimeError,
-    ValueError,
-    struct.error,
-    nibabel.filebasedimages.ImageFileError,
-    tifffile.TiffFileError,
-    zipfile.BadZipFile,
-)
+#: What is raised where a header is cut; SimpleITK raises RuntimeError.
+_CUT_HEADERS = (EOFError, RuntimeError, ValueError, struct.error, zipfile.BadZipFile)
 
 
 def check_written(path: Path) -> None:
-    """Raise ``OSError`` unless a file that was just written is complete and on the disk.
+    """Raise ``OSError`` if a file that was just written ends too early.
 
     Parameters
     ----------
     path
-        The file. Formats that are not listed in the module, such as JSON and pickle, have writers that raise; they are
-        flushed only, as are all: network disks and quotas say only then that a file did not fit.
+        The file. Formats that the module does not list, such as JSON and pickle, have writers that raise; they pass.
     """
-    with path.open("r+b") as file:
-        os.fsync(file.fileno())
     is_complete = next((check for ending, check in _CHECKS.items() if path.name.lower().endswith(ending)), None)
     if is_complete is None:
         return
@@ -84,8 +71,15 @@ def _ends_gzip_of(path: Path, length: int) -> bool:
 
 
 def _nifti_bytes(path: Path) -> int:
-    image = nibabel.load(path)
-    return image.dataobj.offset + prod(image.shape) * image.get_data_dtype().itemsize
+    from nibabel.filebasedimages import ImageFileError
+
+    from nnunet_stochastic.io.nifti import stored_array
+
+    try:
+        stored = stored_array(path)
+    except ImageFileError as error:
+        raise ValueError(str(error)) from error
+    return stored.offset + prod(stored.shape) * stored.dtype.itemsize
 
 
 def _is_complete_nifti(path: Path) -> bool:
@@ -98,6 +92,8 @@ def _is_complete_compressed_nifti(path: Path) -> bool:
 
 def _itk_data_bytes(path: Path) -> int:
     """Bytes of the voxels, uncompressed, by the header alone."""
+    import SimpleITK as sitk
+
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
@@ -146,6 +142,8 @@ def _is_complete_bmp(path: Path) -> bool:
 
 
 def _is_complete_tiff(path: Path) -> bool:
+    import tifffile
+
     length = path.stat().st_size
     logger = logging.getLogger("tifffile")
     disabled, logger.disabled = logger.disabled, True  # what it says of a cut file is said here
@@ -159,6 +157,8 @@ def _is_complete_tiff(path: Path) -> bool:
                 for page in pages
                 for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)
             )
+    except tifffile.TiffFileError as error:
+        raise ValueError(str(error)) from error
     finally:
         logger.disabled = disabled
 
@@ -179,4 +179,5 @@ _CHECKS: dict[str, Callable[[Path], bool]] = {
     ".tif": _is_complete_tiff,
     ".tiff": _is_complete_tiff,
     ".npz": _is_complete_zip,
+    ".pth": _is_complete_zip,
 }

@@ -1,0 +1,9 @@
+"""Reading and writing files, for every other part of the package: it imports none of them, nor torch or nnU-Net.
+
+staging    the one way to write: hidden, checked, on the disk, renamed
+written    has a file that a library wrote its end?
+text       text and JSON
+nifti      what ITK's reader passes over in silence
+grid       voxel grids: equal or not, a voxel's volume
+folders    can a folder be written?
+"""
