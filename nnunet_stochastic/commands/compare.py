@@ -10,11 +10,11 @@ import pandas as pd
 from rich.console import Console
 
 from nnunet_stochastic.commands._errors import report_errors
-from nnunet_stochastic.evaluation.comparison import Comparison, compare
+from nnunet_stochastic.evaluation.comparison import Comparison, compare, quantity_name
 from nnunet_stochastic.evaluation.evaluated_runs import read_overrides, read_runs
-from nnunet_stochastic.evaluation.model import STAND_IN_NOTE
+from nnunet_stochastic.evaluation.model import STAND_IN_FOOTNOTE
 from nnunet_stochastic.evaluation.ranking import MODEL, RUN, TIE_MARGIN
-from nnunet_stochastic.evaluation.tasks import ACE, Ace
+from nnunet_stochastic.evaluation.tasks import ACE, RANKED, Ace
 from nnunet_stochastic.files import write_text
 from nnunet_stochastic.report.comparison_table import (
     SEGMENTATION,
@@ -64,7 +64,8 @@ def _write(comparison: Comparison, output: Path) -> None:
     for name, table in {**numbers, "missing": comparison.missing}.items():
         write_text(output / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
     notes = "".join(f" {note}" for note in comparison.notes)
-    footnote = f" {STAND_IN_NOTE}." if any(comparison.stand_ins.values()) else ""
+    footnote = f" {STAND_IN_FOOTNOTE}." if any(comparison.stand_ins.values()) else ""
+    measures = ", ".join(quantity_name(task) for task in RANKED)
     among = "over the splits, tasks and seeds, among the models present; 1 is best"
     texts = {
         "performance": (
@@ -84,7 +85,7 @@ def _write(comparison: Comparison, output: Path) -> None:
         "table2_performance": (
             rank_table(comparison, criterion="performance"),
             "Performance rank",
-            f"Mean rank of the performance (EU AUROC, AU NCC, TU ACE) {among}. {INTERVALS}.{notes}{footnote}",
+            f"Mean rank of the performance ({measures}) {among}. {INTERVALS}.{notes}{footnote}",
         ),
         "table2_entanglement": (
             rank_table(comparison, criterion="delta"),

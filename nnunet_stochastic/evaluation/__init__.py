@@ -7,16 +7,17 @@ from nnunet_stochastic.evaluation.calibration import (
     case_statistics,
     fit_calibration,
 )
+from nnunet_stochastic.evaluation.case_inputs import CaseSettings
 from nnunet_stochastic.evaluation.case_sets import ID, CaseSet, SetFolders, find_case_sets, shift_folders
-from nnunet_stochastic.evaluation.cases import Case, CaseFiles, check_case, find_cases, load_case
+from nnunet_stochastic.evaluation.cases import CaseFiles, EvaluatedCase, check_case, find_cases, load_case
 from nnunet_stochastic.evaluation.conventions import CONVENTIONS, PRESETS, Convention, find_convention
 from nnunet_stochastic.evaluation.evaluate import Evaluation, check_cases, evaluate_sets
 from nnunet_stochastic.evaluation.grid import check_same_grid, flipped_axes, voxel_volume_ml
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.maps import FOLDERS, MEASURES, Measure, find_map, find_maps, read_map
 from nnunet_stochastic.evaluation.model import (
+    STAND_IN_FOOTNOTE,
     STAND_IN_MARK,
-    STAND_IN_NOTE,
     check_same_model,
     describe_model,
     stand_in_mark,
@@ -29,7 +30,6 @@ from nnunet_stochastic.evaluation.readers import (
     read_label_map,
     read_probabilities,
 )
-from nnunet_stochastic.evaluation.records import CaseSettings
 from nnunet_stochastic.evaluation.scores import (
     ALL_CLASSES,
     METRICS,
@@ -51,16 +51,16 @@ __all__ = [
     "PRESETS",
     "RATERS",
     "REFERENCE",
+    "STAND_IN_FOOTNOTE",
     "STAND_IN_MARK",
-    "STAND_IN_NOTE",
     "AnnotationScores",
     "Calibration",
-    "Case",
     "CaseFiles",
     "CaseSet",
     "CaseSettings",
     "CaseStatistics",
     "Convention",
+    "EvaluatedCase",
     "EvaluatedLabels",
     "Evaluation",
     "ImageReader",

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from nnunet_stochastic.evaluation.cases import Case, CaseFiles, load_case, read_case_map
+from nnunet_stochastic.evaluation.cases import CaseFiles, EvaluatedCase, load_case, read_case_map
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.maps import FOLDERS, MEASURES, Measure
 from nnunet_stochastic.evaluation.readers import ImageReader
@@ -145,7 +145,7 @@ def case_statistics(files: CaseFiles, labels: EvaluatedLabels, reader: ImageRead
     return CaseStatistics(histograms, fits, temperature, float(np.mean(prediction == 0)))
 
 
-def _by_voxels(case: Case, labels: EvaluatedLabels) -> Iterator[tuple[Any, np.ndarray]]:
+def _by_voxels(case: EvaluatedCase, labels: EvaluatedLabels) -> Iterator[tuple[Any, np.ndarray]]:
     """Annotations that label the same voxels together: the index of these voxels, and the labels there, (A, n)."""
     groups = [case.annotations] if labels.ignore_label is None else [[annotation] for annotation in case.annotations]
     for group in groups:

@@ -13,11 +13,12 @@ from pathlib import Path
 from nnunet_stochastic.evaluation.cases import CaseFiles, find_cases
 from nnunet_stochastic.evaluation.maps import FOLDERS, MEASURES, Measure
 
-__all__ = ["ID", "CaseSet", "SetFolders", "common_measures", "find_case_sets", "shift_folders"]
+__all__ = ["ID", "OOD", "CaseSet", "SetFolders", "common_measures", "find_case_sets", "shift_folders"]
 
-ID = "ID"
+# The splits of a summary: in distribution, and the mean over the shifts.
+ID, OOD = "ID", "OOD"
 # Names with a meaning of their own in the summary.
-_RESERVED = (ID, "OOD", "shifts")
+_RESERVED = (ID, OOD, "shifts")
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,8 @@ def common_measures(sets: Iterable[CaseSet]) -> tuple[Measure, ...]:
 def _different(sets: Sequence[CaseSet], folders: Mapping[str, SetFolders]) -> list[str]:
     """What the sets must have in common and have not."""
     problems = []
-    first, *others = [case_set for case_set in sets if case_set.cases] or [None]
-    for other in others:
+    found = [case_set for case_set in sets if case_set.cases]
+    for first, other in zip(found[:1] * len(found), found[1:], strict=False):
         mine, theirs = set(common_measures([first])), set(common_measures([other]))
         for measure in sorted(mine ^ theirs):
             lacking, having = (other, first) if measure in mine else (first, other)

@@ -19,7 +19,7 @@ from nnunet_stochastic.evaluation.maps import FOLDERS, Measure, find_maps, read_
 from nnunet_stochastic.evaluation.readers import ImageReader, read_label_map, read_probabilities
 from nnunet_stochastic.nifti import check_not_truncated, check_stored_values
 
-__all__ = ["Case", "CaseFiles", "check_case", "find_cases", "load_case", "read_case_map", "read_samples"]
+__all__ = ["CaseFiles", "EvaluatedCase", "check_case", "find_cases", "load_case", "read_case_map", "read_samples"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class CaseFiles:
 
 
 @dataclass(frozen=True)
-class Case:
+class EvaluatedCase:
     """Arrays of one case: probabilities (C, z, y, x) float; the label maps (z, y, x) integer.
 
     ``grid`` is what the reader says of the voxel grid, ``None`` for arrays that come from no file.
@@ -141,7 +141,7 @@ def find_cases(
     return cases, [*problems, *_uneven(cases, prediction_folder)]
 
 
-def load_case(files: CaseFiles, labels: EvaluatedLabels, reader: ImageReader) -> Case:
+def load_case(files: CaseFiles, labels: EvaluatedLabels, reader: ImageReader) -> EvaluatedCase:
     """Read the segmentation, probabilities and annotations of a case and check them.
 
     Raises
@@ -159,17 +159,17 @@ def load_case(files: CaseFiles, labels: EvaluatedLabels, reader: ImageReader) ->
     if files.probabilities is not None:
         probabilities = read_probabilities(files.probabilities, (labels.num_channels, *prediction.shape))
     reference = None if files.reference is None else annotations.pop(0)
-    return Case(files.name, probabilities, prediction, reference, tuple(annotations), grid)
+    return EvaluatedCase(files.name, probabilities, prediction, reference, tuple(annotations), grid)
 
 
-def read_case_map(files: CaseFiles, case: Case, measure: Measure, reader: ImageReader) -> np.ndarray:
+def read_case_map(files: CaseFiles, case: EvaluatedCase, measure: Measure, reader: ImageReader) -> np.ndarray:
     """Map (z, y, x) of a case that was read, in nats."""
     return read_map(
         files.maps[measure], reader, prediction=files.prediction, shape=case.prediction.shape, grid=case.grid
     )
 
 
-def read_samples(files: CaseFiles, case: Case, labels: EvaluatedLabels, reader: ImageReader) -> np.ndarray:
+def read_samples(files: CaseFiles, case: EvaluatedCase, labels: EvaluatedLabels, reader: ImageReader) -> np.ndarray:
     """Sampled segmentations (N, z, y, x) of a case that was read, integer."""
     samples = np.empty((len(files.samples), *case.prediction.shape), dtype=case.prediction.dtype)
     for place, path in zip(samples, files.samples, strict=True):

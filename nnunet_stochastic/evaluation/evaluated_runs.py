@@ -12,16 +12,16 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from nnunet_stochastic.evaluation.conventions import DISTANCES
+from nnunet_stochastic.evaluation.case_sets import ID
 from nnunet_stochastic.evaluation.ranking import RUN
 from nnunet_stochastic.evaluation.scores import ALL_CLASSES, REFERENCE
 from nnunet_stochastic.evaluation.summary import RATERS
+from nnunet_stochastic.evaluation.tasks import RANKED, TASKS, Task, check_distances_are_named
 
-__all__ = ["EvaluatedRun", "check_comparable", "check_distances_are_named", "read_overrides", "read_runs"]
+__all__ = ["EvaluatedRun", "check_comparable", "read_overrides", "read_runs"]
 
 NEEDED = {"convention", "delta", "left_out", "model", "num_bins", "num_cases", "num_raters", "results", "tasks"}
 RUNS_HINT = "name the runs in a table: --runs runs.csv with the columns folder, " + ", ".join(RUN)
@@ -162,29 +162,21 @@ def check_comparable(runs: Sequence[EvaluatedRun]) -> None:
     problems: list[str] = []
     problems += _differences(runs, "conventions", lambda run: run.summary["convention"])
     problems += _differences(runs, "numbers of bins", lambda run: run.summary["num_bins"])
-    problems += _differences(runs, "aggregations of OODD", lambda run: run.task("OODD").get("aggregation"))
-    problems += _differences(runs, "distances of GED", lambda run: run.task("GED").get("distance"))
+    compared = [task for task in TASKS if task.is_ranked or task.compared]
+    for task in compared:
+        if task.setting:
+            problems += _differences(runs, f"{task.setting}s of {task.name}", partial(_setting, task=task))
     for dataset in sorted({run.dataset for run in runs}):
         members = [run for run in runs if run.dataset == dataset]
         problems += _differences(members, f"numbers of raters in {dataset}", lambda run: run.summary["num_raters"])
         # A run without shifts lacks tasks, which is no contradiction; means over other shifts are.
-        problems += _differences(members, f"shifts in {dataset}", lambda run: frozenset(run.cases) - {"ID"} or None)
-        for name in ("OODD", "AMB", "CAL"):
-            shifts = partial(_shifts, name=name)
-            problems += _differences(members, f"shifts of {name} in {dataset}", shifts)
+        problems += _differences(members, f"shifts in {dataset}", lambda run: frozenset(run.cases) - {ID} or None)
+        for task in RANKED:
+            shifts = partial(_shifts, task=task)
+            problems += _differences(members, f"shifts of {task.name} in {dataset}", shifts)
         for name in sorted({name for run in members for name in run.cases}):
             problems += _differences(members, f"cases of {name} in {dataset}", partial(_cases, name=name))
     _raise(problems, "Ranks of these results would mix what is not comparable")
-
-
-def check_distances_are_named(path: Path, summary: Mapping[str, Any]) -> None:
-    """Raise ``ValueError`` for a summary.json of the version before GED named its distances."""
-    ged = summary["tasks"].get("GED", {})
-    if ged and not DISTANCES.keys() & ged.keys():
-        raise ValueError(
-            f"{path} is of an older version, whose GED does not name its distance and whose Δ of CAL follows another "
-            "rule over shifts; run nnunet_stochastic_evaluate of this version again"
-        )
 
 
 def _read_run(folder: Path, override: Mapping[str, str]) -> EvaluatedRun:
@@ -233,8 +225,12 @@ def _side(mine: frozenset[str], theirs: frozenset[str]) -> str:
     )
 
 
-def _shifts(run: EvaluatedRun, *, name: str) -> frozenset[str] | None:
-    return frozenset(run.task(name).get("shifts", ())) or None
+def _setting(run: EvaluatedRun, *, task: Task) -> str | None:
+    return run.task(task.name).get(task.setting)
+
+
+def _shifts(run: EvaluatedRun, *, task: Task) -> frozenset[str] | None:
+    return frozenset(run.task(task.name).get("shifts", ())) or None
 
 
 def _cases(run: EvaluatedRun, *, name: str) -> frozenset[str] | None:

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["STAND_IN_MARK", "STAND_IN_NOTE", "check_same_model", "describe_model", "stand_in_mark"]
+__all__ = ["STAND_IN_FOOTNOTE", "STAND_IN_MARK", "check_same_model", "describe_model", "stand_in_mark"]
 
 # What tables, figures and pictures put behind the EU of one member with aleatoric samples, and say of it once.
 STAND_IN_MARK = "†"
-STAND_IN_NOTE = (
+STAND_IN_FOOTNOTE = (
     f"{STAND_IN_MARK} one member: its aleatoric samples stand in for members; not to be read as epistemic uncertainty"
 )
 

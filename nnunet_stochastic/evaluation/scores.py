@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnunet_stochastic import metrics
-from nnunet_stochastic.evaluation.cases import Case
+from nnunet_stochastic.evaluation.cases import EvaluatedCase
 from nnunet_stochastic.evaluation.conventions import PRESETS, Convention
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 
@@ -43,7 +43,7 @@ class AnnotationScores:
 
 
 def score_case(
-    case: Case, labels: EvaluatedLabels, *, convention: Convention = _DEFAULT
+    case: EvaluatedCase, labels: EvaluatedLabels, *, convention: Convention = _DEFAULT
 ) -> dict[str, AnnotationScores]:
     """Scores against the reference and each rater, under the names ``reference``, ``rater0``, ``rater1`` ….
 
@@ -58,7 +58,7 @@ def score_case(
 
 
 def score_annotation(
-    case: Case,
+    case: EvaluatedCase,
     label: np.ndarray,
     labels: EvaluatedLabels,
     *,

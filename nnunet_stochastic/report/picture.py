@@ -26,7 +26,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
-from nnunet_stochastic.evaluation.model import STAND_IN_MARK, STAND_IN_NOTE
+from nnunet_stochastic.evaluation.model import STAND_IN_FOOTNOTE, STAND_IN_MARK
 from nnunet_stochastic.report.reliability import OKABE_ITO
 from nnunet_stochastic.report.slice_view import SliceView
 
@@ -160,7 +160,7 @@ def _empty_row(picture: CasePicture, columns: int, handles: list[Artist]) -> tup
     legend_box = (0, note_height / height, 1, 1)
     figure.legend(handles=handles, loc="lower center", ncols=legend_columns, frameon=False, bbox_to_anchor=legend_box)
     if picture.is_marked:
-        figure.text(0.5, 0.1 / height, STAND_IN_NOTE, ha="center", va="bottom", fontsize="small")
+        figure.text(0.5, 0.1 / height, STAND_IN_FOOTNOTE, ha="center", va="bottom", fontsize="small")
     return figure, axes
 
 

@@ -19,10 +19,10 @@ import pandas as pd
 
 from nnunet_stochastic.evaluation.case_sets import ID, SetFolders
 from nnunet_stochastic.evaluation.conventions import Convention, find_convention
-from nnunet_stochastic.evaluation.evaluated_runs import check_distances_are_named
 from nnunet_stochastic.evaluation.maps import MEASURES, Measure
 from nnunet_stochastic.evaluation.model import stand_in_mark
 from nnunet_stochastic.evaluation.records import bins_from_json
+from nnunet_stochastic.evaluation.tasks import check_distances_are_named
 from nnunet_stochastic.metrics import ReliabilityBins
 
 __all__ = ["Result", "number", "read_result", "read_results"]

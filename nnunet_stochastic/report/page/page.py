@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 import nnunet_stochastic
-from nnunet_stochastic.evaluation.model import STAND_IN_NOTE
+from nnunet_stochastic.evaluation.model import STAND_IN_FOOTNOTE
 from nnunet_stochastic.report.page import figures, tables
 from nnunet_stochastic.report.page.cases import COLUMNS, OF_EPISTEMIC, PageCase
 from nnunet_stochastic.report.page.data import Result
@@ -165,14 +165,13 @@ def _datasets(results: Sequence[Result]) -> Iterator[dict[str, Any]]:
         with figures.figure_style():
             drawn = [(title, caption, draw(members, styles)) for title, caption, draw in COMPARISONS]
             plots = [Plot(title, caption, picture(figure)) for title, caption, figure in drawn if figure is not None]
-        challenge = tables.challenge_table(members)
         yield {
             "name": dataset,
             "tables": [
                 tables.quality_table(members),
                 tables.measure_table(members),
                 tables.delta_table(members),
-                *([challenge] if challenge else []),
+                *tables.class_tables(members),
             ],
             "plots": plots,
         }
@@ -188,7 +187,7 @@ def _models(results: Sequence[Result]) -> Iterator[dict[str, Any]]:
 
 def _footnote(results: Sequence[Result]) -> str:
     """What the mark of the results' EU means; empty where none has it."""
-    return f"{STAND_IN_NOTE}." if any(result.mark for result in results) else ""
+    return f"{STAND_IN_FOOTNOTE}." if any(result.mark for result in results) else ""
 
 
 def _case_data(content: PageContent) -> dict[str, Any]:

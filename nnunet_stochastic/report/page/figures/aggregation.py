@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from nnunet_stochastic.evaluation.conventions import AGGREGATIONS
+from nnunet_stochastic.evaluation.tasks import OUT_OF_DISTRIBUTION
 from nnunet_stochastic.report.page.data import Result
 from nnunet_stochastic.report.page.figures.style import ModelStyle, add_model_legend, draw_point, grid
 
@@ -22,7 +23,10 @@ def aggregation_figure(results: Sequence[Result], styles: Mapping[str, ModelStyl
     """A panel per aggregation, all on the same axes."""
     points = {
         name: [
-            (result, *(result.task("OODD", "aggregations", name, measure) for measure in ("AU", "EU")))
+            (
+                result,
+                *(result.task(OUT_OF_DISTRIBUTION.name, "aggregations", name, measure) for measure in ("AU", "EU")),
+            )
             for result in results
         ]
         for name in AGGREGATIONS

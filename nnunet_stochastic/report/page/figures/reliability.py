@@ -17,6 +17,7 @@ from matplotlib.ticker import NullFormatter
 
 from nnunet_stochastic.evaluation.case_sets import ID
 from nnunet_stochastic.evaluation.maps import MEASURES
+from nnunet_stochastic.evaluation.tasks import CALIBRATION_ERROR
 from nnunet_stochastic.metrics import reliability_curve
 from nnunet_stochastic.report.page.data import Result
 from nnunet_stochastic.report.page.figures.style import MEASURE_STYLES, ModelStyle, add_model_legend
@@ -70,7 +71,7 @@ def confidence_figure(result: Result) -> Figure | None:
         for measure in MEASURES:
             measured = [entry[measure] for entry in sets if measure in entry]
             if measured:
-                error = result.task("CAL", split, measure)
+                error = result.task(CALIBRATION_ERROR.name, split, measure)
                 name = result.measure_name(measure)
                 text = name if error != error else f"{name}, ACE {error:.3f}"
                 confidence, accuracy, _ = reliability_curve(functools.reduce(operator.add, measured))
