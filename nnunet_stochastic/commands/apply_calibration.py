@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from nnunet_stochastic.commands._confidence import ConfidenceFolder, Method
 from nnunet_stochastic.commands._errors import report_errors
 from nnunet_stochastic.commands._predictions import (
     DEFAULT_PROCESSES,
-    load_json,
     read_dataset,
     require_processes,
     require_writable,
@@ -22,7 +17,6 @@ from nnunet_stochastic.commands._predictions import (
 from nnunet_stochastic.evaluation import (
     MEASURES,
     Calibration,
-    CaseFiles,
     Workers,
     check_cases,
     check_same_model,
@@ -30,11 +24,11 @@ from nnunet_stochastic.evaluation import (
     find_cases,
     map_in_threads,
 )
+from nnunet_stochastic.evaluation.confidence import RECORD, ConfidenceFolder, needed_files
 from nnunet_stochastic.files import write_json
 
 __all__ = ["main"]
 
-RECORD = "confidence.json"
 # Files beside the predictions that other commands read.
 _COPIED = ("dataset.json", "plans.json", "predict_from_raw_data_args.json", "uncertainty.json")
 
@@ -87,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cases, problems = find_cases(
         arguments.i, None, file_ending=dataset.file_ending, probabilities=method == "temperature"
     )
-    cases = [_needed(case, method) for case in cases]
+    cases = [needed_files(case, method) for case in cases]
     from nnunet_stochastic.inference.images import map_ending  # here: torch comes with it, which takes seconds
 
     confidences = ConfidenceFolder(
@@ -114,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ValueError(f"{arguments.calibration} has no temperature: {calibration.left_out.get('temperature')}.")
     require_writable(output)
     record = {"method": method, "calibration": calibration.used}
-    pending = _pending(cases, confidences, record, output / RECORD, resume=arguments.continue_calibration)
+    pending = confidences.pending(cases, record) if arguments.continue_calibration else cases
     progress = not arguments.disable_progress_bar
     with Workers(arguments.np, show_progress=progress) as workers:
         check_cases(pending, dataset.labels, dataset.reader, problems=problems, workers=workers)
@@ -132,23 +126,3 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"left out: {what}: {reason}")
     print(f"{len(pending)} of {len(cases)} cases written: {output}")
     return 0
-
-
-def _needed(case: CaseFiles, method: Method) -> CaseFiles:
-    """The files of a case that a method reads."""
-    if method == "platt":
-        return replace(case, probabilities=None, samples=())
-    return replace(case, maps={}, samples=())
-
-
-def _pending(
-    cases: Sequence[CaseFiles], confidences: ConfidenceFolder, record: dict[str, Any], path: Path, *, resume: bool
-) -> list[CaseFiles]:
-    """The cases that are not there yet; other settings than those of the earlier command are an error."""
-    if not resume or not path.is_file():
-        return list(cases)
-    if load_json(path, option="-o") != json.loads(json.dumps(record)):
-        raise ValueError(
-            f"{path} is of another method or calibration: use another output folder or leave --continue_calibration out"
-        )
-    return [case for case in cases if not confidences.is_complete(case)]

@@ -8,7 +8,14 @@ from nnunet_stochastic.evaluation.calibration import (
     fit_calibration,
 )
 from nnunet_stochastic.evaluation.case_inputs import CaseSettings
-from nnunet_stochastic.evaluation.case_sets import ID, CaseSet, SetFolders, find_case_sets, shift_folders
+from nnunet_stochastic.evaluation.case_sets import (
+    ID,
+    CaseSet,
+    SetFolders,
+    describe_folders,
+    find_case_sets,
+    shift_folders,
+)
 from nnunet_stochastic.evaluation.cases import CaseFiles, EvaluatedCase, check_case, find_cases, load_case
 from nnunet_stochastic.evaluation.conventions import CONVENTIONS, PRESETS, Convention, find_convention
 from nnunet_stochastic.evaluation.evaluate import Evaluation, check_cases, evaluate_sets
@@ -72,6 +79,7 @@ __all__ = [
     "check_cases",
     "check_same_grid",
     "check_same_model",
+    "describe_folders",
     "describe_model",
     "evaluate_sets",
     "find_case_sets",

@@ -175,7 +175,9 @@ def fit_calibration(statistics: Iterable[CaseStatistics], *, num_raters: int) ->
     if not background:
         raise ValueError("There is no validation case to calibrate with.")
 
-    left_out = {measure: f"there are no {FOLDERS[measure]} maps" for measure in MEASURES if measure not in histograms}
+    left_out: dict[str, str] = {
+        measure: f"there are no {FOLDERS[measure]} maps" for measure in MEASURES if measure not in histograms
+    }
     quantile = float(np.mean(background))
     platt, threshold = {}, {"quantile": quantile}
     for measure, histogram in histograms.items():

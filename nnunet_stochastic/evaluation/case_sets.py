@@ -9,11 +9,21 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nnunet_stochastic.evaluation.cases import CaseFiles, find_cases
 from nnunet_stochastic.evaluation.maps import FOLDERS, MEASURES, Measure
 
-__all__ = ["ID", "OOD", "CaseSet", "SetFolders", "common_measures", "find_case_sets", "shift_folders"]
+__all__ = [
+    "ID",
+    "OOD",
+    "CaseSet",
+    "SetFolders",
+    "common_measures",
+    "describe_folders",
+    "find_case_sets",
+    "shift_folders",
+]
 
 # The splits of a summary: in distribution, and the mean over the shifts.
 ID, OOD = "ID", "OOD"
@@ -99,6 +109,23 @@ def find_case_sets(
         sets.append(CaseSet(name, tuple(cases)))
         problems += found if name == ID else [f"{name}: {problem}" for problem in found]
     return sets, problems + _different(sets, folders)
+
+
+def describe_folders(
+    folders: Mapping[str, SetFolders], *, validation: Path | None, groups: Path | None
+) -> dict[str, Any]:
+    """For summary.json: the folders of ID, under ``shifts`` those of the others, and the table of patients."""
+
+    def of_set(places: SetFolders) -> dict[str, str | None]:
+        named = {"prediction": places.predictions, "reference": places.references, "raters": places.raters}
+        return {name: None if folder is None else str(folder.resolve()) for name, folder in named.items()}
+
+    return {
+        **of_set(folders[ID]),
+        "validation": None if validation is None else str(validation.resolve()),
+        "groups": None if groups is None else str(groups.resolve()),
+        "shifts": {name: of_set(places) for name, places in folders.items() if name != ID},
+    }
 
 
 def common_measures(sets: Iterable[CaseSet]) -> tuple[Measure, ...]:

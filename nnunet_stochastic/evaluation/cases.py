@@ -45,7 +45,7 @@ class CaseFiles:
 class EvaluatedCase:
     """Arrays of one case: probabilities (C, z, y, x) float; the label maps (z, y, x) integer.
 
-    ``grid`` is what the reader says of the voxel grid, ``None`` for arrays that come from no file.
+    ``grid`` is what the reader says of the voxel grid, empty for arrays that come from no file.
     """
 
     name: str
@@ -53,7 +53,7 @@ class EvaluatedCase:
     prediction: np.ndarray
     reference: np.ndarray | None
     raters: tuple[np.ndarray, ...] = ()
-    grid: dict | None = None
+    grid: dict = field(default_factory=dict)
 
     @property
     def annotations(self) -> tuple[np.ndarray, ...]:
@@ -63,7 +63,7 @@ class EvaluatedCase:
     @property
     def voxel_ml(self) -> float | None:
         """Volume of a voxel in ml; 2D images have none."""
-        return None if self.grid is None else voxel_volume_ml(self.grid)
+        return voxel_volume_ml(self.grid) if self.grid else None
 
 
 def find_cases(
@@ -119,8 +119,8 @@ def find_cases(
     samples = _samples(prediction_folder / "samples", file_ending)
     cases = []
     for name in names:
-        raters = ()
-        if rater_folder is not None:
+        raters: tuple[Path, ...] = ()
+        if rater_folder is not None and num_raters is not None:
             raters = tuple(rater_folder / f"{name}_rater{rater}{file_ending}" for rater in range(num_raters))
         npz = prediction_folder / f"{name}.npz"
         if probabilities and not npz.is_file():

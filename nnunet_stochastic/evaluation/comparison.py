@@ -15,7 +15,8 @@ import pandas as pd
 
 from nnunet_stochastic.evaluation.case_sets import ID
 from nnunet_stochastic.evaluation.conventions import Convention, find_convention
-from nnunet_stochastic.evaluation.evaluated_runs import EvaluatedRun, check_comparable
+from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
+from nnunet_stochastic.evaluation.evaluated_runs import check_comparable
 from nnunet_stochastic.evaluation.ranking import (
     ALL_DATASETS,
     DELTA,
@@ -190,9 +191,17 @@ def _row(run: EvaluatedRun, quantity: Quantity) -> dict[str, object]:
         "task": quantity.task,
         "split": quantity.split,
         "quantity": quantity.name,
-        "value": run.number(*quantity.path),
+        "value": _value(run, quantity),
         "direction": quantity.direction if _is_ranked(run) else 0,
     }
+
+
+def _value(run: EvaluatedRun, quantity: Quantity) -> float:
+    root, *path = quantity.path
+    if root == "results":  # those over all classes, against the raters where there are any
+        kind, metric = path
+        return run.quality(metric, of_dataset=kind == "dataset")
+    return run.number(root, *path)
 
 
 def _stand_ins(runs: Sequence[EvaluatedRun]) -> dict[tuple[str, str, str], bool | None]:
@@ -237,11 +246,11 @@ def _missing_values(runs: Sequence[EvaluatedRun], compared: Mapping[str, Sequenc
 
 
 def _lacks(run: EvaluatedRun, quantity: Quantity, compared: Sequence[Quantity]) -> bool:
-    if not math.isnan(run.number(*quantity.path)):
+    if not math.isnan(_value(run, quantity)):
         return False
     if quantity.name == DELTA:
         own = next(other for other in compared if (other.task, other.split) == (quantity.task, quantity.split))
-        return not math.isnan(run.number(*own.path))
+        return not math.isnan(_value(run, own))
     return True
 
 
@@ -264,7 +273,7 @@ def _notes(runs: Sequence[EvaluatedRun], ace: Mapping[str, Ace]) -> Iterator[str
         for task in TASKS:
             if not (task.compared and "samples" in task.needs):
                 continue
-            counts = {run.task(task.name).get("num_samples") for run in runs if run.dataset == dataset}
+            counts = {run.entry(task.name).get("num_samples") for run in runs if run.dataset == dataset}
             if len(known := sorted(count for count in counts if count is not None)) > 1:
                 numbers = f"different numbers of samples ({', '.join(map(str, known))})"
                 yield f"{task.name} of {dataset} comes from {numbers}, on which it depends."

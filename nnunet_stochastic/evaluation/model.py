@@ -8,7 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["STAND_IN_FOOTNOTE", "STAND_IN_MARK", "check_same_model", "describe_model", "stand_in_mark"]
+__all__ = [
+    "STAND_IN_FOOTNOTE",
+    "STAND_IN_MARK",
+    "check_same_model",
+    "describe_model",
+    "recorded_images",
+    "stand_in_mark",
+]
 
 # What tables, figures and pictures put behind the EU of one member with aleatoric samples, and say of it once.
 STAND_IN_MARK = "†"
@@ -48,6 +55,15 @@ def describe_model(prediction_folder: Path) -> dict[str, Any]:
         "members": settings.get("members"),
         "seed": settings.get("seed"),
     }
+
+
+def recorded_images(prediction_folder: Path) -> dict[str, Path]:
+    """File with the first channel of each case's image, there or not, as the predict command recorded it.
+
+    Empty where it did not: predictions of nnU-Net's own command have no uncertainty.json.
+    """
+    entries = _read(prediction_folder / "uncertainty.json").get("cases", {})
+    return {name: Path(entry["input_files"][0]) for name, entry in entries.items()}
 
 
 def stand_in_mark(model: Mapping[str, Any]) -> str:

@@ -83,7 +83,7 @@ def _score_map(found: MapInputs) -> dict[str, Any]:
     """Scores of a map, and the bins of its confidence."""
     calibration = found.inputs.settings.calibration
     threshold = None if calibration is None else calibration.threshold(found.measure)
-    scores: dict[str, Any] = {**image_scores(found.uncertainty, found.inputs.prediction, threshold=threshold)}
+    scores: dict[str, Any] = dict(image_scores(found.uncertainty, found.inputs.prediction, threshold=threshold).items())
     for task in TASKS:
         if task.applies(found.inputs.settings.convention):
             scores |= task.of_map(found)

@@ -42,7 +42,7 @@ def right_and_wrong(task: Task, sets: Sequence[Mapping[Measure, float | np.ndarr
     best = np.max if task.direction > 0 else np.min
     right = np.stack([np.asarray(values[task.right]) for values in sets])
     # NaN stays NaN.
-    wrong = np.stack([best([values[measure] for measure in task.wrong], axis=0) for values in sets])
+    wrong = np.stack([best([np.asarray(values[measure]) for measure in task.wrong], axis=0) for values in sets])
     known = np.isfinite(right) & np.isfinite(wrong)
     count = np.where(known.any(axis=0), known.sum(axis=0), np.nan)
     of_right, of_wrong = (np.where(known, values, 0).sum(axis=0) / count for values in (right, wrong))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
@@ -38,7 +39,7 @@ class AnnotationScores:
         Reliability bins under the same names, for calibration errors over many cases.
     """
 
-    rows: list[dict[str, object]]
+    rows: list[dict[str, Any]]
     bins: dict[str, metrics.ReliabilityBins]
 
 
@@ -81,16 +82,19 @@ def score_annotation(
         Which probability ECE and MCE are about, and their bins.
     """
     probabilities, prediction = case.probabilities, case.prediction
+    if probabilities is None:
+        raise ValueError(f"{case.name} has no probabilities to score; predict again with --save_probabilities")
     if labels.ignore_label is not None:
         valid = labels.annotated([label])
         probabilities, prediction, label = probabilities[:, valid], prediction[valid], label[valid]
         prediction = labels.without_ignored(prediction)
 
-    closed = "left" if convention.foreground_calibration else "right"
+    closed: Literal["left", "right"] = "left" if convention.foreground_calibration else "right"
     binned = functools.partial(metrics.reliability_bins, num_bins=convention.num_bins, closed=closed)
     counts = metrics.joint_label_counts(prediction, label, num_labels=labels.num_labels)
     dice = metrics.dice(counts, labels.classes)
-    rows, bins = [], {}
+    rows: list[dict[str, Any]] = []
+    bins: dict[str, metrics.ReliabilityBins] = {}
     for index, name in enumerate(labels.names):
         probability, target = probabilities[labels.channel(index)], labels.target(label, index)
         bins[name] = binned(probability, target)

@@ -110,7 +110,7 @@ class UncertaintyHistogram:
     @property
     def is_constant(self) -> bool:
         """Whether all voxels are in one bin: the same uncertainty to within 0.9 %, or none above 1e-12."""
-        return np.count_nonzero(self.count) <= 1
+        return bool(np.count_nonzero(self.count) <= 1)
 
     def quantile(self, q: float) -> float:
         """The q-quantile of the voxels' uncertainties, linear between neighbours as NumPy's.

@@ -138,7 +138,7 @@ def _empty_row(picture: CasePicture, columns: int, handles: list[Artist]) -> tup
     # Laid out by hand, for matplotlib's own layout takes as long as the drawing.
     gap, title_height, border = 0.95, 0.65, 0.1
     width = columns * (PANEL_WIDTH + gap)
-    longest = max(len(handle.get_label()) for handle in handles)
+    longest = max(len(str(handle.get_label())) for handle in handles)
     legend_columns = max(1, min(len(handles), int(width / (0.9 + 0.1 * longest))))
     legend_height = 0.15 + 0.25 * -(-len(handles) // legend_columns)
     note_height = 0.25 if picture.is_marked else 0.0
@@ -218,7 +218,12 @@ def _print_maximum(ax: Axes, picture: CasePicture, shown: float, whole: float) -
     text = f"max {shown:.3g}"
     if f"{whole:.3g}" != f"{shown:.3g}":
         text += f"\n{'volume' if picture.view.num_slices > 1 else 'image'} {whole:.3g}"
-    style = {"color": MAXIMUM_COLOUR, "fontsize": "medium", "fontweight": "bold", "path_effects": OUTLINED}
+    style: dict[str, Any] = {
+        "color": MAXIMUM_COLOUR,
+        "fontsize": "medium",
+        "fontweight": "bold",
+        "path_effects": OUTLINED,
+    }
     ax.text(0.03, 0.97, text, transform=ax.transAxes, va="top", **style)
 
 
@@ -238,7 +243,7 @@ def _outline(ax: Axes, picture: CasePicture, label: np.ndarray, **style: Any) ->
             linestyles=[style["linestyle"]],
             linewidths=style["linewidth"],
         )
-        contour.set_path_effects(style.get("path_effects"))
+        contour.set_path_effects(style.get("path_effects", []))
     ax.set(xlim=(-0.5, label.shape[1] - 0.5), ylim=(label.shape[0] - 0.5, -0.5))
 
 
@@ -252,7 +257,7 @@ def _scale_bar(ax: Axes, picture: CasePicture) -> None:
     stroke = [withStroke(linewidth=4.5, foreground="black")]
     ax.plot([end - length / picture.view.pixel_size[1], end], [row, row], color="white", lw=2.5, path_effects=stroke)
     text = f"{length:g} {picture.view.unit}"
-    style = {"color": "white", "fontsize": "small", "path_effects": OUTLINED}
+    style: dict[str, Any] = {"color": "white", "fontsize": "small", "path_effects": OUTLINED}
     ax.text(end, row - 0.03 * height, text, ha="right", va="bottom", **style)
 
 

@@ -60,7 +60,9 @@ def _of_set(inputs: TaskInputs, results: SetResults) -> dict[Ace, dict[Measure, 
 
 
 def _complete(inputs: TaskInputs, values: Mapping[str, Any]) -> dict[str, Any]:
-    by_error = {ace: split_by_set(inputs, {name: value[ace] for name, value in values.items()}) for ace in ACE}
+    by_error: dict[str, Any] = {
+        ace: split_by_set(inputs, {name: value[ace] for name, value in values.items()}) for ace in ACE
+    }
     return {**by_error[_variant_of(inputs.convention)], **by_error, "annotations": inputs.annotations}
 
 

@@ -44,7 +44,7 @@ def _of_set(inputs: TaskInputs, results: SetResults) -> dict[str, float]:
 
 
 def _complete(inputs: TaskInputs, values: Mapping[str, Any]) -> dict[str, Any]:
-    by_distance = {
+    by_distance: dict[str, Any] = {
         distance: split_by_set(inputs, {name: value[distance] for name, value in values.items()})
         for distance in metrics.GED_DISTANCES
     }
@@ -79,7 +79,7 @@ ENERGY_DISTANCE = Task(
     lacking=NO_ANNOTATIONS + ", or no samples (--save_samples)",
     needs=("samples",),
     complete=_complete,
-    variants=DISTANCES,
+    variants={distance: title for distance, title in DISTANCES.items()},
     variant_of=lambda convention: convention.distance,
     shown_variants=("iou", "dice"),
     setting="distance",

@@ -10,16 +10,16 @@ from statistics import fmean
 
 from nnunet_stochastic.evaluation.bootstrap import name_resampled
 from nnunet_stochastic.evaluation.case_sets import ID
+from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun, number
 from nnunet_stochastic.evaluation.maps import MEASURES
 from nnunet_stochastic.evaluation.tasks import RANKED, TASKS, UNRANKED, Task
-from nnunet_stochastic.report.page.data import Result, number
 
 __all__ = ["Cell", "Table", "class_tables", "delta_table", "left_out", "measure_table", "quality_table"]
 
 MISSING = "–"
 ALL_CLASSES = "all classes"
 # A column of a table: its reader, the format of its numbers, and in which direction they are better.
-Column = tuple[Callable[[Result], float], str, int]
+Column = tuple[Callable[[EvaluatedRun], float], str, int]
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Table:
     span: int = 1
 
 
-def quality_table(results: Sequence[Result]) -> Table:
+def quality_table(results: Sequence[EvaluatedRun]) -> Table:
     """How good the segmentations and probabilities are."""
     in_percent = all(result.convention.dice_in_percent for result in results)
     scale, unit, form = (100, " (%)", "{:.2f}") if in_percent else (1, "", "{:.3f}")
@@ -81,7 +81,7 @@ def quality_table(results: Sequence[Result]) -> Table:
     return table
 
 
-def measure_table(results: Sequence[Result]) -> Table:
+def measure_table(results: Sequence[EvaluatedRun]) -> Table:
     """AU, EU and TU by task."""
     tasks = [task for task in TASKS if task.by_measure]
     columns = [(task, path) for task in tasks for path in task.paths]
@@ -110,7 +110,7 @@ def measure_table(results: Sequence[Result]) -> Table:
     return table
 
 
-def delta_table(results: Sequence[Result]) -> Table:
+def delta_table(results: Sequence[EvaluatedRun]) -> Table:
     """Δ with its bootstrap interval."""
     units: dict[str, list[str]] = {}
     for result in results:
@@ -139,13 +139,13 @@ def delta_table(results: Sequence[Result]) -> Table:
     return table
 
 
-def class_tables(results: Sequence[Result]) -> list[Table]:
+def class_tables(results: Sequence[EvaluatedRun]) -> list[Table]:
     """Tasks with several numbers per class, such as those of challenges: over all classes, ID and OOD."""
     found = [_class_table(task, results) for task in TASKS if task.by_class and not task.metric]
     return [table for table in found if table is not None]
 
 
-def _class_table(task: Task, results: Sequence[Result]) -> Table | None:
+def _class_table(task: Task, results: Sequence[EvaluatedRun]) -> Table | None:
     splits = {result.label: result.summary["tasks"].get(task.name, {}) for result in results}
     entries = {
         label: {
@@ -165,7 +165,7 @@ def _class_table(task: Task, results: Sequence[Result]) -> Table | None:
     return table
 
 
-def left_out(results: Sequence[Result]) -> list[tuple[str, str, list[str]]]:
+def left_out(results: Sequence[EvaluatedRun]) -> list[tuple[str, str, list[str]]]:
     """Task, reason, and the models that it was left out of."""
     models: dict[tuple[str, str], list[str]] = {}
     for result in results:
@@ -174,7 +174,7 @@ def left_out(results: Sequence[Result]) -> list[tuple[str, str, list[str]]]:
     return [(task, reason, labels) for (task, reason), labels in models.items()]
 
 
-def _columns_of(task: Task, results: Sequence[Result]) -> Iterator[tuple[str, Column]]:
+def _columns_of(task: Task, results: Sequence[EvaluatedRun]) -> Iterator[tuple[str, Column]]:
     """Columns of a task that needs no measure: by split, and by variant, of which those of conventions are ranked."""
     if task.by_class:
         if task.metric:
@@ -190,11 +190,11 @@ def _columns_of(task: Task, results: Sequence[Result]) -> Iterator[tuple[str, Co
             yield heading + ending, (partial(_number_of, path=path), "{:.3f}", direction)
 
 
-def _number_of(result: Result, *, path: tuple[str, ...]) -> float:
+def _number_of(result: EvaluatedRun, *, path: tuple[str, ...]) -> float:
     return result.task(*path)
 
 
-def _mean_of_classes(result: Result, *, task: Task) -> float:
+def _mean_of_classes(result: EvaluatedRun, *, task: Task) -> float:
     scores = (result.summary["tasks"].get(task.name) or {}).get(ID) or {}
     return _mean(number(scores, name) for name in scores)
 
@@ -203,7 +203,7 @@ def _capitalized(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _shift_dice(result: Result) -> list[float]:
+def _shift_dice(result: EvaluatedRun) -> list[float]:
     sets = result.summary.get("set_results") or {}
     groups = [("raters" if "raters" in entry else "reference", entry) for entry in sets.values()]
     return [number(entry, group, "all classes", "mean", "dice") for group, entry in groups]
@@ -218,7 +218,7 @@ def _cell(value: float, form: str) -> Cell:
     return Cell(form.format(value) if math.isfinite(value) else MISSING, value)
 
 
-def _add_mark(cell: Cell, result: Result) -> None:
+def _add_mark(cell: Cell, result: EvaluatedRun) -> None:
     """Behind a number that is made of EU."""
     if math.isfinite(cell.value):
         cell.text += result.mark

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 
 from nnunet_stochastic.evaluation.case_sets import ID
+from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
 from nnunet_stochastic.evaluation.maps import MEASURES
 from nnunet_stochastic.evaluation.tasks import OUT_OF_DISTRIBUTION
-from nnunet_stochastic.report.page.data import Result
 from nnunet_stochastic.report.page.figures.style import DASHES
 from nnunet_stochastic.report.reliability import OKABE_ITO
 
@@ -23,7 +23,7 @@ __all__ = ["detection_figure"]
 MOST_BINS = 30
 
 
-def detection_figure(result: Result) -> Figure | None:
+def detection_figure(result: EvaluatedRun) -> Figure | None:
     """Histograms above, ROC curves below."""
     if OUT_OF_DISTRIBUTION.name not in result.summary["tasks"]:
         return None
@@ -57,7 +57,7 @@ def detection_figure(result: Result) -> Figure | None:
 
 def _draw_histograms(ax: Axes, sets: dict[str, np.ndarray]) -> None:
     pooled = np.concatenate(list(sets.values()))
-    edges = np.histogram_bin_edges(pooled, bins=int(np.clip(2 * np.sqrt(pooled.size), 6, MOST_BINS)))
+    edges = np.histogram_bin_edges(pooled, bins=int(np.clip(2 * np.sqrt(pooled.size), 6, MOST_BINS))).tolist()
     ax.hist(sets[ID], bins=edges, weights=_fractions(sets[ID]), color="0.8", label=ID)
     for index, (name, values) in enumerate((name, values) for name, values in sets.items() if name != ID):
         style = _shift_style(index)

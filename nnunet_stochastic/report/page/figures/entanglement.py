@@ -16,16 +16,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nnunet_stochastic.evaluation.case_sets import ID
+from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
 from nnunet_stochastic.evaluation.maps import MEASURES, Measure
 from nnunet_stochastic.evaluation.right_and_wrong import right_and_wrong
 from nnunet_stochastic.evaluation.tasks import RANKED, Task, find_task
-from nnunet_stochastic.report.page.data import Result
 from nnunet_stochastic.report.page.figures.style import ModelStyle, add_model_legend, draw_point, grid
 
 __all__ = ["entanglement_figure", "right_and_wrong_of"]
 
 
-def right_and_wrong_of(result: Result, path: Sequence[str]) -> tuple[float, float]:
+def right_and_wrong_of(result: EvaluatedRun, path: Sequence[str]) -> tuple[float, float]:
     """U_c and U_w at one of the ``paths`` of a ranked task; NaN where they were not computed."""
     task = find_task(path[0])
     sets = [path] if path[-1] == ID else [(task.name, "shifts", name) for name in result.shifts]
@@ -36,7 +36,7 @@ def right_and_wrong_of(result: Result, path: Sequence[str]) -> tuple[float, floa
     return float(right), float(wrong)
 
 
-def entanglement_figure(results: Sequence[Result], styles: Mapping[str, ModelStyle]) -> Figure | None:
+def entanglement_figure(results: Sequence[EvaluatedRun], styles: Mapping[str, ModelStyle]) -> Figure | None:
     """A panel per task and split that some model was evaluated on."""
     panels = []
     for task in RANKED:

@@ -7,10 +7,10 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from nnunet_stochastic.evaluation.case_sets import ID
+from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
 from nnunet_stochastic.evaluation.maps import MEASURES
 from nnunet_stochastic.evaluation.tasks import FAILURE_DETECTION
 from nnunet_stochastic.metrics import risk_coverage_curve
-from nnunet_stochastic.report.page.data import Result
 from nnunet_stochastic.report.page.figures.style import MEASURE_STYLES, grid
 
 __all__ = ["risk_coverage_figure"]
@@ -18,7 +18,7 @@ __all__ = ["risk_coverage_figure"]
 FEWEST_IMAGES = 2
 
 
-def risk_coverage_figure(result: Result) -> Figure | None:
+def risk_coverage_figure(result: EvaluatedRun) -> Figure | None:
     """A panel per set that has references."""
     known = result.images.dropna(subset=["risk"])
     sets = [name for name in result.sets if (known["set"] == name).sum() >= FEWEST_IMAGES]

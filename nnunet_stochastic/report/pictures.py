@@ -11,19 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from nnunet_stochastic.commands._predictions import load_json
-from nnunet_stochastic.evaluation import (
-    CaseFiles,
-    EvaluatedLabels,
-    ImageReader,
-    find_map,
-    flipped_axes,
-    map_in_threads,
-    read_image,
-    read_label_map,
-    read_map,
-)
-from nnunet_stochastic.report import MAP_TITLES, CasePicture, SliceView, case_figure
+from nnunet_stochastic.evaluation.cases import CaseFiles
+from nnunet_stochastic.evaluation.grid import flipped_axes
+from nnunet_stochastic.evaluation.labels import EvaluatedLabels
+from nnunet_stochastic.evaluation.maps import find_map, read_map
+from nnunet_stochastic.evaluation.model import recorded_images
+from nnunet_stochastic.evaluation.parallel import map_in_threads
+from nnunet_stochastic.evaluation.readers import ImageReader, read_image, read_label_map
+from nnunet_stochastic.report.picture import MAP_TITLES, CasePicture, case_figure
+from nnunet_stochastic.report.slice_view import SliceView
 
 __all__ = ["PICTURE_DPI", "first_images", "write_pictures"]
 
@@ -53,12 +49,9 @@ def first_images(
         if missing:
             raise FileNotFoundError(f"Images are missing in -i: {', '.join(missing)}.")
         return images
-    record = prediction_folder / "uncertainty.json"
-    if not record.is_file():  # predictions of nnU-Net's own command keep no record
-        return {}
-    entries = load_json(record, option="-pred")["cases"]
-    images = {case.name: Path(entries[case.name]["input_files"][0]) for case in cases if case.name in entries}
-    return {name: image for name, image in images.items() if image.is_file()}
+    names = {case.name for case in cases}
+    recorded = recorded_images(prediction_folder)
+    return {name: image for name, image in recorded.items() if name in names and image.is_file()}
 
 
 def write_pictures(
@@ -124,7 +117,9 @@ def _read_picture(
     class_names = labels.value_names()
     prediction, grid = read_label_map(case.prediction, labels, reader)
     shape = prediction.shape
-    files = {f"rater {index}": path for index, path in enumerate(case.raters)} or {"reference": case.reference}
+    files = {f"rater {index}": path for index, path in enumerate(case.raters)}
+    if not files and case.reference is not None:
+        files = {"reference": case.reference}
     annotations = {name: read_label_map(path, labels, reader)[0] for name, path in files.items()}
     foreground = np.any([np.isin(volume, list(class_names)) for volume in (prediction, *annotations.values())], axis=0)
 
@@ -143,6 +138,8 @@ def _read_picture(
             maps[name], maxima[name] = view.cut(volume), float(volume.max())
     del volume
 
+    if case.probabilities is None:
+        raise ValueError(f"{case.name} has no probabilities; predict again with --save_probabilities")
     with np.load(case.probabilities) as archive:
         probabilities = [view.cut(channel) for channel in archive["probabilities"]]
     return CasePicture(
