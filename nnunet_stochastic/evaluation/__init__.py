@@ -33,7 +33,7 @@ from nnunet_stochastic.evaluation.parallel import Workers, map_in_processes, map
 from nnunet_stochastic.evaluation.readers import (
     ImageReader,
     read_channels,
-    read_image,
+    read_first_channel,
     read_label_map,
     read_probabilities,
 )
@@ -93,7 +93,7 @@ __all__ = [
     "map_in_processes",
     "map_in_threads",
     "read_channels",
-    "read_image",
+    "read_first_channel",
     "read_label_map",
     "read_map",
     "read_probabilities",

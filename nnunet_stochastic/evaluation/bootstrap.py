@@ -112,7 +112,7 @@ def describe_bootstrap(cases: Mapping[str, Sequence[str]], patients: Mapping[str
     Parameters
     ----------
     cases, patients
-        As for ``case_weights``.
+        Those of ``case_weights``.
     """
 
     def count(names: Sequence[str]) -> dict[str, int | None]:

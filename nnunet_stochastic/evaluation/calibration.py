@@ -107,7 +107,7 @@ class CaseStatistics:
     Attributes
     ----------
     histograms
-        Of each measure, over the voxels of all annotations.
+        Histogram of each measure over the voxels of all annotations.
     platt
         Fits to this case; a measure with a constant map has none.
     temperature

@@ -37,7 +37,7 @@ class CaseSettings:
     convention
         The preset.
     calibration
-        That of the validation predictions, or None.
+        Calibration on the validation predictions, or None.
     """
 
     labels: EvaluatedLabels
@@ -53,7 +53,7 @@ class CaseInputs:
     Attributes
     ----------
     files, case
-        Its paths and its arrays.
+        Paths and arrays of the case.
     settings
         Classes, reader, convention and calibration.
     dice

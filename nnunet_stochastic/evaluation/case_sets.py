@@ -88,7 +88,7 @@ def find_case_sets(
     folders
         By name of the set, ID first.
     file_ending, num_raters, allow_missing_predictions
-        As for ``find_cases``.
+        Those of ``find_cases``.
 
     Returns
     -------

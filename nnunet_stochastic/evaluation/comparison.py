@@ -60,7 +60,7 @@ def quantities(convention: Convention, variants: Mapping[str, str] | None = None
     convention
         The preset.
     variants
-        Of some tasks the variant by which models are ranked, by name of the task; else that of the convention.
+        Variant by which models are ranked, by name of the task; tasks that are not named have the convention's.
     """
     tasks = {task: list(_of_task(task, convention, (variants or {}).get(task.name, ""))) for task in TASKS}
     return (

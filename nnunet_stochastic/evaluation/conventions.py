@@ -44,7 +44,7 @@ class Convention:
     Attributes
     ----------
     name
-        Of the preset.
+        Name of the preset.
     aggregation
         Score of an image for OOD and failure detection.
     per_image_platt
@@ -58,7 +58,7 @@ class Convention:
     challenge_metrics
         Compute the metrics of the CURVAS challenges.
     challenge_margin
-        Their calibration error is that of the raters' bounding box and so many voxels around it; None: of the image.
+        Number of voxels around the raters' bounding box in which their calibration error is taken; None: whole image.
     num_bins
         Bins of ECE and MCE.
     foreground_calibration
@@ -82,7 +82,7 @@ class Convention:
 
     @property
     def ece_norm(self) -> Literal["l1", "l2"]:
-        """Of ``metrics.expected_calibration_error``."""
+        """The ``norm`` of ``metrics.expected_calibration_error``."""
         return "l2" if self.foreground_calibration else "l1"
 
     def describe_calibration(self) -> dict[str, str]:

@@ -77,7 +77,7 @@ def check_same_model(model: Mapping[str, Any], place: Path, other: Mapping[str, 
     Parameters
     ----------
     model, other
-        Of ``describe_model``.
+        Results of ``describe_model``.
     place, other_place
         Where they were found, for the message.
     """

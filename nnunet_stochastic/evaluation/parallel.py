@@ -55,7 +55,7 @@ class Workers:
         items
             Picklable arguments.
         description
-            Of the progress bar.
+            Text of the progress bar.
         """
         function = _OneThread(function)
         bar = {"total": len(items), "desc": description, "disable": not (self._show_progress and items)}

@@ -11,7 +11,7 @@ import numpy as np
 
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 
-__all__ = ["ImageReader", "read_channels", "read_image", "read_label_map", "read_probabilities"]
+__all__ = ["ImageReader", "read_channels", "read_first_channel", "read_label_map", "read_probabilities"]
 
 
 class ImageReader(Protocol):
@@ -48,7 +48,7 @@ def read_channels(path: Path, reader: ImageReader) -> tuple[np.ndarray, dict]:
         raise ValueError(f"{path} cannot be read: {error}") from error
 
 
-def read_image(path: Path, reader: ImageReader, shape: tuple[int, ...]) -> np.ndarray:
+def read_first_channel(path: Path, reader: ImageReader, shape: tuple[int, ...]) -> np.ndarray:
     """First channel (z, y, x) of an image of this size, or colours (1, y, x, 3) where a 2D file has them."""
     channels, _ = read_channels(path, reader)
     if channels.shape[1:] != shape:

@@ -69,7 +69,7 @@ class ReliabilityCurve(NamedTuple):
 
     confidence: np.ndarray
     accuracy: np.ndarray
-    count: np.ndarray  # type: ignore[assignment]  # hides tuple.count, which nobody asks of a curve
+    count: np.ndarray  # type: ignore[assignment]  # hides tuple.count
 
 
 def reliability_bins(

@@ -26,7 +26,7 @@ def write_evaluation(evaluation: Evaluation, summary: Mapping[str, Any], labels:
     evaluation
         Result of ``evaluate_sets``.
     summary
-        Its summary, with folders and model.
+        Content of summary.json: the evaluation's summary with folders and model.
     labels
         The classes.
     output

@@ -1,6 +1,6 @@
 """Pictures of evaluated cases: reads each case's files and writes PICTURE_FOLDER/CASE.png.
 
-A volume is held only until its slice is cut out, so a case needs no more memory than its evaluation did.
+A volume stays in memory only until its slice is cut out, so a case needs no more memory than its evaluation did.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.maps import find_map, read_map
 from nnunet_stochastic.evaluation.model import recorded_images
 from nnunet_stochastic.evaluation.parallel import map_in_threads
-from nnunet_stochastic.evaluation.readers import ImageReader, read_image, read_label_map
+from nnunet_stochastic.evaluation.readers import ImageReader, read_first_channel, read_label_map
 from nnunet_stochastic.report.picture import MAP_TITLES, CasePicture, case_figure
 from nnunet_stochastic.report.slice_view import SliceView
 
@@ -84,9 +84,9 @@ def write_pictures(
     file_ending
         The dataset's, with its dot.
     shared_scale
-        As in ``case_figure``.
+        Option of ``case_figure``.
     epistemic_is_stand_in
-        As in ``CasePicture``.
+        Attribute of ``CasePicture``.
     num_threads
         Cases read at a time.
     show_progress
@@ -145,7 +145,7 @@ def _read_picture(
     return CasePicture(
         name=case.name,
         view=view,
-        image=None if image is None else view.cut(read_image(image, reader, shape)),
+        image=None if image is None else view.cut(read_first_channel(image, reader, shape)),
         prediction=view.cut(prediction),
         annotations={name: view.cut(annotation) for name, annotation in annotations.items()},
         class_names=class_names,

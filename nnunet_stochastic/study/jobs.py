@@ -17,11 +17,11 @@ from nnunet_stochastic.study.dataset_jobs import DatasetJobs, seed_label, seeds_
 from nnunet_stochastic.study.description import Study
 from nnunet_stochastic.study.job import Command, Job, Key
 
-__all__ = ["Result", "all_jobs", "final_jobs", "results_of"]
+__all__ = ["PlannedEvaluation", "all_jobs", "final_jobs", "results_of"]
 
 
 @dataclass(frozen=True)
-class Result:
+class PlannedEvaluation:
     """An evaluation: of which model, of which seeds (all for an ensemble), where it is, and the dataset's ``ace``."""
 
     dataset: str
@@ -51,7 +51,7 @@ def all_jobs(study: Study, folders: Folders, environment: Mapping[str, str]) -> 
     return jobs
 
 
-def results_of(study: Study, folders: Folders) -> list[Result]:
+def results_of(study: Study, folders: Folders) -> list[PlannedEvaluation]:
     """All evaluations of the study."""
     results = []
     for dataset in study.datasets:
@@ -60,11 +60,13 @@ def results_of(study: Study, folders: Folders) -> list[Result]:
             for seeds in seeds_of(dataset, method):
                 label = f"{name}/{model.name}/{method}/{seed_label(seeds)}"
                 folder = study.output / "evaluations" / label
-                results.append(Result(name, model.name, method, seeds, folder, ("evaluate", label), dataset.ace))
+                results.append(
+                    PlannedEvaluation(name, model.name, method, seeds, folder, ("evaluate", label), dataset.ace)
+                )
     return results
 
 
-def final_jobs(study: Study, results: Sequence[Result]) -> list[Job]:
+def final_jobs(study: Study, results: Sequence[PlannedEvaluation]) -> list[Job]:
     """Comparison and report of the evaluations that are there.
 
     Parameters
@@ -85,7 +87,7 @@ def final_jobs(study: Study, results: Sequence[Result]) -> list[Job]:
         products = (comparison / "comparison.csv", runs)
         jobs.append(Job("compare", "comparison", (command,), needs, products, comparison, ((runs, table),)))
     if results:
-        first: dict[tuple[str, str, str], Result] = {}
+        first: dict[tuple[str, str, str], PlannedEvaluation] = {}
         for result in results:
             first.setdefault((result.dataset, result.aleatoric, result.epistemic), result)
         page = study.output / "report.html"
@@ -98,7 +100,7 @@ def final_jobs(study: Study, results: Sequence[Result]) -> list[Job]:
     return jobs
 
 
-def _runs_table(results: Sequence[Result], output: Path) -> str:
+def _runs_table(results: Sequence[PlannedEvaluation], output: Path) -> str:
     """The table of nnunet_stochastic_compare --runs; an ensemble is a run of every seed."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")

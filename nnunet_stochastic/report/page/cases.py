@@ -20,7 +20,7 @@ from nnunet_stochastic.evaluation.grid import check_same_grid
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.maps import find_map, read_map
 from nnunet_stochastic.evaluation.model import recorded_images
-from nnunet_stochastic.evaluation.readers import ImageReader, read_image, read_label_map
+from nnunet_stochastic.evaluation.readers import ImageReader, read_first_channel, read_label_map
 
 __all__ = ["COLUMNS", "MAPS", "OF_EPISTEMIC", "CaseSource", "PageCase", "PredictionFolder", "page_cases"]
 
@@ -78,7 +78,7 @@ class CaseSource:
         path = self.image_path
         if path is None or not path.is_file():
             return None
-        return read_image(path, self.files.reader, shape)
+        return read_first_channel(path, self.files.reader, shape)
 
     def map(self, name: str, shape: tuple[int, ...], grid: dict) -> np.ndarray | None:
         """An uncertainty map, or ``None`` if the prediction wrote none."""

@@ -66,7 +66,7 @@ def collect_volumes(
 def _encode(
     cases: Sequence[PageCase], *, num_threads: int, show_progress: bool
 ) -> Iterator[tuple[CaseVolumes | None, str | None]]:
-    # One after the other as they come, so that what does not fit is not held.
+    # One after the other as they come, so that what does not fit leaves the memory.
     with ThreadPoolExecutor(max_workers=num_threads) as pool:
         encoded = pool.map(lambda case: _attempt(encode_case, case), cases)
         yield from tqdm(encoded, total=len(cases), desc="volumes", disable=not (show_progress and cases))

@@ -47,9 +47,9 @@ class PageContent:
     thumbnails
         Data URI of each case, or ``None``.
     notes
-        Of each case what is missing, or ``None``.
+        What is missing of each case, or ``None``.
     volumes
-        Of those cases that the viewer can show, under their index.
+        Volumes of the cases that the viewer can show, under the case's index.
     """
 
     title: str

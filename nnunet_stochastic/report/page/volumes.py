@@ -38,15 +38,15 @@ class Layer:
     Attributes
     ----------
     name
-        What it is.
+        Name of the layer.
     kind
         "image", "map" or "outline".
     nifti
-        The file, gzip in base64.
+        NIfTI file, gzip in base64.
     maximum
         Largest value of a map, in ``unit``.
     unit
-        Of a map.
+        Unit of a map.
     labels
         Meaning of the values 1, 2 … of an outline.
     """
