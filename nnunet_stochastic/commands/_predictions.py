@@ -45,14 +45,14 @@ def read_dataset(prediction_folder: Path, dataset_json_file: Path | None, *, opt
         With which the folder was given, for messages.
     """
     if not prediction_folder.is_dir():
-        raise FileNotFoundError(f"The folder {prediction_folder} ({option}) does not exist.")
+        raise FileNotFoundError(f"the folder {prediction_folder} ({option}) does not exist")
     path = dataset_json_file or prediction_folder / "dataset.json"
     content = load_json(path, option="-djfile")
     if missing := {"labels", "file_ending"} - content.keys():
-        raise ValueError(f"{path} lacks {' and '.join(sorted(missing))}; it is no nnU-Net dataset.json.")
+        raise ValueError(f"{path} lacks {' and '.join(sorted(missing))}; it is no nnU-Net dataset.json")
     labels = EvaluatedLabels.from_dataset_json(content)
     if not any(prediction_folder.glob(f"*{content['file_ending']}")):
-        raise ValueError(f"There is no prediction (*{content['file_ending']}) in {prediction_folder}.")
+        raise ValueError(f"there is no prediction (*{content['file_ending']}) in {prediction_folder}")
     reader = _find_reader(prediction_folder, content, option=option)
     return PredictedDataset(content["file_ending"], content.get("num_raters"), labels, reader)
 
@@ -60,11 +60,11 @@ def read_dataset(prediction_folder: Path, dataset_json_file: Path | None, *, opt
 def load_json(path: Path, *, option: str) -> dict:
     """Content of a JSON file that an option names."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; name the file with {option}.")
+        raise FileNotFoundError(f"{path} does not exist; name the file with {option}")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}.") from error
+        raise ValueError(f"{path} is not valid JSON: {error}") from error
 
 
 def require_writable(folder: Path) -> None:
@@ -74,13 +74,13 @@ def require_writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise ValueError(f"The output folder {folder} cannot be written ({error}); choose another with -o.") from error
+        raise ValueError(f"the output folder {folder} cannot be written ({error}); choose another with -o") from error
 
 
 def require_processes(number: int) -> None:
     """Check the value of -np."""
     if number < 1:
-        raise ValueError(f"-np must be at least 1, got {number}.")
+        raise ValueError(f"-np must be at least 1, got {number}")
 
 
 def _find_reader(prediction_folder: Path, dataset_json: dict, *, option: str) -> ImageReader:

@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     require_processes(arguments.np)
     output, method = arguments.o or arguments.i, arguments.method
     if method == "temperature" and output.resolve() == arguments.i.resolve():
-        raise ValueError("--method temperature would overwrite the probabilities in -i; choose another folder with -o.")
+        raise ValueError("--method temperature would overwrite the probabilities in -i; choose another folder with -o")
     calibration = Calibration.load(arguments.calibration)
     if calibration.model is not None:
         check_same_model(describe_model(arguments.i), arguments.i, calibration.model, arguments.calibration)
@@ -102,10 +102,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if method == "platt" and not confidences.measures and not problems:
         raise ValueError(
             f"{arguments.i} has no map that {arguments.calibration} has Platt parameters for; predict with "
-            "nnunet_stochastic_predict, and see left_out in that file."
+            "nnunet_stochastic_predict, and see left_out in that file"
         )
     if method == "temperature" and calibration.temperature is None:
-        raise ValueError(f"{arguments.calibration} has no temperature: {calibration.left_out.get('temperature')}.")
+        raise ValueError(f"{arguments.calibration} has no temperature: {calibration.left_out.get('temperature')}")
     require_writable(output)
     record = {"method": method, "calibration": calibration.used}
     pending = confidences.pending(cases, record) if arguments.continue_calibration else cases

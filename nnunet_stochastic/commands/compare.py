@@ -26,9 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write and print the tables; return 0."""
     arguments = _parser().parse_args(argv)
     if not arguments.results and arguments.runs is None:
-        raise ValueError("Nothing to compare: name the evaluation folders, or a table of them with --runs.")
+        raise ValueError("nothing to compare: name the evaluation folders, or a table of them with --runs")
     if arguments.o.exists() and not arguments.o.is_dir():
-        raise ValueError(f"{arguments.o} (-o) is a file; name a folder.")
+        raise ValueError(f"{arguments.o} (-o) is a file; name a folder")
     overrides = {} if arguments.runs is None else read_overrides(arguments.runs)
     runs = read_runs(arguments.results or list(overrides), overrides)
     comparison = compare(runs, ace=_by_dataset(arguments.ace))

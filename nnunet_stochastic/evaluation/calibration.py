@@ -66,7 +66,7 @@ class Calibration:
                 float(content["temperature"])
         except (KeyError, TypeError, AttributeError, ValueError) as error:  # JSONDecodeError is a ValueError
             raise ValueError(
-                f"{path} is no calibration.json ({error}); make it again with nnunet_stochastic_determine_calibration."
+                f"{path} is no calibration.json ({error}); make it again with nnunet_stochastic_determine_calibration"
             ) from error
         return cls(content)
 
@@ -173,7 +173,7 @@ def fit_calibration(statistics: Iterable[CaseStatistics], *, num_raters: int) ->
             temperature = case.temperature if temperature is None else temperature + case.temperature
         background.append(case.background)
     if not background:
-        raise ValueError("There is no validation case to calibrate with.")
+        raise ValueError("there is no validation case to calibrate with")
 
     left_out: dict[str, str] = {
         measure: f"there are no {FOLDERS[measure]} maps" for measure in MEASURES if measure not in histograms

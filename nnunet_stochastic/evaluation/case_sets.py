@@ -65,9 +65,7 @@ def shift_folders(
     }
     for option, needed in (("-ood_gt", "-ood"), ("-ood_gt_raters", "-ood_gt")):
         if unknown := sorted(found[option].keys() - found[needed].keys()):
-            raise ValueError(
-                f"{option} names {', '.join(unknown)}, which {needed} does not: give {needed} NAME=FOLDER."
-            )
+            raise ValueError(f"{option} names {', '.join(unknown)}, which {needed} does not: give {needed} NAME=FOLDER")
     return {
         name: SetFolders(folder, found["-ood_gt"].get(name), found["-ood_gt_raters"].get(name))
         for name, folder in found["-ood"].items()
@@ -162,11 +160,11 @@ def _named(texts: Sequence[str], option: str) -> dict[str, Path]:
         if not (equals and folder and re.fullmatch(r"\w[\w.-]*", name)):
             raise ValueError(
                 f"{option} takes NAME=FOLDER, the name of letters, digits, '-', '_' and '.', such as blur=out/blur; "
-                f"got {text!r}."
+                f"got {text!r}"
             )
         if name in _RESERVED:
-            raise ValueError(f"{option} {text}: the name {name} has another meaning here; choose another one.")
+            raise ValueError(f"{option} {text}: the name {name} has another meaning here; choose another one")
         if name in folders:
-            raise ValueError(f"{option} names {name} twice.")
+            raise ValueError(f"{option} names {name} twice")
         folders[name] = Path(folder)
     return folders

@@ -102,7 +102,7 @@ def find_cases(
     """
     predictions = _stems(prediction_folder, file_ending)
     if not predictions:
-        raise ValueError(f"There is no prediction (*{file_ending}) in {prediction_folder}.")
+        raise ValueError(f"there is no prediction (*{file_ending}) in {prediction_folder}")
     references = None if reference_folder is None else _stems(reference_folder, file_ending)
     if rater_folder is not None and num_raters is None:
         num_raters = _count_raters(rater_folder, file_ending)
@@ -228,7 +228,7 @@ def _samples(folder: Path, file_ending: str) -> dict[str, list[Path]]:
 
 def _stems(folder: Path, file_ending: str) -> dict[str, Path]:
     if not folder.is_dir():
-        raise FileNotFoundError(f"The folder {folder} does not exist.")
+        raise FileNotFoundError(f"the folder {folder} does not exist")
     return {
         path.name.removesuffix(file_ending): path
         for path in folder.iterdir()
@@ -239,5 +239,5 @@ def _stems(folder: Path, file_ending: str) -> dict[str, Path]:
 def _count_raters(folder: Path, file_ending: str) -> int:
     indices = [int(match[1]) for stem in _stems(folder, file_ending) if (match := re.search(r"_rater(\d+)$", stem))]
     if not indices:
-        raise ValueError(f"There is no rater file (case_rater0{file_ending}, …) in {folder}.")
+        raise ValueError(f"there is no rater file (case_rater0{file_ending}, …) in {folder}")
     return max(indices) + 1

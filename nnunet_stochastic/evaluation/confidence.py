@@ -84,7 +84,7 @@ class ConfidenceFolder:
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
         except json.JSONDecodeError as error:
-            raise ValueError(f"{path} is not valid JSON: {error}.") from error
+            raise ValueError(f"{path} is not valid JSON: {error}") from error
         if found != json.loads(json.dumps(record)):
             raise ValueError(
                 f"{path} is of another method or calibration: use another output folder or leave "

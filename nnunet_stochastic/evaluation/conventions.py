@@ -125,7 +125,7 @@ PRESETS = {
 def find_convention(name: str) -> Convention:
     """The preset of a name."""
     if name not in PRESETS:
-        raise ValueError(f"There is no convention {name!r}; choose one of {', '.join(PRESETS)}.")
+        raise ValueError(f"there is no convention {name!r}; choose one of {', '.join(PRESETS)}")
     return PRESETS[name]
 
 

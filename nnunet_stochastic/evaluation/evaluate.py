@@ -98,7 +98,7 @@ def evaluate_sets(
     jobs = [(files, _record_path(record_folder, case_set, files)) for case_set in sets for files in case_set.cases]
     if not problems:
         if not jobs:
-            raise ValueError("There is no case to evaluate.")
+            raise ValueError("there is no case to evaluate")
         if resume:
             jobs = [(files, path) for files, path in jobs if read_record(path, files, settings) is None]
     check_cases([files for files, _ in jobs], settings.labels, settings.reader, problems=problems, workers=workers)
@@ -139,7 +139,7 @@ def check_cases(
     listed = [*problems, *(problem for problem in found if problem is not None)]
     if listed:
         lines = "\n".join(f"  {problem}" for problem in listed)
-        raise ValueError(f"Nothing was computed, because of these problems:\n{lines}")
+        raise ValueError(f"nothing was computed, because of these problems:\n{lines}")
 
 
 def _evaluation(
@@ -214,8 +214,8 @@ def _records(case_set: CaseSet, folder: Path, settings: CaseSettings) -> Iterato
         record = read_record(path, files, settings)
         if record is None:
             raise ValueError(
-                f"{path} does not belong to the files of {files.name}: they changed while they were evaluated. Run the "
-                "command again when nothing writes to them."
+                f"{path} does not belong to the files of {files.name}: they changed while they were evaluated; run the "
+                "command again when nothing writes to them"
             )
         yield record
 

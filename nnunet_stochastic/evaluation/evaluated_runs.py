@@ -37,10 +37,10 @@ def read_overrides(path: Path) -> dict[Path, list[dict[str, str]]]:
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise ValueError(f"{path} is not a table of runs: {error}.") from error
+        raise ValueError(f"{path} is not a table of runs: {error}") from error
     if "folder" not in table.columns or set(table.columns) - {"folder", *RUN}:
         found = ", ".join(table.columns)
-        raise ValueError(f"{path} must have the column folder and any of {', '.join(RUN)}, got: {found}.")
+        raise ValueError(f"{path} must have the column folder and any of {', '.join(RUN)}, got: {found}")
     folders = [(path.parent / folder).resolve() for folder in table["folder"]]
     overrides: dict[Path, list[dict[str, str]]] = {}
     for folder, row in zip(folders, table.drop(columns="folder").to_dict("records"), strict=True):
@@ -67,7 +67,7 @@ def read_runs(
     """
     overrides = overrides or {}
     if strangers := sorted(map(str, overrides.keys() - {folder.resolve() for folder in folders})):
-        raise ValueError(f"The table of runs names folders that are not compared: {', '.join(strangers)}.")
+        raise ValueError(f"the table of runs names folders that are not compared: {', '.join(strangers)}")
     runs: list[EvaluatedRun] = []
     problems = []
     for folder in folders:
@@ -94,7 +94,7 @@ def read_runs(
 def check_comparable(runs: Sequence[EvaluatedRun]) -> None:
     """Raise one ValueError that lists differences of conventions and, within a dataset, of cases and raters."""
     if len(runs) < 2:
-        raise ValueError(f"A comparison needs at least 2 evaluation folders, got {len(runs)}.")
+        raise ValueError(f"a comparison needs at least 2 evaluation folders, got {len(runs)}")
     problems: list[str] = []
     problems += _differences(runs, "conventions", lambda run: run.summary["convention"])
     problems += _differences(runs, "numbers of bins", lambda run: run.summary["num_bins"])

@@ -89,7 +89,7 @@ def check_same_model(model: Mapping[str, Any], place: Path, other: Mapping[str, 
     ]
     if different:
         raise ValueError(
-            f"{place} and {other_place} come from different models: {', '.join(different)}. Predict both with the same."
+            f"{place} and {other_place} come from different models: {', '.join(different)}; predict both with the same"
         )
 
 
@@ -105,4 +105,4 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}.") from error
+        raise ValueError(f"{path} is not valid JSON: {error}") from error

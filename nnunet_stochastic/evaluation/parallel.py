@@ -104,7 +104,7 @@ def map_in_threads(
 
 def _check_count(number: int, what: str) -> None:
     if number < 1:
-        raise ValueError(f"The number of {what} must be at least 1, got {number}.")
+        raise ValueError(f"the number of {what} must be at least 1, got {number}")
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def rank_table(comparison: Comparison, *, criterion: str) -> pd.DataFrame:
     ``–``: it was not given, or lacks a task.
     """
     if criterion not in CRITERIA:
-        raise ValueError(f"The criterion must be one of {', '.join(CRITERIA)}, got {criterion!r}.")
+        raise ValueError(f"the criterion must be one of {', '.join(CRITERIA)}, got {criterion!r}")
     ranks = comparison.ranks
     chosen = ranks[(ranks["criterion"] == criterion) & (ranks["task"] == OVERALL)]
     texts = {

@@ -110,7 +110,7 @@ def case_figure(picture: CasePicture, *, shared_scale: bool = False) -> Figure:
         Draw aleatoric, epistemic and total on one colour scale.
     """
     if unknown := sorted(picture.maps.keys() - MAP_TITLES.keys()):
-        raise ValueError(f"{picture.name}: maps must be among {', '.join(MAP_TITLES)}, got {', '.join(unknown)}.")
+        raise ValueError(f"{picture.name}: maps must be among {', '.join(MAP_TITLES)}, got {', '.join(unknown)}")
     maps = [name for name in MAP_TITLES if name in picture.maps]
     colours = _class_colours(picture)
     handles = _legend_handles(picture, colours)

@@ -47,7 +47,7 @@ def first_images(
         images = {case.name: image_folder / f"{case.name}_0000{file_ending}" for case in cases}
         missing = [str(image) for image in images.values() if not image.is_file()]
         if missing:
-            raise FileNotFoundError(f"Images are missing in -i: {', '.join(missing)}.")
+            raise FileNotFoundError(f"images are missing in -i: {', '.join(missing)}")
         return images
     names = {case.name for case in cases}
     recorded = recorded_images(prediction_folder)

@@ -69,7 +69,7 @@ class SliceView:
         if foreground.ndim != 3 or len(spacing_mm) != 3 or len(flipped) != 3:
             raise ValueError(
                 f"foreground, spacing_mm and flipped must have the axes (z, y, x), got shape {foreground.shape}, "
-                f"spacing {tuple(spacing_mm)} and flipped {tuple(flipped)}; give a 2D image a first axis of length 1."
+                f"spacing {tuple(spacing_mm)} and flipped {tuple(flipped)}; give a 2D image a first axis of length 1"
             )
         axis, index = choose_slice(foreground, spacing_mm, uncertainty=uncertainty)
         return cls(

@@ -91,7 +91,7 @@ def test_errors_name_the_folder_and_what_to_do(tmp_path):
     folder = write_result(tmp_path / "run")
     with pytest.raises(ValueError, match="given twice"):
         read_results([folder, folder / ".." / "evaluation"])
-    with pytest.raises(ValueError, match="No evaluation folder"):
+    with pytest.raises(ValueError, match="no evaluation folder"):
         read_results([])
     (folder / "curves.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"evaluation lacks curves\.json.*nnunet_stochastic_evaluate"):

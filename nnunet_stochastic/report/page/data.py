@@ -36,10 +36,10 @@ def read_results(
         A folder is named twice, or its files are not of the form that the evaluate command writes.
     """
     if not folders:
-        raise ValueError("No evaluation folder was given; name an output folder of nnunet_stochastic_evaluate.")
+        raise ValueError("no evaluation folder was given; name an output folder of nnunet_stochastic_evaluate")
     twice = [str(folder) for folder, times in Counter(folder.resolve() for folder in folders).items() if times > 1]
     if twice:
-        raise ValueError(f"These evaluation folders were given twice: {', '.join(twice)}. Give each of them once.")
+        raise ValueError(f"these evaluation folders were given twice: {', '.join(twice)}; give each of them once")
     results = [read_result(folder, (overrides or {}).get(folder.resolve(), ())) for folder in folders]
     for distinguish in (
         lambda result: f"{result.label}, seed {result.seed or 'unknown'}",
@@ -74,8 +74,8 @@ def read_result(folder: Path, runs: Sequence[Mapping[str, str]] = ()) -> Evaluat
     missing = [name for name in NEEDED_FILES if not (folder / name).is_file()]
     if missing:
         raise FileNotFoundError(
-            f"{folder} lacks {', '.join(missing)}; it must be an output folder of nnunet_stochastic_evaluate. "
-            "Evaluate the predictions (again) and name its -o folder."
+            f"{folder} lacks {', '.join(missing)}; it must be an output folder of nnunet_stochastic_evaluate; "
+            "evaluate the predictions (again) and name its -o folder"
         )
     summary = read_summary(folder / "summary.json", NEEDED_KEYS)
     model = _named(summary["model"], runs)
