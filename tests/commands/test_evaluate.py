@@ -158,7 +158,7 @@ def drawn(monkeypatch):
         pictures[picture.name] = picture, options
         return case_figure(picture, **options)
 
-    monkeypatch.setattr(pictures, "case_figure", keep)
+    monkeypatch.setattr("nnunet_stochastic.report.pictures.case_figure", keep)
     return pictures
 
 
