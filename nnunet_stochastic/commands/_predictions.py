@@ -19,4 +19,4 @@ DEFAULT_PROCESSES = min(4, os.cpu_count() or 1)
 def require_processes(number: int) -> None:
     """Check the value of -np."""
     if number < 1:
-        raise ValueError(f"-np must be at least 1, got {number}.")
+        raise ValueError(f"-np must be at least 1, got {number}")

@@ -5,11 +5,8 @@ from __future__ import annotations
 import argparse
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from nnunet_stochastic.commands._confidence import ConfidenceFolder, Method
 from nnunet_stochastic.commands._errors import report_errors
 from nnunet_stochastic.commands._flags import add_disable_progress_bar
 from nnunet_stochastic.commands._predictions import (
@@ -20,7 +17,6 @@ from nnunet_stochastic.commands._predictions import (
 from nnunet_stochastic.evaluation import (
     MEASURES,
     Calibration,
-    CaseFiles,
     Workers,
     check_cases,
     check_same_model,
@@ -28,13 +24,13 @@ from nnunet_stochastic.evaluation import (
     find_cases,
     map_in_threads,
 )
+from nnunet_stochastic.evaluation.confidence import RECORD, ConfidenceFolder, needed_files
 from nnunet_stochastic.io.folders import require_writable
 from nnunet_stochastic.io.staging import remove_leftovers, staged_file
-from nnunet_stochastic.io.text import as_read_back, read_json, write_json
+from nnunet_stochastic.io.text import write_json
 
 __all__ = ["main"]
 
-RECORD = "confidence.json"
 # Files beside the predictions that other commands read.
 _COPIED = ("dataset.json", "plans.json", "predict_from_raw_data_args.json", "uncertainty.json")
 
@@ -82,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     require_processes(arguments.np)
     output, method = arguments.o or arguments.i, arguments.method
     if method == "temperature" and output.resolve() == arguments.i.resolve():
-        raise ValueError("--method temperature would overwrite the probabilities in -i; choose another folder with -o.")
+        raise ValueError("--method temperature would overwrite the probabilities in -i; choose another folder with -o")
     calibration = Calibration.load(arguments.calibration)
     if calibration.model is not None:
         check_same_model(describe_model(arguments.i), arguments.i, calibration.model, arguments.calibration)
@@ -90,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cases, problems = find_cases(
         arguments.i, None, file_ending=dataset.file_ending, probabilities=method == "temperature"
     )
-    cases = [_needed(case, method) for case in cases]
+    cases = [needed_files(case, method) for case in cases]
     from nnunet_stochastic.inference.images import map_ending  # here: torch comes with it, which takes seconds
 
     confidences = ConfidenceFolder(
@@ -111,13 +107,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if method == "platt" and not confidences.measures and not problems:
         raise ValueError(
             f"{arguments.i} has no map that {arguments.calibration} has Platt parameters for; predict with "
-            "nnunet_stochastic_predict, and see left_out in that file."
+            "nnunet_stochastic_predict, and see left_out in that file"
         )
     if method == "temperature" and calibration.temperature is None:
-        raise ValueError(f"{arguments.calibration} has no temperature: {calibration.left_out.get('temperature')}.")
+        raise ValueError(f"{arguments.calibration} has no temperature: {calibration.left_out.get('temperature')}")
     require_writable(output)
     record = {"method": method, "calibration": calibration.used}
-    pending = _pending(cases, confidences, record, output / RECORD, resume=arguments.continue_calibration)
+    pending = confidences.pending(cases, record) if arguments.continue_calibration else cases
     progress = not arguments.disable_progress_bar
     with Workers(arguments.np, show_progress=progress) as workers:
         check_cases(pending, dataset.labels, dataset.reader, problems=problems, workers=workers)
@@ -137,23 +133,3 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"left out: {what}: {reason}")
     print(f"{len(pending)} of {len(cases)} cases written: {output}")
     return 0
-
-
-def _needed(case: CaseFiles, method: Method) -> CaseFiles:
-    """The files of a case that a method reads."""
-    if method == "platt":
-        return replace(case, probabilities=None, samples=())
-    return replace(case, maps={}, samples=())
-
-
-def _pending(
-    cases: Sequence[CaseFiles], confidences: ConfidenceFolder, record: dict[str, Any], path: Path, *, resume: bool
-) -> list[CaseFiles]:
-    """The cases that are not there yet; other settings than those of the earlier command are an error."""
-    if not resume or not path.is_file():
-        return list(cases)
-    if read_json(path, dict, remedy="leave --continue_calibration out") != as_read_back(record):
-        raise ValueError(
-            f"{path} is of another method or calibration: use another output folder or leave --continue_calibration out"
-        )
-    return [case for case in cases if not confidences.is_complete(case)]

@@ -6,31 +6,19 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
 from rich.console import Console
 
 from nnunet_stochastic.commands._errors import report_errors
 from nnunet_stochastic.evaluation.comparison import Comparison, compare
 from nnunet_stochastic.evaluation.evaluated_runs import read_overrides, read_runs
-from nnunet_stochastic.evaluation.model import STAND_IN_NOTE
-from nnunet_stochastic.evaluation.ranking import MODEL, RUN, TIE_MARGIN
+from nnunet_stochastic.evaluation.ranking import RUN
 from nnunet_stochastic.evaluation.tasks import ACE, Ace
-from nnunet_stochastic.io.text import write_text
-from nnunet_stochastic.report.comparison_table import (
-    SEGMENTATION,
-    best_table,
-    performance_table,
-    rank_table,
-    segmentation_table,
-    to_latex,
-    to_markdown,
-    to_terminal,
-)
+from nnunet_stochastic.report.comparison_files import write_comparison
+from nnunet_stochastic.report.comparison_table import to_terminal
 
 __all__ = ["main"]
 
 SHOWN_MISSING = 20
-INTERVALS = "± is the Student-t 95 % interval over the seeds"
 
 
 @report_errors
@@ -38,77 +26,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write and print the tables; return 0."""
     arguments = _parser().parse_args(argv)
     if not arguments.results and arguments.runs is None:
-        raise ValueError("Nothing to compare: name the evaluation folders, or a table of them with --runs.")
+        raise ValueError("nothing to compare: name the evaluation folders, or a table of them with --runs")
     if arguments.o.exists() and not arguments.o.is_dir():
-        raise ValueError(f"{arguments.o} (-o) is a file; name a folder.")
+        raise ValueError(f"{arguments.o} (-o) is a file; name a folder")
     overrides = {} if arguments.runs is None else read_overrides(arguments.runs)
     runs = read_runs(arguments.results or list(overrides), overrides)
     comparison = compare(runs, ace=_by_dataset(arguments.ace))
     arguments.o.mkdir(parents=True, exist_ok=True)
-    _write(comparison, arguments.o)
-    return 0
-
-
-def _write(comparison: Comparison, output: Path) -> None:
     console = Console()
-    ranks, performance = comparison.ranks, comparison.performance
-    numbers = {
-        "comparison": comparison.values,
-        "table2_performance": ranks[ranks["criterion"] == "performance"],
-        "table2_entanglement": ranks[ranks["criterion"] == "delta"],
-        "table3": comparison.best,
-        "performance": performance,
-        "segmentation": performance[performance["quantity"].isin(SEGMENTATION)],
-    }
-    numbers = {name: _with_stand_ins(table, comparison) for name, table in numbers.items()}
-    for name, table in {**numbers, "missing": comparison.missing}.items():
-        write_text(output / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
-    notes = "".join(f" {note}" for note in comparison.notes)
-    footnote = f" {STAND_IN_NOTE}." if any(comparison.stand_ins.values()) else ""
-    among = "over the splits, tasks and seeds, among the models present; 1 is best"
-    texts = {
-        "performance": (
-            performance_table(comparison),
-            "Performance",
-            f"On the ID cases unless OOD is said; against the raters where there are any; {INTERVALS}."
-            + notes
-            + footnote,
-        ),
-        "segmentation": (
-            segmentation_table(comparison),
-            "Segmentation",
-            "On the ID cases, against the raters where there are any; ECE and MCE of all cases together; ± is the "
-            "standard deviation over the seeds, bold the best of a dataset; of GED by the distance of the convention."
-            + notes,
-        ),
-        "table2_performance": (
-            rank_table(comparison, criterion="performance"),
-            "Performance rank",
-            f"Mean rank of the performance (EU AUROC, AU NCC, TU ACE) {among}. {INTERVALS}.{notes}{footnote}",
-        ),
-        "table2_entanglement": (
-            rank_table(comparison, criterion="delta"),
-            "Entanglement rank",
-            f"Mean rank of the entanglement Δ {among}. {INTERVALS}.{footnote}",
-        ),
-        "table3": (
-            best_table(comparison),
-            "Best per task",
-            f"Models with the best mean rank, and those within {TIE_MARGIN:g} ranks of it, the best first.{footnote}",
-        ),
-    }
-    for name, (table, title, caption) in texts.items():
-        write_text(output / f"{name}.md", to_markdown(table, caption=caption))
-        write_text(output / f"{name}.tex", to_latex(table, caption=caption, label=f"tab:{name.replace('_', '-')}"))
+    for table, title, caption in write_comparison(comparison, arguments.o):
         console.print(*to_terminal(table, title=title, caption=caption))
     _print_missing(comparison)
-    print(f"tables as .csv, .md and .tex, comparison.csv (all values and ranks), missing.csv: {output}")
-
-
-def _with_stand_ins(table: pd.DataFrame, comparison: Comparison) -> pd.DataFrame:
-    """With a last column: whether EU of the row's model is no epistemic uncertainty; empty where that is not known."""
-    models = table[["dataset", *MODEL]].itertuples(index=False, name=None)
-    return table.assign(epistemic_is_stand_in=[comparison.stand_ins[model] for model in models])
+    print(f"tables as .csv, .md and .tex, comparison.csv (all values and ranks), missing.csv: {arguments.o}")
+    return 0
 
 
 def _by_dataset(texts: Sequence[str]) -> dict[str, Ace]:

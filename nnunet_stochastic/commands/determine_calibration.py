@@ -16,7 +16,7 @@ from nnunet_stochastic.commands._predictions import (
 )
 from nnunet_stochastic.evaluation import (
     CALIBRATION_FILE,
-    STAND_IN_NOTE,
+    STAND_IN_FOOTNOTE,
     Workers,
     case_statistics,
     check_cases,
@@ -110,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         name = f"{measure}{mark if measure == 'EU' else ''}"
         print(f"{name}: confidence {confidence}, threshold {threshold:.4g} nats")
     if mark and "EU" in calibration["platt"]:
-        print(STAND_IN_NOTE)
+        print(STAND_IN_FOOTNOTE)
     if calibration["temperature"] is not None:
         print(f"temperature {calibration['temperature']:.4g}")
     for what, reason in calibration["left_out"].items():

@@ -11,26 +11,21 @@ from rich.console import Console
 
 from nnunet_stochastic.commands._errors import report_errors
 from nnunet_stochastic.commands._flags import add_disable_progress_bar
-from nnunet_stochastic.commands._pictures import PICTURE_DPI, first_images, write_pictures
 from nnunet_stochastic.commands._predictions import (
     DEFAULT_PROCESSES,
     read_dataset,
     require_processes,
 )
 from nnunet_stochastic.evaluation import (
-    ALL_CLASSES,
     CALIBRATION_FILE,
     ID,
     PRESETS,
-    RATERS,
-    REFERENCE,
     Calibration,
     CaseSettings,
-    EvaluatedLabels,
-    Evaluation,
     SetFolders,
     Workers,
     check_same_model,
+    describe_folders,
     describe_model,
     evaluate_sets,
     find_case_sets,
@@ -38,10 +33,10 @@ from nnunet_stochastic.evaluation import (
     shift_folders,
 )
 from nnunet_stochastic.io.folders import require_writable
-from nnunet_stochastic.io.staging import staged_file
-from nnunet_stochastic.io.text import write_json, write_text
 from nnunet_stochastic.patients import read_patients
-from nnunet_stochastic.report import reliability_figure, summary_table, task_table
+from nnunet_stochastic.report import summary_table, task_table
+from nnunet_stochastic.report.evaluation_files import write_evaluation
+from nnunet_stochastic.report.pictures import first_images, write_pictures
 
 __all__ = ["main"]
 
@@ -177,12 +172,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             resume=arguments.continue_evaluation,
             workers=workers,
         )
-    summary = {
-        "folders": _paths(folders, arguments.val, arguments.groups),
-        "model": model,
-        **evaluation.summary,
-    }
-    _write(evaluation, summary, dataset.labels, output)
+    described = describe_folders(folders, validation=arguments.val, groups=arguments.groups)
+    summary = {"folders": described, "model": model, **evaluation.summary}
+    write_evaluation(evaluation, summary, dataset.labels, output)
     if not arguments.no_pictures:
         write_pictures(
             sets[0].cases,
@@ -224,35 +216,3 @@ def _warnings(degenerate_samples: Mapping[str, Mapping[str, str]]) -> Iterator[s
             f"{name}: all samples of these cases have come apart from the segmentation ({found}); GED, VOLUME and the "
             "maps of such a model mean nothing, train it longer or look at its log"
         )
-
-
-def _paths(folders: Mapping[str, SetFolders], validation: Path | None, groups: Path | None) -> dict:
-    """The folders of ID, under ``shifts`` those of the others, and the table of patients."""
-
-    def of_set(places: SetFolders) -> dict[str, str | None]:
-        named = {"prediction": places.predictions, "reference": places.references, "raters": places.raters}
-        return {name: None if folder is None else str(folder.resolve()) for name, folder in named.items()}
-
-    return {
-        **of_set(folders[ID]),
-        "validation": None if validation is None else str(validation.resolve()),
-        "groups": None if groups is None else str(groups.resolve()),
-        "shifts": {name: of_set(places) for name, places in folders.items() if name != ID},
-    }
-
-
-def _write(evaluation: Evaluation, summary: dict, labels: EvaluatedLabels, output: Path) -> None:
-    for name, content in (("summary.json", summary), ("curves.json", evaluation.curves)):
-        write_json(output / name, content, allow_nan=False)
-    tables = {"cases.csv": evaluation.rows, "images.csv": evaluation.images, "scores.csv": evaluation.scores}
-    for name, table in tables.items():
-        write_text(output / name, table.to_csv(index=False))
-    # Calibration per class against the annotation that was asked for last: raters where there are any.
-    per_class = evaluation.reliability[RATERS if RATERS in evaluation.reliability else REFERENCE]
-    figure = reliability_figure(
-        {annotation: bins[ALL_CLASSES] for annotation, bins in evaluation.reliability.items()},
-        {name: per_class[name] for name in labels.names},
-        find_convention(summary["convention"]),
-    )
-    with staged_file(output / "reliability.png") as staged:
-        figure.savefig(staged, dpi=PICTURE_DPI)

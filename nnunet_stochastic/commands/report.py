@@ -86,14 +86,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     require_processes(arguments.np)
     for option in ("viewer_cases", "max_megabytes", "max_thumbnails"):
         if (value := getattr(arguments, option)) < 0:
-            raise ValueError(f"--{option} must be at least 0, got {value:g}.")
+            raise ValueError(f"--{option} must be at least 0, got {value:g}")
     overrides = {} if arguments.runs is None else read_overrides(arguments.runs)
     folders = arguments.results or list(overrides)
     if not folders:
-        raise ValueError("Nothing to report: name the evaluation folders, or a table of them with --runs.")
+        raise ValueError("nothing to report: name the evaluation folders, or a table of them with --runs")
     output = arguments.o or folders[0] / "report.html"
     if output.is_dir():
-        raise ValueError(f"-o must be a file, but {output} is a folder; name a file in it, such as report.html.")
+        raise ValueError(f"-o must be a file, but {output} is a folder; name a file in it, such as report.html")
     results = read_results(folders, overrides)
     output.parent.mkdir(parents=True, exist_ok=True)
 

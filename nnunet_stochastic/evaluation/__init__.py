@@ -7,16 +7,24 @@ from nnunet_stochastic.evaluation.calibration import (
     case_statistics,
     fit_calibration,
 )
-from nnunet_stochastic.evaluation.case_sets import ID, CaseSet, SetFolders, find_case_sets, shift_folders
-from nnunet_stochastic.evaluation.cases import Case, CaseFiles, check_case, find_cases, load_case
+from nnunet_stochastic.evaluation.case_inputs import CaseSettings
+from nnunet_stochastic.evaluation.case_sets import (
+    ID,
+    CaseSet,
+    SetFolders,
+    describe_folders,
+    find_case_sets,
+    shift_folders,
+)
+from nnunet_stochastic.evaluation.cases import CaseFiles, EvaluatedCase, check_case, find_cases, load_case
 from nnunet_stochastic.evaluation.conventions import CONVENTIONS, PRESETS, Convention, find_convention
 from nnunet_stochastic.evaluation.evaluate import Evaluation, check_cases, evaluate_sets
 from nnunet_stochastic.evaluation.folder import evaluate_folder
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.maps import FOLDERS, MEASURES, Measure, find_map, find_maps, read_map
 from nnunet_stochastic.evaluation.model import (
+    STAND_IN_FOOTNOTE,
     STAND_IN_MARK,
-    STAND_IN_NOTE,
     check_same_model,
     describe_model,
     stand_in_mark,
@@ -25,11 +33,10 @@ from nnunet_stochastic.evaluation.parallel import Workers, map_in_processes, map
 from nnunet_stochastic.evaluation.readers import (
     ImageReader,
     read_channels,
-    read_image,
+    read_first_channel,
     read_label_map,
     read_probabilities,
 )
-from nnunet_stochastic.evaluation.records import CaseSettings
 from nnunet_stochastic.evaluation.scores import (
     ALL_CLASSES,
     METRICS,
@@ -51,16 +58,16 @@ __all__ = [
     "PRESETS",
     "RATERS",
     "REFERENCE",
+    "STAND_IN_FOOTNOTE",
     "STAND_IN_MARK",
-    "STAND_IN_NOTE",
     "AnnotationScores",
     "Calibration",
-    "Case",
     "CaseFiles",
     "CaseSet",
     "CaseSettings",
     "CaseStatistics",
     "Convention",
+    "EvaluatedCase",
     "EvaluatedLabels",
     "Evaluation",
     "ImageReader",
@@ -71,6 +78,7 @@ __all__ = [
     "check_case",
     "check_cases",
     "check_same_model",
+    "describe_folders",
     "describe_model",
     "evaluate_folder",
     "evaluate_sets",
@@ -84,7 +92,7 @@ __all__ = [
     "map_in_processes",
     "map_in_threads",
     "read_channels",
-    "read_image",
+    "read_first_channel",
     "read_label_map",
     "read_map",
     "read_probabilities",

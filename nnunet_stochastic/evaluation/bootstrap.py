@@ -1,13 +1,14 @@
 """Entanglement Δ of each task, with a bootstrap interval over patients, or over cases where these are not known.
 
-    Δ = s (atan2(U_c, U_w) - π/4) / (π/4)      OODD: EU, AU      AMB: AU, EU      CAL: TU, the better of AU and EU
+    Δ = s (atan2(U_c, U_w) - π/4) / (π/4)
 
-U_c and U_w, the performance of the right and the wrong measure, are those of ``right_and_wrong``: means over shifts
-where there are several, the better of AU and EU being that of each shift. A replicate draws P of the P patients with
-replacement, each with all cases of all sets (a cluster bootstrap): how often a case was drawn with its patient are
-weights, with which all performances are computed. Sets that share patients are drawn together, others independently.
-Where patients are not known each case counts as one. Cases of a shift that are all named like cases of ID are then
-copies of them, and are drawn together with their originals; so are those of two shifts with the same names.
+s is -1 for tasks in which smaller is better, else 1. U_c and U_w, the performance of the right and the wrong measure,
+are those of ``right_and_wrong``: means over shifts where there are several, the better of AU and EU being that of each
+shift. A replicate draws P of the P patients with replacement, each with all cases of all sets (a cluster bootstrap):
+how often a case was drawn with its patient are weights, with which all performances are computed. Sets that share
+patients are drawn together, others independently. Where patients are not known each case counts as one. Cases of a
+shift that are all named like cases of ID are then copies of them, and are drawn together with their originals; so are
+those of two shifts with the same names.
 Interval: 2.5 % and 97.5 % quantiles of the replicates; there is none for one patient, whose replicates are all equal.
 Efron, Bootstrap methods: another look at the jackknife, Annals of Statistics 1979; of clusters: Davison and Hinkley,
 Bootstrap methods and their application, 3.8, 1997.
@@ -15,8 +16,7 @@ Bootstrap methods and their application, 3.8, 1997.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,18 +25,15 @@ from nnunet_stochastic import metrics
 from nnunet_stochastic.evaluation.case_sets import ID
 from nnunet_stochastic.evaluation.conventions import Convention
 from nnunet_stochastic.evaluation.maps import Measure
-from nnunet_stochastic.evaluation.results import SetResults
-from nnunet_stochastic.evaluation.right_and_wrong import LOWER_IS_BETTER, RIGHT, WRONG, right_and_wrong
-from nnunet_stochastic.evaluation.tasks import ACE
+from nnunet_stochastic.evaluation.right_and_wrong import right_and_wrong
+from nnunet_stochastic.evaluation.set_results import SetResults
+from nnunet_stochastic.evaluation.tasks import RANKED, Resampled, Task
 
 __all__ = ["case_weights", "describe_bootstrap", "entanglement_of_tasks", "name_resampled"]
 
 NUM_REPLICATES = 1000
 _LEVEL = 0.95
 _QUANTILES = (0.025, 0.975)
-
-# Of a measure in a set of cases, (B,).
-Performance = Callable[[str, Measure], np.ndarray]
 
 
 def entanglement_of_tasks(
@@ -48,12 +45,12 @@ def entanglement_of_tasks(
     seed: int = 0,
     num_replicates: int = NUM_REPLICATES,
 ) -> dict[str, Any]:
-    """Δ and its interval for OODD, and for AMB and CAL by split; CAL also by each of ``ACE``. NaN where there is none.
+    """Δ of the ranked tasks and its interval, by split where a task has splits, and by variant; NaN if there is none.
 
     Parameters
     ----------
     tasks
-        Of ``compute_tasks``.
+        Result of ``compute_tasks``.
     sets
         ID first, then the shifts.
     convention
@@ -61,40 +58,14 @@ def entanglement_of_tasks(
     patients
         Patient of each case of all sets; without them each case is one of its own.
     seed, num_replicates
-        Of the bootstrap.
+        Seed and number of replicates of the bootstrap.
     """
     by_name = {results.name: results for results in sets}
     cases = {name: results.cases for name, results in by_name.items()}
     weights = case_weights(cases, num_replicates, patients=patients, seed=seed)
-
-    def out_of_distribution(name: str, measure: Measure) -> np.ndarray:
-        return metrics.auroc_bootstrap(
-            by_name[ID].score(measure, convention.aggregation),
-            by_name[name].score(measure, convention.aggregation),
-            negative_weights=weights[ID],
-            positive_weights=weights[name],
-        )
-
-    def ambiguity(name: str, measure: Measure) -> np.ndarray:
-        return _weighted_mean(by_name[name].score(measure, "ncc"), weights[name])
-
-    def calibration(name: str, measure: Measure, *, per_image: bool) -> np.ndarray:
-        return _calibration_error(by_name[name], measure, weights[name], per_image=per_image)
-
-    found: dict[str, Any] = {}
-    if "OODD" in tasks:
-        found["OODD"] = _delta("OODD", tasks["OODD"]["shifts"], out_of_distribution)
-    if "AMB" in tasks:
-        found["AMB"] = _delta_of_splits("AMB", tasks["AMB"], ambiguity)
-    if "CAL" in tasks:
-        by_error = {
-            ace: _delta_of_splits(
-                "CAL", tasks["CAL"][ace], functools.partial(calibration, per_image=ace == "per_image")
-            )
-            for ace in ACE
-        }
-        found["CAL"] = {**by_error["per_image" if convention.per_image_ace else "dataset"], **by_error}
-    if all((drawn == 1).all() for drawn in weights.values()):  # of one patient or case: all replicates are the data
+    drawn = Resampled(by_name, weights, convention)
+    found = {task.name: _delta_of_task(task, tasks[task.name], drawn) for task in RANKED if task.name in tasks}
+    if all((counts == 1).all() for counts in weights.values()):  # of one patient or case: all replicates are the data
         _leave_out_intervals(found)
     return found
 
@@ -117,11 +88,11 @@ def case_weights(
     cases
         Names of the cases by set, ID first.
     num_replicates
-        B.
+        Number B of replicates.
     patients
         Patient of each case of all sets; without them each case is one of its own.
     seed
-        Of the draws.
+        Seed of the draws.
     """
     generator = np.random.default_rng(seed)
     units = _units(cases, patients)
@@ -141,7 +112,7 @@ def describe_bootstrap(cases: Mapping[str, Sequence[str]], patients: Mapping[str
     Parameters
     ----------
     cases, patients
-        As for ``case_weights``.
+        Those of ``case_weights``.
     """
 
     def count(names: Sequence[str]) -> dict[str, int | None]:
@@ -194,43 +165,32 @@ def _pools(units: Iterable[Sequence[Hashable]]) -> list[dict[Hashable, None]]:
     return pools
 
 
-def _delta_of_splits(task: str, splits: Mapping[str, Any], performance: Performance) -> dict[str, Any]:
-    return {
-        ID: _delta(task, {ID: splits[ID]}, performance),
-        "OOD": _delta(task, splits["shifts"], performance),
-    }
+def _delta_of_task(task: Task, result: Mapping[str, Any], drawn: Resampled) -> dict[str, Any]:
+    """Δ of the splits of a task, with those of each variant where there are variants."""
+    if not task.variants:
+        return _delta_of_splits(task, result, drawn)
+    by_variant = {variant: _delta_of_splits(task, result[variant], drawn, variant) for variant in task.variants}
+    return {**by_variant[task.variant_of(drawn.convention)], **by_variant}
 
 
-def _delta(task: str, sets: Mapping[str, Mapping[Measure, float]], performance: Performance) -> dict[str, Any]:
+def _delta_of_splits(task: Task, result: Mapping[str, Any], drawn: Resampled, variant: str = "") -> dict[str, Any]:
+    if not task.splits:
+        return _delta(task, result["shifts"], drawn, variant)
+    sets = {split: {ID: result[ID]} if split == ID else result["shifts"] for split in task.splits}
+    return {split: _delta(task, of_split, drawn, variant) for split, of_split in sets.items()}
+
+
+def _delta(task: Task, sets: Mapping[str, Mapping[Measure, float]], drawn: Resampled, variant: str) -> dict[str, Any]:
     """Δ of the performances in each set, and the interval from those of the replicates."""
-    lower_is_better = task in LOWER_IS_BETTER
+    lower_is_better = task.direction < 0
     value = float(metrics.entanglement(*right_and_wrong(task, list(sets.values())), lower_is_better=lower_is_better))
-    if np.isnan(value):
+    if np.isnan(value) or task.right is None or task.replicates is None:
         return {"value": value, "interval": [float("nan")] * 2}
-    measures = (RIGHT[task], *WRONG[task])
-    drawn = [{measure: performance(name, measure) for measure in measures} for name in sets]
-    replicates = metrics.entanglement(*right_and_wrong(task, drawn), lower_is_better=lower_is_better)
-    replicates = replicates[np.isfinite(replicates)]
-    interval = np.quantile(replicates, _QUANTILES).tolist() if replicates.size else [float("nan")] * 2
+    measures = (task.right, *task.wrong)
+    performances: list[Mapping[Measure, float | np.ndarray]] = [
+        {measure: task.replicates(drawn, name, measure, variant) for measure in measures} for name in sets
+    ]
+    deltas = np.asarray(metrics.entanglement(*right_and_wrong(task, performances), lower_is_better=lower_is_better))
+    deltas = deltas[np.isfinite(deltas)]
+    interval = np.quantile(deltas, _QUANTILES).tolist() if deltas.size else [float("nan")] * 2
     return {"value": value, "interval": interval}
-
-
-def _weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Mean of (N,) with each replicate's weights (B, N), (B,); NaN values are left out."""
-    known = np.isfinite(values)
-    total = weights[:, known].sum(axis=1)
-    return np.divide(weights[:, known] @ values[known], total, out=np.full(len(weights), np.nan), where=total > 0)
-
-
-def _calibration_error(results: SetResults, measure: Measure, weights: np.ndarray, *, per_image: bool) -> np.ndarray:
-    """ACE of each replicate, (B,)."""
-    if per_image:
-        return _weighted_mean(results.score(measure, "ace"), weights)
-    if measure not in results.confidence:
-        return np.full(len(weights), np.nan)
-    bins = results.confidence[measure]
-    count, confidence, correct = np.moveaxis(np.tensordot(weights, bins, axes=1), 1, 0)
-    filled = count > 0
-    gap = np.divide(np.abs(correct - confidence), count, out=np.zeros(count.shape), where=filled)
-    number = filled.sum(axis=1)
-    return np.divide(gap.sum(axis=1), number, out=np.full(len(weights), np.nan), where=number > 0)

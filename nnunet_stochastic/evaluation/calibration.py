@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from nnunet_stochastic.evaluation.cases import Case, CaseFiles, load_case, read_case_map
+from nnunet_stochastic.evaluation.cases import CaseFiles, EvaluatedCase, load_case, read_case_map
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.maps import FOLDERS, MEASURES, Measure
 from nnunet_stochastic.evaluation.readers import ImageReader
@@ -66,7 +66,7 @@ class Calibration:
                 float(content["temperature"])
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(
-                f"{path} is no calibration.json ({error}); make it again with nnunet_stochastic_determine_calibration."
+                f"{path} is no calibration.json ({error}); make it again with nnunet_stochastic_determine_calibration"
             ) from error
         return cls(content)
 
@@ -107,7 +107,7 @@ class CaseStatistics:
     Attributes
     ----------
     histograms
-        Of each measure, over the voxels of all annotations.
+        Histogram of each measure over the voxels of all annotations.
     platt
         Fits to this case; a measure with a constant map has none.
     temperature
@@ -145,7 +145,7 @@ def case_statistics(files: CaseFiles, labels: EvaluatedLabels, reader: ImageRead
     return CaseStatistics(histograms, fits, temperature, float(np.mean(prediction == 0)))
 
 
-def _by_voxels(case: Case, labels: EvaluatedLabels) -> Iterator[tuple[Any, np.ndarray]]:
+def _by_voxels(case: EvaluatedCase, labels: EvaluatedLabels) -> Iterator[tuple[Any, np.ndarray]]:
     """Annotations that label the same voxels together: the index of these voxels, and the labels there, (A, n)."""
     groups = [case.annotations] if labels.ignore_label is None else [[annotation] for annotation in case.annotations]
     for group in groups:
@@ -173,9 +173,11 @@ def fit_calibration(statistics: Iterable[CaseStatistics], *, num_raters: int) ->
             temperature = case.temperature if temperature is None else temperature + case.temperature
         background.append(case.background)
     if not background:
-        raise ValueError("There is no validation case to calibrate with.")
+        raise ValueError("there is no validation case to calibrate with")
 
-    left_out = {measure: f"there are no {FOLDERS[measure]} maps" for measure in MEASURES if measure not in histograms}
+    left_out: dict[str, str] = {
+        measure: f"there are no {FOLDERS[measure]} maps" for measure in MEASURES if measure not in histograms
+    }
     quantile = float(np.mean(background))
     platt, threshold = {}, {"quantile": quantile}
     for measure, histogram in histograms.items():

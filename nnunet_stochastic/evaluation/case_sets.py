@@ -9,15 +9,26 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nnunet_stochastic.evaluation.cases import CaseFiles, find_cases
 from nnunet_stochastic.evaluation.maps import FOLDERS, MEASURES, Measure
 
-__all__ = ["ID", "CaseSet", "SetFolders", "common_measures", "find_case_sets", "shift_folders"]
+__all__ = [
+    "ID",
+    "OOD",
+    "CaseSet",
+    "SetFolders",
+    "common_measures",
+    "describe_folders",
+    "find_case_sets",
+    "shift_folders",
+]
 
-ID = "ID"
+# The splits of a summary: in distribution, and the mean over the shifts.
+ID, OOD = "ID", "OOD"
 # Names with a meaning of their own in the summary.
-_RESERVED = (ID, "OOD", "shifts")
+_RESERVED = (ID, OOD, "shifts")
 
 
 @dataclass(frozen=True)
@@ -54,9 +65,7 @@ def shift_folders(
     }
     for option, needed in (("-ood_gt", "-ood"), ("-ood_gt_raters", "-ood_gt")):
         if unknown := sorted(found[option].keys() - found[needed].keys()):
-            raise ValueError(
-                f"{option} names {', '.join(unknown)}, which {needed} does not: give {needed} NAME=FOLDER."
-            )
+            raise ValueError(f"{option} names {', '.join(unknown)}, which {needed} does not: give {needed} NAME=FOLDER")
     return {
         name: SetFolders(folder, found["-ood_gt"].get(name), found["-ood_gt_raters"].get(name))
         for name, folder in found["-ood"].items()
@@ -77,7 +86,7 @@ def find_case_sets(
     folders
         By name of the set, ID first.
     file_ending, num_raters, allow_missing_predictions
-        As for ``find_cases``.
+        Those of ``find_cases``.
 
     Returns
     -------
@@ -100,6 +109,23 @@ def find_case_sets(
     return sets, problems + _different(sets, folders)
 
 
+def describe_folders(
+    folders: Mapping[str, SetFolders], *, validation: Path | None, groups: Path | None
+) -> dict[str, Any]:
+    """For summary.json: the folders of ID, under ``shifts`` those of the others, and the table of patients."""
+
+    def of_set(places: SetFolders) -> dict[str, str | None]:
+        named = {"prediction": places.predictions, "reference": places.references, "raters": places.raters}
+        return {name: None if folder is None else str(folder.resolve()) for name, folder in named.items()}
+
+    return {
+        **of_set(folders[ID]),
+        "validation": None if validation is None else str(validation.resolve()),
+        "groups": None if groups is None else str(groups.resolve()),
+        "shifts": {name: of_set(places) for name, places in folders.items() if name != ID},
+    }
+
+
 def common_measures(sets: Iterable[CaseSet]) -> tuple[Measure, ...]:
     """Measures whose maps all cases have."""
     cases = [case for case_set in sets for case in case_set.cases]
@@ -109,8 +135,8 @@ def common_measures(sets: Iterable[CaseSet]) -> tuple[Measure, ...]:
 def _different(sets: Sequence[CaseSet], folders: Mapping[str, SetFolders]) -> list[str]:
     """What the sets must have in common and have not."""
     problems = []
-    first, *others = [case_set for case_set in sets if case_set.cases] or [None]
-    for other in others:
+    found = [case_set for case_set in sets if case_set.cases]
+    for first, other in zip(found[:1] * len(found), found[1:], strict=False):
         mine, theirs = set(common_measures([first])), set(common_measures([other]))
         for measure in sorted(mine ^ theirs):
             lacking, having = (other, first) if measure in mine else (first, other)
@@ -134,11 +160,11 @@ def _named(texts: Sequence[str], option: str) -> dict[str, Path]:
         if not (equals and folder and re.fullmatch(r"\w[\w.-]*", name)):
             raise ValueError(
                 f"{option} takes NAME=FOLDER, the name of letters, digits, '-', '_' and '.', such as blur=out/blur; "
-                f"got {text!r}."
+                f"got {text!r}"
             )
         if name in _RESERVED:
-            raise ValueError(f"{option} {text}: the name {name} has another meaning here; choose another one.")
+            raise ValueError(f"{option} {text}: the name {name} has another meaning here; choose another one")
         if name in folders:
-            raise ValueError(f"{option} names {name} twice.")
+            raise ValueError(f"{option} names {name} twice")
         folders[name] = Path(folder)
     return folders

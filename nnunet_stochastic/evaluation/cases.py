@@ -19,7 +19,7 @@ from nnunet_stochastic.evaluation.readers import ImageReader, read_label_map, re
 from nnunet_stochastic.io.grid import check_same_grid, voxel_volume_ml
 from nnunet_stochastic.io.nifti import check_not_truncated, check_stored_values
 
-__all__ = ["Case", "CaseFiles", "check_case", "find_cases", "load_case", "read_case_map", "read_samples"]
+__all__ = ["CaseFiles", "EvaluatedCase", "check_case", "find_cases", "load_case", "read_case_map", "read_samples"]
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ class CaseFiles:
 
 
 @dataclass(frozen=True)
-class Case:
+class EvaluatedCase:
     """Arrays of one case: probabilities (C, z, y, x) float; the label maps (z, y, x) integer.
 
-    ``grid`` is what the reader says of the voxel grid, ``None`` for arrays that come from no file.
+    ``grid`` is what the reader says of the voxel grid, empty for arrays that come from no file.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Case:
     prediction: np.ndarray
     reference: np.ndarray | None
     raters: tuple[np.ndarray, ...] = ()
-    grid: dict | None = None
+    grid: dict = field(default_factory=dict)
 
     @property
     def annotations(self) -> tuple[np.ndarray, ...]:
@@ -63,7 +63,7 @@ class Case:
     @property
     def voxel_ml(self) -> float | None:
         """Volume of a voxel in ml; 2D images have none."""
-        return None if self.grid is None else voxel_volume_ml(self.grid)
+        return voxel_volume_ml(self.grid) if self.grid else None
 
 
 def find_cases(
@@ -102,7 +102,7 @@ def find_cases(
     """
     predictions = _stems(prediction_folder, file_ending)
     if not predictions:
-        raise ValueError(f"There is no prediction (*{file_ending}) in {prediction_folder}.")
+        raise ValueError(f"there is no prediction (*{file_ending}) in {prediction_folder}")
     references = None if reference_folder is None else _stems(reference_folder, file_ending)
     if rater_folder is not None and num_raters is None:
         num_raters = _count_raters(rater_folder, file_ending)
@@ -119,8 +119,8 @@ def find_cases(
     samples = _samples(prediction_folder / "samples", file_ending)
     cases = []
     for name in names:
-        raters = ()
-        if rater_folder is not None:
+        raters: tuple[Path, ...] = ()
+        if rater_folder is not None and num_raters is not None:
             raters = tuple(rater_folder / f"{name}_rater{rater}{file_ending}" for rater in range(num_raters))
         npz = prediction_folder / f"{name}.npz"
         if probabilities and not npz.is_file():
@@ -141,7 +141,7 @@ def find_cases(
     return cases, [*problems, *_uneven(cases, prediction_folder)]
 
 
-def load_case(files: CaseFiles, labels: EvaluatedLabels, reader: ImageReader) -> Case:
+def load_case(files: CaseFiles, labels: EvaluatedLabels, reader: ImageReader) -> EvaluatedCase:
     """Read the segmentation, probabilities and annotations of a case and check them.
 
     Raises
@@ -159,17 +159,17 @@ def load_case(files: CaseFiles, labels: EvaluatedLabels, reader: ImageReader) ->
     if files.probabilities is not None:
         probabilities = read_probabilities(files.probabilities, (labels.num_channels, *prediction.shape))
     reference = None if files.reference is None else annotations.pop(0)
-    return Case(files.name, probabilities, prediction, reference, tuple(annotations), grid)
+    return EvaluatedCase(files.name, probabilities, prediction, reference, tuple(annotations), grid)
 
 
-def read_case_map(files: CaseFiles, case: Case, measure: Measure, reader: ImageReader) -> np.ndarray:
+def read_case_map(files: CaseFiles, case: EvaluatedCase, measure: Measure, reader: ImageReader) -> np.ndarray:
     """Map (z, y, x) of a case that was read, in nats."""
     return read_map(
         files.maps[measure], reader, prediction=files.prediction, shape=case.prediction.shape, grid=case.grid
     )
 
 
-def read_samples(files: CaseFiles, case: Case, labels: EvaluatedLabels, reader: ImageReader) -> np.ndarray:
+def read_samples(files: CaseFiles, case: EvaluatedCase, labels: EvaluatedLabels, reader: ImageReader) -> np.ndarray:
     """Sampled segmentations (N, z, y, x) of a case that was read, integer."""
     samples = np.empty((len(files.samples), *case.prediction.shape), dtype=case.prediction.dtype)
     for place, path in zip(samples, files.samples, strict=True):
@@ -228,7 +228,7 @@ def _samples(folder: Path, file_ending: str) -> dict[str, list[Path]]:
 
 def _stems(folder: Path, file_ending: str) -> dict[str, Path]:
     if not folder.is_dir():
-        raise FileNotFoundError(f"The folder {folder} does not exist.")
+        raise FileNotFoundError(f"the folder {folder} does not exist")
     return {
         path.name.removesuffix(file_ending): path
         for path in folder.iterdir()
@@ -239,5 +239,5 @@ def _stems(folder: Path, file_ending: str) -> dict[str, Path]:
 def _count_raters(folder: Path, file_ending: str) -> int:
     indices = [int(match[1]) for stem in _stems(folder, file_ending) if (match := re.search(r"_rater(\d+)$", stem))]
     if not indices:
-        raise ValueError(f"There is no rater file (case_rater0{file_ending}, …) in {folder}.")
+        raise ValueError(f"there is no rater file (case_rater0{file_ending}, …) in {folder}")
     return max(indices) + 1

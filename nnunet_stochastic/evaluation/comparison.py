@@ -1,7 +1,7 @@
 """Many evaluated runs -> one table of values and ranks, what is missing in it, and means over seeds.
 
-The correct measure's performance of a task is the AUROC of EU (OODD), the NCC of AU (AMB) and the ACE of TU (CAL),
-and Δ compares it with the wrong measure ("Rethinking Uncertainty Quantification and Entanglement in Image
+A task's performance is that of the measure which theory names for it, and Δ compares it with the wrong measure
+("Rethinking Uncertainty Quantification and Entanglement in Image
 Segmentation", Eq. 2 and section 4). Ranks and their means are those of ``ranking``.
 """
 
@@ -13,8 +13,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from nnunet_stochastic.evaluation.conventions import DISTANCES, Convention, find_convention
-from nnunet_stochastic.evaluation.evaluated_runs import EvaluatedRun, check_comparable
+from nnunet_stochastic.evaluation.case_sets import ID
+from nnunet_stochastic.evaluation.conventions import Convention, find_convention
+from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
+from nnunet_stochastic.evaluation.evaluated_runs import check_comparable
 from nnunet_stochastic.evaluation.ranking import (
     ALL_DATASETS,
     DELTA,
@@ -25,10 +27,9 @@ from nnunet_stochastic.evaluation.ranking import (
     mean_ranks,
     over_seeds,
 )
-from nnunet_stochastic.evaluation.tasks import Ace
-from nnunet_stochastic.metrics import GedDistance
+from nnunet_stochastic.evaluation.tasks import CALIBRATION_ERROR, TASKS, Ace, Task
 
-__all__ = ["UNDECOMPOSED", "Comparison", "Quantity", "compare", "ged_name", "quantities"]
+__all__ = ["UNDECOMPOSED", "Comparison", "Quantity", "compare", "quantities", "quantity_name"]
 
 # "All model combinations are valid except softmax without EU" (section 3.2): absent or present, it is not missing.
 UNDECOMPOSED = ("Softmax", "none")
@@ -46,35 +47,47 @@ class Quantity:
     path: tuple[str, ...]
 
 
-def _ranked(task: str, split: str, name: str, direction: int, *path: str) -> tuple[Quantity, Quantity]:
-    """A task's performance by its own measure, the last step of the path, and its Δ."""
-    delta = Quantity(task, split, DELTA, 1, ("delta", task, *path[:-1], "value"))
-    return Quantity(task, split, name, direction, ("tasks", task, *path)), delta
+def quantity_name(task: Task) -> str:
+    """What is compared of a task without variants in tables: the metric, of the task's own measure if it has one."""
+    return f"{task.right} {task.metric}" if task.is_ranked else task.metric
 
 
-def ged_name(distance: GedDistance) -> str:
-    """GED by a distance, in tables."""
-    return f"GED ({DISTANCES[distance]})"
+def quantities(convention: Convention, variants: Mapping[str, str] | None = None) -> tuple[Quantity, ...]:
+    """What is compared: quality of the segmentation, performance and Δ of the ranked tasks, and plain numbers.
 
-
-def quantities(convention: Convention, ace: Ace | None = None) -> tuple[Quantity, ...]:
-    """What is compared: GED by both distances and by the preset's own, the ACE that was asked for or the preset's."""
-    distances = dict.fromkeys(("iou", "dice", convention.distance))
-    of_ace = () if ace is None else (ace,)
+    Parameters
+    ----------
+    convention
+        The preset.
+    variants
+        Variant by which models are ranked, by name of the task; tasks that are not named have the convention's.
+    """
+    tasks = {task: list(_of_task(task, convention, (variants or {}).get(task.name, ""))) for task in TASKS}
     return (
-        Quantity("segmentation", "ID", "Dice", 0, ("results", "mean", "dice")),
-        Quantity("segmentation", "ID", "NLL", 0, ("results", "mean", "nll")),
-        Quantity("segmentation", "ID", "ECE", 0, ("results", "dataset", "ece")),
-        Quantity("segmentation", "ID", "MCE", 0, ("results", "dataset", "mce")),
-        *(Quantity("GED", "ID", ged_name(distance), 0, ("tasks", "GED", distance, "ID")) for distance in distances),
-        *_ranked("OODD", "ID and OOD", "EU AUROC", 1, "EU"),
-        *_ranked("AMB", "ID", "AU NCC", 1, "ID", "AU"),
-        *_ranked("AMB", "OOD", "AU NCC", 1, "OOD", "AU"),
-        *_ranked("CAL", "ID", "TU ACE", -1, *of_ace, "ID", "TU"),
-        *_ranked("CAL", "OOD", "TU ACE", -1, *of_ace, "OOD", "TU"),
-        Quantity("RATIO", "ID", "EU/AU", 0, ("tasks", "RATIO", "ID")),
-        Quantity("RATIO", "OOD", "EU/AU", 0, ("tasks", "RATIO", "OOD")),
+        Quantity("segmentation", ID, "Dice", 0, ("results", "mean", "dice")),
+        Quantity("segmentation", ID, "NLL", 0, ("results", "mean", "nll")),
+        Quantity("segmentation", ID, "ECE", 0, ("results", "dataset", "ece")),
+        Quantity("segmentation", ID, "MCE", 0, ("results", "dataset", "mce")),
+        *(quantity for task, found in tasks.items() if task.is_quality for quantity in found),
+        *(quantity for task, found in tasks.items() if not task.is_quality for quantity in found),
     )
+
+
+def _of_task(task: Task, convention: Convention, variant: str) -> Iterator[Quantity]:
+    """A task's quantities; where it is ranked, its performance by its own measure and its Δ in each split."""
+    place = (task.name, variant) if variant else (task.name,)
+    if task.right is not None:
+        for split in task.splits or ("",):
+            path, where = ((*place, split), split) if split else (place, "ID and OOD")
+            yield Quantity(task.name, where, quantity_name(task), task.direction, ("tasks", *path, task.right))
+            yield Quantity(task.name, where, DELTA, 1, ("delta", *path, "value"))
+        return
+    for split in task.compared:
+        if shown := task.variants_in_tables(task.variant_of(convention)):
+            for each in shown:
+                yield Quantity(task.name, split, task.variant_name(each), 0, ("tasks", task.name, each, split))
+        else:
+            yield Quantity(task.name, split, quantity_name(task), 0, ("tasks", *place, split))
 
 
 @dataclass(frozen=True)
@@ -142,7 +155,10 @@ def compare(runs: Sequence[EvaluatedRun], *, ace: Mapping[str, Ace] | None = Non
             f"the ACE is chosen for {', '.join(unknown)}, of which there is no run; name some of "
             f"{', '.join(sorted({run.dataset for run in runs}))}"
         )
-    compared = {run.dataset: quantities(convention, ace.get(run.dataset)) for run in runs}
+    compared = {}
+    for dataset in {run.dataset: None for run in runs}:
+        variants = {CALIBRATION_ERROR.name: ace[dataset]} if dataset in ace else {}
+        compared[dataset] = quantities(convention, variants)
     runs = sorted(runs, key=lambda run: run.key)  # results do not depend on the order in which folders were named
     undecomposed = {run.key[2:] for run in runs if not _is_ranked(run)}
     values = add_ranks(pd.DataFrame([_row(run, quantity) for run in runs for quantity in compared[run.dataset]]))
@@ -175,9 +191,17 @@ def _row(run: EvaluatedRun, quantity: Quantity) -> dict[str, object]:
         "task": quantity.task,
         "split": quantity.split,
         "quantity": quantity.name,
-        "value": run.number(*quantity.path),
+        "value": _value(run, quantity),
         "direction": quantity.direction if _is_ranked(run) else 0,
     }
+
+
+def _value(run: EvaluatedRun, quantity: Quantity) -> float:
+    root, *path = quantity.path
+    if root == "results":  # those over all classes, against the raters where there are any
+        kind, metric = path
+        return run.quality(metric, of_dataset=kind == "dataset")
+    return run.number(root, *path)
 
 
 def _stand_ins(runs: Sequence[EvaluatedRun]) -> dict[tuple[str, str, str], bool | None]:
@@ -222,18 +246,18 @@ def _missing_values(runs: Sequence[EvaluatedRun], compared: Mapping[str, Sequenc
 
 
 def _lacks(run: EvaluatedRun, quantity: Quantity, compared: Sequence[Quantity]) -> bool:
-    if not math.isnan(run.number(*quantity.path)):
+    if not math.isnan(_value(run, quantity)):
         return False
     if quantity.name == DELTA:
         own = next(other for other in compared if (other.task, other.split) == (quantity.task, quantity.split))
-        return not math.isnan(run.number(*own.path))
+        return not math.isnan(_value(run, own))
     return True
 
 
 def _reason(run: EvaluatedRun, quantity: Quantity) -> str:
     """What the evaluation says of the task, or of the sets of the split, else that there is no number."""
     left_out = run.summary["left_out"]
-    sets = ["ID"] if quantity.split == "ID" else sorted(run.cases.keys() - {"ID"})
+    sets = [ID] if quantity.split == ID else sorted(run.cases.keys() - {ID})
     names = (quantity.name, quantity.task, *(f"{quantity.task}/{each}" for each in sets))  # Δ: left_out["delta"]
     said = [left_out[name] for name in names if name in left_out]
     if not said and not sets:
@@ -242,12 +266,14 @@ def _reason(run: EvaluatedRun, quantity: Quantity) -> str:
 
 
 def _notes(runs: Sequence[EvaluatedRun], ace: Mapping[str, Ace]) -> Iterator[str]:
-    """What is compared all the same, with care: GED falls with the number of samples, and is in no rank."""
-    words = {"per_image": "the mean over images", "dataset": "that of all images together"}
+    """What is compared all the same, with care: numbers of samples fall with their count, and are in no rank."""
     for dataset, chosen in sorted(ace.items()):
-        yield f"ACE of {dataset} is {words[chosen]}."
+        yield f"ACE of {dataset} is {CALIBRATION_ERROR.variants[chosen]}."
     for dataset in sorted({run.dataset for run in runs}):
-        counts = {run.task("GED").get("num_samples") for run in runs if run.dataset == dataset} - {None}
-        if len(counts) > 1:
-            found = ", ".join(map(str, sorted(counts)))
-            yield f"GED of {dataset} comes from different numbers of samples ({found}), on which it depends."
+        for task in TASKS:
+            if not (task.compared and "samples" in task.needs):
+                continue
+            counts = {run.entry(task.name).get("num_samples") for run in runs if run.dataset == dataset}
+            if len(known := sorted(count for count in counts if count is not None)) > 1:
+                numbers = f"different numbers of samples ({', '.join(map(str, known))})"
+                yield f"{task.name} of {dataset} comes from {numbers}, on which it depends."

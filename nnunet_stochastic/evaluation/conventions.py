@@ -9,8 +9,8 @@
     mixture_of_bases   entanglement with the calibration errors of Structured Covariance Modeling Using Learned
                        Mixture-of-Bases for Uncertainty in 3D Segmentation, Table 4
 
-They follow the authors' code where the text is silent. What all of them share is in ``CONVENTIONS``. The text of both
-goes into every summary.
+They follow the authors' code where the text is silent. What all of them share is in ``CONVENTIONS``; a task describes
+what they choose in it. The text of all goes into every summary.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Convention:
     Attributes
     ----------
     name
-        Of the preset.
+        Name of the preset.
     aggregation
         Score of an image for OOD and failure detection.
     per_image_platt
@@ -58,7 +58,7 @@ class Convention:
     challenge_metrics
         Compute the metrics of the CURVAS challenges.
     challenge_margin
-        Their calibration error is that of the raters' bounding box and so many voxels around it; None: of the image.
+        Number of voxels around the raters' bounding box in which their calibration error is taken; None: whole image.
     num_bins
         Bins of ECE and MCE.
     foreground_calibration
@@ -82,48 +82,11 @@ class Convention:
 
     @property
     def ece_norm(self) -> Literal["l1", "l2"]:
-        """Of ``metrics.expected_calibration_error``."""
+        """The ``norm`` of ``metrics.expected_calibration_error``."""
         return "l2" if self.foreground_calibration else "l1"
 
-    def describe(self) -> dict[str, str]:
-        """The choices in words, for summary.json."""
-        text = {
-            "preset": self.name,
-            "OODD": f"AUROC of the image score, out of distribution = 1, mean over shifts; score: "
-            f"{self.aggregation} ({AGGREGATIONS[self.aggregation]})",
-            "AMB": "normalized cross-correlation of the map and the variance over raters of "
-            + ("the label numbers" if self.label_codes else "the one-hot labels, summed over labels")
-            + "; mean over cases; a constant map or full agreement is 0",
-            "CAL": "average calibration error, 20 equal bins on [0, 1], of sigmoid(-(a(-u) + b)); a, b: "
-            + ("mean of the fits to each validation image" if self.per_image_platt else "one fit to all of validation")
-            + "; "
-            + ("mean over images" if self.per_image_ace else "all images together")
-            + " (both are there: per_image and dataset); correct: the prediction equals the rater, all raters (the "
-            "reference where there are no raters)",
-            "FD": f"risk 1 - Dice against the reference, confidence: minus the image score ({self.aggregation}); "
-            "images without Dice left out",
-            "GED": f"ranked: {DISTANCES[self.distance]}; iou, dice: distance of a pair, mean over foreground classes "
-            "and pairs; pooled_dice: one Dice of all pairs and foreground classes, 0 where all are empty; "
-            "self-pairs included; mean over cases",
-            "VOLUME": "CRPS of the samples' volume against each rater's (the reference's where there are no raters), "
-            "in ml, mean over raters and cases",
-            "RATIO": "mean EU over mean AU, both means over images of image means",
-            "delta": "(atan2(correct, wrong) - pi/4) / (pi/4), sign reversed for calibration errors; OODD: EU against "
-            "AU, AMB: AU against EU, CAL: TU against the better of AU and EU; over shifts of mean performances, "
-            "the better of AU and EU being that of each shift; interval: see bootstrap in summary.json",
-            "ignore label": "left out of every comparison with an annotation; image scores use all voxels",
-            **self._calibration_of_probabilities(),
-        }
-        if self.challenge_metrics:
-            text["CURVAS"] = (
-                "agreement: Dice and mean confidence on the voxels on which all raters agree; ece: 50 bins, predicted "
-                f"class, mean over raters, {self._challenge_region()}; crps_ml: volume sum(p) against a normal "
-                "distribution through the raters' volumes; staple_dice: against STAPLE (SimpleITK); soft_dice: mean "
-                "over 6 thresholds from 0.1 to 0.8 of the predictive mean and of the raters' mean"
-            )
-        return text
-
-    def _calibration_of_probabilities(self) -> dict[str, str]:
+    def describe_calibration(self) -> dict[str, str]:
+        """How ECE and MCE are computed, in words."""
         if self.foreground_calibration:
             return {
                 "ece": f"root of the mean squared gap by counts (l2 norm) of {self.num_bins} bins of equal width on "
@@ -138,15 +101,6 @@ class Convention:
             "against belonging to the class",
             "mce": "largest gap of a non-empty bin of the same diagram",
         }
-
-    def _challenge_region(self) -> str:
-        if self.challenge_margin is None:
-            return "all voxels"
-        return (
-            f"inside the bounding box of all raters' foreground and {self.challenge_margin} voxels around it "
-            f"({self.challenge_margin - 1} behind its last one, as the challenge's code has it), cut at the image; "
-            "none where no rater has any. The challenge's vascular involvement is not computed"
-        )
 
 
 PRESETS = {
@@ -171,7 +125,7 @@ PRESETS = {
 def find_convention(name: str) -> Convention:
     """The preset of a name."""
     if name not in PRESETS:
-        raise ValueError(f"There is no convention {name!r}; choose one of {', '.join(PRESETS)}.")
+        raise ValueError(f"there is no convention {name!r}; choose one of {', '.join(PRESETS)}")
     return PRESETS[name]
 
 

@@ -16,18 +16,19 @@ import pandas as pd
 
 from nnunet_stochastic import metrics
 from nnunet_stochastic.evaluation.bootstrap import describe_bootstrap, entanglement_of_tasks
+from nnunet_stochastic.evaluation.case_inputs import CONFIDENCE_BINS, CaseSettings
 from nnunet_stochastic.evaluation.case_sets import CaseSet, common_measures
-from nnunet_stochastic.evaluation.case_tasks import CONFIDENCE_BINS
 from nnunet_stochastic.evaluation.cases import CaseFiles, check_case
 from nnunet_stochastic.evaluation.conventions import CONVENTIONS
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.maps import FOLDERS, MEASURES
 from nnunet_stochastic.evaluation.parallel import Workers
 from nnunet_stochastic.evaluation.readers import ImageReader
-from nnunet_stochastic.evaluation.records import CaseSettings, bins_to_json, read_record, to_json, write_record
-from nnunet_stochastic.evaluation.results import SetResults, collect_results
+from nnunet_stochastic.evaluation.records import bins_to_json, read_record, to_json, write_record
+from nnunet_stochastic.evaluation.results import collect_results
+from nnunet_stochastic.evaluation.set_results import SetResults
 from nnunet_stochastic.evaluation.summary import summarise
-from nnunet_stochastic.evaluation.tasks import compute_tasks
+from nnunet_stochastic.evaluation.tasks import RANKED, TASKS, compute_tasks, describe_convention
 
 __all__ = ["Evaluation", "check_cases", "evaluate_sets"]
 
@@ -97,7 +98,7 @@ def evaluate_sets(
     jobs = [(files, _record_path(record_folder, case_set, files)) for case_set in sets for files in case_set.cases]
     if not problems:
         if not jobs:
-            raise ValueError("There is no case to evaluate.")
+            raise ValueError("there is no case to evaluate")
         if resume:
             jobs = [(files, path) for files, path in jobs if read_record(path, files, settings) is None]
     check_cases([files for files, _ in jobs], settings.labels, settings.reader, problems=problems, workers=workers)
@@ -138,7 +139,7 @@ def check_cases(
     listed = [*problems, *(problem for problem in found if problem is not None)]
     if listed:
         lines = "\n".join(f"  {problem}" for problem in listed)
-        raise ValueError(f"Nothing was computed, because of these problems:\n{lines}")
+        raise ValueError(f"nothing was computed, because of these problems:\n{lines}")
 
 
 def _evaluation(
@@ -157,16 +158,19 @@ def _evaluation(
         calibrated=settings.calibration is not None,
         raters=bool(case.raters),
     )
-    if "CAL" in tasks:
-        left_out |= {f"CAL/{measure}": reason for measure, reason in settings.calibration.left_out.items()}
+    for task in TASKS:
+        if settings.calibration is not None and task.name in tasks and "calibration" in task.needs:
+            left_out |= {f"{task.name}/{what}": reason for what, reason in settings.calibration.left_out.items()}
     if measures:
         # A deterministic network has the total alone.
         left_out |= {measure: f"no {FOLDERS[measure]} maps" for measure in MEASURES if measure not in measures}
     delta = entanglement_of_tasks(tasks, results, convention, patients=patients) if measures == MEASURES else {}
     if not delta:
-        left_out["delta"] = "it needs all three maps, and one of OODD, AMB and CAL"
+        *others, last = (task.name for task in RANKED)
+        listed = f"{', '.join(others)} and {last}"
+        left_out["delta"] = f"it needs all three maps, and one of {listed}"
     summary = {
-        "conventions": {**CONVENTIONS, **convention.describe()},
+        "conventions": {**CONVENTIONS, **describe_convention(convention)},
         "convention": convention.name,
         "num_bins": convention.num_bins,
         "num_cases": len(known.cases),
@@ -188,7 +192,11 @@ def _evaluation(
             for found in results
         },
         "confidence": {
-            found.name: {measure: bins_to_json(found.pooled_confidence(measure)) for measure in found.confidence}
+            found.name: {
+                measure: bins_to_json(bins)
+                for measure in found.confidence
+                if (bins := found.pooled_confidence(measure)) is not None
+            }
             for found in results
         },
         "num_bins": {"reliability": convention.num_bins, "confidence": CONFIDENCE_BINS},
@@ -206,8 +214,8 @@ def _records(case_set: CaseSet, folder: Path, settings: CaseSettings) -> Iterato
         record = read_record(path, files, settings)
         if record is None:
             raise ValueError(
-                f"{path} does not belong to the files of {files.name}: they changed while they were evaluated. Run the "
-                "command again when nothing writes to them."
+                f"{path} does not belong to the files of {files.name}: they changed while they were evaluated; run the "
+                "command again when nothing writes to them"
             )
         yield record
 

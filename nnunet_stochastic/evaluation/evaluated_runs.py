@@ -6,85 +6,21 @@ says. Runs are comparable when they were evaluated in the same way and, within a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from nnunet_stochastic.evaluation.conventions import DISTANCES
+from nnunet_stochastic.evaluation.case_sets import ID
+from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun, read_summary
 from nnunet_stochastic.evaluation.ranking import RUN
-from nnunet_stochastic.evaluation.scores import ALL_CLASSES, REFERENCE
-from nnunet_stochastic.evaluation.summary import RATERS
-from nnunet_stochastic.io.text import read_json
+from nnunet_stochastic.evaluation.tasks import RANKED, TASKS, Task
 
-__all__ = ["EvaluatedRun", "check_comparable", "check_distances_are_named", "read_overrides", "read_runs"]
+__all__ = ["check_comparable", "read_overrides", "read_runs"]
 
-NEEDED = {"convention", "delta", "left_out", "model", "num_bins", "num_cases", "num_raters", "results", "tasks"}
+NEEDED = ("convention", "delta", "left_out", "model", "num_bins", "num_cases", "num_raters", "results", "tasks")
 RUNS_HINT = "name the runs in a table: --runs runs.csv with the columns folder, " + ", ".join(RUN)
-
-
-@dataclass(frozen=True)
-class EvaluatedRun:
-    """One evaluation folder.
-
-    Attributes
-    ----------
-    folder
-        Where it lies.
-    dataset, seed, aleatoric, epistemic
-        What was run; the seed is empty where it is not known.
-    summary
-        Content of summary.json.
-    cases
-        Names of the cases of each case set, from images.csv.
-    """
-
-    folder: Path
-    dataset: str
-    seed: str
-    aleatoric: str
-    epistemic: str
-    summary: Mapping
-    cases: Mapping[str, frozenset[str]]
-
-    @property
-    def key(self) -> tuple[str, str, str, str]:
-        """In the order of ``ranking.RUN``."""
-        return self.dataset, self.seed, self.aleatoric, self.epistemic
-
-    @property
-    def is_decomposed(self) -> bool:
-        """Whether there is an AU and EU: not for a deterministic network without members, whose maps are TU alone."""
-        names = {name for name, _ in _numbers(self.summary["tasks"])}
-        return "TU" not in names or bool(names & {"AU", "EU"})
-
-    @property
-    def epistemic_is_stand_in(self) -> bool | None:
-        """Whether EU is that of one member's aleatoric samples; ``None`` where that is not known."""
-        return self.summary["model"].get("epistemic_is_stand_in")
-
-    def task(self, name: str) -> Mapping:
-        """What summary.json has of a task; empty where it was left out."""
-        return self.summary["tasks"].get(name, {})
-
-    def number(self, *path: str) -> float:
-        """Number of summary.json, NaN where it is null or absent; ``results`` are those against the raters if any."""
-        results = self.summary["results"]
-        node = {**self.summary, "results": results.get(RATERS, results[REFERENCE])[ALL_CLASSES]}
-        for step in path:
-            node = node.get(step) if isinstance(node, Mapping) else None
-        if node is None:
-            return math.nan
-        if isinstance(node, bool) or not isinstance(node, (int, float)):
-            raise ValueError(
-                f"{self.folder / 'summary.json'} must have a number or null at {'/'.join(path)}, got {node!r}. "
-                "Run nnunet_stochastic_evaluate again."
-            )
-        return float(node)
 
 
 def read_overrides(path: Path) -> dict[Path, list[dict[str, str]]]:
@@ -101,10 +37,10 @@ def read_overrides(path: Path) -> dict[Path, list[dict[str, str]]]:
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise ValueError(f"{path} is not a table of runs: {error}.") from error
+        raise ValueError(f"{path} is not a table of runs: {error}") from error
     if "folder" not in table.columns or set(table.columns) - {"folder", *RUN}:
         found = ", ".join(table.columns)
-        raise ValueError(f"{path} must have the column folder and any of {', '.join(RUN)}, got: {found}.")
+        raise ValueError(f"{path} must have the column folder and any of {', '.join(RUN)}, got: {found}")
     folders = [(path.parent / folder).resolve() for folder in table["folder"]]
     overrides: dict[Path, list[dict[str, str]]] = {}
     for folder, row in zip(folders, table.drop(columns="folder").to_dict("records"), strict=True):
@@ -131,7 +67,7 @@ def read_runs(
     """
     overrides = overrides or {}
     if strangers := sorted(map(str, overrides.keys() - {folder.resolve() for folder in folders})):
-        raise ValueError(f"The table of runs names folders that are not compared: {', '.join(strangers)}.")
+        raise ValueError(f"the table of runs names folders that are not compared: {', '.join(strangers)}")
     runs: list[EvaluatedRun] = []
     problems = []
     for folder in folders:
@@ -158,53 +94,40 @@ def read_runs(
 def check_comparable(runs: Sequence[EvaluatedRun]) -> None:
     """Raise one ValueError that lists differences of conventions and, within a dataset, of cases and raters."""
     if len(runs) < 2:
-        raise ValueError(f"A comparison needs at least 2 evaluation folders, got {len(runs)}.")
+        raise ValueError(f"a comparison needs at least 2 evaluation folders, got {len(runs)}")
     problems: list[str] = []
     problems += _differences(runs, "conventions", lambda run: run.summary["convention"])
     problems += _differences(runs, "numbers of bins", lambda run: run.summary["num_bins"])
-    problems += _differences(runs, "aggregations of OODD", lambda run: run.task("OODD").get("aggregation"))
-    problems += _differences(runs, "distances of GED", lambda run: run.task("GED").get("distance"))
+    compared = [task for task in TASKS if task.is_ranked or task.compared]
+    for task in compared:
+        if task.setting:
+            problems += _differences(runs, f"{task.setting}s of {task.name}", partial(_setting, task=task))
     for dataset in sorted({run.dataset for run in runs}):
         members = [run for run in runs if run.dataset == dataset]
         problems += _differences(members, f"numbers of raters in {dataset}", lambda run: run.summary["num_raters"])
         # A run without shifts lacks tasks, which is no contradiction; means over other shifts are.
-        problems += _differences(members, f"shifts in {dataset}", lambda run: frozenset(run.cases) - {"ID"} or None)
-        for name in ("OODD", "AMB", "CAL"):
-            shifts = partial(_shifts, name=name)
-            problems += _differences(members, f"shifts of {name} in {dataset}", shifts)
+        problems += _differences(members, f"shifts in {dataset}", lambda run: frozenset(run.cases) - {ID} or None)
+        for task in RANKED:
+            shifts = partial(_shifts, task=task)
+            problems += _differences(members, f"shifts of {task.name} in {dataset}", shifts)
         for name in sorted({name for run in members for name in run.cases}):
             problems += _differences(members, f"cases of {name} in {dataset}", partial(_cases, name=name))
     _raise(problems, "Ranks of these results would mix what is not comparable")
 
 
-def check_distances_are_named(path: Path, summary: Mapping[str, Any]) -> None:
-    """Raise ``ValueError`` for a summary.json of the version before GED named its distances."""
-    ged = summary["tasks"].get("GED", {})
-    if ged and not DISTANCES.keys() & ged.keys():
-        raise ValueError(
-            f"{path} is of an older version, whose GED does not name its distance and whose Δ of CAL follows another "
-            "rule over shifts; run nnunet_stochastic_evaluate of this version again"
-        )
-
-
 def _read_run(folder: Path, override: Mapping[str, str]) -> EvaluatedRun:
     path = folder / "summary.json"
-    if not path.is_file():
-        raise ValueError(f"{folder} has no summary.json; it is no output of nnunet_stochastic_evaluate")
-    summary = read_json(path, dict, remedy="run nnunet_stochastic_evaluate again")
-    if missing := sorted(NEEDED - summary.keys()):
-        raise ValueError(f"{path} lacks {', '.join(missing)}; run nnunet_stochastic_evaluate of this version again")
-    check_distances_are_named(path, summary)
-    named = {name: "" if (known := summary["model"].get(name)) is None else str(known) for name in RUN} | override
+    for file in (path, folder / "images.csv"):
+        if not file.is_file():
+            raise ValueError(f"{folder} has no {file.name}; name an output folder of nnunet_stochastic_evaluate")
+    summary = read_summary(path, NEEDED)
+    named = {name: "" if (known := summary["model"].get(name)) is None else str(known) for name in RUN}
+    named |= override
     if unknown := [name for name in RUN if not named[name] and name != "seed"]:
         raise ValueError(f"{path} does not say the {' and '.join(unknown)} of its model; {RUNS_HINT}")
-    if not (images := folder / "images.csv").is_file():
-        raise ValueError(f"{folder} has no images.csv; run nnunet_stochastic_evaluate again")
-    table = pd.read_csv(images, dtype=str, keep_default_na=False)
-    if missing := sorted({"set", "case"} - set(table.columns)):
-        raise ValueError(f"{images} lacks the column {' and '.join(missing)}; run nnunet_stochastic_evaluate again")
-    cases = {str(name): frozenset(group) for name, group in table.groupby("set")["case"]}
-    return EvaluatedRun(folder, **named, summary=summary, cases=cases)
+    run = EvaluatedRun(folder, **named, summary=summary)
+    _ = run.cases  # read now, so that what is wrong with the table is found here
+    return run
 
 
 def _differences(
@@ -217,9 +140,10 @@ def _differences(
             first.setdefault(value, run)
     if len(first) > 1:
         (one, run), (two, other) = list(first.items())[:2]
+        mine, theirs = str(one), str(two)
         if isinstance(one, frozenset) and isinstance(two, frozenset):
-            one, two = _side(one, two), _side(two, one)
-        yield f"different {what}: {one} in {run.folder}, {two} in {other.folder}"
+            mine, theirs = _side(one, two), _side(two, one)
+        yield f"different {what}: {mine} in {run.folder}, {theirs} in {other.folder}"
 
 
 def _side(mine: frozenset[str], theirs: frozenset[str]) -> str:
@@ -230,21 +154,16 @@ def _side(mine: frozenset[str], theirs: frozenset[str]) -> str:
     )
 
 
-def _shifts(run: EvaluatedRun, *, name: str) -> frozenset[str] | None:
-    return frozenset(run.task(name).get("shifts", ())) or None
+def _setting(run: EvaluatedRun, *, task: Task) -> str | None:
+    return run.entry(task.name).get(task.setting)
+
+
+def _shifts(run: EvaluatedRun, *, task: Task) -> frozenset[str] | None:
+    return frozenset(run.entry(task.name).get("shifts", ())) or None
 
 
 def _cases(run: EvaluatedRun, *, name: str) -> frozenset[str] | None:
     return run.cases.get(name)
-
-
-def _numbers(node: object, name: str = "") -> Iterator[tuple[str, float]]:
-    """All numbers below a node of JSON; a number's name is the measure (AU, EU, TU) that it is under."""
-    if isinstance(node, Mapping):
-        for key, child in node.items():
-            yield from _numbers(child, key if key in ("AU", "EU", "TU") else name)
-    elif isinstance(node, (int, float)):
-        yield name, float(node)
 
 
 def _raise(problems: Sequence[str], heading: str) -> None:

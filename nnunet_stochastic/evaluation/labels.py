@@ -50,13 +50,11 @@ class EvaluatedLabels:
         foreground = {name: values for name, values in entries.items() if set(values) != {0}}
         if not foreground:
             raise ValueError(
-                "dataset.json has the background as its only label; evaluation needs at least one foreground label."
+                "dataset.json has the background as its only label; evaluation needs at least one foreground label"
             )
         values = sorted({0}.union(*foreground.values()))
         if values != list(range(len(values))):
-            raise ValueError(
-                f"The labels of dataset.json must be consecutive from 0, as nnU-Net demands, got {values}."
-            )
+            raise ValueError(f"the labels of dataset.json must be consecutive from 0, as nnU-Net demands, got {values}")
         has_regions = any(len(labels) > 1 for labels in entries.values())
         if not has_regions:
             # Channel order is the order of label values, whatever order dataset.json lists them in.

@@ -60,6 +60,6 @@ def read_map(path: Path, reader: ImageReader, *, prediction: Path, shape: tuple[
     if not (volume.min() >= 0 and np.isfinite(volume.max())):  # false for NaN too
         raise ValueError(
             f"{path} must have finite values of at least 0, got {volume.min():g} to {volume.max():g}; "
-            "predict this case again."
+            "predict this case again"
         )
     return volume

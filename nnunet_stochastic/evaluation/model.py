@@ -10,11 +10,18 @@ from typing import Any
 from nnunet_stochastic.epistemic import EPISTEMIC_METHODS, NO_METHOD
 from nnunet_stochastic.io.text import read_json
 
-__all__ = ["STAND_IN_MARK", "STAND_IN_NOTE", "check_same_model", "describe_model", "stand_in_mark"]
+__all__ = [
+    "STAND_IN_FOOTNOTE",
+    "STAND_IN_MARK",
+    "check_same_model",
+    "describe_model",
+    "recorded_images",
+    "stand_in_mark",
+]
 
 # What tables, figures and pictures put behind the EU of one member with aleatoric samples, and say of it once.
 STAND_IN_MARK = "†"
-STAND_IN_NOTE = (
+STAND_IN_FOOTNOTE = (
     f"{STAND_IN_MARK} one member: its aleatoric samples stand in for members; not to be read as epistemic uncertainty"
 )
 
@@ -51,6 +58,15 @@ def describe_model(prediction_folder: Path) -> dict[str, Any]:
     }
 
 
+def recorded_images(prediction_folder: Path) -> dict[str, Path]:
+    """File with the first channel of each case's image, there or not, as the predict command recorded it.
+
+    Empty where it did not: predictions of nnU-Net's own command have no uncertainty.json.
+    """
+    entries = _read(prediction_folder / "uncertainty.json").get("cases", {})
+    return {name: Path(entry["input_files"][0]) for name, entry in entries.items()}
+
+
 def stand_in_mark(model: Mapping[str, Any]) -> str:
     """What stands behind a number, name or heading of EU: nothing where it is epistemic, or of unknown origin."""
     return f" {STAND_IN_MARK}" if model.get("epistemic_is_stand_in") else ""
@@ -62,7 +78,7 @@ def check_same_model(model: Mapping[str, Any], place: Path, other: Mapping[str, 
     Parameters
     ----------
     model, other
-        Of ``describe_model``.
+        Results of ``describe_model``.
     place, other_place
         Where they were found, for the message.
     """
@@ -74,7 +90,7 @@ def check_same_model(model: Mapping[str, Any], place: Path, other: Mapping[str, 
     ]
     if different:
         raise ValueError(
-            f"{place} and {other_place} come from different models: {', '.join(different)}. Predict both with the same."
+            f"{place} and {other_place} come from different models: {', '.join(different)}; predict both with the same"
         )
 
 

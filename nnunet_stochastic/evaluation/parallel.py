@@ -19,7 +19,7 @@ from tqdm import tqdm
 __all__ = ["Workers", "map_in_processes", "map_in_threads"]
 
 Item = TypeVar("Item")
-Result = TypeVar("Result")
+Output = TypeVar("Output")
 
 
 class Workers:
@@ -45,7 +45,7 @@ class Workers:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def map(self, function: Callable[[Item], Result], items: Sequence[Item], *, description: str) -> Iterator[Result]:
+    def map(self, function: Callable[[Item], Output], items: Sequence[Item], *, description: str) -> Iterator[Output]:
         """Yield ``function(item)`` of each item, in order.
 
         Parameters
@@ -55,7 +55,7 @@ class Workers:
         items
             Picklable arguments.
         description
-            Of the progress bar.
+            Text of the progress bar.
         """
         function = _OneThread(function)
         bar = {"total": len(items), "desc": description, "disable": not (self._show_progress and items)}
@@ -74,26 +74,26 @@ class Workers:
 
 
 def map_in_processes(
-    function: Callable[[Item], Result],
+    function: Callable[[Item], Output],
     items: Sequence[Item],
     *,
     num_processes: int,
     description: str,
     show_progress: bool,
-) -> Iterator[Result]:
+) -> Iterator[Output]:
     """Yield ``function(item)`` of each item, in order, from ``Workers`` of this call's own."""
     with Workers(num_processes, show_progress=show_progress) as workers:
         yield from workers.map(function, items, description=description)
 
 
 def map_in_threads(
-    function: Callable[[Item], Result],
+    function: Callable[[Item], Output],
     items: Iterable[Item],
     *,
     num_threads: int,
     description: str,
     show_progress: bool,
-) -> list[Result]:
+) -> list[Output]:
     """``[function(item) for item in items]`` with threads and a progress bar, in the same order."""
     _check_count(num_threads, "threads")
     items = list(items)
@@ -104,18 +104,18 @@ def map_in_threads(
 
 def _check_count(number: int, what: str) -> None:
     if number < 1:
-        raise ValueError(f"The number of {what} must be at least 1, got {number}.")
+        raise ValueError(f"the number of {what} must be at least 1, got {number}")
 
 
 @dataclass(frozen=True)
-class _OneThread(Generic[Item, Result]):
+class _OneThread(Generic[Item, Output]):
     """Calls a function with the linear algebra on one thread.
 
     Several would compete with other workers for the cores, and their number would change the rounding of sums.
     """
 
-    function: Callable[[Item], Result]
+    function: Callable[[Item], Output]
 
-    def __call__(self, item: Item) -> Result:
+    def __call__(self, item: Item) -> Output:
         with threadpool_limits(limits=1):
             return self.function(item)

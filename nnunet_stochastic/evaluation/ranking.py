@@ -77,10 +77,10 @@ def add_ranks(values: pd.DataFrame) -> pd.DataFrame:
         first = duplicates.iloc[0]
         raise ValueError(
             f"{len(duplicates)} rows are there twice, the first for {', '.join(str(first[key]) for key in RUN)}: "
-            f"{first['task']} {first['split']} {first['quantity']}. A run needs one value of each quantity."
+            f"{first['task']} {first['split']} {first['quantity']}; a run needs one value of each quantity"
         )
     if not values["direction"].isin((-1, 0, 1)).all():
-        raise ValueError(f"A direction must be -1, 0 or 1, got {sorted(values['direction'].unique())}.")
+        raise ValueError(f"a direction must be -1, 0 or 1, got {sorted(values['direction'].unique())}")
     cost = (-values["direction"] * values["value"]).where(values["direction"] != 0)
     return values.assign(rank=cost.groupby([values[key] for key in cell]).rank(method="average"))
 
@@ -137,7 +137,7 @@ def student_half_width(values: np.ndarray | pd.Series, *, confidence: float = 0.
     NaN values are left out; NaN if fewer than two values remain. 0 where all are equal.
     """
     if not 0 < confidence < 1:
-        raise ValueError(f"The confidence must be between 0 and 1, got {confidence}.")
+        raise ValueError(f"the confidence must be between 0 and 1, got {confidence}")
     values = np.asarray(values, dtype=np.float64)
     values = values[~np.isnan(values)]
     if values.size < 2:
@@ -163,7 +163,7 @@ def best_models(seed_means: pd.DataFrame, *, margin: float = TIE_MARGIN) -> pd.D
     in which any model has one.
     """
     if not margin >= 0:
-        raise ValueError(f"The margin must be at least 0 ranks, got {margin}.")
+        raise ValueError(f"the margin must be at least 0 ranks, got {margin}")
     cell = ["criterion", "task"]
     ranks = seed_means.dropna(subset="mean")[["dataset", *cell, *MODEL, "mean"]].rename(columns={"mean": "rank"})
     tables = [ranks]

@@ -11,7 +11,7 @@ import numpy as np
 
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 
-__all__ = ["ImageReader", "read_channels", "read_image", "read_label_map", "read_probabilities"]
+__all__ = ["ImageReader", "read_channels", "read_first_channel", "read_label_map", "read_probabilities"]
 
 
 class ImageReader(Protocol):
@@ -28,7 +28,7 @@ def read_label_map(path: Path, labels: EvaluatedLabels, reader: ImageReader) -> 
     """Label map (z, y, x), integer, and the reader's properties of its grid."""
     array, properties = reader.read_seg(str(path))
     if array.shape[0] != 1:
-        raise ValueError(f"{path} has {array.shape[0]} channels; a label map has one.")
+        raise ValueError(f"{path} has {array.shape[0]} channels; a label map has one")
     highest = labels.num_labels - 1 if labels.ignore_label is None else labels.ignore_label
     with np.errstate(invalid="ignore"):  # NaN is found below
         labels_found = array[0].astype(np.uint8 if highest < 256 else np.int32)
@@ -36,7 +36,7 @@ def read_label_map(path: Path, labels: EvaluatedLabels, reader: ImageReader) -> 
     if not np.array_equal(labels_found, array[0]) or labels_found.max(initial=0) > highest:
         outside = [value for value in np.unique(array) if value not in range(highest + 1)]
         values = ", ".join(f"{value:g}" for value in outside[:10])
-        raise ValueError(f"{path} holds {values}; the labels of dataset.json are 0 to {highest}.")
+        raise ValueError(f"{path} holds {values}; the labels of dataset.json are 0 to {highest}")
     return labels_found, properties
 
 
@@ -48,11 +48,11 @@ def read_channels(path: Path, reader: ImageReader) -> tuple[np.ndarray, dict]:
         raise ValueError(f"{path} cannot be read: {error}") from error
 
 
-def read_image(path: Path, reader: ImageReader, shape: tuple[int, ...]) -> np.ndarray:
+def read_first_channel(path: Path, reader: ImageReader, shape: tuple[int, ...]) -> np.ndarray:
     """First channel (z, y, x) of an image of this size, or colours (1, y, x, 3) where a 2D file has them."""
     channels, _ = read_channels(path, reader)
     if channels.shape[1:] != shape:
-        raise ValueError(f"{path} has size (z, y, x) {channels.shape[1:]}, the prediction {shape}.")
+        raise ValueError(f"{path} has size (z, y, x) {channels.shape[1:]}, the prediction {shape}")
     coloured = shape[0] == 1 and len(channels) in (3, 4)  # the fourth is the opacity
     return np.moveaxis(channels[:3], 0, -1) if coloured else channels[0]
 
@@ -62,20 +62,18 @@ def read_probabilities(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     try:
         with np.load(path) as archive:
             if "probabilities" not in archive:
-                raise ValueError(f"{path} has no array named probabilities; predict again with --save_probabilities.")
+                raise ValueError(f"{path} has no array named probabilities; predict again with --save_probabilities")
             probabilities = archive["probabilities"]
     except (zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(f"{path} is damaged ({error}); predict this case again.") from error
+        raise ValueError(f"{path} is damaged ({error}); predict this case again") from error
     if probabilities.shape != shape:
         raise ValueError(
-            f"{path} has shape {probabilities.shape}; segmentation and dataset.json give (C, z, y, x) = {shape}."
+            f"{path} has shape {probabilities.shape}; segmentation and dataset.json give (C, z, y, x) = {shape}"
         )
     # Half precision would overflow in sums and is slow on the CPU.
     probabilities = probabilities.astype(np.float32) if probabilities.dtype == np.float16 else probabilities
     if np.isnan(probabilities).any():
-        raise ValueError(f"{path} has NaN in {int(np.isnan(probabilities).sum())} of its probabilities.")
+        raise ValueError(f"{path} has NaN in {int(np.isnan(probabilities).sum())} of its probabilities")
     if probabilities.min() < -1e-5 or probabilities.max() > 1 + 1e-5:
-        raise ValueError(
-            f"{path} has probabilities outside [0, 1]: {probabilities.min():g} to {probabilities.max():g}."
-        )
+        raise ValueError(f"{path} has probabilities outside [0, 1]: {probabilities.min():g} to {probabilities.max():g}")
     return probabilities

@@ -10,52 +10,23 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nnunet_stochastic import __version__, metrics
-from nnunet_stochastic.evaluation.calibration import Calibration
-from nnunet_stochastic.evaluation.case_tasks import (
-    degeneration,
-    distance_to_annotations,
-    foreground_ml,
-    rater_variance,
-    score_measure,
-)
-from nnunet_stochastic.evaluation.cases import CaseFiles, load_case, read_samples
-from nnunet_stochastic.evaluation.challenge import challenge_scores
-from nnunet_stochastic.evaluation.conventions import Convention
-from nnunet_stochastic.evaluation.labels import EvaluatedLabels
-from nnunet_stochastic.evaluation.readers import ImageReader
+from nnunet_stochastic.degenerate_samples import Degeneration, degenerate_samples
+from nnunet_stochastic.evaluation.aggregation import image_scores
+from nnunet_stochastic.evaluation.case_inputs import CaseInputs, CaseSettings, MapInputs
+from nnunet_stochastic.evaluation.cases import CaseFiles, load_case
 from nnunet_stochastic.evaluation.scores import ALL_CLASSES, RATERS, REFERENCE, score_case
+from nnunet_stochastic.evaluation.tasks import TASKS
 from nnunet_stochastic.io.text import read_json_if_complete, write_text
 
-__all__ = ["CaseSettings", "bins_from_json", "bins_to_json", "compute_record", "read_record", "to_json", "write_record"]
-
-
-@dataclass(frozen=True)
-class CaseSettings:
-    """What decides a record besides the files of its case.
-
-    Attributes
-    ----------
-    labels
-        The classes.
-    reader
-        nnU-Net's reader of the dataset.
-    convention
-        The preset.
-    calibration
-        That of the validation predictions, or None.
-    """
-
-    labels: EvaluatedLabels
-    reader: ImageReader
-    convention: Convention
-    calibration: Calibration | None = None
+__all__ = ["bins_from_json", "bins_to_json", "compute_record", "read_record", "to_json", "write_record"]
 
 
 def compute_record(files: CaseFiles, settings: CaseSettings) -> dict[str, Any]:
@@ -65,8 +36,8 @@ def compute_record(files: CaseFiles, settings: CaseSettings) -> dict[str, Any]:
     -------
     dict
         ``rows`` of the table of scores, ``reliability`` bins by annotation group and class, ``measures`` with the
-        scores and confidence bins of each map, ``image`` with numbers of the whole image, ``crps_ml`` and
-        ``challenge`` scores by class, and what is wrong with the samples. ``None`` where a number does not exist.
+        scores and confidence bins of each map, ``image`` with numbers of the whole image, numbers by
+        class under the keys of their tasks, and what is wrong with the samples. ``None`` where a number does not exist.
     """
     labels, convention = settings.labels, settings.convention
     case = load_case(files, labels, settings.reader)
@@ -79,30 +50,19 @@ def compute_record(files: CaseFiles, settings: CaseSettings) -> dict[str, Any]:
     dice = float("nan")
     if REFERENCE in scores:
         dice = next(row["dice"] for row in scores[REFERENCE].rows if row["class"] == ALL_CLASSES)
-    challenge = {}
-    if convention.challenge_metrics:
-        challenge = challenge_scores(case, labels, margin=convention.challenge_margin)
-    # Read once for all that is asked of them; without files (0, z, y, x).
-    samples = labels.without_ignored(read_samples(files, case, labels, settings.reader))
-    ged, crps_ml = distance_to_annotations(samples, case, labels)
-    degenerate = degeneration(samples, case, labels)
-    del samples
+    inputs = CaseInputs(files, case, settings, dice)
+    # Samples are read once for all tasks that need them; the other tasks come first, so that they have the memory.
+    image: dict[str, float] = {}
+    by_class: dict[str, Mapping[str, Any]] = {task.class_key: {} for task in TASKS if task.class_key}
+    for task in sorted(TASKS, key=lambda task: "samples" in task.needs):
+        if task.applies(convention):
+            image |= task.of_case(inputs)
+            by_class |= {task.class_key: task.of_classes(inputs)} if task.class_key else {}
+    degenerate = _degeneration(inputs)
 
-    case = replace(case, probabilities=None)  # the maps need their memory
-    ambiguity = rater_variance(case, labels, convention)
-    measures = {
-        measure: score_measure(
-            files,
-            case,
-            measure,
-            ambiguity,
-            labels,
-            settings.reader,
-            convention=convention,
-            calibration=settings.calibration,
-        )
-        for measure in files.maps
-    }
+    inputs = CaseInputs(files, replace(case, probabilities=None), settings, dice)  # the maps need the memory
+    del case
+    measures = {measure: _score_map(MapInputs.read(inputs, measure)) for measure in files.maps}
     return to_json(
         {
             "case": files.name,
@@ -111,24 +71,35 @@ def compute_record(files: CaseFiles, settings: CaseSettings) -> dict[str, Any]:
                 group: {name: bins_to_json(bins) for name, bins in classes.items()}
                 for group, classes in reliability.items()
             },
-            "measures": {
-                measure: {
-                    **found.scores,
-                    "confidence": None if found.confidence is None else bins_to_json(found.confidence),
-                }
-                for measure, found in measures.items()
-            },
-            "image": {
-                "dice": dice,
-                "risk": 1 - dice,
-                **{f"ged_{distance}": value for distance, value in ged.items()},
-                "volume_ml": foreground_ml(case, labels),
-            },
-            "crps_ml": crps_ml,
-            "challenge": challenge,
+            "measures": measures,
+            "image": {"dice": dice, **image, "volume_ml": _foreground_ml(inputs)},
+            **by_class,
             "degenerate_samples": degenerate,
         }
     )
+
+
+def _score_map(found: MapInputs) -> dict[str, Any]:
+    """Scores of a map, and the bins of its confidence."""
+    calibration = found.inputs.settings.calibration
+    threshold = None if calibration is None else calibration.threshold(found.measure)
+    scores: dict[str, Any] = dict(image_scores(found.uncertainty, found.inputs.prediction, threshold=threshold).items())
+    for task in TASKS:
+        if task.applies(found.inputs.settings.convention):
+            scores |= task.of_map(found)
+    return scores | {"confidence": None if found.confidence is None else bins_to_json(found.confidence)}
+
+
+def _degeneration(inputs: CaseInputs) -> Degeneration | None:
+    """Whether all samples of a case are empty or fill the image, and the segmentation is or does not."""
+    shares = [np.count_nonzero(sample) / sample.size for sample in inputs.samples]
+    return degenerate_samples(shares, np.count_nonzero(inputs.prediction) / inputs.prediction.size)
+
+
+def _foreground_ml(inputs: CaseInputs) -> float:
+    """Volume of the predicted foreground in ml; NaN for 2D images."""
+    voxel_ml = inputs.case.voxel_ml
+    return float("nan") if voxel_ml is None else voxel_ml * np.count_nonzero(inputs.prediction)
 
 
 def write_record(job: tuple[CaseFiles, Path], settings: CaseSettings) -> None:

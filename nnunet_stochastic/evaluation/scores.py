@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
 from nnunet_stochastic import metrics
-from nnunet_stochastic.evaluation.cases import Case
+from nnunet_stochastic.evaluation.cases import EvaluatedCase
 from nnunet_stochastic.evaluation.conventions import PRESETS, Convention
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 
@@ -38,12 +39,12 @@ class AnnotationScores:
         Reliability bins under the same names, for calibration errors over many cases.
     """
 
-    rows: list[dict[str, object]]
+    rows: list[dict[str, Any]]
     bins: dict[str, metrics.ReliabilityBins]
 
 
 def score_case(
-    case: Case, labels: EvaluatedLabels, *, convention: Convention = _DEFAULT
+    case: EvaluatedCase, labels: EvaluatedLabels, *, convention: Convention = _DEFAULT
 ) -> dict[str, AnnotationScores]:
     """Scores against the reference and each rater, under the names ``reference``, ``rater0``, ``rater1`` ….
 
@@ -58,7 +59,7 @@ def score_case(
 
 
 def score_annotation(
-    case: Case,
+    case: EvaluatedCase,
     label: np.ndarray,
     labels: EvaluatedLabels,
     *,
@@ -81,16 +82,19 @@ def score_annotation(
         Which probability ECE and MCE are about, and their bins.
     """
     probabilities, prediction = case.probabilities, case.prediction
+    if probabilities is None:
+        raise ValueError(f"{case.name} has no probabilities to score; predict again with --save_probabilities")
     if labels.ignore_label is not None:
         valid = labels.annotated([label])
         probabilities, prediction, label = probabilities[:, valid], prediction[valid], label[valid]
         prediction = labels.without_ignored(prediction)
 
-    closed = "left" if convention.foreground_calibration else "right"
+    closed: Literal["left", "right"] = "left" if convention.foreground_calibration else "right"
     binned = functools.partial(metrics.reliability_bins, num_bins=convention.num_bins, closed=closed)
     counts = metrics.joint_label_counts(prediction, label, num_labels=labels.num_labels)
     dice = metrics.dice(counts, labels.classes)
-    rows, bins = [], {}
+    rows: list[dict[str, Any]] = []
+    bins: dict[str, metrics.ReliabilityBins] = {}
     for index, name in enumerate(labels.names):
         probability, target = probabilities[labels.channel(index)], labels.target(label, index)
         bins[name] = binned(probability, target)

@@ -15,19 +15,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nnunet_stochastic.collapse import COLLAPSED_BELOW
 from nnunet_stochastic.io.text import read_json
 
 __all__ = [
-    "COLLAPSED_BELOW",
     "STAND_IN_NOTE",
     "collapse_warning",
     "degeneration_warning",
     "epistemic_factor",
     "epistemic_ratio",
 ]
-
-#: Ratio of EU to AU below which a prediction is called collapsed.
-COLLAPSED_BELOW = 0.05
 
 #: What to say of the epistemic map of one member.
 STAND_IN_NOTE = (

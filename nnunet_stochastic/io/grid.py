@@ -19,15 +19,15 @@ def check_same_grid(
 ) -> None:
     """Require the same size, spacing, origin and direction (or affine), up to the rounding of file formats."""
     if shape != other_shape:
-        raise ValueError(f"{path} has size {_xyz(shape)}, {other_path} has {_xyz(other_shape)} (x, y, z).")
+        raise ValueError(f"{path} has size {_xyz(shape)}, {other_path} has {_xyz(other_shape)} (x, y, z)")
     smallest_mm = float(np.min(grid["spacing"]))
     mine, other = _geometry(grid), _geometry(other_grid)
     for name in sorted(mine.keys() & other.keys()):
         tolerance = 1e-4 if name == "direction" else 1e-2 * smallest_mm
         if mine[name].shape != other[name].shape or not np.allclose(mine[name], other[name], rtol=1e-4, atol=tolerance):
             raise ValueError(
-                f"{path} and {other_path} differ in {name}: {_text(mine[name])} and {_text(other[name])}. "
-                "Both must be on the voxel grid of the image."
+                f"{path} and {other_path} differ in {name}: {_text(mine[name])} and {_text(other[name])}; "
+                "both must be on the voxel grid of the image"
             )
 
 

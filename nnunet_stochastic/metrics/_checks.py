@@ -17,24 +17,24 @@ def check_labels(probabilities: np.ndarray, label: np.ndarray) -> None:
     """Require (C, *S) probabilities in [0, 1] and a (*S) map of integer labels in [0, C)."""
     if probabilities.shape[1:] != label.shape:
         raise ValueError(
-            f"probabilities (C, *S) and label (*S) must agree in *S, got {probabilities.shape} and {label.shape}."
+            f"probabilities (C, *S) and label (*S) must agree in *S, got {probabilities.shape} and {label.shape}"
         )
     check_probability(probabilities)
     check_label_map("label", label)
     num_classes = len(probabilities)
     if label.size and (label.min() < 0 or label.max() >= num_classes):
         raise ValueError(
-            f"label must be in [0, {num_classes}) for {num_classes} classes, got {label.min()} to {label.max()}. "
-            "Leave voxels with the ignore label out before the call."
+            f"label must be in [0, {num_classes}) for {num_classes} classes, got {label.min()} to {label.max()}; "
+            "leave voxels with the ignore label out before the call"
         )
 
 
 def check_binary(probability: np.ndarray, target: np.ndarray) -> None:
     """Require probabilities in [0, 1] and a boolean target of the same shape."""
     if probability.shape != target.shape:
-        raise ValueError(f"probability {probability.shape} and target {target.shape} must have the same shape.")
+        raise ValueError(f"probability {probability.shape} and target {target.shape} must have the same shape")
     if target.dtype != np.bool_:
-        raise ValueError(f"target must be boolean, got {target.dtype}.")
+        raise ValueError(f"target must be boolean, got {target.dtype}")
     check_probability(probability)
 
 
@@ -43,5 +43,5 @@ def check_probability(probability: np.ndarray) -> None:
     # Written so that NaN, for which every comparison is false, fails.
     if probability.size and not (probability.min() >= -1e-5 and probability.max() <= 1 + 1e-5):
         raise ValueError(
-            f"probabilities must be in [0, 1] and finite, got values from {probability.min()} to {probability.max()}."
+            f"probabilities must be in [0, 1] and finite, got values from {probability.min()} to {probability.max()}"
         )

@@ -41,12 +41,12 @@ def annotation_variance(annotations: np.ndarray, *, num_labels: int, codes: bool
         Variance, (*S), float32; in [0, 1 - 1/num_labels] unless ``codes``.
     """
     if len(annotations) == 0:
-        raise ValueError("annotations (A, *S) holds no annotation; give at least one.")
+        raise ValueError("annotations (A, *S) holds no annotation; give at least one")
     check_label_map("annotations", annotations)
     if annotations.size and (annotations.min() < 0 or annotations.max() >= num_labels):
         raise ValueError(
             f"annotations must hold labels from 0 to {num_labels - 1}, got {annotations.min()} to "
-            f"{annotations.max()}. Leave voxels with the ignore label out before the call."
+            f"{annotations.max()}; leave voxels with the ignore label out before the call"
         )
     variance = np.zeros(annotations.shape[1:], dtype=np.float32)
     for one, other in combinations(annotations, 2):

@@ -62,13 +62,13 @@ def auroc_bootstrap(
         ("positive", positive_scores, positive_weights),
     ):
         if weights.ndim != 2 or weights.shape[1] != len(scores):
-            raise ValueError(f"{name}_weights must be (B, {len(scores)}), one per case, got {weights.shape}.")
+            raise ValueError(f"{name}_weights must be (B, {len(scores)}), one per case, got {weights.shape}")
         if not np.issubdtype(weights.dtype, np.integer) or (weights.size and weights.min() < 0):
-            raise ValueError(f"{name}_weights must be integers >= 0, how often a case was drawn.")
+            raise ValueError(f"{name}_weights must be integers >= 0, how often a case was drawn")
     if len(negative_weights) != len(positive_weights):
         raise ValueError(
-            f"Both sides must have the same number of replicates, got {len(negative_weights)} and "
-            f"{len(positive_weights)}."
+            f"both sides must have the same number of replicates, got {len(negative_weights)} and "
+            f"{len(positive_weights)}"
         )
     if np.isnan(negative_scores).any() or np.isnan(positive_scores).any():
         return np.full(len(negative_weights), np.nan)

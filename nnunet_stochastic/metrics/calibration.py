@@ -56,7 +56,7 @@ class ReliabilityBins:
 
     def __add__(self, other: ReliabilityBins) -> ReliabilityBins:
         if self.count.shape != other.count.shape:
-            raise ValueError(f"Cannot add {len(self.count)} bins to {len(other.count)}; use the same num_bins.")
+            raise ValueError(f"cannot add {len(self.count)} bins to {len(other.count)}; use the same num_bins")
         return ReliabilityBins(
             self.count + other.count,
             self.confidence_sum + other.confidence_sum,
@@ -69,7 +69,7 @@ class ReliabilityCurve(NamedTuple):
 
     confidence: np.ndarray
     accuracy: np.ndarray
-    count: np.ndarray
+    count: np.ndarray  # type: ignore[assignment]  # hides tuple.count
 
 
 def reliability_bins(
@@ -94,7 +94,7 @@ def reliability_bins(
         The sums per bin; M + 1 bins if closed on the left.
     """
     if num_bins < 1:
-        raise ValueError(f"num_bins must be at least 1, got {num_bins}.")
+        raise ValueError(f"num_bins must be at least 1, got {num_bins}")
     check_binary(confidence, correct)
     confidence, correct = confidence.ravel(), correct.ravel()
     # In the confidences' precision, in which 0.58 is on an edge of 50 bins and not below it.

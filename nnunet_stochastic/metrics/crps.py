@@ -37,7 +37,7 @@ def crps_samples(samples: np.ndarray, observation: float) -> float:
     """
     samples = np.sort(np.asarray(samples, dtype=np.float64))
     if samples.ndim != 1 or samples.size == 0:
-        raise ValueError(f"samples must be (K,) with at least one value, got shape {samples.shape}.")
+        raise ValueError(f"samples must be (K,) with at least one value, got shape {samples.shape}")
     size = samples.size
     # In ascending order the k-th of K values is the larger of a pair k times and the smaller K - 1 - k times.
     spread = np.dot(2 * np.arange(size) - size + 1, samples) / size**2
@@ -62,9 +62,9 @@ def crps_gaussian(point: float, mean: float, sd: float, *, half_width: float = 3
         Score >= 0 in that unit; 0 is best.
     """
     if sd < 0:
-        raise ValueError(f"sd must not be negative, got {sd}.")
+        raise ValueError(f"sd must not be negative, got {sd}")
     if not half_width > 0:
-        raise ValueError(f"half_width must be positive, got {half_width}.")
+        raise ValueError(f"half_width must be positive, got {half_width}")
     if sd == 0:
         return abs(float(point) - float(mean))
     z = float(np.clip((point - mean) / sd, -half_width, half_width))

@@ -115,7 +115,7 @@ def soft_dice_over_thresholds(
         Dice in [0, 1].
     """
     if not thresholds:
-        raise ValueError("thresholds is empty; give at least one.")
+        raise ValueError("thresholds is empty; give at least one")
     _check_shapes(probability, annotations)
     check_probability(probability)
     votes = _votes(annotations, labels)
@@ -131,7 +131,7 @@ def soft_dice_over_thresholds(
 def _votes(annotations: np.ndarray, labels: Sequence[int]) -> np.ndarray:
     """How many raters have a voxel in the class, (*S)."""
     if len(annotations) == 0:
-        raise ValueError("annotations (A, *S) holds no annotation; give at least one.")
+        raise ValueError("annotations (A, *S) holds no annotation; give at least one")
     check_label_map("annotations", annotations)
     votes = np.zeros(annotations.shape[1:], dtype=np.min_scalar_type(len(annotations)))
     for annotation in annotations:
@@ -141,4 +141,4 @@ def _votes(annotations: np.ndarray, labels: Sequence[int]) -> np.ndarray:
 
 def _check_shapes(array: np.ndarray, annotations: np.ndarray) -> None:
     if array.shape != annotations.shape[1:]:
-        raise ValueError(f"the prediction {array.shape} and annotations (A, *S) {annotations.shape} must agree in *S.")
+        raise ValueError(f"the prediction {array.shape} and annotations (A, *S) {annotations.shape} must agree in *S")

@@ -34,13 +34,13 @@ def joint_label_counts(prediction: np.ndarray, reference: np.ndarray, *, num_lab
         Counts, (num_labels, num_labels), int64.
     """
     if prediction.shape != reference.shape:
-        raise ValueError(f"prediction {prediction.shape} and reference {reference.shape} must have the same shape.")
+        raise ValueError(f"prediction {prediction.shape} and reference {reference.shape} must have the same shape")
     for name, labels in (("prediction", prediction), ("reference", reference)):
         check_label_map(name, labels)
         if labels.size and (labels.min() < 0 or labels.max() >= num_labels):
             raise ValueError(
-                f"{name} must hold labels from 0 to {num_labels - 1}, got {labels.min()} to {labels.max()}. "
-                "Leave voxels with the ignore label out before the call."
+                f"{name} must hold labels from 0 to {num_labels - 1}, got {labels.min()} to {labels.max()}; "
+                "leave voxels with the ignore label out before the call"
             )
     joint = prediction.ravel().astype(np.int64) * num_labels + reference.ravel()
     return np.bincount(joint, minlength=num_labels**2).reshape(num_labels, num_labels)

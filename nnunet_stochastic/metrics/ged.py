@@ -53,9 +53,9 @@ def generalized_energy_distance(
         GED in [0, 2] by each distance, 0 is best. A pooled Dice is no metric's mean: its GED may be below 0.
     """
     if len(samples) == 0 or len(annotations) == 0:
-        raise ValueError(f"GED needs samples and annotations, got {len(samples)} and {len(annotations)}.")
+        raise ValueError(f"GED needs samples and annotations, got {len(samples)} and {len(annotations)}")
     if samples.shape[1:] != annotations.shape[1:]:
-        raise ValueError(f"samples {samples.shape} and annotations {annotations.shape} must agree after axis 0.")
+        raise ValueError(f"samples {samples.shape} and annotations {annotations.shape} must agree after axis 0")
     counts = co_occurrence(samples, annotations, classes=classes)
     s, y = slice(len(samples)), slice(len(samples), None)
 
@@ -87,7 +87,7 @@ def co_occurrence(*segmentations: np.ndarray, classes: Sequence[Sequence[int]]) 
         Counts, (len(classes), N, N), int64.
     """
     if not classes:
-        raise ValueError("classes is empty; name at least one foreground class.")
+        raise ValueError("classes is empty; name at least one foreground class")
     for maps in segmentations:
         check_label_map("segmentations", maps)
     flat = [maps.reshape(len(maps), -1) for maps in segmentations]
@@ -114,7 +114,7 @@ def pairwise_distance(counts: np.ndarray, *, distance: Literal["iou", "dice"] = 
     elif distance == "dice":
         overlap, size = 2 * counts, total
     else:
-        raise ValueError(f"distance must be 'iou' or 'dice', got {distance!r}.")
+        raise ValueError(f"distance must be 'iou' or 'dice', got {distance!r}")
     return 1.0 - np.divide(overlap, size, out=np.ones(counts.shape), where=size > 0)
 
 

@@ -43,7 +43,7 @@ def patch_maximum(uncertainty: np.ndarray, *, side: int = 10) -> float:
         Mean of the patch, in the map's unit; NaN without voxels, or where one is NaN.
     """
     if side < 1:
-        raise ValueError(f"side must be at least 1 voxel, got {side}.")
+        raise ValueError(f"side must be at least 1 voxel, got {side}")
     if uncertainty.size == 0 or np.isnan(uncertainty.max()):
         return float("nan")
     sides = [min(side, length) for length in uncertainty.shape]
@@ -97,5 +97,5 @@ def _total(uncertainty: np.ndarray) -> float:
 
 def _check_same_shape(uncertainty: np.ndarray, prediction: np.ndarray) -> None:
     if uncertainty.shape != prediction.shape:
-        raise ValueError(f"uncertainty {uncertainty.shape} and prediction {prediction.shape} must have the same shape.")
+        raise ValueError(f"uncertainty {uncertainty.shape} and prediction {prediction.shape} must have the same shape")
     check_label_map("prediction", prediction)

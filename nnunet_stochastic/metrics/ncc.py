@@ -29,12 +29,12 @@ def normalized_cross_correlation(a: np.ndarray, b: np.ndarray) -> float:
         Correlation in (-1, 1); 1 is the limit for many voxels of maps that agree up to scale.
     """
     if a.shape != b.shape:
-        raise ValueError(f"Both maps must have the same shape, got {a.shape} and {b.shape}.")
+        raise ValueError(f"both maps must have the same shape, got {a.shape} and {b.shape}")
     if a.size == 0:
         return float("nan")
     for name, values in (("first", a), ("second", b)):
         if not np.isfinite(values.min()) or not np.isfinite(values.max()):
-            raise ValueError(f"The {name} map must be finite, got values from {values.min()} to {values.max()}.")
+            raise ValueError(f"the {name} map must be finite, got values from {values.min()} to {values.max()}")
     # Asked of the values, not of the variance: rounding leaves a constant map a tiny variance.
     if a.min() == a.max() or b.min() == b.max():
         return 0.0

@@ -31,11 +31,11 @@ class PlattScaling:
     def fit(cls, histogram: UncertaintyHistogram) -> PlattScaling:
         """Fit to all voxels of a histogram."""
         if not histogram.count.any():
-            raise ValueError("Platt scaling needs voxels, the histogram holds none.")
+            raise ValueError("Platt scaling needs voxels, the histogram holds none")
         if histogram.is_constant:
             value = float(histogram.uncertainty_sum.sum() / histogram.count.sum())
             raise ValueError(
-                f"Platt scaling needs uncertainties that differ, got {value:g} in all voxels. Leave this measure out."
+                f"Platt scaling needs uncertainties that differ, got {value:g} in all voxels; leave this measure out"
             )
         # Here: it takes seconds, and every worker imports this module.
         from sklearn.linear_model import LogisticRegression

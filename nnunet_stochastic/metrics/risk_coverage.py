@@ -33,13 +33,13 @@ def risk_coverage_curve(risk: np.ndarray, confidence: np.ndarray) -> tuple[np.nd
     """
     risk, confidence = np.asarray(risk, dtype=np.float64), np.asarray(confidence, dtype=np.float64)
     if risk.ndim != 1 or risk.shape != confidence.shape:
-        raise ValueError(f"risk and confidence must be (n,) of the same length, got {risk.shape}, {confidence.shape}.")
+        raise ValueError(f"risk and confidence must be (n,) of the same length, got {risk.shape}, {confidence.shape}")
     known = ~np.isnan(risk)
     risk, confidence = risk[known], confidence[known]
     if np.isnan(confidence).any():
         raise ValueError(
             f"confidence is NaN for {np.isnan(confidence).sum()} of {len(risk)} cases that have a risk; "
-            "without it they have no place in the order. Leave them out, or give their risk as NaN."
+            "without it they have no place in the order; leave them out, or give their risk as NaN"
         )
     # Unique values ascend, so those of the negative confidence run from the most to the least confident.
     _, group, count = np.unique(-confidence, return_inverse=True, return_counts=True)

@@ -93,7 +93,7 @@ class TemperatureStatistics:
         """T in [0.1, 10]; above 1 the predictive mean was overconfident."""
         if not (self.curvature > 0).any():
             raise ValueError(
-                "Temperature scaling needs voxels whose probabilities are not uniform, got none. Leave it out."
+                "temperature scaling needs voxels whose probabilities are not uniform, got none; leave it out"
             )
         grid = _LOG_INVERSE_TEMPERATURES
         if self.gradient[0] >= 0:
@@ -124,7 +124,7 @@ def tempered(probabilities: np.ndarray, temperature: float, *, regions: bool = F
         Probabilities, (C, *S), of the same dtype; summing to 1 over classes unless ``regions``.
     """
     if not temperature > 0:
-        raise ValueError(f"temperature must be positive, got {temperature}.")
+        raise ValueError(f"temperature must be positive, got {temperature}")
     check_probability(probabilities)
     scaled = np.empty_like(probabilities, order="C")
     flat = scaled.reshape(1 if regions else len(scaled), -1)

@@ -71,16 +71,16 @@ class UncertaintyHistogram:
             The sums per bin over voxels and raters.
         """
         if correct.dtype != np.bool_:
-            raise ValueError(f"correct must be boolean, got {correct.dtype}.")
+            raise ValueError(f"correct must be boolean, got {correct.dtype}")
         if correct.shape not in (uncertainty.shape, (len(correct), *uncertainty.shape)):
             raise ValueError(
-                f"correct must be (*S) or (A, *S) for an uncertainty (*S) of {uncertainty.shape}, got {correct.shape}."
+                f"correct must be (*S) or (A, *S) for an uncertainty (*S) of {uncertainty.shape}, got {correct.shape}"
             )
         # Written so that NaN, for which every comparison is false, fails.
         if uncertainty.size and not (uncertainty.min() >= 0 and uncertainty.max() < np.inf):
             raise ValueError(
                 f"uncertainty must be finite and not negative, got values from {uncertainty.min()} to "
-                f"{uncertainty.max()}."
+                f"{uncertainty.max()}"
             )
         if uncertainty.size == 0:
             return cls.empty()
@@ -110,7 +110,7 @@ class UncertaintyHistogram:
     @property
     def is_constant(self) -> bool:
         """Whether all voxels are in one bin: the same uncertainty to within 0.9 %, or none above 1e-12."""
-        return np.count_nonzero(self.count) <= 1
+        return bool(np.count_nonzero(self.count) <= 1)
 
     def quantile(self, q: float) -> float:
         """The q-quantile of the voxels' uncertainties, linear between neighbours as NumPy's.
@@ -127,7 +127,7 @@ class UncertaintyHistogram:
             above it; their smallest and largest for 0 and 1. NaN without voxels.
         """
         if not 0 <= q <= 1:
-            raise ValueError(f"q must be in [0, 1], got {q}.")
+            raise ValueError(f"q must be in [0, 1], got {q}")
         if not self.count.any():
             return float("nan")
         cumulative = np.cumsum(self.count)

@@ -20,11 +20,10 @@ from rich import box
 from rich.table import Table
 
 from nnunet_stochastic.epistemic import EPISTEMIC_METHODS
-from nnunet_stochastic.evaluation.comparison import Comparison, ged_name
+from nnunet_stochastic.evaluation.comparison import Comparison, quantity_name
 from nnunet_stochastic.evaluation.model import STAND_IN_MARK
 from nnunet_stochastic.evaluation.ranking import ALL_DATASETS, OVERALL, PERFORMANCE
-from nnunet_stochastic.evaluation.right_and_wrong import RIGHT
-from nnunet_stochastic.metrics import GED_DISTANCES
+from nnunet_stochastic.evaluation.tasks import RANKED, TASKS, find_task
 
 __all__ = [
     "SEGMENTATION",
@@ -37,9 +36,12 @@ __all__ = [
     "to_terminal",
 ]
 
-GEDS = {ged_name(distance): distance for distance in GED_DISTANCES}
+# Task and variant of the quantities that tell how good segmentations are, such as GED by each distance.
+QUALITY = {
+    task.variant_name(variant): (task, variant) for task in TASKS if task.is_quality for variant in task.variants
+}
 # The quantities of the table of segmentations.
-SEGMENTATION = ("Dice", "NLL", "ECE", "MCE", *GEDS)
+SEGMENTATION = ("Dice", "NLL", "ECE", "MCE", *QUALITY)
 
 # The order and words of the paper; methods that it does not have keep their names and come after these.
 ALEATORIC = {"Softmax": "Softmax", "SSN": "SSN", "ProbUNet": "Prob. U-Net", "Diffusion": "Diffusion"}
@@ -47,9 +49,9 @@ EPISTEMIC = {
     method.name: method.title for method in sorted(EPISTEMIC_METHODS.values(), key=lambda method: method.table_row)
 }
 CRITERIA = {"performance": "Performance", "delta": "Entanglement (Δ)", "both": "Both"}
-TASKS = {"OODD": "OOD detection", "AMB": "Ambiguity", "CAL": "Calibration", OVERALL: "Overall"}
-FOUR_DECIMALS = ("NLL", "ECE", "TU ACE", "EU/AU")
-TWO_SPLITS = ("AU NCC", "TU ACE", "EU/AU")
+TITLES = {**{task.name: task.title for task in RANKED}, OVERALL: "Overall"}
+FOUR_DECIMALS = ("NLL", "ECE", *(quantity_name(task) for task in TASKS if task.decimals == 4))
+TWO_SPLITS = tuple(quantity_name(task) for task in TASKS if len(task.splits if task.is_ranked else task.compared) > 1)
 ABSENT, NOT_APPLICABLE = "–", "N/A"
 BOLD = re.compile(r"\*\*(.+?)\*\*")  # as in Markdown
 LATEX_ESCAPES = str.maketrans({character: f"\\{character}" for character in "&%$#_{}"})
@@ -71,7 +73,7 @@ def rank_table(comparison: Comparison, *, criterion: str) -> pd.DataFrame:
     ``–``: it was not given, or lacks a task.
     """
     if criterion not in CRITERIA:
-        raise ValueError(f"The criterion must be one of {', '.join(CRITERIA)}, got {criterion!r}.")
+        raise ValueError(f"the criterion must be one of {', '.join(CRITERIA)}, got {criterion!r}")
     ranks = comparison.ranks
     chosen = ranks[(ranks["criterion"] == criterion) & (ranks["task"] == OVERALL)]
     texts = {
@@ -111,7 +113,7 @@ def best_table(comparison: Comparison) -> pd.DataFrame:
 
     def name(row: Any) -> str:
         # EU counts in each Δ, and in the performance of the task that it is the right measure of.
-        has_epistemic = row.criterion != PERFORMANCE or row.task == OVERALL or RIGHT[row.task] == "EU"
+        has_epistemic = row.criterion != PERFORMANCE or row.task == OVERALL or find_task(row.task).right == "EU"
         mark = _mark(comparison, row.dataset, row.aleatoric, row.epistemic) if has_epistemic else ""
         return _model_name(row.aleatoric, row.epistemic) + mark
 
@@ -120,10 +122,10 @@ def best_table(comparison: Comparison) -> pd.DataFrame:
         for key, group in best.groupby(["dataset", "task", "criterion"], sort=False)
     }
     datasets = sorted(best["dataset"].unique(), key=lambda name: (name != ALL_DATASETS, name))
-    rows = [(dataset, task) for dataset in datasets for task in _ordered(best["task"], TASKS)]
+    rows = [(dataset, task) for dataset in datasets for task in _ordered(best["task"], TITLES)]
     return pd.DataFrame(
         [[texts.get((*row, criterion), ABSENT) for criterion in CRITERIA] for row in rows],
-        index=pd.MultiIndex.from_tuples([(dataset, TASKS[task]) for dataset, task in rows], names=["dataset", "task"]),
+        index=pd.MultiIndex.from_tuples([(dataset, TITLES[task]) for dataset, task in rows], names=["dataset", "task"]),
         columns=list(CRITERIA.values()),
     )
 
@@ -167,7 +169,6 @@ def segmentation_table(comparison: Comparison) -> pd.DataFrame:
     """
     table = comparison.performance[comparison.performance["quantity"].isin(SEGMENTATION)]
     models = _models(table)
-    ranked = comparison.convention.distance
     columns: dict[str, list[str]] = {}
     for quantity in SEGMENTATION:
         rows = table[table["quantity"] == quantity].set_index(["dataset", "aleatoric", "epistemic"])
@@ -175,12 +176,15 @@ def segmentation_table(comparison: Comparison) -> pd.DataFrame:
             continue
         scale, decimals = _form(quantity, comparison)
         printed = (scale * rows["mean"]).round(decimals)
-        direction = 1 if quantity == "Dice" else -1
+        direction, is_of_convention = 1 if quantity == "Dice" else -1, True
+        if quantity in QUALITY:
+            task, variant = QUALITY[quantity]
+            direction, is_of_convention = task.direction, variant == task.variant_of(comparison.convention)
         best = (direction * printed).groupby(level="dataset").transform("max") == direction * printed
         texts = []
         for model in models:
             text = _mean_text(scale * rows["mean"][model], scale * rows["sd"][model], decimals=decimals)
-            is_marked = best[model] and GEDS.get(quantity, ranked) == ranked
+            is_marked = best[model] and is_of_convention
             texts.append(f"**{text}**" if is_marked else text)
         columns[_heading(quantity, comparison)] = texts
     return _by_model(list(zip(*columns.values(), strict=True)), models, list(columns))
@@ -207,7 +211,7 @@ def to_latex(table: pd.DataFrame, *, caption: str, label: str) -> str:
         position="htbp",
     )
     text = BOLD.sub(r"\\textbf{\1}", text)
-    symbols = {"±": r"$\pm$", "Δ": r"$\Delta$", "–": "--", STAND_IN_MARK: r"$\dagger$"}
+    symbols: dict[str, str | int | None] = {"±": r"$\pm$", "Δ": r"$\Delta$", "–": "--", STAND_IN_MARK: r"$\dagger$"}
     return text.translate(str.maketrans(symbols))
 
 
@@ -272,9 +276,9 @@ def _by_model(cells: list, models: list[tuple[str, str, str]], columns: list[str
     return pd.DataFrame(cells, index=index, columns=columns)
 
 
-def _mark(comparison: Comparison, *model: str) -> str:
-    """What stands behind a number with EU in it of a model, (dataset, aleatoric, epistemic)."""
-    return f" {STAND_IN_MARK}" if comparison.stand_ins[model] else ""
+def _mark(comparison: Comparison, dataset: str, aleatoric: str, epistemic: str) -> str:
+    """What stands behind a number of a model that is made of EU."""
+    return f" {STAND_IN_MARK}" if comparison.stand_ins[dataset, aleatoric, epistemic] else ""
 
 
 def _mean_text(mean: float, spread: float, *, decimals: int, mark: str = "") -> str:

@@ -26,7 +26,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
-from nnunet_stochastic.evaluation.model import STAND_IN_MARK, STAND_IN_NOTE
+from nnunet_stochastic.evaluation.model import STAND_IN_FOOTNOTE, STAND_IN_MARK
 from nnunet_stochastic.report.reliability import OKABE_ITO
 from nnunet_stochastic.report.slice_view import SliceView
 
@@ -110,7 +110,7 @@ def case_figure(picture: CasePicture, *, shared_scale: bool = False) -> Figure:
         Draw aleatoric, epistemic and total on one colour scale.
     """
     if unknown := sorted(picture.maps.keys() - MAP_TITLES.keys()):
-        raise ValueError(f"{picture.name}: maps must be among {', '.join(MAP_TITLES)}, got {', '.join(unknown)}.")
+        raise ValueError(f"{picture.name}: maps must be among {', '.join(MAP_TITLES)}, got {', '.join(unknown)}")
     maps = [name for name in MAP_TITLES if name in picture.maps]
     colours = _class_colours(picture)
     handles = _legend_handles(picture, colours)
@@ -138,7 +138,7 @@ def _empty_row(picture: CasePicture, columns: int, handles: list[Artist]) -> tup
     # Laid out by hand, for matplotlib's own layout takes as long as the drawing.
     gap, title_height, border = 0.95, 0.65, 0.1
     width = columns * (PANEL_WIDTH + gap)
-    longest = max(len(handle.get_label()) for handle in handles)
+    longest = max(len(str(handle.get_label())) for handle in handles)
     legend_columns = max(1, min(len(handles), int(width / (0.9 + 0.1 * longest))))
     legend_height = 0.15 + 0.25 * -(-len(handles) // legend_columns)
     note_height = 0.25 if picture.is_marked else 0.0
@@ -160,7 +160,7 @@ def _empty_row(picture: CasePicture, columns: int, handles: list[Artist]) -> tup
     legend_box = (0, note_height / height, 1, 1)
     figure.legend(handles=handles, loc="lower center", ncols=legend_columns, frameon=False, bbox_to_anchor=legend_box)
     if picture.is_marked:
-        figure.text(0.5, 0.1 / height, STAND_IN_NOTE, ha="center", va="bottom", fontsize="small")
+        figure.text(0.5, 0.1 / height, STAND_IN_FOOTNOTE, ha="center", va="bottom", fontsize="small")
     return figure, axes
 
 
@@ -218,7 +218,12 @@ def _print_maximum(ax: Axes, picture: CasePicture, shown: float, whole: float) -
     text = f"max {shown:.3g}"
     if f"{whole:.3g}" != f"{shown:.3g}":
         text += f"\n{'volume' if picture.view.num_slices > 1 else 'image'} {whole:.3g}"
-    style = {"color": MAXIMUM_COLOUR, "fontsize": "medium", "fontweight": "bold", "path_effects": OUTLINED}
+    style: dict[str, Any] = {
+        "color": MAXIMUM_COLOUR,
+        "fontsize": "medium",
+        "fontweight": "bold",
+        "path_effects": OUTLINED,
+    }
     ax.text(0.03, 0.97, text, transform=ax.transAxes, va="top", **style)
 
 
@@ -238,7 +243,7 @@ def _outline(ax: Axes, picture: CasePicture, label: np.ndarray, **style: Any) ->
             linestyles=[style["linestyle"]],
             linewidths=style["linewidth"],
         )
-        contour.set_path_effects(style.get("path_effects"))
+        contour.set_path_effects(style.get("path_effects", []))
     ax.set(xlim=(-0.5, label.shape[1] - 0.5), ylim=(label.shape[0] - 0.5, -0.5))
 
 
@@ -252,7 +257,7 @@ def _scale_bar(ax: Axes, picture: CasePicture) -> None:
     stroke = [withStroke(linewidth=4.5, foreground="black")]
     ax.plot([end - length / picture.view.pixel_size[1], end], [row, row], color="white", lw=2.5, path_effects=stroke)
     text = f"{length:g} {picture.view.unit}"
-    style = {"color": "white", "fontsize": "small", "path_effects": OUTLINED}
+    style: dict[str, Any] = {"color": "white", "fontsize": "small", "path_effects": OUTLINED}
     ax.text(end, row - 0.03 * height, text, ha="right", va="bottom", **style)
 
 

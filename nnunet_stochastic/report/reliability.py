@@ -6,6 +6,7 @@ Colours are those of Okabe and Ito, which people with colour vision deficiencies
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -58,7 +59,12 @@ def _draw(diagram: Axes, histogram: Axes, curves: Mapping[str, ReliabilityBins],
         confidence, accuracy, count = reliability_curve(bins)
         if name in named:
             colour = OKABE_ITO[named.index(name)]
-            style = {"color": colour, "marker": "o", "markersize": 4, "label": f"{name}, ECE {errors[name]:.4f}"}
+            style: dict[str, Any] = {
+                "color": colour,
+                "marker": "o",
+                "markersize": 4,
+                "label": f"{name}, ECE {errors[name]:.4f}",
+            }
         else:
             style = {"color": "0.8", "linewidth": 0.7, "zorder": 1}
         diagram.plot(confidence, accuracy, **style)

@@ -31,7 +31,7 @@ class SliceView:
     window
         Rows and columns that are shown.
     spacing_mm
-        Of the volume, (z, y, x).
+        Voxel size of the volume in mm, (z, y, x).
     flipped
         Which axes (z, y, x) run against superior, posterior, left. They are turned, so that superior or anterior is at
         the top and the patient's left at the right, as radiologists look at images.
@@ -64,12 +64,12 @@ class SliceView:
         uncertainty
             Map that decides where there is no foreground, (z, y, x).
         flipped
-            As in the class.
+            Attribute of the class.
         """
         if foreground.ndim != 3 or len(spacing_mm) != 3 or len(flipped) != 3:
             raise ValueError(
                 f"foreground, spacing_mm and flipped must have the axes (z, y, x), got shape {foreground.shape}, "
-                f"spacing {tuple(spacing_mm)} and flipped {tuple(flipped)}; give a 2D image a first axis of length 1."
+                f"spacing {tuple(spacing_mm)} and flipped {tuple(flipped)}; give a 2D image a first axis of length 1"
             )
         axis, index = choose_slice(foreground, spacing_mm, uncertainty=uncertainty)
         return cls(

@@ -8,14 +8,12 @@ from typing import Any
 from rich.table import Table
 
 from nnunet_stochastic.evaluation.bootstrap import name_resampled
-from nnunet_stochastic.evaluation.conventions import DISTANCES, find_convention
-from nnunet_stochastic.evaluation.model import STAND_IN_NOTE, stand_in_mark
+from nnunet_stochastic.evaluation.conventions import find_convention
+from nnunet_stochastic.evaluation.maps import MEASURES
+from nnunet_stochastic.evaluation.model import STAND_IN_FOOTNOTE, stand_in_mark
+from nnunet_stochastic.evaluation.tasks import TASKS, UNRANKED, Task
 
 __all__ = ["summary_table", "task_table"]
-
-_MEASURES = ("AU", "EU", "TU")
-# Task, what its number is, and in which direction it is better.
-_BY_MEASURE = (("OODD", "AUROC ↑"), ("AMB", "NCC ↑"), ("CAL", "ACE ↓"), ("FD", "AURC ↓"))
 
 
 def summary_table(summary: Mapping, *, annotation: str) -> Table:
@@ -58,42 +56,51 @@ def task_table(summary: Mapping[str, Any]) -> Table:
         title=f"Uncertainty, convention {summary['convention']}",
         caption="OOD: mean over shifts; Δ: entanglement, larger is better, with the 95 % interval over "
         + name_resampled(summary)
-        + (f"; {STAND_IN_NOTE}" if mark else ""),
+        + (f"; {STAND_IN_FOOTNOTE}" if mark else ""),
     )
     table.add_column("task", min_width=16)  # broken where the terminal is narrow, so that numbers are not
     for heading in ("AU", f"EU{mark}", "TU", "", f"Δ{mark}", "interval"):
         table.add_column(heading, justify="right", no_wrap=True)
-    tasks, delta = summary["tasks"], summary["delta"]
-    for task, what in _BY_MEASURE:
-        if task not in tasks:
-            continue
-        for split in (None,) if task == "OODD" else ("ID", "OOD"):
-            values = tasks[task] if split is None else tasks[task][split]
-            numbers = [values[name]["aurc"] if task == "FD" else values[name] for name in _MEASURES]
-            found = delta.get(task, {}) if split is None else delta.get(task, {}).get(split, {})
-            low, high = found.get("interval", (None, None))
-            if any(number is not None for number in numbers):
-                interval = "" if low is None else f"{low:.2f} to {high:.2f}"
-                name = f"{task} {split or ''}".rstrip()
-                row = [_number(number, 3) for number in (*numbers, found.get("value"))]
-                table.add_row(f"{name} ({what})", *row[:3], "", row[3], interval)
-    if "GED" in tasks:
-        for distance in dict.fromkeys(("iou", "dice", tasks["GED"]["distance"])):
-            _add_numbers(table, "GED", f"{DISTANCES[distance]} ↓", tasks["GED"][distance])
-    if "RATIO" in tasks:
-        _add_numbers(table, "RATIO", f"EU/AU{mark}", tasks["RATIO"])
-    for split in ("ID", "OOD"):
-        for name, value in (tasks.get("VOLUME", {}).get(split) or {}).items():
-            if value is not None:
-                table.add_row(f"VOLUME {split} {name} (CRPS in ml ↓)", "", "", "", _number(value, 3), "", "")
+    for task in TASKS:
+        if task.by_measure and task.name in summary["tasks"]:
+            _add_measures(table, task, summary)
+    for task in UNRANKED:
+        if not task.by_class and task.name in summary["tasks"]:
+            _add_numbers(table, task, summary["tasks"][task.name], mark if task.of_epistemic else "")
+    for task in UNRANKED:
+        if task.by_class and task.metric:
+            for split in task.splits:
+                for name, value in (summary["tasks"].get(task.name, {}).get(split) or {}).items():
+                    _add_number(table, f"{task.name} {split} {name} ({task.metric}{task.arrow})", value)
     return table
 
 
-def _add_numbers(table: Table, task: str, what: str, splits: Mapping[str, float | None]) -> None:
-    """Rows of a number that needs no measure."""
-    for split in ("ID", "OOD"):
-        if splits[split] is not None:
-            table.add_row(f"{task} {split} ({what})", "", "", "", _number(splits[split], 3), "", "")
+def _add_measures(table: Table, task: Task, summary: Mapping[str, Any]) -> None:
+    """Rows of a task with a number per measure: a row per split, with Δ and its interval."""
+    for path in task.paths:
+        values, found = summary["tasks"][task.name], summary["delta"].get(task.name, {})
+        for split in path[1:]:
+            values, found = values[split], found.get(split, {})
+        numbers = [values[name][task.entry] if task.entry else values[name] for name in MEASURES]
+        low, high = found.get("interval", (None, None))
+        if any(number is not None for number in numbers):
+            interval = "" if low is None else f"{low:.2f} to {high:.2f}"
+            row = [_number(number, 3) for number in (*numbers, found.get("value"))]
+            table.add_row(f"{' '.join(path)} ({task.metric}{task.arrow})", *row[:3], "", row[3], interval)
+
+
+def _add_numbers(table: Table, task: Task, found: Mapping[str, Any], mark: str) -> None:
+    """Rows of a task with a number that needs no measure: by variant, if there are variants, and split."""
+    variants = task.variants_in_tables(found[task.setting]) if task.variants else ()
+    of_variants = [(task.variants[variant], found[variant]) for variant in variants] or [(task.metric, found)]
+    for what, splits in of_variants:
+        for split in task.splits:
+            _add_number(table, f"{task.name} {split} ({what}{task.arrow}{mark})", splits[split])
+
+
+def _add_number(table: Table, name: str, value: float | None) -> None:
+    if value is not None:
+        table.add_row(name, "", "", "", _number(value, 3), "", "")
 
 
 def _number(value: float | None, digits: int = 4) -> str:

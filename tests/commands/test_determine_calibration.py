@@ -149,4 +149,4 @@ def test_empty_validation_set(made, capsys):
     for path in (made.root / "val" / "pred").glob("*.nii.gz"):
         path.unlink()
     assert run(made) == 1
-    assert "There is no prediction" in capsys.readouterr().err
+    assert "there is no prediction" in capsys.readouterr().err

@@ -10,7 +10,6 @@ import tifffile
 from skimage import io
 
 from nnunet_stochastic import evaluate_folder, metrics
-from nnunet_stochastic.commands import _pictures
 from nnunet_stochastic.commands.evaluate import main
 from nnunet_stochastic.report import case_figure
 
@@ -174,7 +173,7 @@ def drawn(monkeypatch):
         pictures[picture.name] = picture, options
         return case_figure(picture, **options)
 
-    monkeypatch.setattr(_pictures, "case_figure", keep)
+    monkeypatch.setattr("nnunet_stochastic.report.pictures.case_figure", keep)
     return pictures
 
 

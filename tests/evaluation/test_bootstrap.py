@@ -15,7 +15,7 @@ from nnunet_stochastic.evaluation.bootstrap import (
     name_resampled,
 )
 from nnunet_stochastic.evaluation.conventions import PRESETS
-from nnunet_stochastic.evaluation.results import SetResults
+from nnunet_stochastic.evaluation.set_results import SetResults
 from nnunet_stochastic.evaluation.tasks import compute_tasks
 
 MEASURES = ("AU", "EU", "TU")
@@ -128,7 +128,7 @@ def make_results(name, cases, seed, *, scale):
     for measure in MEASURES:
         count = rng.integers(0, 50, (len(cases), 20))
         confidence[measure] = np.stack([count, count * rng.random(20), rng.binomial(count, 0.7)], axis=1).astype(float)
-    return SetResults(name, pd.DataFrame(), images, scores, pd.DataFrame(index=cases), pd.DataFrame(), {}, confidence)
+    return SetResults(name, pd.DataFrame(), images, scores, {}, {}, confidence)
 
 
 @pytest.fixture

@@ -171,7 +171,7 @@ def test_all_findings_are_in_one_error(folder, reader):
     (folder / "pred" / "a.npz").unlink()
     write(folder / "gt" / "b.nii.gz", np.full(SHAPE, 5, dtype=np.uint8))
     write(folder / "gt" / "c.nii.gz", np.zeros(SHAPE, dtype=np.uint8))
-    with pytest.raises(ValueError, match="Nothing was computed") as error:
+    with pytest.raises(ValueError, match="nothing was computed") as error:
         check(folder, reader)
     assert len(str(error.value).splitlines()) == 4
 

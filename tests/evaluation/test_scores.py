@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from nnunet_stochastic import metrics
-from nnunet_stochastic.evaluation import ALL_CLASSES, PRESETS, Case, EvaluatedLabels, score_annotation, score_case
+from nnunet_stochastic.evaluation import (
+    ALL_CLASSES,
+    PRESETS,
+    EvaluatedCase,
+    EvaluatedLabels,
+    score_annotation,
+    score_case,
+)
 
 NODULE = EvaluatedLabels.from_dataset_json({"labels": {"background": 0, "nodule": 1}})
 ORGANS = EvaluatedLabels.from_dataset_json({"labels": {"background": 0, "liver": 1, "spleen": 2, "ignore": 3}})
@@ -13,7 +20,7 @@ TUMOUR = EvaluatedLabels.from_dataset_json({"labels": {"background": 0, "whole":
 
 def make_case(probabilities, prediction, reference, raters=()):
     prediction, reference, *raters = (np.array(label, dtype=np.uint8) for label in (prediction, reference, *raters))
-    return Case("case", np.array(probabilities, dtype=np.float32), prediction, reference, tuple(raters))
+    return EvaluatedCase("case", np.array(probabilities, dtype=np.float32), prediction, reference, tuple(raters))
 
 
 def by_class(scores):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nnunet_stochastic import metrics
-from nnunet_stochastic.evaluation import ALL_CLASSES, RATERS, REFERENCE, Case, EvaluatedLabels, score_case
+from nnunet_stochastic.evaluation import ALL_CLASSES, RATERS, REFERENCE, EvaluatedCase, EvaluatedLabels, score_case
 from nnunet_stochastic.evaluation.conventions import PRESETS
 from nnunet_stochastic.evaluation.records import bins_to_json, to_json
 from nnunet_stochastic.evaluation.results import collect_results
@@ -24,7 +24,7 @@ def cases():
         num_labels = 2 if index == 0 else 3
         probabilities = rng.dirichlet([1] * 3, (2, 4, size)).transpose(3, 0, 1, 2).astype(np.float32)
         labels = rng.integers(0, num_labels, (4, 2, 4, size)).astype(np.uint8)
-        made.append(Case(f"case{index}", probabilities, labels[0], labels[1], (labels[2], labels[3])))
+        made.append(EvaluatedCase(f"case{index}", probabilities, labels[0], labels[1], (labels[2], labels[3])))
     return made
 
 

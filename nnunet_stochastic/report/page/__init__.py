@@ -2,13 +2,12 @@
 
 from nnunet_stochastic.report.page.cases import PredictionFolder, page_cases
 from nnunet_stochastic.report.page.collect import collect_thumbnails, collect_volumes
-from nnunet_stochastic.report.page.data import Result, read_results
+from nnunet_stochastic.report.page.data import read_results
 from nnunet_stochastic.report.page.page import PageContent, page_size, render_page
 
 __all__ = [
     "PageContent",
     "PredictionFolder",
-    "Result",
     "collect_thumbnails",
     "collect_volumes",
     "page_cases",

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from nnunet_stochastic.evaluation.case_sets import SetFolders
+from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.maps import find_map, read_map
-from nnunet_stochastic.evaluation.readers import ImageReader, read_image, read_label_map
+from nnunet_stochastic.evaluation.model import recorded_images
+from nnunet_stochastic.evaluation.readers import ImageReader, read_first_channel, read_label_map
 from nnunet_stochastic.io.grid import check_same_grid
-from nnunet_stochastic.io.text import read_json
-from nnunet_stochastic.report.page.data import Result
 
 __all__ = ["COLUMNS", "MAPS", "OF_EPISTEMIC", "CaseSource", "PageCase", "PredictionFolder", "page_cases"]
 
@@ -56,10 +56,7 @@ class PredictionFolder:
     @classmethod
     def of(cls, folder: Path, *, file_ending: str, labels: EvaluatedLabels, reader: ImageReader) -> PredictionFolder:
         """Complete what is known by the images that uncertainty.json names, if the predictions have that record."""
-        record = folder / "uncertainty.json"  # predictions of nnU-Net's own command have none
-        entries = read_json(record, dict, remedy="predict again")["cases"] if record.is_file() else {}
-        images = {name: Path(entry["input_files"][0]) for name, entry in entries.items()}
-        return cls(folder, file_ending, labels, reader, images)
+        return cls(folder, file_ending, labels, reader, recorded_images(folder))
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,7 @@ class CaseSource:
         path = self.image_path
         if path is None or not path.is_file():
             return None
-        return read_image(path, self.files.reader, shape)
+        return read_first_channel(path, self.files.reader, shape)
 
     def map(self, name: str, shape: tuple[int, ...], grid: dict) -> np.ndarray | None:
         """An uncertainty map, or ``None`` if the prediction wrote none."""
@@ -139,7 +136,7 @@ class PageCase:
     source: CaseSource | str
 
 
-def page_cases(results: Sequence[Result], open_folder: Callable[[Path], PredictionFolder]) -> list[PageCase]:
+def page_cases(results: Sequence[EvaluatedRun], open_folder: Callable[[Path], PredictionFolder]) -> list[PageCase]:
     """The cases of all results, the most uncertain first.
 
     Parameters
@@ -162,7 +159,7 @@ def page_cases(results: Sequence[Result], open_folder: Callable[[Path], Predicti
     return list(_in_turn([_cases_of(result, open_once) for result in results]))
 
 
-def _cases_of(result: Result, open_folder: Callable[[Path], PredictionFolder | str]) -> list[PageCase]:
+def _cases_of(result: EvaluatedRun, open_folder: Callable[[Path], PredictionFolder | str]) -> list[PageCase]:
     table = result.images.sort_values("TU", ascending=False, kind="stable")
     columns = [table[column] if column in table else np.full(len(table), np.nan) for column in COLUMNS]
     cases = []

@@ -43,20 +43,22 @@ def collect_volumes(
     Cases that do not fit are passed over for smaller ones behind them. A volume that several cases share counts once.
     """
     chosen: dict[int, CaseVolumes] = {}
-    left_out, held, size = [], set(), 0
+    left_out: list[str] = []
+    included: set[str] = set()
+    size = 0
     wanted = cases[:viewer_cases]
     for index, (volumes, problem) in enumerate(_encode(wanted, num_threads=num_threads, show_progress=show_progress)):
         name = f"{wanted[index].row['case']} ({wanted[index].row['set']}, {wanted[index].row['model']})"
         if volumes is None:
             left_out.append(f"{name}: {problem}")
             continue
-        added = {layer.nifti for layer in volumes.layers} - held
+        added = {layer.nifti for layer in volumes.layers} - included
         more = sum(map(len, added))
         if size + more > max_bytes:
             left_out.append(f"{name}: {more / 1e6:.1f} MB more than --max_megabytes leaves room for")
             continue
         chosen[index] = volumes
-        held |= added
+        included |= added
         size += more
     return chosen, left_out
 
@@ -64,7 +66,7 @@ def collect_volumes(
 def _encode(
     cases: Sequence[PageCase], *, num_threads: int, show_progress: bool
 ) -> Iterator[tuple[CaseVolumes | None, str | None]]:
-    # One after the other as they come, so that what does not fit is not held.
+    # One after the other as they come, so that what does not fit leaves the memory.
     with ThreadPoolExecutor(max_workers=num_threads) as pool:
         encoded = pool.map(lambda case: _attempt(encode_case, case), cases)
         yield from tqdm(encoded, total=len(cases), desc="volumes", disable=not (show_progress and cases))

@@ -29,7 +29,7 @@ def embed_script(source: str) -> Markup:
 def embed_style(source: str) -> Markup:
     """CSS for the inside of <style>."""
     if re.search("</style", source, flags=re.IGNORECASE):
-        raise ValueError("A style sheet must not hold </style, which would end it in the page.")
+        raise ValueError("a style sheet must not hold </style, which would end it in the page")
     return Markup(re.sub(r"/\*# sourceMappingURL=.*?\*/", "", source))
 
 

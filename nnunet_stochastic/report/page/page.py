@@ -16,10 +16,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 import nnunet_stochastic
-from nnunet_stochastic.evaluation.model import STAND_IN_NOTE
+from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
+from nnunet_stochastic.evaluation.model import STAND_IN_FOOTNOTE
 from nnunet_stochastic.report.page import figures, tables
 from nnunet_stochastic.report.page.cases import COLUMNS, OF_EPISTEMIC, PageCase
-from nnunet_stochastic.report.page.data import Result
 from nnunet_stochastic.report.page.embedding import embed_json, embed_script, embed_style, picture
 from nnunet_stochastic.report.page.thumbnails import THUMBNAIL_SIZE
 from nnunet_stochastic.report.page.volumes import CaseVolumes
@@ -47,13 +47,13 @@ class PageContent:
     thumbnails
         Data URI of each case, or ``None``.
     notes
-        Of each case what is missing, or ``None``.
+        What is missing of each case, or ``None``.
     volumes
-        Of those cases that the viewer can show, under their index.
+        Volumes of the cases that the viewer can show, under the case's index.
     """
 
     title: str
-    results: Sequence[Result]
+    results: Sequence[EvaluatedRun]
     cases: Sequence[PageCase]
     thumbnails: Sequence[str | None]
     notes: Sequence[str | None]
@@ -102,7 +102,7 @@ COMPARISONS: tuple[tuple[str, str, Callable[..., Figure | None]], ...] = (
         figures.overlap_figure,
     ),
 )
-OF_ONE_MODEL: tuple[tuple[str, str, Callable[[Result], Figure | None]], ...] = (
+OF_ONE_MODEL: tuple[tuple[str, str, Callable[[EvaluatedRun], Figure | None]], ...] = (
     (
         "Out-of-distribution detection",
         "Image scores of the ID set (grey) and of each shift, and how well a threshold on the score tells them apart.",
@@ -157,7 +157,7 @@ def _read(name: str) -> str:
     return resources.files(PACKAGE).joinpath(name).read_text(encoding="utf-8")
 
 
-def _datasets(results: Sequence[Result]) -> Iterator[dict[str, Any]]:
+def _datasets(results: Sequence[EvaluatedRun]) -> Iterator[dict[str, Any]]:
     """Tables and figures that compare models, apart for each dataset."""
     for dataset in dict.fromkeys(result.dataset for result in results):
         members = [result for result in results if result.dataset == dataset]
@@ -165,20 +165,19 @@ def _datasets(results: Sequence[Result]) -> Iterator[dict[str, Any]]:
         with figures.figure_style():
             drawn = [(title, caption, draw(members, styles)) for title, caption, draw in COMPARISONS]
             plots = [Plot(title, caption, picture(figure)) for title, caption, figure in drawn if figure is not None]
-        challenge = tables.challenge_table(members)
         yield {
             "name": dataset,
             "tables": [
                 tables.quality_table(members),
                 tables.measure_table(members),
                 tables.delta_table(members),
-                *([challenge] if challenge else []),
+                *tables.class_tables(members),
             ],
             "plots": plots,
         }
 
 
-def _models(results: Sequence[Result]) -> Iterator[dict[str, Any]]:
+def _models(results: Sequence[EvaluatedRun]) -> Iterator[dict[str, Any]]:
     for result in results:
         with figures.figure_style():
             drawn = [(title, caption, draw(result)) for title, caption, draw in OF_ONE_MODEL]
@@ -186,9 +185,9 @@ def _models(results: Sequence[Result]) -> Iterator[dict[str, Any]]:
         yield {"name": result.label, "footnote": _footnote([result]), "plots": plots}
 
 
-def _footnote(results: Sequence[Result]) -> str:
+def _footnote(results: Sequence[EvaluatedRun]) -> str:
     """What the mark of the results' EU means; empty where none has it."""
-    return f"{STAND_IN_NOTE}." if any(result.mark for result in results) else ""
+    return f"{STAND_IN_FOOTNOTE}." if any(result.mark for result in results) else ""
 
 
 def _case_data(content: PageContent) -> dict[str, Any]:

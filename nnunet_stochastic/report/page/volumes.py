@@ -38,15 +38,15 @@ class Layer:
     Attributes
     ----------
     name
-        What it is.
+        Name of the layer.
     kind
         "image", "map" or "outline".
     nifti
-        The file, gzip in base64.
+        NIfTI file, gzip in base64.
     maximum
         Largest value of a map, in ``unit``.
     unit
-        Of a map.
+        Unit of a map.
     labels
         Meaning of the values 1, 2 … of an outline.
     """
@@ -122,23 +122,25 @@ def encode_case(source: CaseSource) -> CaseVolumes:
     image = source.image(shape)
     pixels = np.zeros(shape, np.uint8) if image is None else _windowed(image)
     layers = [Layer("image" if image is not None else "image not found", "image", _nifti(pixels, affine))]
-    start = None
+    start: tuple[int, ...] | None = None
     for name in MAPS:
         volume = source.map(name, shape, grid)
         if volume is not None:
             layers.append(_map_layer(name, volume, affine))
-            start = np.unravel_index(volume.argmax(), shape) if start is None and volume.any() else start
-    start = [size // 2 for size in shape] if start is None else start
+            if start is None and volume.any():
+                start = tuple(int(index) for index in np.unravel_index(volume.argmax(), shape))
+    if start is None:
+        start = tuple(size // 2 for size in shape)
     masks = source.rater_masks(shape, grid)
     if len(masks) > 1:
-        agreement = sum(mask.astype(np.float32) for mask in masks.values()) / len(masks)
+        agreement = np.sum([mask.astype(np.float32) for mask in masks.values()], axis=0) / len(masks)
         layers.append(_map_layer(AGREEMENT, agreement, affine))
     if masks:
         layers.append(_outline_layer("annotations", masks, shape, affine))
     classes = source.files.labels.value_names()
     predicted = {name: prediction == value for value, name in classes.items() if np.any(prediction == value)}
     layers.append(_outline_layer("prediction", predicted, shape, affine))
-    return CaseVolumes(tuple(layers), oriented, shape, affine, tuple(int(index) for index in reversed(start)))
+    return CaseVolumes(tuple(layers), oriented, shape, affine, start[::-1])
 
 
 def _map_layer(name: str, volume: np.ndarray, affine: np.ndarray) -> Layer:

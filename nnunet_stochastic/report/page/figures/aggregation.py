@@ -12,32 +12,32 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from nnunet_stochastic.evaluation.conventions import AGGREGATIONS
-from nnunet_stochastic.report.page.data import Result
+from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
+from nnunet_stochastic.evaluation.tasks import OUT_OF_DISTRIBUTION
 from nnunet_stochastic.report.page.figures.style import ModelStyle, add_model_legend, draw_point, grid
 
 __all__ = ["aggregation_figure"]
 
 
-def aggregation_figure(results: Sequence[Result], styles: Mapping[str, ModelStyle]) -> Figure | None:
+def aggregation_figure(results: Sequence[EvaluatedRun], styles: Mapping[str, ModelStyle]) -> Figure | None:
     """A panel per aggregation, all on the same axes."""
-    points = {
-        name: [
-            (result, *(result.task("OODD", "aggregations", name, measure) for measure in ("AU", "EU")))
-            for result in results
-        ]
-        for name in AGGREGATIONS
-    }
-    known = {name: [point for point in drawn if all(map(math.isfinite, point[1:]))] for name, drawn in points.items()}
-    known = {name: drawn for name, drawn in known.items() if drawn}
+    known: dict[str, list[tuple[EvaluatedRun, float, float]]] = {}
+    for aggregation in AGGREGATIONS:
+        for result in results:
+            au, eu = (
+                result.task(OUT_OF_DISTRIBUTION.name, "aggregations", aggregation, measure) for measure in ("AU", "EU")
+            )
+            if math.isfinite(au) and math.isfinite(eu):
+                known.setdefault(aggregation, []).append((result, au, eu))
     if not known:
         return None
-    values = [value for drawn in known.values() for point in drawn for value in point[1:]]
+    values = [value for drawn in known.values() for _, *numbers in drawn for value in numbers]
     limits = (min(0.45, min(values) - 0.03), 1.02)
     figure, axes = grid(len(known), columns=5, panel=(2.6, 2.75))
     for ax, (name, drawn) in zip(axes, known.items(), strict=True):
         for result, au, eu in drawn:
             draw_point(ax, au, eu, styles[result.label], markersize=6)
-        centre = np.mean([point[1:] for point in drawn], axis=0)
+        centre = np.mean([(au, eu) for _, au, eu in drawn], axis=0)
         ax.plot(*centre, marker="x", markersize=13, markeredgewidth=2.5, color="black", linestyle="none", alpha=0.6)
         ax.plot(limits, limits, color="0.4", linewidth=1, linestyle="--", zorder=0)
         ax.set(title=name, xlim=limits, ylim=limits, xlabel="AUROC of AU", aspect="equal")

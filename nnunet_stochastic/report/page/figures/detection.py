@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 
 from nnunet_stochastic.evaluation.case_sets import ID
+from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
 from nnunet_stochastic.evaluation.maps import MEASURES
-from nnunet_stochastic.report.page.data import Result
+from nnunet_stochastic.evaluation.tasks import OUT_OF_DISTRIBUTION
 from nnunet_stochastic.report.page.figures.style import DASHES
 from nnunet_stochastic.report.reliability import OKABE_ITO
 
@@ -22,9 +23,9 @@ __all__ = ["detection_figure"]
 MOST_BINS = 30
 
 
-def detection_figure(result: Result) -> Figure | None:
+def detection_figure(result: EvaluatedRun) -> Figure | None:
     """Histograms above, ROC curves below."""
-    if "OODD" not in result.summary["tasks"]:
+    if OUT_OF_DISTRIBUTION.name not in result.summary["tasks"]:
         return None
     scores = {
         (measure, name): result.image_scores(name, measure).to_numpy() for measure in MEASURES for name in result.sets
@@ -41,7 +42,7 @@ def detection_figure(result: Result) -> Figure | None:
         _draw_histograms(histograms[column], sets)
         histograms[column].set(title=result.measure_name(measure), xlabel=f"image score ({result.aggregation})")
         for index, shift in enumerate(shifts):
-            area = result.task("OODD", "shifts", shift, measure)
+            area = result.task(OUT_OF_DISTRIBUTION.name, "shifts", shift, measure)
             false_positive, true_positive = _roc(sets[ID], sets[shift])
             style = _shift_style(index)
             curves[column].plot(false_positive, true_positive, label=f"{shift}, AUROC {area:.3f}", **style)
@@ -56,7 +57,7 @@ def detection_figure(result: Result) -> Figure | None:
 
 def _draw_histograms(ax: Axes, sets: dict[str, np.ndarray]) -> None:
     pooled = np.concatenate(list(sets.values()))
-    edges = np.histogram_bin_edges(pooled, bins=int(np.clip(2 * np.sqrt(pooled.size), 6, MOST_BINS)))
+    edges = np.histogram_bin_edges(pooled, bins=int(np.clip(2 * np.sqrt(pooled.size), 6, MOST_BINS))).tolist()
     ax.hist(sets[ID], bins=edges, weights=_fractions(sets[ID]), color="0.8", label=ID)
     for index, (name, values) in enumerate((name, values) for name, values in sets.items() if name != ID):
         style = _shift_style(index)

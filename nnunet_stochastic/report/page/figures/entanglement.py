@@ -2,67 +2,66 @@
 Quantification and Entanglement in Image Segmentation.
 
 A point is a model: y is the performance of the theoretically right measure (U_c), x of the wrong one (U_w). Δ (Eq. 2)
-is the signed angle to the diagonal. OODD: EU over AU, AUROC; AMB: AU over EU, NCC; CAL: TU over the better of AU and
-EU (in each shift), ACE, where lower is better, so that points below the diagonal are the disentangled ones there.
+is the signed angle to the diagonal; where lower is better, points below the diagonal are the disentangled ones.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nnunet_stochastic.evaluation.case_sets import ID
-from nnunet_stochastic.evaluation.maps import MEASURES
+from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
+from nnunet_stochastic.evaluation.maps import MEASURES, Measure
 from nnunet_stochastic.evaluation.right_and_wrong import right_and_wrong
-from nnunet_stochastic.report.page.data import Result
+from nnunet_stochastic.evaluation.tasks import RANKED, Task, find_task
 from nnunet_stochastic.report.page.figures.style import ModelStyle, add_model_legend, draw_point, grid
 
-__all__ = ["TASK_PANELS", "entanglement_figure", "right_and_wrong_of"]
-
-# Title, path below ``tasks``, metric, whether lower is better.
-TASK_PANELS = (
-    ("OODD", ("OODD",), "AUROC", False),
-    ("AMB, ID", ("AMB", "ID"), "NCC", False),
-    ("AMB, OOD", ("AMB", "OOD"), "NCC", False),
-    ("CAL, ID", ("CAL", "ID"), "ACE", True),
-    ("CAL, OOD", ("CAL", "OOD"), "ACE", True),
-)
+__all__ = ["entanglement_figure", "right_and_wrong_of"]
 
 
-def right_and_wrong_of(result: Result, path: Sequence[str]) -> tuple[float, float]:
-    """U_c and U_w of a task, such as ``("AMB", "ID")``; NaN where they were not computed."""
-    task = path[0]
-    sets = [path] if path[-1] == ID else [(task, "shifts", name) for name in result.shifts]
-    values = [{measure: result.task(*place, measure) for measure in MEASURES} for place in sets]
+def right_and_wrong_of(result: EvaluatedRun, path: Sequence[str]) -> tuple[float, float]:
+    """U_c and U_w at one of the ``paths`` of a ranked task; NaN where they were not computed."""
+    task = find_task(path[0])
+    sets = [path] if path[-1] == ID else [(task.name, "shifts", name) for name in result.shifts]
+    values: list[dict[Measure, float | np.ndarray]] = [
+        {measure: result.task(*place, measure) for measure in MEASURES} for place in sets
+    ]
     right, wrong = right_and_wrong(task, values)
     return float(right), float(wrong)
 
 
-def entanglement_figure(results: Sequence[Result], styles: Mapping[str, ModelStyle]) -> Figure | None:
+def entanglement_figure(results: Sequence[EvaluatedRun], styles: Mapping[str, ModelStyle]) -> Figure | None:
     """A panel per task and split that some model was evaluated on."""
-    points = {
-        title: [(result.label, *right_and_wrong_of(result, path)) for result in results]
-        for title, path, _, _ in TASK_PANELS
-    }
-    known = {title: [point for point in drawn if all(map(math.isfinite, point[1:]))] for title, drawn in points.items()}
-    panels = [panel for panel in TASK_PANELS if known[panel[0]]]
+    panels = []
+    for task in RANKED:
+        for path in task.paths:
+            points = [(result.label, *right_and_wrong_of(result, path)) for result in results]
+            if known := [point for point in points if all(map(math.isfinite, point[1:]))]:
+                panels.append((task, path, known))
     if not panels:
         return None
     figure, axes = grid(len(panels))
-    for ax, (title, path, metric, lower_is_better) in zip(axes, panels, strict=True):
-        for label, right, wrong in known[title]:
+    for ax, (task, path, known) in zip(axes, panels, strict=True):
+        for label, right, wrong in known:
             draw_point(ax, wrong, right, styles[label])
-        limits = _limits([value for _, right, wrong in known[title] for value in (right, wrong)])
+        limits = _limits([value for _, right, wrong in known for value in (right, wrong)])
+        lower_is_better = task.direction < 0
         _shade(ax, limits, below=lower_is_better)
-        names = {"OODD": ("EU", "AU"), "AMB": ("AU", "EU"), "CAL": ("TU", "the better of AU, EU")}[path[0]]
         better = "lower" if lower_is_better else "higher"
-        ax.set(title=f"{title}: {metric}, {better} is better", xlim=limits, ylim=limits)
-        ax.set(xlabel=f"$U_w$: {names[1]}", ylabel=f"$U_c$: {names[0]}", aspect="equal")
+        ax.set(title=f"{', '.join(path)}: {task.metric}, {better} is better", xlim=limits, ylim=limits)
+        ax.set(xlabel=f"$U_w$: {_wrong_name(task)}", ylabel=f"$U_c$: {task.right}", aspect="equal")
     add_model_legend(figure, results, styles, shows_epistemic=True)
     return figure
+
+
+def _wrong_name(task: Task) -> str:
+    return f"the better of {', '.join(task.wrong)}" if len(task.wrong) > 1 else task.wrong[0]
 
 
 def _limits(values: Sequence[float]) -> tuple[float, float]:
@@ -77,5 +76,5 @@ def _shade(ax: Axes, limits: tuple[float, float], *, below: bool) -> None:
     edge = limits[0] if below else limits[1]
     ax.fill_between(limits, limits, edge, color="#009E73", alpha=0.07, linewidth=0, zorder=0)
     x, y = (0.72, 0.62) if below else (0.62, 0.72)
-    style = {"color": "#00664A", "fontsize": "small", "ha": "center", "va": "center", "rotation": 45}
+    style: dict[str, Any] = {"color": "#00664A", "fontsize": "small", "ha": "center", "va": "center", "rotation": 45}
     ax.text(x, y, "Δ > 0", transform=ax.transAxes, zorder=0, **style)

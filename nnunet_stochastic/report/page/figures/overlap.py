@@ -11,16 +11,18 @@ from matplotlib.figure import Figure
 
 from nnunet_stochastic.evaluation.case_sets import ID
 from nnunet_stochastic.evaluation.conventions import DISTANCES
-from nnunet_stochastic.report.page.data import Result
+from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
+from nnunet_stochastic.evaluation.tasks import ENERGY_DISTANCE
 from nnunet_stochastic.report.page.figures.style import ModelStyle, add_model_legend, draw_point
 
 __all__ = ["overlap_figure"]
 
 
-def overlap_figure(results: Sequence[Result], styles: Mapping[str, ModelStyle]) -> Figure | None:
+def overlap_figure(results: Sequence[EvaluatedRun], styles: Mapping[str, ModelStyle]) -> Figure | None:
     """A point per model, on its ID set."""
     points = [
-        (result, result.quality("dice"), result.task("GED", result.convention.distance, ID)) for result in results
+        (result, result.quality("dice"), result.task(ENERGY_DISTANCE.name, result.convention.distance, ID))
+        for result in results
     ]
     points = [point for point in points if all(map(math.isfinite, point[1:]))]
     if not points:

@@ -10,15 +10,16 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 
 from nnunet_stochastic.evaluation.case_sets import ID
-from nnunet_stochastic.report.page.data import Result
+from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
+from nnunet_stochastic.evaluation.tasks import RATIO
 from nnunet_stochastic.report.page.figures.style import ModelStyle, add_model_legend, draw_point, log_ticks
 
 __all__ = ["ratio_figure"]
 
 
-def ratio_figure(results: Sequence[Result], styles: Mapping[str, ModelStyle]) -> Figure | None:
+def ratio_figure(results: Sequence[EvaluatedRun], styles: Mapping[str, ModelStyle]) -> Figure | None:
     """Full markers are ID, hollow ones the mean over the shifts."""
-    ratios = {result.label: {split: result.task("RATIO", split) for split in (ID, "OOD")} for result in results}
+    ratios = {result.label: {split: result.task(RATIO.name, split) for split in (ID, "OOD")} for result in results}
     drawn = [result for result in results if any(map(math.isfinite, ratios[result.label].values()))]
     if not drawn:
         return None

@@ -16,9 +16,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from nnunet_stochastic.evaluation.case_sets import ID
+from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
 from nnunet_stochastic.evaluation.maps import MEASURES
+from nnunet_stochastic.evaluation.tasks import CALIBRATION_ERROR
 from nnunet_stochastic.metrics import reliability_curve
-from nnunet_stochastic.report.page.data import Result
 from nnunet_stochastic.report.page.figures.style import MEASURE_STYLES, ModelStyle, add_model_legend
 
 __all__ = ["confidence_figure", "reliability_figure"]
@@ -26,7 +27,7 @@ __all__ = ["confidence_figure", "reliability_figure"]
 ALL_CLASSES = "all classes"
 
 
-def reliability_figure(results: Sequence[Result], styles: Mapping[str, ModelStyle]) -> Figure | None:
+def reliability_figure(results: Sequence[EvaluatedRun], styles: Mapping[str, ModelStyle]) -> Figure | None:
     """Predicted class and foreground probabilities, on the ID set and on the voxels of all shifts together."""
     splits = [split for split in (ID, "OOD") if any(_names(result.reliability, split) for result in results)]
     if not splits:
@@ -59,7 +60,7 @@ def reliability_figure(results: Sequence[Result], styles: Mapping[str, ModelStyl
     return figure
 
 
-def confidence_figure(result: Result) -> Figure | None:
+def confidence_figure(result: EvaluatedRun) -> Figure | None:
     """Confidence made of AU, EU and TU against how often the prediction was right, ID and OOD."""
     splits = [split for split in (ID, "OOD") if _names(result.confidence, split)]
     if not splits:
@@ -70,7 +71,7 @@ def confidence_figure(result: Result) -> Figure | None:
         for measure in MEASURES:
             measured = [entry[measure] for entry in sets if measure in entry]
             if measured:
-                error = result.task("CAL", split, measure)
+                error = result.task(CALIBRATION_ERROR.name, split, measure)
                 name = result.measure_name(measure)
                 text = name if error != error else f"{name}, ACE {error:.3f}"
                 confidence, accuracy, _ = reliability_curve(functools.reduce(operator.add, measured))

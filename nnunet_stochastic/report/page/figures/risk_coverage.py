@@ -7,9 +7,10 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from nnunet_stochastic.evaluation.case_sets import ID
+from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
 from nnunet_stochastic.evaluation.maps import MEASURES
+from nnunet_stochastic.evaluation.tasks import FAILURE_DETECTION
 from nnunet_stochastic.metrics import risk_coverage_curve
-from nnunet_stochastic.report.page.data import Result
 from nnunet_stochastic.report.page.figures.style import MEASURE_STYLES, grid
 
 __all__ = ["risk_coverage_figure"]
@@ -17,11 +18,11 @@ __all__ = ["risk_coverage_figure"]
 FEWEST_IMAGES = 2
 
 
-def risk_coverage_figure(result: Result) -> Figure | None:
+def risk_coverage_figure(result: EvaluatedRun) -> Figure | None:
     """A panel per set that has references."""
     known = result.images.dropna(subset=["risk"])
     sets = [name for name in result.sets if (known["set"] == name).sum() >= FEWEST_IMAGES]
-    if "FD" not in result.summary["tasks"] or not sets:
+    if FAILURE_DETECTION.name not in result.summary["tasks"] or not sets:
         return None
     figure, axes = grid(len(sets))
     for ax, name in zip(axes, sets, strict=True):
@@ -30,7 +31,7 @@ def risk_coverage_figure(result: Result) -> Figure | None:
             scores = result.image_scores(name, measure).reindex(risk.index)
             if scores.notna().all():
                 # ID is a split of its own, a shift is listed below ``shifts``.
-                area = result.task("FD", *([ID] if name == ID else ["shifts", name]), measure, "aurc")
+                area = result.task(FAILURE_DETECTION.name, *([ID] if name == ID else ["shifts", name]), measure, "aurc")
                 style = {key: value for key, value in MEASURE_STYLES[measure].items() if key != "marker"}
                 curve = risk_coverage_curve(risk.to_numpy(), -scores.to_numpy())
                 ax.plot(*curve, label=f"{result.measure_name(measure)}, AURC {area:.3f}", **style)

@@ -20,8 +20,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from nnunet_stochastic.epistemic import EPISTEMIC_METHODS
+from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
 from nnunet_stochastic.evaluation.maps import MEASURES
-from nnunet_stochastic.report.page.data import Result
 from nnunet_stochastic.report.reliability import OKABE_ITO
 
 __all__ = [
@@ -65,7 +65,7 @@ class ModelStyle:
         }
 
 
-def model_styles(results: Sequence[Result]) -> dict[str, ModelStyle]:
+def model_styles(results: Sequence[EvaluatedRun]) -> dict[str, ModelStyle]:
     """A style under each result's label; runs of the same combination look the same."""
     aleatoric = list(dict.fromkeys(result.aleatoric for result in results))
     others = [name for name in dict.fromkeys(result.epistemic for result in results) if name not in EPISTEMIC_COLOURS]
@@ -84,7 +84,7 @@ def model_styles(results: Sequence[Result]) -> dict[str, ModelStyle]:
 @contextmanager
 def figure_style() -> Iterator[None]:
     """Matplotlib's settings of the page; text stays text."""
-    settings = {
+    settings: dict[Any, Any] = {
         "svg.fonttype": "none",
         "svg.hashsalt": "nnunet_stochastic",  # the same results make the same page
         "font.size": 9.5,
@@ -123,12 +123,17 @@ def log_ticks(axis: Axis) -> None:
 
 def draw_point(ax: Axes, x: float, y: float, style: ModelStyle, **changes: Any) -> None:
     """A model as a point."""
-    keywords = {"markersize": 7.5, "markeredgecolor": "white", "markeredgewidth": 0.6, "alpha": 0.95} | changes
+    keywords: dict[str, Any] = {
+        "markersize": 7.5,
+        "markeredgecolor": "white",
+        "markeredgewidth": 0.6,
+        "alpha": 0.95,
+    } | changes
     ax.plot([x], [y], color=style.colour, marker=style.marker, linestyle="none", **keywords)
 
 
 def add_model_legend(
-    figure: Figure, results: Sequence[Result], styles: Mapping[str, ModelStyle], *, shows_epistemic: bool = False
+    figure: Figure, results: Sequence[EvaluatedRun], styles: Mapping[str, ModelStyle], *, shows_epistemic: bool = False
 ) -> None:
     """Below the panels: a marker per aleatoric model and a colour per epistemic method.
 
@@ -144,6 +149,6 @@ def add_model_legend(
     handles += [
         Line2D([], [], color=colour, linewidth=5, label=name + marks.get(name, "")) for name, colour in colours.items()
     ]
-    width = sum(4 + len(handle.get_label()) for handle in handles) * 0.085
+    width = sum(4 + len(str(handle.get_label())) for handle in handles) * 0.085
     rows = math.ceil(width / figure.get_figwidth())
     figure.legend(handles=handles, loc="outside lower center", ncols=math.ceil(len(handles) / rows))

@@ -1,25 +1,36 @@
-"""The metrics of the CURVAS challenges for one case: ``metrics.curvas`` by class, STAPLE and the calibration error.
+"""CURVAS: the metrics of the CURVAS challenges, ``metrics.curvas`` by class, STAPLE and the calibration error.
 
-Voxels with the ignore label of any rater are left out. A number that does not exist is NaN.
+Several raters, calibration and volumes: https://curvas.grand-challenge.org. Voxels with the ignore label of any rater
+are left out. A number that does not exist is NaN.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pandas as pd
 import SimpleITK as sitk
 
 from nnunet_stochastic import metrics
-from nnunet_stochastic.evaluation.cases import Case
+from nnunet_stochastic.evaluation.case_inputs import CaseInputs
+from nnunet_stochastic.evaluation.cases import EvaluatedCase
+from nnunet_stochastic.evaluation.conventions import Convention
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.scores import ALL_CLASSES
+from nnunet_stochastic.evaluation.set_results import SetResults
+from nnunet_stochastic.evaluation.tasks.task import Task, TaskInputs
 
-__all__ = ["CHALLENGE_METRICS", "challenge_scores", "staple"]
+__all__ = ["CHALLENGE", "CHALLENGE_METRICS", "challenge_scores", "staple"]
 
+NAME = "CURVAS"
 CHALLENGE_METRICS = ("agreement_dice", "agreement_confidence", "soft_dice", "staple_dice", "crps_ml")
 _NUM_BINS = 50
 
 
-def challenge_scores(case: Case, labels: EvaluatedLabels, *, margin: int | None = None) -> dict[str, dict[str, float]]:
+def challenge_scores(
+    case: EvaluatedCase, labels: EvaluatedLabels, *, margin: int | None = None
+) -> dict[str, dict[str, float]]:
     """Scores of each foreground class, and under ``all classes`` their means and the calibration error ``ece``.
 
     Parameters
@@ -79,7 +90,7 @@ def staple(masks: np.ndarray) -> np.ndarray:
     return sitk.GetArrayFromImage(fusion.Execute(images))[0] > 0.5
 
 
-def _raters_region(case: Case, labels: EvaluatedLabels, margin: int) -> np.ndarray:
+def _raters_region(case: EvaluatedCase, labels: EvaluatedLabels, margin: int) -> np.ndarray:
     """Voxels (z, y, x), bool, in the bounding box of all raters' foreground and a margin around it.
 
     The margin is one voxel less behind the last foreground voxel, as in the slices of the challenge's code.
@@ -104,3 +115,48 @@ def _calibration_error(probabilities: np.ndarray, label: np.ndarray, labels: Eva
 def _mean(values: list[float]) -> float:
     known = [value for value in values if not np.isnan(value)]
     return float(np.mean(known)) if known else float("nan")
+
+
+def _describe(convention: Convention) -> str:
+    margin = convention.challenge_margin
+    region = "all voxels"
+    if margin is not None:
+        region = (
+            f"inside the bounding box of all raters' foreground and {margin} voxels around it "
+            f"({margin - 1} behind its last one, as the challenge's code has it), cut at the image; "
+            "none where no rater has any. The challenge's vascular involvement is not computed"
+        )
+    return (
+        "agreement: Dice and mean confidence on the voxels on which all raters agree; ece: 50 bins, predicted "
+        f"class, mean over raters, {region}; crps_ml: volume sum(p) against a normal distribution through the raters' "
+        "volumes; staple_dice: against STAPLE (SimpleITK); soft_dice: mean over 6 thresholds from 0.1 to 0.8 of the "
+        "predictive mean and of the raters' mean"
+    )
+
+
+def _of_classes(inputs: CaseInputs) -> dict[str, dict[str, float]]:
+    return challenge_scores(inputs.case, inputs.labels, margin=inputs.settings.convention.challenge_margin)
+
+
+def _of_set(inputs: TaskInputs, results: SetResults) -> dict[str, dict[str, Any]]:
+    rows = [{"class": name, **found} for case in results.by_class[NAME].values() for name, found in case.items()]
+    table = pd.DataFrame(rows).set_index("class").astype(np.float64)
+    means = table.groupby("class", sort=False).mean()
+    return {str(name): dict(row) for name, row in means.iterrows()}
+
+
+CHALLENGE = Task(
+    name=NAME,
+    title="CURVAS challenges",
+    metric="",
+    direction=0,
+    caption="Metrics of the CURVAS challenges, over all classes; crps_ml in ml",
+    describe=_describe,
+    of_set=_of_set,
+    has_number=lambda results: any(results.by_class.get(NAME, {}).values()),
+    lacking="it needs two raters and probabilities (-gt_raters, -ood_gt_raters)",
+    applies=lambda convention: convention.challenge_metrics,
+    by_class=True,
+    class_key="challenge",
+    of_classes=_of_classes,
+)

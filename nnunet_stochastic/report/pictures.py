@@ -1,6 +1,6 @@
 """Pictures of evaluated cases: reads each case's files and writes PICTURE_FOLDER/CASE.png.
 
-A volume is held only until its slice is cut out, so a case needs no more memory than its evaluation did.
+A volume stays in memory only until its slice is cut out, so a case needs no more memory than its evaluation did.
 """
 
 from __future__ import annotations
@@ -11,20 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
-from nnunet_stochastic.evaluation import (
-    CaseFiles,
-    EvaluatedLabels,
-    ImageReader,
-    find_map,
-    map_in_threads,
-    read_image,
-    read_label_map,
-    read_map,
-)
+from nnunet_stochastic.evaluation.cases import CaseFiles
+from nnunet_stochastic.evaluation.labels import EvaluatedLabels
+from nnunet_stochastic.evaluation.maps import find_map, read_map
+from nnunet_stochastic.evaluation.model import recorded_images
+from nnunet_stochastic.evaluation.parallel import map_in_threads
+from nnunet_stochastic.evaluation.readers import ImageReader, read_first_channel, read_label_map
 from nnunet_stochastic.io.grid import flipped_axes
 from nnunet_stochastic.io.staging import staged_file
-from nnunet_stochastic.io.text import read_json
-from nnunet_stochastic.report import MAP_TITLES, CasePicture, SliceView, case_figure
+from nnunet_stochastic.report.picture import MAP_TITLES, CasePicture, case_figure
+from nnunet_stochastic.report.slice_view import SliceView
 
 __all__ = ["PICTURE_DPI", "first_images", "write_pictures"]
 
@@ -52,14 +48,11 @@ def first_images(
         images = {case.name: image_folder / f"{case.name}_0000{file_ending}" for case in cases}
         missing = [str(image) for image in images.values() if not image.is_file()]
         if missing:
-            raise FileNotFoundError(f"Images are missing in -i: {', '.join(missing)}.")
+            raise FileNotFoundError(f"images are missing in -i: {', '.join(missing)}")
         return images
-    record = prediction_folder / "uncertainty.json"
-    if not record.is_file():  # predictions of nnU-Net's own command keep no record
-        return {}
-    entries = read_json(record, dict, remedy="predict again, or name the images with -i")["cases"]
-    images = {case.name: Path(entries[case.name]["input_files"][0]) for case in cases if case.name in entries}
-    return {name: image for name, image in images.items() if image.is_file()}
+    names = {case.name for case in cases}
+    recorded = recorded_images(prediction_folder)
+    return {name: image for name, image in recorded.items() if name in names and image.is_file()}
 
 
 def write_pictures(
@@ -92,9 +85,9 @@ def write_pictures(
     file_ending
         The dataset's, with its dot.
     shared_scale
-        As in ``case_figure``.
+        Option of ``case_figure``.
     epistemic_is_stand_in
-        As in ``CasePicture``.
+        Attribute of ``CasePicture``.
     num_threads
         Cases read at a time.
     show_progress
@@ -127,7 +120,9 @@ def _read_picture(
     class_names = labels.value_names()
     prediction, grid = read_label_map(case.prediction, labels, reader)
     shape = prediction.shape
-    files = {f"rater {index}": path for index, path in enumerate(case.raters)} or {"reference": case.reference}
+    files = {f"rater {index}": path for index, path in enumerate(case.raters)}
+    if not files and case.reference is not None:
+        files = {"reference": case.reference}
     annotations = {name: read_label_map(path, labels, reader)[0] for name, path in files.items()}
     foreground = np.any([np.isin(volume, list(class_names)) for volume in (prediction, *annotations.values())], axis=0)
 
@@ -146,12 +141,14 @@ def _read_picture(
             maps[name], maxima[name] = view.cut(volume), float(volume.max())
     del volume
 
+    if case.probabilities is None:
+        raise ValueError(f"{case.name} has no probabilities; predict again with --save_probabilities")
     with np.load(case.probabilities) as archive:
         probabilities = [view.cut(channel) for channel in archive["probabilities"]]
     return CasePicture(
         name=case.name,
         view=view,
-        image=None if image is None else view.cut(read_image(image, reader, shape)),
+        image=None if image is None else view.cut(read_first_channel(image, reader, shape)),
         prediction=view.cut(prediction),
         annotations={name: view.cut(annotation) for name, annotation in annotations.items()},
         class_names=class_names,

@@ -9,31 +9,37 @@ The files of a case are staged together, so they are all there or none counts.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from nnunet_stochastic import metrics
-from nnunet_stochastic.evaluation import (
-    FOLDERS,
-    Calibration,
-    CaseFiles,
-    EvaluatedLabels,
-    Measure,
-    load_case,
-    read_channels,
-)
+from nnunet_stochastic.evaluation.calibration import Calibration
+from nnunet_stochastic.evaluation.cases import CaseFiles, load_case
+from nnunet_stochastic.evaluation.labels import EvaluatedLabels
+from nnunet_stochastic.evaluation.maps import FOLDERS, Measure
+from nnunet_stochastic.evaluation.readers import read_channels
 from nnunet_stochastic.io.staging import staged_files
+from nnunet_stochastic.io.text import as_read_back, read_json
 
 if TYPE_CHECKING:
     from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
-__all__ = ["ConfidenceFolder", "Method"]
+__all__ = ["RECORD", "ConfidenceFolder", "Method", "needed_files"]
+
+RECORD = "confidence.json"
 
 Method = Literal["platt", "temperature"]
+
+
+def needed_files(case: CaseFiles, method: Method) -> CaseFiles:
+    """The files of a case that a method reads."""
+    if method == "platt":
+        return replace(case, probabilities=None, samples=())
+    return replace(case, maps={}, samples=())
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,24 @@ class ConfidenceFolder:
     calibration: Calibration
     measures: tuple[Measure, ...] = ()
 
+    def pending(self, cases: Sequence[CaseFiles], record: Mapping[str, Any]) -> list[CaseFiles]:
+        """The cases that an earlier command with the same record has not written; all where there was none.
+
+        Raises
+        ------
+        ValueError
+            The folder is of another method or calibration.
+        """
+        path = self.folder / RECORD
+        if not path.is_file():
+            return list(cases)
+        if read_json(path, dict, remedy="leave --continue_calibration out") != as_read_back(record):
+            raise ValueError(
+                f"{path} is of another method or calibration: use another output folder or leave "
+                "--continue_calibration out"
+            )
+        return [case for case in cases if not self.is_complete(case)]
+
     def is_complete(self, files: CaseFiles) -> bool:
         """Whether all files of a case are there."""
         return all((self.folder / file).is_file() for file in self._files(files))
@@ -92,14 +116,23 @@ class ConfidenceFolder:
 
     def _write_platt(self, files: CaseFiles, partial: Path) -> None:
         for measure in self.measures:
+            platt = self.calibration.platt(measure)
+            if platt is None:
+                raise ValueError(f"the calibration has no Platt parameters for {measure}; leave it out of measures")
             channels, properties = read_channels(files.maps[measure], self.reader)
-            confidence = self.calibration.platt(measure).confidence(channels[0])
-            self._write_map(confidence, partial / self._map(f"confidence_{FOLDERS[measure]}", files.name), properties)
+            self._write_map(
+                platt.confidence(channels[0]),
+                partial / self._map(f"confidence_{FOLDERS[measure]}", files.name),
+                properties,
+            )
 
     def _write_temperature(self, files: CaseFiles, partial: Path) -> None:
         case = load_case(files, self.labels, self.reader)
         regions = self.labels.has_regions
-        probabilities = metrics.tempered(case.probabilities, self.calibration.temperature, regions=regions)
+        temperature = self.calibration.temperature
+        if case.probabilities is None or temperature is None:
+            raise ValueError(f"{files.name} lacks probabilities, or the calibration a temperature; both are needed")
+        probabilities = metrics.tempered(case.probabilities, temperature, regions=regions)
         confidence = np.maximum(probabilities, 1 - probabilities).mean(axis=0) if regions else probabilities.max(axis=0)
         self._write_map(confidence, partial / self._map("confidence", files.name), case.grid)
         np.savez_compressed(partial / f"{files.name}.npz", probabilities=probabilities)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from nnunet_stochastic import metrics
-from nnunet_stochastic.evaluation import ALL_CLASSES, Case, EvaluatedLabels
-from nnunet_stochastic.evaluation.challenge import challenge_scores, staple
+from nnunet_stochastic.evaluation import ALL_CLASSES, EvaluatedCase, EvaluatedLabels
+from nnunet_stochastic.evaluation.tasks.challenge import challenge_scores, staple
 
 LABELS = EvaluatedLabels.from_dataset_json({"labels": {"background": 0, "liver": 1, "ignore": 2}})
 
@@ -31,7 +31,7 @@ def test_scores_by_hand():
     foreground = np.array([[[0.9, 0.9, 0.6, 0.2, 0.1, 0.9]]], dtype=np.float32)
     raters = np.array([[[[1, 1, 1, 0, 0, 2]]], [[[1, 1, 0, 0, 0, 0]]]], dtype=np.uint8)
     grid = {"spacing": (1000.0, 1.0, 1.0), "sitk_stuff": {"spacing": (1.0, 1.0, 1000.0)}}  # 1 ml per voxel
-    case = Case(
+    case = EvaluatedCase(
         "case",
         np.stack([1 - foreground, foreground]),
         (foreground > 0.5).astype(np.uint8),
@@ -55,9 +55,9 @@ def test_scores_by_hand():
 
 def test_needs_probabilities_and_two_raters():
     mask = np.ones((1, 2, 2), dtype=np.uint8)
-    assert challenge_scores(Case("case", None, mask, mask, (mask, mask)), LABELS) == {}
+    assert challenge_scores(EvaluatedCase("case", None, mask, mask, (mask, mask)), LABELS) == {}
     probabilities = np.full((2, 1, 2, 2), 0.5, dtype=np.float32)
-    assert challenge_scores(Case("case", probabilities, mask, mask, (mask,)), LABELS) == {}
+    assert challenge_scores(EvaluatedCase("case", probabilities, mask, mask, (mask,)), LABELS) == {}
 
 
 def test_calibration_error_in_the_region_of_the_raters():
@@ -70,7 +70,7 @@ def test_calibration_error_in_the_region_of_the_raters():
     noise = 0.1 * rng.random(shape) * (np.arange(60) < 35)
     foreground = np.clip(0.9 * raters.mean(axis=0) + noise, 0, 1).astype(np.float32)
     probabilities = np.stack([1 - foreground, foreground])
-    case = Case("case", probabilities, (foreground > 0.5).astype(np.uint8), raters[0], tuple(raters))
+    case = EvaluatedCase("case", probabilities, (foreground > 0.5).astype(np.uint8), raters[0], tuple(raters))
     box = np.s_[:, :, 8:53, 0:31]
     expected = []
     for rater in raters:
@@ -86,6 +86,6 @@ def test_calibration_error_in_the_region_of_the_raters():
 def test_without_any_foreground_there_is_no_region():
     empty = np.zeros((2, 1, 3, 4), dtype=np.uint8)
     probabilities = np.stack([np.full((1, 3, 4), 0.9), np.full((1, 3, 4), 0.1)]).astype(np.float32)
-    case = Case("case", probabilities, empty[0], empty[0], tuple(empty))
+    case = EvaluatedCase("case", probabilities, empty[0], empty[0], tuple(empty))
     assert np.isnan(challenge_scores(case, LABELS, margin=20)[ALL_CLASSES]["ece"])
     assert challenge_scores(case, LABELS)[ALL_CLASSES]["ece"] == pytest.approx(0.1, rel=1e-5)

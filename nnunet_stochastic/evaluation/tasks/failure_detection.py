@@ -1,0 +1,60 @@
+"""FD finds bad segmentations: AURC and E-AURC of the image score, with risk 1 - Dice.
+
+Kahl et al., ValUES, https://arxiv.org/abs/2401.08501.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from nnunet_stochastic import metrics
+from nnunet_stochastic.evaluation.conventions import Convention
+from nnunet_stochastic.evaluation.maps import MEASURES, Measure
+from nnunet_stochastic.evaluation.set_results import SetResults
+from nnunet_stochastic.evaluation.tasks.task import NO_ANNOTATIONS, Task, TaskInputs, has_number, split_by_set
+
+__all__ = ["FAILURE_DETECTION"]
+
+COLUMN = "risk"
+
+
+def _describe(convention: Convention) -> str:
+    return (
+        f"risk 1 - Dice against the reference, confidence: minus the image score ({convention.aggregation}); "
+        "images without Dice left out"
+    )
+
+
+def _of_set(inputs: TaskInputs, results: SetResults) -> dict[Measure, dict[str, float]]:
+    found: dict[Measure, dict[str, float]] = {}
+    for measure in MEASURES:
+        confidence = -results.score(measure, inputs.convention.aggregation)
+        risk = np.where(np.isfinite(confidence), results.image(COLUMN), np.nan)
+        found[measure] = {"aurc": metrics.aurc(risk, confidence), "e_aurc": metrics.excess_aurc(risk, confidence)}
+    return found
+
+
+def _complete(inputs: TaskInputs, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {**split_by_set(inputs, values), "aggregation": inputs.convention.aggregation}
+
+
+FAILURE_DETECTION = Task(
+    name="FD",
+    title="failures",
+    metric="AURC",
+    direction=-1,
+    caption="AURC with risk 1 - Dice",
+    describe=_describe,
+    of_set=_of_set,
+    has_number=lambda results: has_number(results.image(COLUMN)),
+    lacking="no case has a Dice: " + NO_ANNOTATIONS + ", or all are empty in both",
+    needs=("maps",),
+    complete=_complete,
+    by_measure=True,
+    entry="aurc",
+    image_columns=(COLUMN,),
+    of_case=lambda inputs: {COLUMN: 1 - inputs.dice},
+)

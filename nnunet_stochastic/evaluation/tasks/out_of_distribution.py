@@ -1,0 +1,84 @@
+"""OODD finds images out of distribution: AUROC of image scores, ID against each shift.
+
+Christensen et al., Rethinking Uncertainty Quantification and Entanglement in Image Segmentation, 3.4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from nnunet_stochastic import metrics
+from nnunet_stochastic.evaluation.case_sets import ID
+from nnunet_stochastic.evaluation.conventions import AGGREGATIONS, Convention
+from nnunet_stochastic.evaluation.maps import MEASURES, Measure
+from nnunet_stochastic.evaluation.set_results import SetResults
+from nnunet_stochastic.evaluation.tasks.resampling import Resampled
+from nnunet_stochastic.evaluation.tasks.task import Task, TaskInputs, over_sets
+
+__all__ = ["OUT_OF_DISTRIBUTION"]
+
+
+def _describe(convention: Convention) -> str:
+    return (
+        "AUROC of the image score, out of distribution = 1, mean over shifts; score: "
+        f"{convention.aggregation} ({AGGREGATIONS[convention.aggregation]})"
+    )
+
+
+def _of_shift(inputs: TaskInputs, shift: SetResults) -> dict[Measure, float]:
+    return _auroc(inputs.known, shift, inputs.convention.aggregation)
+
+
+def _auroc(known: SetResults, shift: SetResults, aggregation: str) -> dict[Measure, float]:
+    return {
+        measure: metrics.auroc(known.score(measure, aggregation), shift.score(measure, aggregation))
+        for measure in MEASURES
+    }
+
+
+def _complete(inputs: TaskInputs, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Means over shifts, with those of every aggregation."""
+    by_aggregation = {
+        aggregation: over_sets([_auroc(inputs.known, shift, aggregation) for shift in inputs.shifts])
+        for aggregation in AGGREGATIONS
+    }
+    return {
+        **by_aggregation[inputs.convention.aggregation],
+        "aggregation": inputs.convention.aggregation,
+        "shifts": dict(values),
+        "aggregations": by_aggregation,
+    }
+
+
+def _replicates(drawn: Resampled, name: str, measure: Measure, variant: str) -> np.ndarray:
+    return metrics.auroc_bootstrap(
+        drawn.sets[ID].score(measure, drawn.convention.aggregation),
+        drawn.sets[name].score(measure, drawn.convention.aggregation),
+        negative_weights=drawn.weights[ID],
+        positive_weights=drawn.weights[name],
+    )
+
+
+OUT_OF_DISTRIBUTION = Task(
+    name="OODD",
+    title="OOD detection",
+    metric="AUROC",
+    direction=1,
+    caption="AUROC, mean over the shifts",
+    describe=_describe,
+    of_set=_of_shift,
+    has_number=lambda results: True,
+    lacking="no -ood set was given",
+    needs=("maps",),
+    optional={"threshold": "calibration"},
+    complete=_complete,
+    by_measure=True,
+    right="EU",
+    wrong=("AU",),
+    splits=(),
+    setting="aggregation",
+    replicates=_replicates,
+)

@@ -1,0 +1,31 @@
+"""RATIO: mean EU over mean AU. Near 0 the epistemic part has collapsed, and TU is AU."""
+
+from __future__ import annotations
+
+from nnunet_stochastic.collapse import COLLAPSED_BELOW
+from nnunet_stochastic.evaluation.case_sets import ID, OOD
+from nnunet_stochastic.evaluation.set_results import SetResults
+from nnunet_stochastic.evaluation.tasks.task import Task, TaskInputs, has_number, mean_of
+
+__all__ = ["RATIO"]
+
+
+def _of_set(inputs: TaskInputs, results: SetResults) -> float:
+    aleatoric, epistemic = mean_of(results.image("AU")), mean_of(results.image("EU"))
+    return epistemic / aleatoric if aleatoric > 0 else float("nan")
+
+
+RATIO = Task(
+    name="RATIO",
+    title="EU/AU",
+    metric="EU/AU",
+    direction=0,
+    describe=lambda convention: "mean EU over mean AU, both means over images of image means",
+    of_set=_of_set,
+    has_number=lambda results: has_number(results.image("AU")) and has_number(results.image("EU")),
+    lacking="it needs aleatoric and epistemic maps",
+    compared=(ID, OOD),
+    of_epistemic=True,
+    warn=lambda value: "epistemic uncertainty has collapsed: TU is AU" if value < COLLAPSED_BELOW else "",
+    decimals=4,
+)

@@ -1,0 +1,56 @@
+"""VOLUME: error of the sampled volumes of each class, CRPS in ml."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from nnunet_stochastic import metrics
+from nnunet_stochastic.evaluation.case_inputs import CaseInputs
+from nnunet_stochastic.evaluation.set_results import SetResults
+from nnunet_stochastic.evaluation.tasks.task import NO_ANNOTATIONS, Task, TaskInputs, mean_of
+
+__all__ = ["VOLUME"]
+
+NAME = "VOLUME"
+
+
+def _of_classes(inputs: CaseInputs) -> dict[str, float]:
+    """CRPS in ml by class, mean over annotations; nothing without samples or annotations, or of a 2D image."""
+    case, labels = inputs.case, inputs.labels
+    if case.voxel_ml is None or not len(inputs.samples) or not case.annotations:
+        return {}
+    valid = labels.annotated(case.annotations)
+    samples, annotations = inputs.samples[:, valid], np.stack(case.annotations)[:, valid]
+    crps = {}
+    for index, name in enumerate(labels.names):
+        predicted, observed = (
+            case.voxel_ml * np.array([np.count_nonzero(labels.target(one, index)) for one in group])
+            for group in (samples, annotations)
+        )
+        crps[name] = float(np.mean([metrics.crps_samples(predicted, volume) for volume in observed]))
+    return crps
+
+
+def _of_set(inputs: TaskInputs, results: SetResults) -> dict[str, float]:
+    table = pd.DataFrame(list(results.by_class[NAME].values())).astype(np.float64)
+    return {str(name): mean_of(values.to_numpy()) for name, values in table.items()}
+
+
+VOLUME = Task(
+    name=NAME,
+    title="volume CRPS (ml)",
+    metric="CRPS in ml",
+    direction=-1,
+    describe=lambda convention: (
+        "CRPS of the samples' volume against each rater's (the reference's where there are no raters), "
+        "in ml, mean over raters and cases"
+    ),
+    of_set=_of_set,
+    has_number=lambda results: any(results.by_class.get(NAME, {}).values()),
+    lacking=NO_ANNOTATIONS + " or samples (--save_samples), or 2D has no volume",
+    needs=("samples",),
+    by_class=True,
+    class_key="crps_ml",
+    of_classes=_of_classes,
+)
