@@ -25,9 +25,12 @@ OWNERS = {
 }
 #: (file, call): why it may be there.
 ALLOWED = {
-    ("commands/_confidence.py", "write_map"): "_write_map, which ConfidenceFolder.write calls staged",
-    ("commands/_confidence.py", "np.savez_compressed"): "_write_temperature, which ConfidenceFolder.write calls staged",
-    ("commands/_confidence.py", "shutil.copyfile"): "_write_temperature, which ConfidenceFolder.write calls staged",
+    ("evaluation/confidence.py", "write_map"): "_write_map, which ConfidenceFolder.write calls staged",
+    (
+        "evaluation/confidence.py",
+        "np.savez_compressed",
+    ): "_write_temperature, which ConfidenceFolder.write calls staged",
+    ("evaluation/confidence.py", "shutil.copyfile"): "_write_temperature, which ConfidenceFolder.write calls staged",
     ("datasets/corruptions/stored_image.py", "nibabel.save"): "StoredImage.write, which folder.py calls staged",
     ("datasets/corruptions/stored_image.py", "sitk.WriteImage"): "StoredImage.write, which folder.py calls staged",
     ("datasets/corruptions/stored_image.py", "io.imsave"): "StoredImage.write, which folder.py calls staged",
