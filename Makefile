@@ -6,11 +6,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install test lint format demo study benchmark viewer
+# Processes that share out the tests, each with up to 2 GB of memory: make test WORKERS=4
+WORKERS := 2
+# All tests of a file run in one process, so that what they share is made once.
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+.PHONY: help install test test-slow lint format demo study benchmark viewer
 .NOTPARALLEL:
 
 help:
-	@echo "make test       lint and run all tests"
+	@echo "make test       lint and run the tests, but for the slow ones, in WORKERS=$(WORKERS) processes of up to 2 GB each"
+	@echo "make test-slow  run the slow tests: interruptions, whole studies, fresh environments, a browser"
 	@echo "make demo       train, predict and evaluate on the demo dataset (about 6 minutes on 2 idle CPU cores)"
 	@echo "make study      run a whole study of tiny models, examples/tiny (about 12 minutes on 2 idle CPU cores)"
 	@echo "make lint       ruff check and ruff format --check"
@@ -37,7 +43,10 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 test: lint
-	$(BIN)/python -m pytest
+	$(PYTEST) -m "not slow"
+
+test-slow: $(INSTALLED)
+	$(PYTEST) -m slow
 
 demo: $(INSTALLED)
 	$(BIN)/nnunet_stochastic_demo
