@@ -5,9 +5,9 @@ import math
 
 import pandas as pd
 import pytest
-from results import write_result
 
 from nnunet_stochastic.report.page.data import number, read_result, read_results
+from tests.report.results import write_result
 
 
 def change(path, **entries):
