@@ -14,9 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from nnunet_stochastic.distributions import DenoisingLogits, NoiseSchedule, logistic_normal_moments
 from nnunet_stochastic.distributions.lattice import lattice_nodes
-from nnunet_stochastic.inference import PredictionOptions, StochasticPredictor
-from nnunet_stochastic.inference.averaging import ProbabilityAverage
-from nnunet_stochastic.inference.blending import LawBlend, has_voxel_law
+from nnunet_stochastic.inference.blending import has_voxel_law
 from nnunet_stochastic.inference.samples import SampleDraw
 from nnunet_stochastic.inference.seeds import NoiseKey, stream_generator
 from nnunet_stochastic.inference.sliding_window import mirrored_views, predict_logit_distribution, tiles
@@ -25,17 +23,18 @@ from nnunet_stochastic.inference.sweep import Sweep
 from nnunet_stochastic.maps import epistemic_map, variance_map
 from nnunet_stochastic.moments import MomentSums
 from nnunet_stochastic.outcomes import OutcomeSpace
-from nnunet_stochastic.training import (
-    BasisTrainer,
-    DiagonalTrainer,
-    DiffusionTrainer,
-    LowRankTrainer,
-    ProbUNetTrainer,
-    SoftmaxTrainer,
-    SSNTrainer,
+from nnunet_stochastic.training import BasisTrainer, DiagonalTrainer, LowRankTrainer
+from tests.inference.predictors import (
+    PROPERTIES,
+    TinyDiffusion,
+    TinyProbUNet,
+    TinySoftmax,
+    TinySSN,
+    VolumeBasis,
+    build,
 )
+from tests.inference.sweeping import make_collector
 
-PROPERTIES = {"spacing": [1.0, 1.0, 1.0]}
 CUDA = torch.device("cuda")
 
 
@@ -72,11 +71,8 @@ def predictor(tmp_path, folders, stochastic_trainer):
     """Of two stochastic folds, on the stand-in or on the CPU."""
     folder = folders.write_model_folder(tmp_path / "model", trainer=stochastic_trainer, patch_size=8, folds=(0, 1))
 
-    def build(device, **options) -> StochasticPredictor:
-        options = PredictionOptions(num_samples=2, num_saved_samples=3, mirroring=False, **options)
-        return StochasticPredictor.from_model_folder(folder, folds=(0, 1), options=options, device=device)
-
-    return build
+    fixed = {"folds": (0, 1), "num_samples": 2, "num_saved_samples": 3, "mirroring": False}
+    return lambda device, **options: build(folder, device=device, **fixed, **options)
 
 
 @pytest.fixture
@@ -170,26 +166,6 @@ def test_a_device_without_memory_for_the_network_is_an_error(predictor, image, g
         on_stand_in.model.network.network.register_forward_hook(lack_memory)
         with pytest.raises(torch.cuda.OutOfMemoryError, match="not even a tile"):
             on_stand_in.predict_array(image, PROPERTIES)
-
-
-class VolumeBasis(BasisTrainer):
-    noise_scope = "volume"
-
-
-class TinySSN(SSNTrainer):
-    base_channels, channel_multipliers = 4, (1, 2)
-
-
-class TinyProbUNet(ProbUNetTrainer):
-    base_channels, channel_multipliers = 4, (1, 2)
-
-
-class TinyDiffusion(DiffusionTrainer):
-    base_channels, channel_multipliers, num_steps = 4, (1, 2), 2
-
-
-class TinySoftmax(SoftmaxTrainer):
-    base_channels, channel_multipliers = 4, (1, 2)
 
 
 TRAINERS = [
@@ -303,27 +279,16 @@ def test_every_prediction_stays_on_the_device(folders, fake_cuda, generator_devi
     model.configuration_manager.patch_size = list(patch_size)
     estimators = ["mc", "plug_in"] + (["exact"] if blends_laws and gaussian and space.scalar else [])
     for estimator in estimators if has_samples and trainer is not TinyDiffusion else ["mc"]:
-        if blends_laws:
-            collector = LawBlend(
-                space,
-                stitching,
-                num_views=2,
-                has_samples=has_samples,
-                estimator=estimator,
-                num_samples=3,
-                noise=noise,
-            )
-        else:
-            collector = ProbabilityAverage(
-                space,
-                stitching,
-                samples_of_views={views[0]: 3, views[1]: 2},
-                estimator=estimator,
-                corrected=estimator == "mc",
-                expected_entropy=True,
-                second_moment=True,
-                noise=noise,
-            )
+        collector = make_collector(
+            space,
+            stitching,
+            views,
+            noise,
+            estimator=estimator,
+            num_samples=3 if blends_laws else 5,
+            blends_laws=blends_laws,
+            has_samples=has_samples,
+        )
         sums = MomentSums(
             space,
             shape,
@@ -359,27 +324,9 @@ def test_sums_on_the_cpu_take_what_the_device_predicts(folders, fake_cuda, train
     has_samples = getattr(network, "is_random", False)
     blends_laws = has_voxel_law(space, has_samples=has_samples, gaussian=getattr(network, "is_gaussian", False))
     view, noise = mirrored_views(())[0], NoiseKey(0)
-    if blends_laws:
-        collector = LawBlend(
-            space,
-            stitching,
-            num_views=1,
-            has_samples=has_samples,
-            estimator="mc",
-            num_samples=3,
-            noise=noise,
-        )
-    else:
-        collector = ProbabilityAverage(
-            space,
-            stitching,
-            samples_of_views={view: 3},
-            estimator="mc",
-            corrected=True,
-            expected_entropy=True,
-            second_moment=True,
-            noise=noise,
-        )
+    collector = make_collector(
+        space, stitching, [view], noise, num_samples=3, blends_laws=blends_laws, has_samples=has_samples
+    )
     collector.start("fold_0")
     for tile in tiles(shape, patch_size, 0.5):
         distribution = predict_logit_distribution(network, torch.empty(1, 1, *patch_size, device=CUDA))
