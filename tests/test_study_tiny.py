@@ -21,7 +21,7 @@ import SimpleITK as sitk
 TINY = Path(__file__).parents[1] / "examples" / "tiny"
 COMMAND = "import sys; from nnunet_stochastic.commands.study import main; sys.exit(main())"
 DATASET = "Dataset901_LungNodulesDemo"
-#: nnU-Net draws its curves after each epoch, which takes as long as such an epoch.
+#: nnU-Net draws its curves after each epoch: a large picture, which no check here reads.
 NO_CURVES = """
 
 from nnunetv2.training.logging.nnunet_logger import MetaLogger
