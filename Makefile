@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-# Processes that share out the tests, each with up to 2 GB of memory: make test WORKERS=4
+# Processes that share out the tests, each with up to 2 GB of memory: make test WORKERS=4. Slow tests start more, 6 GB in all.
 WORKERS := 2
 # All tests of a file run in one process, so that what they share is made once.
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
@@ -16,7 +16,7 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 help:
 	@echo "make test       lint and run the tests, but for the slow ones, in WORKERS=$(WORKERS) processes of up to 2 GB each"
-	@echo "make test-slow  run the slow tests: interruptions, whole studies, fresh environments, a browser"
+	@echo "make test-slow  run the slow tests: interrupted processes, whole studies, fresh environments, a browser"
 	@echo "make demo       train, predict and evaluate on the demo dataset (minutes on 2 CPU cores)"
 	@echo "make study      run a whole study of tiny models, examples/tiny (about twice as long as the demo)"
 	@echo "make lint       ruff check and ruff format --check"
