@@ -6,14 +6,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install test lint format demo study benchmark viewer
+# Processes that share out the tests, each with up to 2 GB of memory: make test WORKERS=4. Slow tests start more, 6 GB in all.
+WORKERS := 2
+# All tests of a file run in one process, so that what they share is made once.
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+.PHONY: help install test test-slow lint format demo study benchmark viewer
 .NOTPARALLEL:
 
 help:
-	@echo "make test       lint and run all tests"
-	@echo "make demo       train, predict and evaluate on the demo dataset (about 6 minutes on 2 idle CPU cores)"
-	@echo "make study      run a whole study of tiny models, examples/tiny (about 12 minutes on 2 idle CPU cores)"
-	@echo "make lint       ruff check and ruff format --check"
+	@echo "make test       lint and run the tests, but for the slow ones, in WORKERS=$(WORKERS) processes of up to 2 GB each"
+	@echo "make test-slow  run the slow tests: interrupted processes, whole studies, fresh environments, a browser"
+	@echo "make demo       train, predict and evaluate on the demo dataset (minutes on 2 CPU cores)"
+	@echo "make study      run a whole study of tiny models, examples/tiny (about twice as long as the demo)"
+	@echo "make lint       ruff check, ruff format --check and mypy"
 	@echo "make format     let ruff rewrite the files"
 	@echo "make benchmark  measure speed and memory"
 	@echo "make viewer     fetch the viewer of the report's page from npm again"
@@ -31,13 +37,17 @@ $(INSTALLED): pyproject.toml $(wildcard nnunet_stochastic/_hook/*)
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 test: lint
-	$(BIN)/python -m pytest
+	$(PYTEST) -m "not slow"
+
+test-slow: $(INSTALLED)
+	$(PYTEST) -m slow
 
 demo: $(INSTALLED)
 	$(BIN)/nnunet_stochastic_demo

@@ -10,6 +10,8 @@ import pytest
 os.environ.setdefault("MPLBACKEND", "Agg")
 # Threads that spin while they wait take the cores from each other where several processes share them.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if "PYTEST_XDIST_WORKER" in os.environ:  # with pytest -n the cores are shared out already
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -21,6 +21,13 @@ import SimpleITK as sitk
 TINY = Path(__file__).parents[1] / "examples" / "tiny"
 COMMAND = "import sys; from nnunet_stochastic.commands.study import main; sys.exit(main())"
 DATASET = "Dataset901_LungNodulesDemo"
+#: nnU-Net draws its curves after each epoch: a large picture, which no check here reads.
+NO_CURVES = """
+
+from nnunetv2.training.logging.nnunet_logger import MetaLogger
+
+MetaLogger.plot_progress_png = lambda *_: None
+"""
 MODELS = {(name, method) for name in ("Softmax", "SSN") for method in ("none", "ensemble", "dropout", "swag")}
 MODELS -= {("Softmax", "none")}
 LIMIT_SECONDS = 3600
@@ -31,6 +38,8 @@ class Study:
 
     def __init__(self, folder: Path) -> None:
         shutil.copytree(TINY, folder, ignore=shutil.ignore_patterns("results", "__pycache__"))
+        with (folder / "trainers" / "tiny_trainers.py").open("a") as file:
+            file.write(NO_CURVES)
         self.folder, self.results = folder, folder / "results"
         names = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
         self.environment = dict(os.environ) | {name: str(folder / name) for name in names}

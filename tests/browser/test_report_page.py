@@ -7,13 +7,13 @@ import re
 
 import numpy as np
 import pytest
-from chromium import chromium
 from PIL import Image
-from results import write_result
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from nnunet_stochastic.commands.report import main
+from tests.browser.chromium import chromium
+from tests.report.results import write_result
 
 pytestmark = pytest.mark.slow
 PATIENCE = 240  # seconds, for a machine without a graphics card that does other things as well

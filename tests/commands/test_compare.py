@@ -1,20 +1,13 @@
 """The command from evaluation folders to tables; LaTeX is checked cell by cell, errors end in one message."""
 
-import importlib.util
 import json
 import re
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from nnunet_stochastic.commands.compare import main
-
-_SPEC = importlib.util.spec_from_file_location(
-    "evaluation_folder", Path(__file__).parents[1] / "evaluation/evaluation_folder.py"
-)
-made_up = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(made_up)
+from tests.evaluation import evaluation_folder as made_up
 
 GEDS = ["GED (1 - IoU)", "GED (1 - Dice)"]
 TEXTS = ("performance", "segmentation", "table2_entanglement", "table2_performance", "table3")

@@ -79,7 +79,6 @@ def test_reference_alone(made):
     assert content(made)["num_raters"] == 0
 
 
-@pytest.mark.slow
 def test_references_of_training_cases_are_passed_over(made):
     assert run(made) == 0
     expected = content(made)

@@ -19,7 +19,6 @@ def evaluated(made_once):
 FILES = ("summary.json", "cases.csv", "images.csv", "scores.csv", "curves.json")
 
 
-@pytest.mark.slow
 def test_the_same_files_for_any_number_of_processes(evaluated):
     assert evaluated.evaluate(*evaluated.all_tasks(), processes=2, out="two") == 0
     for name in FILES:

@@ -1,7 +1,5 @@
-import importlib.util
 import json
 import shutil
-from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -9,12 +7,7 @@ import pytest
 import torch
 
 from nnunet_stochastic.commands.predict import main
-
-_SPEC = importlib.util.spec_from_file_location(
-    "model_folder", Path(__file__).parents[1] / "inference" / "model_folder.py"
-)
-folders = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(folders)
+from tests.inference import model_folder as folders
 
 
 @pytest.fixture(autouse=True)

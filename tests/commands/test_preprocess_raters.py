@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import pytest
 
 from nnunet_stochastic.commands.preprocess_raters import main
-
-_SPEC = importlib.util.spec_from_file_location("rater_dataset", Path(__file__).parents[1] / "datasets/rater_dataset.py")
-_rater_dataset = importlib.util.module_from_spec(_SPEC)
-sys.modules["rater_dataset"] = _rater_dataset  # where dataclasses look up the module of a class
-_SPEC.loader.exec_module(_rater_dataset)
+from tests.datasets.rater_dataset import write_rater_dataset
 
 
 @pytest.fixture
 def dataset(tmp_path, monkeypatch):
-    return _rater_dataset.write_rater_dataset(tmp_path, monkeypatch)
+    return write_rater_dataset(tmp_path, monkeypatch)
 
 
 def test_done_then_nothing_to_do(dataset, capsys):

@@ -1,18 +1,12 @@
 """The command: from evaluation folders to one file; user errors end in one message."""
 
-import importlib.util
 import json
 import re
-from pathlib import Path
 
 import pytest
 
 from nnunet_stochastic.commands.report import main
-
-# The builder of made-up results lies beside the tests of the page.
-_SPEC = importlib.util.spec_from_file_location("results", Path(__file__).parents[1] / "report" / "results.py")
-results = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(results)
+from tests.report import results
 
 QUIET = ("-np", "2", "--disable_progress_bar")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,7 @@ import pytest
 import SimpleITK as sitk
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
-_SPEC = importlib.util.spec_from_file_location(
-    "model_folder", Path(__file__).parents[1] / "inference" / "model_folder.py"
-)
-_model_folder = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(_model_folder)
+from tests.inference import model_folder
 
 NAME = "Dataset999_Test"
 LABELS = {
@@ -87,7 +82,7 @@ def write_rater_dataset(
     }
     if labels == "regions":
         dataset_json["regions_class_order"] = [1, 2]
-    plan = _model_folder.plans(channels=2, **plan_options) | {"dataset_name": NAME}
+    plan = model_folder.plans(channels=2, **plan_options) | {"dataset_name": NAME}
     manager = PlansManager(plan)
     (configuration,) = map(manager.get_configuration, manager.available_configurations)
     cases = [f"case_{index}" for index in range(num_cases)]

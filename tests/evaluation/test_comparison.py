@@ -1,19 +1,15 @@
 """Evaluation folders to a comparison: a Table 2 by hand, what is missing, and what must not be compared."""
 
-import importlib.util
 import json
 import math
-from pathlib import Path
 
 import pytest
 from scipy import stats
 
 from nnunet_stochastic.evaluation.comparison import compare
 from nnunet_stochastic.evaluation.evaluated_runs import read_overrides, read_runs
+from tests.evaluation import evaluation_folder as made_up
 
-_SPEC = importlib.util.spec_from_file_location("evaluation_folder", Path(__file__).with_name("evaluation_folder.py"))
-made_up = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(made_up)
 DATASET = made_up.DATASET
 
 

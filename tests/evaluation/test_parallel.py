@@ -9,7 +9,7 @@ import pytest
 from nnunet_stochastic.evaluation import Workers, map_in_processes, map_in_threads
 
 
-@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("processes", [1, 2])
 def test_processes_keep_the_order_and_pass_errors_on(processes):
     with Workers(processes, show_progress=False) as workers:
         assert list(workers.map(abs, range(-9, 0), description="")) == list(range(9, 0, -1))
@@ -18,7 +18,6 @@ def test_processes_keep_the_order_and_pass_errors_on(processes):
         assert list(workers.map(abs, [], description="")) == []
 
 
-@pytest.mark.slow
 def test_a_worker_that_dies_is_an_error_that_says_what_to_do():
     with pytest.raises(OSError, match="smaller -np"):
         list(map_in_processes(os._exit, [1, 1], num_processes=2, description="", show_progress=False))

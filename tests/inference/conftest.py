@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
-
-def _module_beside_this(name):
-    spec = importlib.util.spec_from_file_location(f"inference_tests_{name}", Path(__file__).with_name(f"{name}.py"))
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses look for it
-    spec.loader.exec_module(module)
-    return module
-
-
-model_folder_module = _module_beside_this("model_folder")
-sweeping_module = _module_beside_this("sweeping")
+from tests.inference import model_folder
+from tests.inference import sweeping as sweeping_functions
 
 
 @pytest.fixture(scope="session")
 def folders():
     """The functions of ``model_folder``."""
-    return model_folder_module
+    return model_folder
 
 
 @pytest.fixture(scope="session")
 def sweeping():
     """The functions of ``sweeping``."""
-    return sweeping_module
+    return sweeping_functions
 
 
 @pytest.fixture
@@ -54,4 +41,4 @@ def find_trainer(monkeypatch):
 @pytest.fixture
 def stochastic_trainer(find_trainer):
     """A trainer whose network predicts N(μ, 1 at each voxel + 1 for the whole image)."""
-    return find_trainer(model_folder_module.GaussianTrainer)
+    return find_trainer(model_folder.GaussianTrainer)

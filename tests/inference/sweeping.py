@@ -88,6 +88,41 @@ class Swept:
     collector: LawBlend | ProbabilityAverage
 
 
+def make_collector(
+    space: OutcomeSpace,
+    stitching: Stitching,
+    views: Sequence[View],
+    noise: NoiseKey,
+    *,
+    estimator: str = "mc",
+    num_samples: int = 1,
+    blends_laws: bool = True,
+    has_samples: bool = True,
+) -> LawBlend | ProbabilityAverage:
+    """As a predictor makes it; averaged probabilities spread the samples over the views."""
+    if blends_laws:
+        return LawBlend(
+            space,
+            stitching,
+            num_views=len(views),
+            has_samples=has_samples,
+            estimator=estimator,
+            num_samples=num_samples,
+            noise=noise,
+        )
+    counts = zip(views, spread_samples(num_samples, len(views)), strict=True)
+    return ProbabilityAverage(
+        space,
+        stitching,
+        samples_of_views={view: count for view, count in counts if count},
+        estimator=estimator,
+        corrected=estimator == "mc",
+        expected_entropy=True,
+        second_moment=True,
+        noise=noise,
+    )
+
+
 def sweep(
     networks: nn.Module | Sequence[nn.Module],
     image: Tensor,
@@ -130,31 +165,19 @@ def sweep(
     stitching = Stitching(weights, sum_of_weights(image_tiles, weights, shape))
     views = mirrored_views(mirror_axes) if views is None else list(views)
     noise = NoiseKey(seed, case)
-    if blends_laws:
-        make_collector = partial(
-            LawBlend,
-            space,
-            stitching,
-            num_views=len(views),
-            has_samples=has_samples,
-            estimator=estimator,
-            num_samples=num_samples,
-            noise=noise,
-        )
-    else:
-        counts = dict(zip(views, spread_samples(num_samples, len(views)), strict=True))
-        make_collector = partial(
-            ProbabilityAverage,
-            space,
-            stitching,
-            samples_of_views={view: count for view, count in counts.items() if count},
-            estimator=estimator,
-            corrected=estimator == "mc",
-            expected_entropy=True,
-            second_moment=True,
-            noise=noise,
-        )
-        views = [view for view, count in counts.items() if count]
+    make_one = partial(
+        make_collector,
+        space,
+        stitching,
+        views,
+        noise,
+        estimator=estimator,
+        num_samples=num_samples,
+        blends_laws=blends_laws,
+        has_samples=has_samples,
+    )
+    if not blends_laws:  # with fewer samples than views the last ones have none
+        views = views[:num_samples]
     sums = None
     if has_samples or len(networks) > 1:
         sums = MomentSums(
@@ -185,7 +208,7 @@ def sweep(
         ).run(
             [member(index) for index in range(len(networks))],
             [[draw for draw in draws if draw.index % len(networks) == index] for index in range(len(networks))],
-            make_collector,
+            make_one,
             finish_member,
         )
     return Swept(

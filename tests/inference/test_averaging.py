@@ -3,39 +3,19 @@
 import numpy as np
 import pytest
 import torch
-from nnunetv2.inference.sliding_window_prediction import compute_gaussian
 
-from nnunet_stochastic.inference import PredictionOptions, StochasticPredictor
+from nnunet_stochastic.inference import StochasticPredictor
 from nnunet_stochastic.inference.model import load_weights
 from nnunet_stochastic.inference.restore import GridPrediction
 from nnunet_stochastic.inference.settings import AVERAGED
-from nnunet_stochastic.inference.sliding_window import tiles
 from nnunet_stochastic.outcomes import OutcomeSpace
 from nnunet_stochastic.training import BasisTrainer, LowRankTrainer
-
-PROPERTIES = {"spacing": [1.0, 1.0, 1.0]}
-VIEWS = [(), (2,), (3,), (4,), (2, 3), (2, 4), (3, 4), (2, 3, 4)]
-PATCH = (16, 16, 16)
+from tests.inference import predictors
+from tests.inference.predictors import PROPERTIES, blend, logit_law
 
 
-def build(folder, *, folds=(0,), **options) -> StochasticPredictor:
-    options = PredictionOptions(tiles_and_views="average", **options)
-    return StochasticPredictor.from_model_folder(folder, folds=folds, options=options)
-
-
-def average(network, data, moments_of_patch):
-    """Moments (M, *S) of tiles and all views, averaged in float64 with nnU-Net's weights."""
-    weights = compute_gaussian(PATCH, value_scaling_factor=10, dtype=torch.half, device=torch.device("cpu")).double()
-    total, total_weight = 0, torch.zeros(data.shape[1:], dtype=torch.float64)
-    for tile in tiles(data.shape[1:], PATCH, 0.5):
-        patch = data[(slice(None), *tile)][None]
-        with torch.no_grad():
-            moments = sum(moments_of_patch(network, patch.flip(axes)).double().flip(axes) for axes in VIEWS)[0] / 8
-        whole = torch.zeros(len(moments), *data.shape[1:], dtype=torch.float64)
-        whole[(slice(None), *tile)] = moments * weights
-        total = total + whole
-        total_weight[tile] += weights
-    return total / total_weight
+def build(folder, **options) -> StochasticPredictor:
+    return predictors.build(folder, tiles_and_views="average", **options)
 
 
 def moments_of_logit(mean, std):
@@ -50,11 +30,7 @@ def moments_of_logit(mean, std):
 
 
 def law(network, patch):
-    distribution = network.logit_distribution(patch)
-    covariance = distribution.voxel_covariance().double()
-    variance = covariance[:, 0, 0] + covariance[:, 1, 1] - 2 * covariance[:, 0, 1]
-    mean = distribution.mean_logits.double()
-    return moments_of_logit(mean[:, 1] - mean[:, 0], variance.sqrt())
+    return moments_of_logit(*logit_law(network, patch).unbind(1))
 
 
 def test_deterministic_members_average_the_probabilities_of_tiles_and_mirrors(tmp_path, folders):
@@ -63,7 +39,7 @@ def test_deterministic_members_average_the_probabilities_of_tiles_and_mirrors(tm
     members = []
     for checkpoint in predictor.model.checkpoints:
         load_weights(predictor.model, checkpoint)
-        members.append(average(predictor.model.network, data, lambda network, patch: network(patch).softmax(1))[1])
+        members.append(blend(predictor.model.network, data, lambda network, patch: network(patch).softmax(1))[1])
     moments = predictor.predict_preprocessed(data)
     torch.testing.assert_close(moments.mean[0].double(), sum(members) / 2, atol=1e-5, rtol=0)
     squares = sum(member.square() for member in members) / 2
@@ -80,7 +56,7 @@ def test_gaussian_members_average_the_moments_of_each_tile_and_mirror(tmp_path, 
     data = torch.randn((1, 16, 20, 16), generator=torch.Generator().manual_seed(0))
     exact = build(folder)
     assert exact.estimator == "exact"
-    mean, square, entropy = average(exact.model.network, data, law)
+    mean, square, entropy = blend(exact.model.network, data, law)
     moments = exact.predict_preprocessed(data)
     torch.testing.assert_close(moments.mean[0].double(), mean, atol=1e-4, rtol=0)
     torch.testing.assert_close(moments.second_moment.double(), square, atol=1e-4, rtol=0)
@@ -96,9 +72,7 @@ def test_a_whole_sample_is_of_one_view(tmp_path, folders):
     image = folders.image_array()[None]
     samples = build(folder, num_saved_samples=8).predict_array(image, PROPERTIES).samples
     assert len({sample.tobytes() for sample in samples}) == 8
-    plain = StochasticPredictor.from_model_folder(
-        folder, folds=(0,), options=PredictionOptions(mirroring=False, num_saved_samples=1)
-    )
+    plain = predictors.build(folder, mirroring=False, num_saved_samples=1)
     np.testing.assert_array_equal(samples[0], plain.predict_array(image, PROPERTIES).samples[0])
     with pytest.raises(ValueError, match="one per member and view, here 1 x 8"):
         build(folder, num_saved_samples=9)
@@ -108,16 +82,16 @@ def test_probabilities_are_resampled_to_the_image(tmp_path, folders):
     """Half way between a voxel of p = 1/2 and one that is sure lies 3/4, where logits would have almost 1."""
     folder = folders.write_model_folder(tmp_path / "model", spacing=(1.0, 1.0, 1.0), patch_size=8)
     average = build(folder, mirroring=False)
-    blend = StochasticPredictor.from_model_folder(folder, folds=(0,), options=PredictionOptions(mirroring=False))
+    blended = predictors.build(folder, mirroring=False)
     data, properties = average.preprocess(np.random.default_rng(0).random((1, 4, 4, 16)), {"spacing": [1.0, 1.0, 0.5]})
     assert data.shape[1:] == (4, 4, 8)
     log_ratios = torch.zeros(1, 4, 4, 8)
     log_ratios[..., 4:] = 40
     found = {}
-    for name, predictor in (("average", average), ("blend", blend)):
+    for name, predictor in (("average", average), ("blend", blended)):
         grid = GridPrediction(OutcomeSpace(2), log_ratios, None, None, averages_probabilities=name == "average")
         found[name] = predictor.restore(grid, properties, probabilities=True).probabilities[1, 0, 0]
     np.testing.assert_allclose(found["average"][6:10], [0.5, 0.625, 0.875, 1.0], atol=1e-6)
     np.testing.assert_allclose(found["blend"][6:10], [0.5, *(1 / (1 + np.exp([-10.0, -30.0]))), 1.0], atol=1e-6)
     assert average.predict_grid(data).averages_probabilities
-    assert not blend.predict_grid(data).averages_probabilities
+    assert not blended.predict_grid(data).averages_probabilities

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
+from operator import methodcaller
 
 import numpy as np
 import pytest
@@ -13,10 +15,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.overrides import TorchFunctionMode
 
 from nnunet_stochastic.distributions import DenoisingLogits, NoiseSchedule, logistic_normal_moments
-from nnunet_stochastic.distributions.lattice import lattice_nodes
-from nnunet_stochastic.inference import PredictionOptions, StochasticPredictor
-from nnunet_stochastic.inference.averaging import ProbabilityAverage
-from nnunet_stochastic.inference.blending import LawBlend, has_voxel_law
+from nnunet_stochastic.distributions.lattice import _lattice, lattice_nodes
+from nnunet_stochastic.inference.blending import has_voxel_law
 from nnunet_stochastic.inference.samples import SampleDraw
 from nnunet_stochastic.inference.seeds import NoiseKey, stream_generator
 from nnunet_stochastic.inference.sliding_window import mirrored_views, predict_logit_distribution, tiles
@@ -25,17 +25,18 @@ from nnunet_stochastic.inference.sweep import Sweep
 from nnunet_stochastic.maps import epistemic_map, variance_map
 from nnunet_stochastic.moments import MomentSums
 from nnunet_stochastic.outcomes import OutcomeSpace
-from nnunet_stochastic.training import (
-    BasisTrainer,
-    DiagonalTrainer,
-    DiffusionTrainer,
-    LowRankTrainer,
-    ProbUNetTrainer,
-    SoftmaxTrainer,
-    SSNTrainer,
+from nnunet_stochastic.training import BasisTrainer, DiagonalTrainer, LowRankTrainer
+from tests.inference.predictors import (
+    PROPERTIES,
+    TinyDiffusion,
+    TinyProbUNet,
+    TinySoftmax,
+    TinySSN,
+    VolumeBasis,
+    build,
 )
+from tests.inference.sweeping import make_collector
 
-PROPERTIES = {"spacing": [1.0, 1.0, 1.0]}
 CUDA = torch.device("cuda")
 
 
@@ -72,11 +73,8 @@ def predictor(tmp_path, folders, stochastic_trainer):
     """Of two stochastic folds, on the stand-in or on the CPU."""
     folder = folders.write_model_folder(tmp_path / "model", trainer=stochastic_trainer, patch_size=8, folds=(0, 1))
 
-    def build(device, **options) -> StochasticPredictor:
-        options = PredictionOptions(num_samples=2, num_saved_samples=3, mirroring=False, **options)
-        return StochasticPredictor.from_model_folder(folder, folds=(0, 1), options=options, device=device)
-
-    return build
+    fixed = {"folds": (0, 1), "num_samples": 2, "num_saved_samples": 3, "mirroring": False}
+    return lambda device, **options: build(folder, device=device, **fixed, **options)
 
 
 @pytest.fixture
@@ -172,26 +170,6 @@ def test_a_device_without_memory_for_the_network_is_an_error(predictor, image, g
             on_stand_in.predict_array(image, PROPERTIES)
 
 
-class VolumeBasis(BasisTrainer):
-    noise_scope = "volume"
-
-
-class TinySSN(SSNTrainer):
-    base_channels, channel_multipliers = 4, (1, 2)
-
-
-class TinyProbUNet(ProbUNetTrainer):
-    base_channels, channel_multipliers = 4, (1, 2)
-
-
-class TinyDiffusion(DiffusionTrainer):
-    base_channels, channel_multipliers, num_steps = 4, (1, 2), 2
-
-
-class TinySoftmax(SoftmaxTrainer):
-    base_channels, channel_multipliers = 4, (1, 2)
-
-
 TRAINERS = [
     nnUNetTrainer,
     DiagonalTrainer,
@@ -228,7 +206,9 @@ class Numbers:
 @pytest.fixture
 def fake_cuda(monkeypatch, generator_devices):
     """A mode in which tensors have shapes, types and devices, CUDA among them, but no values."""
-    # What is computed once for all calls must have values: it is computed before.
+    # What is computed once for all calls must have values: it is computed before. And it is computed anew, since fake
+    # tensors do not go along with the tensors of an inference mode that earlier tests may have left.
+    _lattice.cache_clear()
     for std in (0.1, 3.0):
         logistic_normal_moments(torch.zeros(1), torch.full((1,), std))
     for log_ratios in range(1, 6):
@@ -289,7 +269,7 @@ def test_every_prediction_stays_on_the_device(folders, fake_cuda, generator_devi
     noise = NoiseKey(0, "case")
 
     class Member:
-        name = "fold_0"
+        name, posterior = "fold_0", None
 
         def activate(self, model):
             pass
@@ -303,27 +283,17 @@ def test_every_prediction_stays_on_the_device(folders, fake_cuda, generator_devi
     model.configuration_manager.patch_size = list(patch_size)
     estimators = ["mc", "plug_in"] + (["exact"] if blends_laws and gaussian and space.scalar else [])
     for estimator in estimators if has_samples and trainer is not TinyDiffusion else ["mc"]:
-        if blends_laws:
-            collector = LawBlend(
-                space,
-                stitching,
-                num_views=2,
-                has_samples=has_samples,
-                estimator=estimator,
-                num_samples=3,
-                noise=noise,
-            )
-        else:
-            collector = ProbabilityAverage(
-                space,
-                stitching,
-                samples_of_views={views[0]: 3, views[1]: 2},
-                estimator=estimator,
-                corrected=estimator == "mc",
-                expected_entropy=True,
-                second_moment=True,
-                noise=noise,
-            )
+        make = partial(
+            make_collector,
+            space,
+            stitching,
+            views,
+            noise,
+            estimator=estimator,
+            num_samples=3 if blends_laws else 5,
+            blends_laws=blends_laws,
+            has_samples=has_samples,
+        )
         sums = MomentSums(
             space,
             shape,
@@ -335,7 +305,7 @@ def test_every_prediction_stays_on_the_device(folders, fake_cuda, generator_devi
         samples = {}
         draws = [[SampleDraw(member, tuple(views))] for member in range(2)]
         sweep = Sweep(model, CUDA, image, image_tiles, stitching, views, noise, samples.__setitem__)
-        fingerprints = sweep.run([Member(), Member()], draws, collector, lambda: collector.add_moments_to(sums))  # noqa: B023
+        fingerprints = sweep.run([Member(), Member()], draws, make, methodcaller("add_moments_to", sums))
         moments = sums.moments()
         for field in (moments.mean, moments.mean_log_ratios, moments.expected_entropy, moments.second_moment):
             assert is_on_cuda(field)
@@ -359,27 +329,9 @@ def test_sums_on_the_cpu_take_what_the_device_predicts(folders, fake_cuda, train
     has_samples = getattr(network, "has_samples", False)
     blends_laws = has_voxel_law(space, has_samples=has_samples, gaussian=getattr(network, "is_gaussian", False))
     view, noise = mirrored_views(())[0], NoiseKey(0)
-    if blends_laws:
-        collector = LawBlend(
-            space,
-            stitching,
-            num_views=1,
-            has_samples=has_samples,
-            estimator="mc",
-            num_samples=3,
-            noise=noise,
-        )
-    else:
-        collector = ProbabilityAverage(
-            space,
-            stitching,
-            samples_of_views={view: 3},
-            estimator="mc",
-            corrected=True,
-            expected_entropy=True,
-            second_moment=True,
-            noise=noise,
-        )
+    collector = make_collector(
+        space, stitching, [view], noise, num_samples=3, blends_laws=blends_laws, has_samples=has_samples
+    )
     collector.start("fold_0")
     for tile in tiles(shape, patch_size, 0.5):
         distribution = predict_logit_distribution(network, torch.empty(1, 1, *patch_size, device=CUDA))

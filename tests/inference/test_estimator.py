@@ -15,17 +15,9 @@ from nnunet_stochastic.distributions import DiagonalGaussian, LatentLogits
 from nnunet_stochastic.inference import PredictionOptions, StochasticPredictor, load_model, predict_folder
 from nnunet_stochastic.maps import epistemic_map
 from nnunet_stochastic.outcomes import OutcomeSpace
-from nnunet_stochastic.training import (
-    BasisTrainer,
-    DiagonalTrainer,
-    DiffusionTrainer,
-    LowRankTrainer,
-    ProbUNetTrainer,
-    SoftmaxTrainer,
-    SSNTrainer,
-)
+from nnunet_stochastic.training import BasisTrainer, DiagonalTrainer, LowRankTrainer
+from tests.inference.predictors import PROPERTIES, TinyDiffusion, TinyProbUNet, TinySoftmax, TinySSN, build
 
-PROPERTIES = {"spacing": [1.0, 1.0, 1.0]}
 ALL_LABELS = ["LABELS", "THREE_LABELS", "REGIONS", "SIX_LABELS"]
 
 
@@ -51,22 +43,6 @@ class MixtureVoxel(BasisTrainer):
 
 class MixtureVolume(MixtureVoxel):
     noise_scope = "volume"
-
-
-class TinySSN(SSNTrainer):
-    base_channels, channel_multipliers = 4, (1, 2)
-
-
-class TinyProbUNet(ProbUNetTrainer):
-    base_channels, channel_multipliers = 4, (1, 2)
-
-
-class TinyDiffusion(DiffusionTrainer):
-    base_channels, channel_multipliers, num_steps = 4, (1, 2), 2
-
-
-class TinySoftmax(SoftmaxTrainer):
-    base_channels, channel_multipliers = 4, (1, 2)
 
 
 FAMILIES = [
@@ -279,8 +255,7 @@ def test_noise_belongs_to_the_case(tmp_path, folders, find_trainer, trainer):
     array = folders.image_array(shape=(2, 8, 12))
     for name in ("first/a", "first/b", "second/a"):
         folders.write_image(tmp_path / f"{name}_0000.nii.gz", array)
-    options = PredictionOptions(num_samples=4, num_saved_samples=3, estimator="mc")
-    predictor = StochasticPredictor.from_model_folder(folder, folds=(0, 1), options=options)
+    predictor = build(folder, folds=(0, 1), num_samples=4, num_saved_samples=3, estimator="mc")
     for name in ("first", "second"):
         assert predict_folder(predictor, tmp_path / name, tmp_path / f"{name}_out").failures == {}
 
@@ -304,7 +279,7 @@ def test_names_of_arrays_are_their_noise(tmp_path, folders, find_trainer):
     trainer = find_trainer(TinyProbUNet)
     folder = write_nearly_equal_folds(folders, tmp_path / "model", "THREE_LABELS", trainer)
     image = folders.image_array(shape=(1, 8, 12))[None]
-    predictor = StochasticPredictor.from_model_folder(folder, folds=(0,), options=PredictionOptions(num_samples=4))
+    predictor = build(folder, num_samples=4)
     unnamed, same, named = (
         predictor.predict_array(image, PROPERTIES, name=name).maps["total"] for name in ("", "", "a")
     )

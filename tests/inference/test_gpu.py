@@ -8,20 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from nnunet_stochastic.inference import PredictionOptions, StochasticPredictor
+from nnunet_stochastic.inference import StochasticPredictor
 from nnunet_stochastic.maps import epistemic_map
-from nnunet_stochastic.training import BasisTrainer, LowRankTrainer, ProbUNetTrainer
+from nnunet_stochastic.training import BasisTrainer, LowRankTrainer
+from tests.inference import predictors
+from tests.inference.predictors import PROPERTIES, TinyProbUNet, VolumeBasis
 
 pytestmark = pytest.mark.gpu
-PROPERTIES = {"spacing": [1.0, 1.0, 1.0]}
-
-
-class VolumeBasis(BasisTrainer):
-    noise_scope = "volume"
-
-
-class TinyProbUNet(ProbUNetTrainer):
-    base_channels, channel_multipliers = 4, (1, 2)
 
 
 @pytest.fixture
@@ -33,8 +26,7 @@ def without_autocast(monkeypatch):
 
 
 def build(folder, device, **options) -> StochasticPredictor:
-    options = PredictionOptions(**{"num_samples": 6, **options})
-    return StochasticPredictor.from_model_folder(folder, folds=(0, 1), options=options, device=device)
+    return predictors.build(folder, folds=(0, 1), device=device, **{"num_samples": 6, **options})
 
 
 def close(on_cuda, on_cpu, atol) -> None:

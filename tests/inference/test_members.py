@@ -14,8 +14,8 @@ from nnunet_stochastic.posteriors import ChannelDropout, fit_swag
 from nnunet_stochastic.posteriors.ensemble import TrainedWeights
 from nnunet_stochastic.posteriors.snapshots import save_snapshot
 from nnunet_stochastic.training import DropoutTrainer
-
-PROPERTIES = {"spacing": [1.0, 1.0, 1.0]}
+from tests.inference import predictors
+from tests.inference.predictors import PROPERTIES
 
 
 @pytest.fixture
@@ -39,8 +39,7 @@ def swag_model(tmp_path, folders):
 
 
 def build(folder, folds=(0,), **options) -> StochasticPredictor:
-    options = PredictionOptions(**{"mirroring": False, **options})
-    return StochasticPredictor.from_model_folder(folder, folds=folds, options=options)
+    return predictors.build(folder, folds=folds, **{"mirroring": False, **options})
 
 
 def chosen(model, requested) -> str:

@@ -3,21 +3,14 @@ import json
 import numpy as np
 import pytest
 import torch
-from nnunetv2.inference.sliding_window_prediction import compute_gaussian
 
-from nnunet_stochastic.inference import PredictionOptions, StochasticPredictor
+from nnunet_stochastic.inference import PredictionOptions
 from nnunet_stochastic.inference.collapse import STAND_IN_NOTE
 from nnunet_stochastic.inference.model import load_weights
 from nnunet_stochastic.inference.seeds import NoiseKey
 from nnunet_stochastic.inference.settings import AVERAGED, BLENDED
-from nnunet_stochastic.inference.sliding_window import tiles
 from nnunet_stochastic.training import BasisTrainer, DiagonalTrainer, LowRankTrainer
-
-PROPERTIES = {"spacing": [1.0, 1.0, 1.0]}
-
-
-def build(folder, *, folds=(0,), **options) -> StochasticPredictor:
-    return StochasticPredictor.from_model_folder(folder, folds=folds, options=PredictionOptions(**options))
+from tests.inference.predictors import PROPERTIES, blend, build, logit_law
 
 
 def test_one_tile_of_one_fold_is_the_softmax_of_the_network(tmp_path, folders):
@@ -28,31 +21,6 @@ def test_one_tile_of_one_fold_is_the_softmax_of_the_network(tmp_path, folders):
         expected = predictor.model.network(data[None])[0].softmax(0)
     torch.testing.assert_close(moments.mean, expected[1:])
     assert predictor.maps == ("total",)
-
-
-VIEWS = [(), (2,), (3,), (4,), (2, 3), (2, 4), (3, 4), (2, 3, 4)]
-
-
-def half_precision_weights(shape):
-    """nnU-Net's: a Gaussian whose maximum is 10, in half precision."""
-    weights = compute_gaussian(shape, value_scaling_factor=10, dtype=torch.half, device=torch.device("cpu"))
-    assert weights.max() == 10
-    return weights.double()
-
-
-def blend(network, data, fields_of_patch):
-    """Fields (F, *S) of tiles of 16 voxels and all views, blended in float64."""
-    weights = half_precision_weights((16, 16, 16))
-    total, total_weight = 0, torch.zeros(data.shape[1:], dtype=torch.float64)
-    for tile in tiles(data.shape[1:], (16, 16, 16), 0.5):
-        patch = data[(slice(None), *tile)][None]
-        with torch.no_grad():
-            fields = sum(fields_of_patch(network, patch.flip(axes)).double().flip(axes) for axes in VIEWS)[0] / 8
-        whole = torch.zeros(len(fields), *data.shape[1:], dtype=torch.float64)
-        whole[(slice(None), *tile)] = fields * weights
-        total = total + whole
-        total_weight[tile] += weights
-    return total / total_weight
 
 
 def binary_entropy(p):
@@ -81,18 +49,11 @@ def test_laws_of_tiles_and_mirrors_are_blended_and_integrated_once(tmp_path, fol
     predictor = build(folder, folds=folds)
     data = torch.randn(1, 16, 20, 16)
 
-    def law(network, patch):
-        distribution = network.logit_distribution(patch)
-        covariance = distribution.voxel_covariance().double()
-        variance = covariance[:, 0, 0] + covariance[:, 1, 1] - 2 * covariance[:, 0, 1]
-        mean = distribution.mean_logits.double()
-        return torch.stack([mean[:, 1] - mean[:, 0], variance.sqrt()], 1)
-
     nodes, weights = np.polynomial.hermite_e.hermegauss(100)
     means, squares, entropies = [], [], []
     for checkpoint in predictor.model.checkpoints:
         load_weights(predictor.model, checkpoint)
-        mean, std = blend(predictor.model.network, data, law)
+        mean, std = blend(predictor.model.network, data, logit_law)
         p = [torch.sigmoid(mean + std * node) for node in nodes]
         taken = [weight * torch.stack([q, q.square(), binary_entropy(q)]) for q, weight in zip(p, weights, strict=True)]
         of_member = sum(taken) / weights.sum()

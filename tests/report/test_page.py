@@ -4,10 +4,10 @@ import json
 import re
 
 import pytest
-from results import write_result
 
 from nnunet_stochastic.report.page import PageContent, page_cases, read_results, render_page
 from nnunet_stochastic.report.page.embedding import embed_json, embed_script, embed_style
+from tests.report.results import write_result
 
 EVIL = "</script><script>alert(1)</script><!-- & \"quotes\" 'too'"
 

@@ -11,7 +11,6 @@ import SimpleITK as sitk
 from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from PIL import Image
-from results import SPACING, write_result
 from scipy.ndimage import binary_erosion
 from skimage import io as image_io
 
@@ -27,6 +26,7 @@ from nnunet_stochastic.report.page import (
 from nnunet_stochastic.report.page.cases import CaseSource
 from nnunet_stochastic.report.page.thumbnails import THUMBNAIL_SIZE, make_thumbnail
 from nnunet_stochastic.report.page.volumes import encode_case
+from tests.report.results import SPACING, write_result
 
 LABELS = EvaluatedLabels.from_dataset_json({"labels": {"background": 0, "nodule": 1}})
 QUIET = {"num_threads": 2, "show_progress": False}

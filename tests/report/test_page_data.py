@@ -5,10 +5,10 @@ import math
 
 import pandas as pd
 import pytest
-from results import write_result
 
 from nnunet_stochastic.evaluation.evaluated_run import number
 from nnunet_stochastic.report.page.data import read_result, read_results
+from tests.report.results import write_result
 
 
 def change(path, **entries):

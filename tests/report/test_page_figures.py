@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from results import write_result
 
 from nnunet_stochastic.report.page import figures
 from nnunet_stochastic.report.page.data import read_results
 from nnunet_stochastic.report.page.figures.entanglement import right_and_wrong_of
 from nnunet_stochastic.report.page.figures.style import log_ticks
+from tests.report.results import write_result
 
 COMPARISONS = (
     figures.reliability_figure,

@@ -1,10 +1,10 @@
 """The page's tables: the numbers of summary.json, the right measure framed, the best of a column marked."""
 
 import pytest
-from results import write_result
 
 from nnunet_stochastic.report.page.data import read_results
 from nnunet_stochastic.report.page.tables import class_tables, delta_table, left_out, measure_table, quality_table
+from tests.report.results import write_result
 
 
 @pytest.fixture

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
 
-_SPEC = importlib.util.spec_from_file_location("stand_ins", Path(__file__).with_name("stand_ins.py"))
-_stand_ins = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(_stand_ins)
+from tests.study.stand_ins import StandIns
 
 
 @pytest.fixture
 def stand_ins(tmp_path):
     """A study whose programs take no time."""
-    return _stand_ins.StandIns(tmp_path)
+    return StandIns(tmp_path)
 
 
 @pytest.fixture(scope="module")
 def done_at_once(tmp_path_factory):
     """The same study, run to its end without a disturbance, and what it printed."""
-    study = _stand_ins.StandIns(tmp_path_factory.mktemp("done"))
+    study = StandIns(tmp_path_factory.mktemp("done"))
     return study, study.run()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,14 @@ CASCADED = (
     "nnUNetTrainerProbUNet",
     "nnUNetTrainerDiffusion",
 )
+
+
+@pytest.fixture(autouse=True)
+def small_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few pixels for the curves that nnU-Net draws after each epoch: most of the time goes into its 16 million."""
+    from nnunetv2.training.logging.nnunet_logger import plt
+
+    monkeypatch.setattr(plt, "subplots", partial(plt.subplots, dpi=10))
 
 
 @pytest.fixture

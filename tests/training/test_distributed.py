@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from pathlib import Path
 
 import pytest
@@ -18,10 +16,10 @@ TRAINERS = ("nnUNetTrainerMoB", "nnUNetTrainerLowRank", "nnUNetTrainerMoBDropout
 GENERATIVE = ("nnUNetTrainerSSN", "nnUNetTrainerProbUNet")
 
 
-def train_on_one_rank(rank: int, dataset, folder: str, port: int) -> None:
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+def train_on_one_rank(rank: int, dataset, folder: str) -> None:
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
+    meeting = (Path(folder) / "meeting").as_uri()
+    torch.distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
     # nnU-Net knows DDP on CUDA alone: it names the device and passes device_ids. Both go, the rest is as it is there.
     from nnunetv2.training.nnUNetTrainer import nnUNetTrainer as module
 
@@ -87,11 +85,7 @@ def train_generative_model(rank: int, dataset, name: str, folder: Path) -> None:
 
 def test_ranks_stay_equal_through_warm_up_and_sampling(make_dataset, tmp_path: Path) -> None:
     dataset = make_dataset()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    arguments = (dataset, str(tmp_path), port)
-    torch.multiprocessing.spawn(train_on_one_rank, args=arguments, nprocs=2)
+    torch.multiprocessing.spawn(train_on_one_rank, args=(dataset, str(tmp_path)), nprocs=2)
     for name in TRAINERS:
         ranks = [torch.load(tmp_path / f"{name}_{rank}.pth") for rank in range(2)]
         fresh = dataset.trainer(name)

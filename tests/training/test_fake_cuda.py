@@ -31,7 +31,7 @@ NAMES = [name for path in FILES for name in re.findall(r"^class (nnUNetTrainer\w
 MODELS = [path.stem for path in FILES if path.stem != "nnUNetTrainerDemo"]
 #: The model of each file in both precisions of autocast, what is derived of it in CUDA's own.
 CASES = [pytest.param(name, dtype, id=f"{name}-{str(dtype)[6:]}") for name in MODELS for dtype in HALF] + [
-    pytest.param(name, torch.float16, marks=pytest.mark.slow, id=name) for name in NAMES if name not in MODELS
+    pytest.param(name, torch.float16, id=name) for name in NAMES if name not in MODELS
 ]
 #: Of what is computed on the CPU: seeds, times of a schedule, counts of steps.
 MOST_HOST_NUMBERS = 64

@@ -110,7 +110,6 @@ def test_what_is_skipped(folder, raw, read_json, capsys):
     assert len(skipped) == 6
 
 
-@pytest.mark.slow
 def test_processes_write_what_one_process_writes(folder, raw):
     def written(*more):
         assert convert(folder, "-structures", "pancreas", *more) == 0
