@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,22 +37,25 @@ class YamlFile:
             If the file is no YAML, or has a key twice.
         """
 
-        class Loader(yaml.SafeLoader):
-            pass
-
-        def mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-            keys = [loader.construct_object(key, deep=True) for key, _ in node.value if not key.tag.endswith(":merge")]
-            if twice := [key for key in keys if keys.count(key) > 1]:
-                raise ValueError(f"{file}, line {node.start_mark.line + 1}: {twice[0]} is there twice; leave one")
-            return loader.construct_mapping(node, deep=True)
-
-        Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
         try:
-            loader = Loader(file.read_text(encoding="utf-8"))
+            text = file.read_bytes().decode("utf-8")
+        except UnicodeDecodeError as error:
+            line = error.object[: error.start].count(b"\n") + 1
+            raise ValueError(f"{file}, line {line}: not in UTF-8; save the file in that encoding") from error
+        try:
+            loader = _Loader(text)
             root = loader.get_single_node()
+            if twice := next(_keys_that_are_there_twice(root), None):
+                line = twice.start_mark.line + 1
+                raise ValueError(f"{file}, line {line}: {twice.value} is there twice; leave one")
             return cls(None if root is None else loader.construct_document(root), root)
+        except yaml.reader.ReaderError as error:
+            line = text[: error.position].count("\n") + 1
+            raise ValueError(f"{file}, line {line}: YAML has no character {chr(error.character)!r}") from error
         except yaml.YAMLError as error:
             raise ValueError(f"{file} is no YAML file: {error}") from error
+        except RecursionError as error:
+            raise ValueError(f"{file} is no YAML file of a study: it is nested too deeply") from error
 
     def line(self, path: Sequence[str | int]) -> int:
         """Line of a key or an entry, from 1; of what it would stand in, if it is not there.
@@ -75,10 +78,47 @@ class YamlFile:
         return line + 1
 
 
+class _Loader(yaml.SafeLoader):
+    """PyYAML's, with a place in all of its errors."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, KeyError, AttributeError) as error:  # a day that no month has, !!bool maybe, !!timestamp no
+            kind = node.tag.rpartition(":")[2]
+            problem = f"{str(node.value)[:60]!r} is no {kind}; put it into quotes, if it is text"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from error
+
+
+def _keys_that_are_there_twice(root: yaml.Node | None) -> Iterator[yaml.Node]:
+    """Keys of one mapping that are written like one before them."""
+    nodes, seen = [root], set()
+    while nodes:
+        node = nodes.pop()
+        if id(node) in seen:  # an alias
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            nodes += node.value
+        elif isinstance(node, yaml.MappingNode):
+            keys = set()
+            for key, value in node.value:
+                if isinstance(key, yaml.ScalarNode) and not key.tag.endswith(":merge"):
+                    if (key.tag, key.value) in keys:
+                        yield key
+                    keys.add((key.tag, key.value))
+                nodes.append(value)
+
+
+def _text_of(key: yaml.Node) -> str:
+    """A key as the content has it: ``on`` is True there."""
+    return str(_Loader("").construct_object(key, deep=True))
+
+
 def _parts(node: yaml.Node) -> list[tuple[str, int, yaml.Node]]:
     """Key or index as text, line from 0, and value of each part of a mapping or a list."""
     if isinstance(node, yaml.MappingNode):
-        return [(key.value, key.start_mark.line, value) for key, value in node.value]
+        return [(_text_of(key), key.start_mark.line, value) for key, value in node.value]
     if isinstance(node, yaml.SequenceNode):
         return [(str(index), item.start_mark.line, item) for index, item in enumerate(node.value)]
     return []

@@ -114,7 +114,7 @@ evaluate: {np: 6, convention: values}
         ("seeds: 3", "seeds: true", "seeds must be a whole number of at least 1, got True"),
         ("seeds: 3", "seeds: 1", "seeds must be at least 2 for an ensemble, as its members; got 1"),
         ("seeds: 3", "", "datasets[0].seeds is missing: write how often each model is trained, such as 5"),
-        ("seeds: 3", "seeds: 3\nseeds: 4", "line 2: seeds is there twice; leave one"),
+        ("seeds: 3", "seeds: 3\nseeds: 4", "line 4: seeds is there twice; leave one"),
         ("seeds: 3", "seeds: 3\nseed: 4", "seed is no key of a study; remove or correct it"),
         ("output: results", "", "output is missing: write a folder for the results"),
         ("swag, swag_diag", "SWAG", "epistemic[3] must be one of none, ensemble, dropout, swag, swag_diag, got 'SWAG'"),
@@ -301,12 +301,40 @@ def test_all_mistakes_of_a_file_at_once(write_study):
         ("", "the file must be a mapping (key: value), got None"),
         ("- 1\n", "the file must be a mapping (key: value), got [1]"),
         ("output: [", "is no YAML file: while parsing a flow node"),
+        ("a: {b: 1, b: 2}\n", "line 1: b is there twice; leave one"),
+        ("\na: 1\na: 2\n", "line 3: a is there twice; leave one"),
+        ("a: 1\non: 4\n", "line 2: True: a key must be text, got True; put it into quotes"),
+        ("a: 1\n~: 4\n", "line 2: None: a key must be text, got None; put it into quotes"),
+        ("a: 1\n1.50: 4\n", "line 2: 1.5: a key must be text, got 1.5; put it into quotes"),
+        ("a: &same {b: 1}\nc: {<<: *same, b: 2}\n", "line 1: a is no key of a study"),
+        ("a: 1\nname: \0\n", "line 2: YAML has no character '\\x00'"),
+        ("a: 1\nb: [1]\n[1]: 2", "is no YAML file: while constructing a mapping"),
+        ("a: 1\nb:\n\tc: 1\n", "line 3, column 1"),
+        (f"a: {'[' * 2000}{']' * 2000}", "it is nested too deeply"),
+        ("exclude: &self [*self]", "line 1: exclude[0] must be text"),
+        ("name: 2024-13-45", "'2024-13-45' is no timestamp; put it into quotes, if it is text\n  in"),
+        ("name: !!timestamp soon", "'soon' is no timestamp"),
+        ("name: !!bool maybe", "'maybe' is no bool"),
+        ("name: !!int much", "'much' is no int"),
+        (f"seeds: {'9' * 5000}", "is no int"),
+        ("name: !!python/object:os.system x", "could not determine a constructor"),
     ],
 )
 def test_no_mapping_or_no_yaml(write_study, text, message):
     with pytest.raises(ValueError) as error:  # noqa: PT011  the whole message is looked at
         read_study(write_study(text))
     assert message in str(error.value)
+    assert "study.yaml" in str(error.value)
+
+
+def test_another_encoding(write_study):
+    file = write_study(SMALL)
+    file.write_bytes(f"{SMALL}name: Größe\n".encode("latin-1"))
+    with pytest.raises(ValueError, match="line 9: not in UTF-8; save the file in that encoding") as error:
+        read_study(file)
+    assert str(file) in str(error.value)
+    file.write_bytes(f"{SMALL}name: Größe\n".encode("utf-8-sig"))
+    assert read_study(file).name == "Größe"
 
 
 def values_of(content, path=()):
