@@ -54,8 +54,8 @@ class Member:
             model.set_weights(weights, make=lambda: self._make_weights(model, draw))
         else:
             model.set_weights(self.checkpoint.path, make=lambda: load_weights(model, self.checkpoint))
+            model.active_posterior = posterior  # also if it fails half-way
             posterior.activate(model.network, stream_generator(*draw))
-        model.active_posterior = posterior
 
     def _make_weights(self, model: Model, draw: tuple[str, int, str]) -> None:
         load_weights(model, self.checkpoint)

@@ -115,7 +115,7 @@ class WeightPosterior(ABC):
         """
 
     def deactivate(self, network: nn.Module) -> None:  # noqa: B027, for nothing but weights there is nothing to undo
-        """Undo what ``activate`` changed besides weights."""
+        """Undo what ``activate`` changed besides weights, and what one changed that failed."""
 
 
 class LastLayerPosterior(WeightPosterior):

@@ -218,6 +218,20 @@ def test_a_model_may_serve_several_predictors(swag_model, folders):
     np.testing.assert_array_equal(plain.predict_array(image, PROPERTIES).maps["total"], before)
 
 
+def test_a_member_that_was_half_made_is_undone(dropout_model, folders, monkeypatch):
+    """An error in the middle, such as a lack of memory, leaves no masks to the next predictor."""
+    image = folders.image_array()[None]
+    masked = build(dropout_model, num_members=2)
+    plain = StochasticPredictor(masked.model, options=PredictionOptions(epistemic="none", mirroring=False))
+    before = plain.predict_array(image, PROPERTIES).maps["total"]
+    *_, last = (layer for layer in masked.model.network.modules() if isinstance(layer, ChannelDropout))
+    with monkeypatch.context() as patched:
+        patched.delattr(last, "rate")
+        with pytest.raises(AttributeError):
+            masked.predict_array(image, PROPERTIES)
+    np.testing.assert_array_equal(plain.predict_array(image, PROPERTIES).maps["total"], before)
+
+
 def test_scale_of_swag(swag_model, folders):
     image = folders.image_array()[None]
     small, large = (
