@@ -18,6 +18,7 @@ names of files do.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import shutil
@@ -30,6 +31,8 @@ from nnunet_stochastic.io.written import check_written
 __all__ = ["publish", "remove_leftovers", "stage", "staged_file", "staged_files", "staged_folder", "staging_path"]
 
 _MARK = ".unfinished-"
+#: Bytes of a name that still fits with mark and process number into the 255 of file systems.
+_LONGEST_NAME = 230
 _LEFTOVER = re.compile(r"\.(.+)" + re.escape(_MARK) + r"\d+", re.DOTALL)
 #: What file systems answer that cannot fsync a folder, and folders that may be written and not listed.
 _NO_FSYNC_OF_FOLDERS = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EACCES}
@@ -105,7 +108,16 @@ def stage(folder: Path, name: str) -> Path:
 
 def staging_path(folder: Path, name: str) -> Path:
     """The hidden folder that ``stage`` makes."""
-    return folder / f".{name}{_MARK}{os.getpid()}"
+    return folder / f".{_hidden(name)}{_MARK}{os.getpid()}"
+
+
+def _hidden(name: str) -> str:
+    """A name, shortened where file systems would refuse it with the mark; different names stay different."""
+    encoded = os.fsencode(name)
+    if len(encoded) <= _LONGEST_NAME:
+        return name
+    digest = hashlib.blake2b(encoded, digest_size=8).hexdigest()
+    return f"{encoded[: _LONGEST_NAME - len(digest) - 1].decode(errors='ignore')}-{digest}"
 
 
 def publish(
@@ -135,7 +147,8 @@ def publish(
     Raises
     ------
     OSError
-        If a file is missing or was cut short, because the disk is full for instance. Nothing has been moved then.
+        If a file is missing or was cut short, because the disk is full for instance, or a folder is in its place.
+        Nothing has been moved then.
     """
     last = files[-1]
     beside = {path.relative_to(staging) for path in staging.rglob("*") if path.is_file()} - set(files)
@@ -145,6 +158,8 @@ def publish(
         if file not in copies:
             check_written(staging / file)
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        if (folder / file).is_dir():
+            raise IsADirectoryError(f"{folder / file} is a folder, and a file of that name is to be written: move it")
     if first and (folder / last).is_file():
         (folder / last).unlink()
         _flush_folder((folder / last).parent)
@@ -167,9 +182,10 @@ def remove_leftovers(folder: Path, names: Collection[str] | None = None) -> None
     names
         Names of the cases whose leftovers are removed, where other commands may be at work on others; default: all.
     """
+    hidden = None if names is None else set(map(_hidden, names))
     for path in folder.glob(f".*{_MARK}*"):
         match = _LEFTOVER.fullmatch(path.name)
-        if match and (names is None or match[1] in names):
+        if match and (hidden is None or match[1] in hidden):
             shutil.rmtree(path, ignore_errors=True)
 
 

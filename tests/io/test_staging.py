@@ -296,3 +296,44 @@ def test_names_that_a_pattern_would_take_for_more(tmp_path):
         stage(tmp_path, name)
     remove_leftovers(tmp_path, {"[ab]", "*"})
     assert [path.name for path in tmp_path.iterdir()] == [staging_path(tmp_path, "a").name]
+
+
+@pytest.mark.parametrize("name", ["a" * 251, "ü" * 125 + "a", "a.b" * 83 + "cc"], ids=["ascii", "umlauts", "dots"])
+def test_names_as_long_as_file_systems_take(tmp_path, name):
+    with staged_file(tmp_path / f"{name}.txt") as staged:
+        staged.write_text(NEW)
+    assert contents(tmp_path) == {f"{name}.txt": NEW}
+    left, other = stage(tmp_path, f"{name}.txt"), stage(tmp_path, f"{name}.tif")
+    assert left != other
+    remove_leftovers(tmp_path, [f"{name}.txt"])
+    assert (left.exists(), other.exists()) == (False, True)
+    remove_leftovers(tmp_path)
+    assert not other.exists()
+
+
+@pytest.mark.parametrize("file", CASE)
+def test_a_folder_in_the_place_of_a_file_changes_nothing(tmp_path, file):
+    (tmp_path / file).mkdir(parents=True)
+    staging = stage(tmp_path, "case")
+    for each in CASE:
+        (staging / each).parent.mkdir(exist_ok=True)
+        (staging / each).write_text(NEW)
+    with pytest.raises(IsADirectoryError, match=r"case\.txt is a folder, and a file of that name is to be written"):
+        publish(staging, tmp_path, CASE)
+    assert not visible(tmp_path)
+
+
+def test_a_link_is_replaced_and_what_it_points_to_is_kept(tmp_path):
+    target, link = tmp_path / "target.txt", tmp_path / "case.txt"
+    target.write_text(OLD)
+    link.symlink_to(target)
+    with staged_file(link) as staged:
+        staged.write_text(NEW)
+    assert (link.is_symlink(), link.read_text(), target.read_text()) == (False, NEW, OLD)
+
+
+def test_what_the_same_process_left_is_no_part_of_the_next(tmp_path):
+    (stage(tmp_path, "case.txt") / "beside.json").write_text(OLD)
+    with staged_file(tmp_path / "case.txt") as staged:
+        staged.write_text(NEW)
+    assert contents(tmp_path) == {"case.txt": NEW}
