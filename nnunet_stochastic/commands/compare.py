@@ -9,10 +9,10 @@ from pathlib import Path
 from rich.console import Console
 
 from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.conventions import ACE, Ace
 from nnunet_stochastic.evaluation.comparison import Comparison, compare
 from nnunet_stochastic.evaluation.evaluated_runs import read_overrides, read_runs
 from nnunet_stochastic.evaluation.ranking import RUN
-from nnunet_stochastic.evaluation.tasks import ACE, Ace
 from nnunet_stochastic.report.comparison_files import write_comparison
 from nnunet_stochastic.report.comparison_table import to_terminal
 

@@ -1,5 +1,6 @@
 """Evaluation: pairs predictions with annotations, checks and scores them, asks whether their uncertainty is good."""
 
+from nnunet_stochastic.conventions import CONVENTIONS, PRESETS, Convention, find_convention
 from nnunet_stochastic.evaluation.calibration import (
     CALIBRATION_FILE,
     Calibration,
@@ -17,7 +18,6 @@ from nnunet_stochastic.evaluation.case_sets import (
     shift_folders,
 )
 from nnunet_stochastic.evaluation.cases import CaseFiles, EvaluatedCase, check_case, find_cases, load_case
-from nnunet_stochastic.evaluation.conventions import CONVENTIONS, PRESETS, Convention, find_convention
 from nnunet_stochastic.evaluation.evaluate import Evaluation, check_cases, evaluate_sets
 from nnunet_stochastic.evaluation.folder import evaluate_folder
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from nnunet_stochastic import metrics
-from nnunet_stochastic.evaluation.conventions import Aggregation
+from nnunet_stochastic.conventions import Aggregation
 
 __all__ = ["image_scores"]
 

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from nnunet_stochastic import metrics
+from nnunet_stochastic.conventions import Convention
 from nnunet_stochastic.evaluation.case_sets import ID
-from nnunet_stochastic.evaluation.conventions import Convention
 from nnunet_stochastic.evaluation.maps import Measure
 from nnunet_stochastic.evaluation.right_and_wrong import right_and_wrong
 from nnunet_stochastic.evaluation.set_results import SetResults

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from nnunet_stochastic.conventions import Ace, Convention, find_convention
 from nnunet_stochastic.evaluation.case_sets import ID
-from nnunet_stochastic.evaluation.conventions import Convention, find_convention
 from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
 from nnunet_stochastic.evaluation.evaluated_runs import check_comparable
 from nnunet_stochastic.evaluation.ranking import (
@@ -27,7 +27,7 @@ from nnunet_stochastic.evaluation.ranking import (
     mean_ranks,
     over_seeds,
 )
-from nnunet_stochastic.evaluation.tasks import CALIBRATION_ERROR, TASKS, Ace, Task
+from nnunet_stochastic.evaluation.tasks import CALIBRATION_ERROR, TASKS, Task
 
 __all__ = ["UNDECOMPOSED", "Comparison", "Quantity", "compare", "quantities", "quantity_name"]
 

@@ -15,11 +15,11 @@ from typing import Any
 import pandas as pd
 
 from nnunet_stochastic import metrics
+from nnunet_stochastic.conventions import CONVENTIONS
 from nnunet_stochastic.evaluation.bootstrap import describe_bootstrap, entanglement_of_tasks
 from nnunet_stochastic.evaluation.case_inputs import CONFIDENCE_BINS, CaseSettings
 from nnunet_stochastic.evaluation.case_sets import CaseSet, common_measures
 from nnunet_stochastic.evaluation.cases import CaseFiles, check_case
-from nnunet_stochastic.evaluation.conventions import CONVENTIONS
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.maps import FOLDERS, MEASURES
 from nnunet_stochastic.evaluation.parallel import Workers

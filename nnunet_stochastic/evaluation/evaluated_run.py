@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from nnunet_stochastic.conventions import Convention, find_convention
 from nnunet_stochastic.evaluation.case_sets import ID, SetFolders
-from nnunet_stochastic.evaluation.conventions import Convention, find_convention
 from nnunet_stochastic.evaluation.maps import MEASURES, Measure
 from nnunet_stochastic.evaluation.model import stand_in_mark
 from nnunet_stochastic.evaluation.records import bins_from_json

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from nnunet_stochastic.conventions import find_convention
 from nnunet_stochastic.evaluation.calibration import CALIBRATION_FILE, Calibration
 from nnunet_stochastic.evaluation.case_sets import ID, SetFolders, find_case_sets
-from nnunet_stochastic.evaluation.conventions import find_convention
 from nnunet_stochastic.evaluation.evaluate import Evaluation, evaluate_sets
 from nnunet_stochastic.evaluation.model import check_same_model, describe_model
 from nnunet_stochastic.evaluation.parallel import Workers

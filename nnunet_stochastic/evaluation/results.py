@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from nnunet_stochastic import metrics
+from nnunet_stochastic.conventions import AGGREGATIONS
 from nnunet_stochastic.degenerate_samples import Degeneration
-from nnunet_stochastic.evaluation.conventions import AGGREGATIONS
 from nnunet_stochastic.evaluation.maps import MEASURES, Measure
 from nnunet_stochastic.evaluation.records import bins_from_json
 from nnunet_stochastic.evaluation.scores import METRICS

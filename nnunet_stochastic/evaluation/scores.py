@@ -13,8 +13,8 @@ from typing import Any, Literal
 import numpy as np
 
 from nnunet_stochastic import metrics
+from nnunet_stochastic.conventions import PRESETS, Convention
 from nnunet_stochastic.evaluation.cases import EvaluatedCase
-from nnunet_stochastic.evaluation.conventions import PRESETS, Convention
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 
 __all__ = ["ALL_CLASSES", "METRICS", "RATERS", "REFERENCE", "AnnotationScores", "score_annotation", "score_case"]

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from nnunet_stochastic import metrics
-from nnunet_stochastic.evaluation.conventions import Convention
+from nnunet_stochastic.conventions import Convention
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.results import SetResults
 from nnunet_stochastic.evaluation.scores import ALL_CLASSES, METRICS, RATERS, REFERENCE

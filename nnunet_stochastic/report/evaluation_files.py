@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nnunet_stochastic.evaluation.conventions import find_convention
+from nnunet_stochastic.conventions import find_convention
 from nnunet_stochastic.evaluation.evaluate import Evaluation
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.scores import ALL_CLASSES, RATERS, REFERENCE

@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nnunet_stochastic.evaluation.conventions import Convention
+from nnunet_stochastic.conventions import Convention
 from nnunet_stochastic.metrics import ReliabilityBins, expected_calibration_error, reliability_curve
 
 __all__ = ["OKABE_ITO", "reliability_figure"]

@@ -7,8 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
+from nnunet_stochastic.conventions import find_convention
 from nnunet_stochastic.evaluation.bootstrap import name_resampled
-from nnunet_stochastic.evaluation.conventions import find_convention
 from nnunet_stochastic.evaluation.maps import MEASURES
 from nnunet_stochastic.evaluation.model import STAND_IN_FOOTNOTE, stand_in_mark
 from nnunet_stochastic.evaluation.tasks import TASKS, UNRANKED, Task

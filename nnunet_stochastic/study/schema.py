@@ -27,13 +27,12 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from nnunet_stochastic.conventions import ACE, PRESETS
 from nnunet_stochastic.epistemic import EPISTEMIC_METHODS, EPISTEMIC_OPTIONS
 from nnunet_stochastic.prediction_choices import ESTIMATORS, TILES_AND_VIEWS
 from nnunet_stochastic.study.description import CORRUPTIONS, KINDS
 
 __all__ = [
-    "ACE",
-    "CONVENTIONS",
     "AleatoricEntry",
     "DatasetEntry",
     "Shared",
@@ -41,8 +40,6 @@ __all__ = [
     "json_schema",
 ]
 
-CONVENTIONS = ("entanglement", "values", "curvas", "curvas_pdacvi", "mixture_of_bases")
-ACE = ("per_image", "dataset")
 _DEFAULT_TRAINER = "nnUNetTrainer{aleatoric}{epistemic}"
 _DEVICES = ("cuda", "cpu", "mps")
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
@@ -304,7 +301,7 @@ class DatasetEntry(Shared):
 class Evaluate(_Mapping):
     """Options of the evaluations."""
 
-    convention: Annotated[str, _one_of(CONVENTIONS)] = CONVENTIONS[0]
+    convention: Annotated[str, _one_of(tuple(PRESETS))] = next(iter(PRESETS))
     """Definitions of the metrics."""
     np: Count | None = None
     """Number of processes of an evaluation, at least 1."""

@@ -8,13 +8,13 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from nnunet_stochastic import metrics
+from nnunet_stochastic.conventions import PRESETS
 from nnunet_stochastic.evaluation.bootstrap import (
     case_weights,
     describe_bootstrap,
     entanglement_of_tasks,
     name_resampled,
 )
-from nnunet_stochastic.evaluation.conventions import PRESETS
 from nnunet_stochastic.evaluation.set_results import SetResults
 from nnunet_stochastic.evaluation.tasks import compute_tasks
 

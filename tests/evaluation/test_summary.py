@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from nnunet_stochastic import metrics
+from nnunet_stochastic.conventions import PRESETS
 from nnunet_stochastic.evaluation import ALL_CLASSES, RATERS, REFERENCE, EvaluatedCase, EvaluatedLabels, score_case
-from nnunet_stochastic.evaluation.conventions import PRESETS
 from nnunet_stochastic.evaluation.records import bins_to_json, to_json
 from nnunet_stochastic.evaluation.results import collect_results
 from nnunet_stochastic.evaluation.summary import summarise

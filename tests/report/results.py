@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import SimpleITK as sitk
 
-from nnunet_stochastic.evaluation.conventions import AGGREGATIONS
+from nnunet_stochastic.conventions import AGGREGATIONS
 
 MEASURES = {"AU": "aleatoric", "EU": "epistemic", "TU": "total"}
 SHAPE = (6, 28, 24)

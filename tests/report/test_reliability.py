@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nnunet_stochastic.evaluation.conventions import PRESETS
+from nnunet_stochastic.conventions import PRESETS
 from nnunet_stochastic.metrics import expected_calibration_error, reliability_bins, reliability_curve
 from nnunet_stochastic.report import OKABE_ITO, reliability_figure
 

@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 
 from nnunet_stochastic.datasets.corruptions import SHIFTS
-from nnunet_stochastic.evaluation import tasks
-from nnunet_stochastic.evaluation.conventions import PRESETS
 from nnunet_stochastic.study.description import CORRUPTIONS, PREDICT_OPTIONS
 
 yaml = pytest.importorskip("yaml")
@@ -17,7 +15,7 @@ pytest.importorskip("pydantic")
 jsonschema = pytest.importorskip("jsonschema")
 
 from nnunet_stochastic.study.reading import read_study  # noqa: E402
-from nnunet_stochastic.study.schema import ACE, CONVENTIONS, Predict, json_schema  # noqa: E402
+from nnunet_stochastic.study.schema import Predict, json_schema  # noqa: E402
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -34,8 +32,6 @@ datasets:
 
 def test_names_are_those_of_the_commands():
     assert tuple(SHIFTS) == CORRUPTIONS
-    assert tuple(PRESETS) == CONVENTIONS
-    assert tasks.ACE == ACE
 
 
 def test_defaults(write_study):

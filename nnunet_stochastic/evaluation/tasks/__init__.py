@@ -11,7 +11,7 @@ Christensen et al., Rethinking Uncertainty Quantification and Entanglement in Im
 ValUES, https://arxiv.org/abs/2401.08501.
 """
 
-from nnunet_stochastic.evaluation.tasks.calibration_error import ACE, CALIBRATION_ERROR, Ace
+from nnunet_stochastic.evaluation.tasks.calibration_error import CALIBRATION_ERROR
 from nnunet_stochastic.evaluation.tasks.catalogue import RANKED, TASKS, UNRANKED, describe_convention, find_task
 from nnunet_stochastic.evaluation.tasks.compute import compute_tasks
 from nnunet_stochastic.evaluation.tasks.energy_distance import ENERGY_DISTANCE, check_distances_are_named
@@ -22,7 +22,6 @@ from nnunet_stochastic.evaluation.tasks.resampling import Resampled
 from nnunet_stochastic.evaluation.tasks.task import Task
 
 __all__ = [
-    "ACE",
     "CALIBRATION_ERROR",
     "ENERGY_DISTANCE",
     "FAILURE_DETECTION",
@@ -31,7 +30,6 @@ __all__ = [
     "RATIO",
     "TASKS",
     "UNRANKED",
-    "Ace",
     "Resampled",
     "Task",
     "check_distances_are_named",

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from nnunet_stochastic import metrics
+from nnunet_stochastic.conventions import Convention
 from nnunet_stochastic.evaluation.case_inputs import MapInputs
-from nnunet_stochastic.evaluation.conventions import Convention
 from nnunet_stochastic.evaluation.maps import MEASURES, Measure
 from nnunet_stochastic.evaluation.set_results import SetResults
 from nnunet_stochastic.evaluation.tasks.resampling import Resampled, weighted_mean

@@ -7,23 +7,19 @@ images: Kahl et al., ValUES, https://arxiv.org/abs/2401.08501.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 
 from nnunet_stochastic import metrics
+from nnunet_stochastic.conventions import ACE, Ace, Convention
 from nnunet_stochastic.evaluation.case_inputs import MapInputs
-from nnunet_stochastic.evaluation.conventions import Convention
 from nnunet_stochastic.evaluation.maps import MEASURES, Measure
 from nnunet_stochastic.evaluation.set_results import SetResults
 from nnunet_stochastic.evaluation.tasks.resampling import Resampled, weighted_mean
 from nnunet_stochastic.evaluation.tasks.task import NO_ANNOTATIONS, Task, TaskInputs, mean_of, split_by_set
 
-__all__ = ["ACE", "CALIBRATION_ERROR", "Ace"]
-
-# Calibration errors: mean over the images, or of all images together.
-Ace = Literal["per_image", "dataset"]
-ACE: tuple[Ace, ...] = get_args(Ace)
+__all__ = ["CALIBRATION_ERROR"]
 
 COLUMN = "ace"
 

@@ -5,7 +5,7 @@ A new task is a file beside this one and a line here.
 
 from __future__ import annotations
 
-from nnunet_stochastic.evaluation.conventions import PRESETS, Convention
+from nnunet_stochastic.conventions import PRESETS, Convention
 from nnunet_stochastic.evaluation.tasks.ambiguity import AMBIGUITY
 from nnunet_stochastic.evaluation.tasks.calibration_error import CALIBRATION_ERROR
 from nnunet_stochastic.evaluation.tasks.challenge import CHALLENGE

@@ -13,9 +13,9 @@ import pandas as pd
 import SimpleITK as sitk
 
 from nnunet_stochastic import metrics
+from nnunet_stochastic.conventions import Convention
 from nnunet_stochastic.evaluation.case_inputs import CaseInputs
 from nnunet_stochastic.evaluation.cases import EvaluatedCase
-from nnunet_stochastic.evaluation.conventions import Convention
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.scores import ALL_CLASSES
 from nnunet_stochastic.evaluation.set_results import SetResults

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from nnunet_stochastic.evaluation.conventions import Convention
+from nnunet_stochastic.conventions import Convention
 from nnunet_stochastic.evaluation.set_results import SetResults
 from nnunet_stochastic.evaluation.tasks.catalogue import TASKS
 from nnunet_stochastic.evaluation.tasks.task import TaskInputs

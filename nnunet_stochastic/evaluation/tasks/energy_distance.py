@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from nnunet_stochastic import metrics
+from nnunet_stochastic.conventions import DISTANCES, Convention
 from nnunet_stochastic.evaluation.case_inputs import CaseInputs
 from nnunet_stochastic.evaluation.case_sets import ID
-from nnunet_stochastic.evaluation.conventions import DISTANCES, Convention
 from nnunet_stochastic.evaluation.set_results import SetResults
 from nnunet_stochastic.evaluation.tasks.task import NO_ANNOTATIONS, Task, TaskInputs, has_number, mean_of, split_by_set
 

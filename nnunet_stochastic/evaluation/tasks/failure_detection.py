@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nnunet_stochastic import metrics
-from nnunet_stochastic.evaluation.conventions import Convention
+from nnunet_stochastic.conventions import Convention
 from nnunet_stochastic.evaluation.maps import MEASURES, Measure
 from nnunet_stochastic.evaluation.set_results import SetResults
 from nnunet_stochastic.evaluation.tasks.task import NO_ANNOTATIONS, Task, TaskInputs, has_number, split_by_set

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from nnunet_stochastic import metrics
+from nnunet_stochastic.conventions import AGGREGATIONS, Convention
 from nnunet_stochastic.evaluation.case_sets import ID
-from nnunet_stochastic.evaluation.conventions import AGGREGATIONS, Convention
 from nnunet_stochastic.evaluation.maps import MEASURES, Measure
 from nnunet_stochastic.evaluation.set_results import SetResults
 from nnunet_stochastic.evaluation.tasks.resampling import Resampled

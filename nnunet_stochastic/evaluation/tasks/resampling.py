@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnunet_stochastic.evaluation.conventions import Convention
+from nnunet_stochastic.conventions import Convention
 from nnunet_stochastic.evaluation.set_results import SetResults
 
 __all__ = ["Resampled", "weighted_mean"]

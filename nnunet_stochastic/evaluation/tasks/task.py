@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from nnunet_stochastic.conventions import Convention
 from nnunet_stochastic.evaluation.case_inputs import CaseInputs, MapInputs
 from nnunet_stochastic.evaluation.case_sets import ID, OOD
-from nnunet_stochastic.evaluation.conventions import Convention
 from nnunet_stochastic.evaluation.maps import Measure
 from nnunet_stochastic.evaluation.set_results import SetResults
 from nnunet_stochastic.evaluation.tasks.resampling import Resampled

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nnunet_stochastic.evaluation.conventions import PRESETS
+from nnunet_stochastic.conventions import PRESETS
 from nnunet_stochastic.evaluation.tasks import (
     FAILURE_DETECTION,
     RANKED,

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from nnunet_stochastic.evaluation.conventions import AGGREGATIONS
+from nnunet_stochastic.conventions import AGGREGATIONS
 from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
 from nnunet_stochastic.evaluation.tasks import OUT_OF_DISTRIBUTION
 from nnunet_stochastic.report.page.figures.style import ModelStyle, add_model_legend, draw_point, grid

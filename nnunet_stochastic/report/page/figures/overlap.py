@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
+from nnunet_stochastic.conventions import DISTANCES
 from nnunet_stochastic.evaluation.case_sets import ID
-from nnunet_stochastic.evaluation.conventions import DISTANCES
 from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
 from nnunet_stochastic.evaluation.tasks import ENERGY_DISTANCE
 from nnunet_stochastic.report.page.figures.style import ModelStyle, add_model_legend, draw_point

@@ -10,17 +10,33 @@
                        Mixture-of-Bases for Uncertainty in 3D Segmentation, Table 4
 
 They follow the authors' code where the text is silent. What all of them share is in ``CONVENTIONS``; a task describes
-what they choose in it. The text of all goes into every summary.
+what they choose in it. The text of all goes into every summary. ``evaluation`` does as they say; commands and study
+files choose one by its name, for which they import this module alone.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
-from nnunet_stochastic.metrics import GedDistance
+if TYPE_CHECKING:
+    from nnunet_stochastic.metrics import GedDistance
 
-__all__ = ["AGGREGATIONS", "CONVENTIONS", "DISTANCES", "PRESETS", "Aggregation", "Convention", "find_convention"]
+__all__ = [
+    "ACE",
+    "AGGREGATIONS",
+    "CONVENTIONS",
+    "DISTANCES",
+    "PRESETS",
+    "Ace",
+    "Aggregation",
+    "Convention",
+    "find_convention",
+]
+
+# Calibration errors: mean over the images, or of all images together.
+Ace = Literal["per_image", "dataset"]
+ACE: tuple[Ace, ...] = get_args(Ace)
 
 Aggregation = Literal["mean", "patch", "threshold", "area", "border"]
 
@@ -103,7 +119,7 @@ class Convention:
         }
 
 
-PRESETS = {
+PRESETS: dict[str, Convention] = {
     convention.name: convention
     for convention in (
         Convention("entanglement"),
