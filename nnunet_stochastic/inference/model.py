@@ -117,6 +117,9 @@ class _WeightCache:
         self._folder: TemporaryDirectory | None = None
         self._files: dict[Hashable, Path | None] = {}
 
+    def __reduce__(self) -> tuple[type[_WeightCache], tuple[()]]:
+        return _WeightCache, ()  # a copy has none of the files, which go when this one does
+
     def restore(self, weights: Hashable, network: nn.Module) -> bool:
         """Put the weights into the network; False where they are not kept."""
         path = self._files.get(weights)

@@ -1,3 +1,5 @@
+import copy
+import gc
 import shutil
 from types import SimpleNamespace
 
@@ -216,6 +218,18 @@ def test_a_model_may_serve_several_predictors(swag_model, folders):
         image, PROPERTIES
     )
     np.testing.assert_array_equal(plain.predict_array(image, PROPERTIES).maps["total"], before)
+
+
+def test_a_copy_of_a_model_outlives_it(swag_model, folders):
+    """What has been made of weights is in files, which go with the model that made them."""
+    image = folders.image_array()[None]
+    predictor = build(swag_model, num_members=2)
+    first, _ = (predictor.predict_array(image, PROPERTIES).maps["total"] for _ in range(2))
+    twin = copy.deepcopy(predictor)
+    del predictor
+    gc.collect()
+    for _ in range(2):
+        np.testing.assert_array_equal(twin.predict_array(image, PROPERTIES).maps["total"], first)
 
 
 def test_a_member_that_was_half_made_is_undone(dropout_model, folders, monkeypatch):
