@@ -203,12 +203,21 @@ def read_summary(path: Path, needed: Sequence[str]) -> dict[str, Any]:
 
 
 def _read_table(path: Path, texts: Sequence[str]) -> pd.DataFrame:
-    # As text first, for names such as 001 or NA stay what they are.
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    try:
+        # As text first, for names such as 001 or NA stay what they are.
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except ValueError as error:  # pandas has subclasses of it for what is no table
+        raise ValueError(f"{path} is no table ({error}); run nnunet_stochastic_evaluate again") from error
     if absent := [column for column in texts if column not in table]:
         raise ValueError(f"{path} lacks the columns {', '.join(absent)}; run nnunet_stochastic_evaluate again")
-    numbers = [column for column in table if column not in texts]
-    return table.assign(**{column: table[column].replace("", np.nan).astype(float) for column in numbers})
+    for column in table.columns.difference(texts):
+        try:
+            table[column] = table[column].replace("", np.nan).astype(float)
+        except ValueError as error:
+            raise ValueError(
+                f"{path} must have numbers in the column {column} ({error}); run nnunet_stochastic_evaluate again"
+            ) from error
+    return table
 
 
 def _set_folders(entry: Mapping[str, str | None]) -> SetFolders:

@@ -118,3 +118,17 @@ def test_a_table_without_its_columns_is_refused(tmp_path):
     (folder / "images.csv").write_text("case,dice\na,1\n")
     with pytest.raises(ValueError, match=r"images\.csv lacks the columns set;"):
         read_result(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"images\.csv is no table \(No columns to parse from file\); run nnunet_stochastic_evaluate again"),
+        ("set,case,risk\nID,a,low\n", r"images\.csv must have numbers in the column risk \(.*'low'\); run "),
+    ],
+)
+def test_a_damaged_table_is_named(tmp_path, text, message):
+    folder = write_result(tmp_path / "run")
+    (folder / "images.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_result(folder)
