@@ -26,6 +26,7 @@ __all__ = [
     "ACE",
     "AGGREGATIONS",
     "CONVENTIONS",
+    "DEFAULT_CONVENTION",
     "DISTANCES",
     "PRESETS",
     "Ace",
@@ -136,6 +137,8 @@ PRESETS: dict[str, Convention] = {
         Convention("mixture_of_bases", num_bins=50, foreground_calibration=True, dice_in_percent=True),
     )
 }
+#: Name of the preset that is followed where none is named.
+DEFAULT_CONVENTION = "entanglement"
 
 
 def find_convention(name: str) -> Convention:

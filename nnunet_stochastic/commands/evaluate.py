@@ -16,10 +16,10 @@ from nnunet_stochastic.commands._predictions import (
     read_dataset,
     require_processes,
 )
+from nnunet_stochastic.conventions import DEFAULT_CONVENTION, PRESETS
 from nnunet_stochastic.evaluation import (
     CALIBRATION_FILE,
     ID,
-    PRESETS,
     Calibration,
     CaseSettings,
     SetFolders,
@@ -32,6 +32,7 @@ from nnunet_stochastic.evaluation import (
     find_convention,
     shift_folders,
 )
+from nnunet_stochastic.evaluation.tasks import TASKS
 from nnunet_stochastic.io.folders import require_writable
 from nnunet_stochastic.patients import read_patients
 from nnunet_stochastic.report import summary_table, task_table
@@ -95,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--convention",
         choices=list(PRESETS),
-        default="entanglement",
+        default=DEFAULT_CONVENTION,
         help="whose choices to follow where papers differ; summary.json names them (default: %(default)s)",
     )
     parser.add_argument("-o", type=Path, help="output folder (default: the folder `evaluation` inside -pred)")
@@ -206,6 +207,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _warnings(degenerate_samples: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
     """A line per set with samples that say nothing of the image."""
     words = {"empty": "empty", "full": "filling the image", "empty or full": "empty or filling the image"}
+    of_samples = ", ".join(task.name for task in TASKS if "samples" in task.needs)
     for name, cases in degenerate_samples.items():
         found = "; ".join(
             f"{words[what]}: {', '.join(case for case, its in cases.items() if its == what)}"
@@ -213,6 +215,6 @@ def _warnings(degenerate_samples: Mapping[str, Mapping[str, str]]) -> Iterator[s
             if what in cases.values()
         )
         yield (
-            f"{name}: all samples of these cases have come apart from the segmentation ({found}); GED, VOLUME and the "
+            f"{name}: all samples of these cases have come apart from the segmentation ({found}); {of_samples} and the "
             "maps of such a model mean nothing, train it longer or look at its log"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from nnunet_stochastic.conventions import find_convention
+from nnunet_stochastic.conventions import DEFAULT_CONVENTION, find_convention
 from nnunet_stochastic.evaluation.calibration import CALIBRATION_FILE, Calibration
 from nnunet_stochastic.evaluation.case_sets import ID, SetFolders, find_case_sets
 from nnunet_stochastic.evaluation.evaluate import Evaluation, evaluate_sets
@@ -25,7 +25,7 @@ def evaluate_folder(
     shifts: Mapping[str, SetFolders] | None = None,
     validation: str | Path | None = None,
     dataset_json: str | Path | None = None,
-    convention: str = "entanglement",
+    convention: str = DEFAULT_CONVENTION,
     record_folder: str | Path | None = None,
     resume: bool = False,
     num_processes: int = 1,

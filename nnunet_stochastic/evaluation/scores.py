@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from nnunet_stochastic import metrics
-from nnunet_stochastic.conventions import PRESETS, Convention
+from nnunet_stochastic.conventions import DEFAULT_CONVENTION, Convention, find_convention
 from nnunet_stochastic.evaluation.cases import EvaluatedCase
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 
@@ -23,7 +23,7 @@ ALL_CLASSES = "all classes"
 # Groups of annotations.
 REFERENCE = "reference"
 RATERS = "raters"
-_DEFAULT = PRESETS["entanglement"]
+_DEFAULT = find_convention(DEFAULT_CONVENTION)
 METRICS = ("dice", "nll", "brier", "ece", "mce")
 
 

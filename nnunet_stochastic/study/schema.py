@@ -27,7 +27,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from nnunet_stochastic.conventions import ACE, PRESETS
+from nnunet_stochastic.conventions import ACE, DEFAULT_CONVENTION, PRESETS
 from nnunet_stochastic.epistemic import EPISTEMIC_METHODS, EPISTEMIC_OPTIONS
 from nnunet_stochastic.prediction_choices import ESTIMATORS, TILES_AND_VIEWS
 from nnunet_stochastic.study.description import CORRUPTIONS, KINDS
@@ -301,7 +301,7 @@ class DatasetEntry(Shared):
 class Evaluate(_Mapping):
     """Options of the evaluations."""
 
-    convention: Annotated[str, _one_of(tuple(PRESETS))] = next(iter(PRESETS))
+    convention: Annotated[str, _one_of(tuple(PRESETS))] = DEFAULT_CONVENTION
     """Definitions of the metrics."""
     np: Count | None = None
     """Number of processes of an evaluation, at least 1."""
