@@ -9,7 +9,7 @@ same way is resumed; in another way, it is begun anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,10 @@ from nnunet_stochastic.study.presence import are_complete
 
 __all__ = ["Records"]
 
-# How fast a command is, and nothing else.
+# How fast a command is, and nothing else; with a value.
 _SPEED_OPTIONS = ("-np", "-npfp", "-npp", "-nps")
+# What a command shows, and nothing else; the second was the first's name in former versions.
+_DISPLAY_OPTIONS = ("--disable_progress_bar", "--no_pbar")
 # What is there stays, whoever made it: data and trained models.
 _ADOPTED = ("convert", "train")
 # Plans are made where there are none, sets of raw data and splits alone: neither follows from how another job was done.
@@ -51,12 +53,12 @@ class Records:
         done = _read(self.done(job.key))
         if not done or not are_complete(job.products):
             return False
-        return job.kind in _ADOPTED or done["how"] == how(job)
+        return job.kind in _ADOPTED or _is_how(done["how"], job)
 
     def begin(self, job: Job) -> bool:
         """Whether the job was begun in the same way; if not, note that it is begun now."""
         begun = _read(self._begun(job.key))
-        if begun.get("how") == how(job):
+        if "how" in begun and _is_how(begun["how"], job):
             return True
         self.running(job, begun.get("command"))
         return False
@@ -125,7 +127,7 @@ class Records:
         done = _read(self.done(job.key))
         if not done and not self._begun(job.key).is_file():
             return None
-        if done and job.kind not in _ADOPTED and done["how"] != how(job):
+        if done and job.kind not in _ADOPTED and not _is_how(done["how"], job):
             return "its commands have changed"
         upstream = next((key for key in job.needs if key in stale), None)
         if upstream is not None and job.kind not in _INDEPENDENT:
@@ -144,17 +146,23 @@ class Records:
 def how(job: Job) -> dict[str, Any]:
     """What decides a job's results, as JSON."""
     return {
-        "commands": [_without_speed(command.argv) for command in job.commands],
+        "commands": [_deciding(command.argv) for command in job.commands],
         "files": [[str(path), text] for path, text in job.files],
         "needs": [list(key) for key in job.needs],
     }
 
 
-def _without_speed(argv: tuple[str, ...]) -> list[str]:
+def _is_how(recorded: Mapping[str, Any], job: Job) -> bool:
+    """Whether a job was done, or begun, as it would be now."""
+    return {**recorded, "commands": list(map(_deciding, recorded.get("commands", ())))} == how(job)
+
+
+def _deciding(argv: Sequence[str]) -> list[str]:
+    """The words of a command that decide its result."""
     return [
         part
         for index, part in enumerate(argv)
-        if part not in _SPEED_OPTIONS and (index == 0 or argv[index - 1] not in _SPEED_OPTIONS)
+        if part not in (*_SPEED_OPTIONS, *_DISPLAY_OPTIONS) and (index == 0 or argv[index - 1] not in _SPEED_OPTIONS)
     ]
 
 
