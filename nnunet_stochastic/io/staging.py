@@ -79,8 +79,16 @@ def staged_files(folder: Path, files: Sequence[Path], *, name: str, copies: Coll
 
 
 @contextmanager
-def staged_folder(folder: Path) -> Iterator[Path]:
-    """Give a hidden folder to fill; it becomes ``folder``, which must not be there, when the block ends."""
+def staged_folder(folder: Path, *, of_copies: bool = False) -> Iterator[Path]:
+    """Give a hidden folder to fill; it becomes ``folder``, which must not be there, when the block ends.
+
+    Parameters
+    ----------
+    folder
+        Its final place.
+    of_copies
+        Whether its files are copies of foreign files, whose format is not checked.
+    """
     staging = stage(folder.parent, folder.name)
     try:
         yield staging
@@ -88,7 +96,8 @@ def staged_folder(folder: Path) -> Iterator[Path]:
         for path in paths:
             if path.is_file() and not path.is_symlink():
                 _flush(path)
-                check_written(path)
+                if not of_copies:
+                    check_written(path)
         for path in paths:
             if path.is_dir() and not path.is_symlink():
                 _flush_folder(path)

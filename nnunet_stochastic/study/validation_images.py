@@ -42,7 +42,7 @@ def link_validation_images(raw: Path, splits: Path, folder: Path) -> int:
         raise ValueError(f"{splits} names {unknown[0]}, of which there is no image in {raw / 'imagesTr'}; restore one")
     folder.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(folder.parent, {folder.name})
-    with staged_folder(folder) as staged:
+    with staged_folder(folder, of_copies=True) as staged:
         for name in names:
             for image in images[name]:
                 spacing = image.with_name(f"{name}.json")  # nnU-Net's, beside a 3D TIFF

@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -125,6 +126,23 @@ def test_links_to_the_validation_images(nnunet, make_dataset):
         link_validation_images(raw, splits, folder)
     splits.unlink()  # nnU-Net's default of five folds: 2 of 6 cases in the first
     assert link_validation_images(raw, splits, folder) == 2
+
+
+def test_copies_where_the_system_lets_nobody_make_links(nnunet, make_dataset, monkeypatch):
+    """Files of other programs may be padded, or compressed in several parts; that is not for this command to judge."""
+    raw = make_dataset("Dataset007_One")
+    (raw / "dataset.json").write_text(json.dumps({"file_ending": ".nii.gz", "channel_names": {"0": "CT"}}))
+    for case in "ab":
+        (raw / "imagesTr" / f"{case}_0000.nii.gz").write_text("of another program")
+    splits, folder = nnunet / "splits_final.json", nnunet / "validation"
+    splits.write_text(json.dumps([{"train": ["b"], "val": ["a"]}]))
+
+    def refuse(*_):
+        raise OSError("a required privilege is not held by the client")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    assert link_validation_images(raw, splits, folder) == 1
+    assert [file.read_text() for file in folder.iterdir()] == ["of another program"]
 
 
 def test_trainers_and_gpus(write_study, nnunet):
