@@ -201,7 +201,10 @@ def remove_leftovers(folder: Path, names: Collection[str] | None = None) -> None
 def _flush(path: Path) -> None:
     """Have a file on the disk: network disks and quotas say only then that it did not fit."""
     with path.open("r+b" if os.name == "nt" else "rb") as file:  # copies may be read-only
-        os.fsync(file.fileno())
+        try:
+            os.fsync(file.fileno())
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from error  # it knows a number alone
 
 
 def _flush_folder(folder: Path) -> None:
