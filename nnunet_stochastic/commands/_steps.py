@@ -109,8 +109,8 @@ def _run_command(step: Step, log: Path, environment: dict[str, str], report: Rep
             run_logged(step.command, stream, environment | dict(step.variables), report=report)
     except CommandFailed as error:
         raise ChildProcessError(
-            f"step {step.name!r} failed with exit status {error.status}. The last lines of {log}:\n{error.tail}\n"
-            "Run the demo again to repeat this step and those after it."
+            f"step {step.name!r} failed with exit status {error.status}; run the demo again to repeat it and those "
+            f"after it; the last lines of {log}:\n{error.tail}"
         ) from error
 
 

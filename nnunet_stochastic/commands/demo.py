@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if arguments.num_train is not None or arguments.num_test is not None:
         raise ValueError(
-            "-num_train and -num_test are for --dataset_into; the demo itself takes all cases. Leave them out"
+            "-num_train and -num_test are for --dataset_into; the demo itself takes all cases, so leave them out"
         )
     folder = arguments.o.resolve()
     _prepare_folder(folder, overwrite=arguments.overwrite)

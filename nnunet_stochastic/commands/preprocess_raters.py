@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     failures = [f"  {d.dataset_name}: {case}: {why}" for d in datasets for case, why in d.failures.items()]
     if failures:
-        print("These cases failed; run the command again when they are repaired:", *failures, sep="\n", file=sys.stderr)
+        print("these cases failed; run the command again when they are repaired:", *failures, sep="\n", file=sys.stderr)
         return 1
     return 0
 

@@ -136,7 +136,7 @@ def _run(plan: Plan, engine: Engine, until: str | None, console: Console) -> int
     if failed:
         _print_failures(plan, failed, waiting, console)
         return 1
-    console.print(f"Done: {plan.study.output}")
+    console.print(f"done: {plan.study.output}")
     if until is None:
         console.print(f"  report for any browser: {plan.study.output / 'report.html'}")
         console.print(f"  tables: {plan.study.output / 'comparison'}")
@@ -197,8 +197,8 @@ def _print_failures(plan: Plan, failed: Sequence[Job], waiting: Sequence[Job], c
         if len(depending) > SHOWN_JOBS:
             console.print(f"  and {len(depending) - SHOWN_JOBS} more")
     console.print(
-        f"{len(failed)} jobs failed, {len(waiting)} were not run because of them, all others are done. Snakemake's own "
-        f"output: {plan.study.output / 'logs' / 'snakemake.log'}. Repair what is wrong and start the study again."
+        f"{len(failed)} jobs failed, {len(waiting)} were not run because of them, all others are done; repair what is "
+        f"wrong and start the study again (Snakemake's own output: {plan.study.output / 'logs' / 'snakemake.log'})"
     )
 
 

@@ -83,7 +83,7 @@ def write_ensemble_splits(
         return EnsembleSplits(file, split, written=False)
     if existing and not overwrite:
         raise ValueError(
-            f"{file} exists, with {len(existing)} folds; models trained on them do not belong to the ensemble. "
+            f"{file} exists, with {len(existing)} folds; models trained on them do not belong to the ensemble; "
             "--overwrite replaces it and keeps a copy"
         )
     backup = _back_up(file) if existing else None

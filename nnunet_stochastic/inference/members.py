@@ -95,7 +95,7 @@ def _obstacle(model: Model, method: EpistemicMethod) -> str | None:
         return f"without an epistemic method there is one member, got {num_folds} folds: choose one with -f"
     if num_folds < method.least_folds:
         return (
-            "an ensemble needs several trained folds, for instance -f 0 1 2 3 4, and got one. "
+            "an ensemble needs several trained folds, for instance -f 0 1 2 3 4, and got one; "
             "nnunet_stochastic_ensemble_splits makes the folds random initialisations of the same data"
         )
     posterior = posterior_class(method)

@@ -224,8 +224,8 @@ def load_weights(model: Model, checkpoint: Checkpoint) -> None:
         model.network.load_state_dict(weights)
     except RuntimeError as error:
         raise ValueError(
-            f"the weights in {checkpoint.path} do not fit the network that {model.trainer_name} builds now. "
-            f"Was the trainer changed since it was trained? {error}"
+            f"the weights in {checkpoint.path} do not fit the network that {model.trainer_name} builds now; was the "
+            f"trainer changed since it was trained? {error}"
         ) from error
 
 

@@ -157,7 +157,7 @@ class PredictionOptions:
         missing = [name for name in self.maps if name not in available]
         if missing:
             raise ValueError(
-                f"one fold of a deterministic network has no {' or '.join(missing)} map, only total. Predict with "
+                f"one fold of a deterministic network has no {' or '.join(missing)} map, only total; predict with "
                 "several folds (-f 0 1 2 3 4), which act as an ensemble, with test-time augmentation "
                 "(--aleatoric tta), or train a stochastic trainer such as nnUNetTrainerMoB"
             )

@@ -100,5 +100,5 @@ def _check_same_settings(path: Path, earlier: dict[str, Any], settings: dict[str
     ]
     if different:
         raise ValueError(
-            f"{path} was written with other settings: {'; '.join(different)}. Use another output folder or those"
+            f"{path} was written with other settings ({'; '.join(different)}); use another output folder or those"
         )
