@@ -20,7 +20,7 @@ from rich.markup import escape
 from nnunet_stochastic import discovery
 from nnunet_stochastic.commands._errors import report_errors
 from nnunet_stochastic.commands._flags import add_disable_progress_bar
-from nnunet_stochastic.commands._steps import RECORD, Report, Step, assignment, minutes, run_steps, write_record
+from nnunet_stochastic.commands._steps import RECORD, Report, Step, assignment, minutes, run_steps, write_done_steps
 from nnunet_stochastic.datasets.demo import DATASET_ID, DATASET_NAME, write_demo_dataset
 from nnunet_stochastic.datasets.demo_plans import DEMO_CONFIGURATION, DEMO_PLANS, demo_plans
 from nnunet_stochastic.io.folders import require_writable
@@ -233,7 +233,7 @@ def _prepare_folder(folder: Path, *, overwrite: bool) -> None:
     for name in SUBFOLDERS[:3]:
         (folder / name).mkdir(exist_ok=True)
     if not (folder / RECORD).exists():
-        write_record(folder, {})
+        write_done_steps(folder, {})
 
 
 def _print_case(done: int, total: int) -> None:

@@ -22,7 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from nnunet_stochastic.degenerate_samples import degenerate_samples
-from nnunet_stochastic.inference.cases import InputCase, OutputFolder, cases_from_files, find_cases
+from nnunet_stochastic.inference.cases import InputCase, OutputFolder, cases_from_files, find_input_cases
 from nnunet_stochastic.inference.collapse import epistemic_ratio
 from nnunet_stochastic.inference.images import map_ending, write_map
 from nnunet_stochastic.inference.predictor import StochasticPredictor
@@ -105,7 +105,7 @@ def predict_folder(
         )
     file_ending = model.dataset_json["file_ending"]
     if isinstance(images, (str, Path)):
-        cases = find_cases(
+        cases = find_input_cases(
             images,
             file_ending=file_ending,
             num_channels=model.num_image_channels,
