@@ -26,9 +26,9 @@ def read_checkpoint(path: Path, *, trust: bool = False) -> dict[str, Any]:
     Parameters
     ----------
     path
-        ``checkpoint_*.pth``.
+        File ``checkpoint_*.pth``.
     trust
-        True to read files, too, that hold arbitrary Python objects, and so could run code.
+        Whether to read files, too, that hold arbitrary Python objects, and so could run code.
 
     Raises
     ------

@@ -30,9 +30,9 @@ def read_dataset(
     Parameters
     ----------
     prediction_folder
-        Output of a predict command.
+        Output folder of a predict command.
     dataset_json_file
-        Default: the one inside the folder.
+        File with the labels; default: the one inside the folder.
     option, file_option
         Names under which the folder and the file are given, for messages.
     """

@@ -156,7 +156,7 @@ class OutputFolder:
         case
             Name of a case whose files are in the folder that ``begin`` made.
         before_last
-            Called when all is in place but the segmentation, which makes the case complete.
+            Function that is called when all is in place but the segmentation, which makes the case complete.
 
         Raises
         ------

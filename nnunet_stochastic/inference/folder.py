@@ -72,23 +72,24 @@ def predict_folder(
     Parameters
     ----------
     predictor
-        Model and options.
+        Predictor with model and options.
     images
         A folder of images named as for nnU-Net, or lists of files, one list per case.
     output_folder
         Folder to write to; made if missing.
     save_probabilities
-        True to write CASE.npz and CASE.pkl in nnU-Net's format, too.
+        Whether to write CASE.npz and CASE.pkl in nnU-Net's format, too.
     continue_prediction
-        Skip the cases that are complete in the folder and in its uncertainty.json.
+        Whether to skip the cases that are complete in the folder and in its uncertainty.json.
     previous_stage_folder
-        For a cascade: segmentations of the previous stage.
+        Folder of the previous stage's segmentations, for a cascade.
     preprocessing_threads, export_threads
-        Threads beside the one that runs the network; 0 does the work in that one.
+        Numbers of threads beside the one that runs the network; 0 does the work in that one.
     num_parts, part_id
-        Predict every ``num_parts``-th case from the ``part_id``-th on.
+        Number of commands that share the cases, and index of this one from 0: it predicts every ``num_parts``-th case
+        from the ``part_id``-th on.
     progress
-        Show bars over cases and tiles.
+        Whether to show bars over cases and tiles.
     """
     if not 0 <= part_id < num_parts:
         raise ValueError(f"part_id must be in 0 … num_parts - 1, got part {part_id} of {num_parts}")

@@ -30,7 +30,7 @@ class Member:
     Parameters
     ----------
     name
-        ``fold_0``, ``fold_0_dropout_3``: unique among the members, and the key of its noise.
+        Name, such as ``fold_0`` or ``fold_0_dropout_3``: unique among the members, and the key of its noise.
     checkpoint
         Trained weights of its fold.
     posterior
@@ -118,9 +118,9 @@ def members_of(
     Parameters
     ----------
     model
-        Its checkpoints are the folds.
+        Model whose checkpoints are the folds.
     method
-        As ``choose_method`` returns it.
+        Method, as ``choose_method`` returns it.
     seed
         Seed of masks and weights.
     options

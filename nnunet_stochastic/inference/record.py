@@ -38,7 +38,7 @@ class Record:
     settings
         Settings that decide the results, and versions and notes.
     resume
-        Keep the cases of an earlier command with the same settings; other settings are an error.
+        Whether to keep the cases of an earlier command with the same settings; other settings are an error.
     num_parts, part_id
         Number of concurrent commands, as in nnU-Net, and which of them this one is, from 0.
     """

@@ -61,7 +61,7 @@ class CasePicture:
     Attributes
     ----------
     name
-        The case.
+        Name of the case.
     view
         Slice and window.
     image
@@ -79,7 +79,8 @@ class CasePicture:
     maxima
         Maximum of each map over the whole image; where it is larger than what is shown, it is printed as well.
     epistemic_is_stand_in
-        As in ``evaluation.describe_model``: the epistemic map is marked, and a line says what it is.
+        Whether the epistemic map is a stand-in, as in ``evaluation.describe_model``: then it is marked, and a line says
+        what it is.
     """
 
     name: str
@@ -107,7 +108,7 @@ def case_figure(picture: CasePicture, *, shared_scale: bool = False) -> Figure:
     picture
         What to draw.
     shared_scale
-        Draw aleatoric, epistemic and total on one colour scale.
+        Whether to draw aleatoric, epistemic and total on one colour scale.
     """
     if unknown := sorted(picture.maps.keys() - MAP_TITLES.keys()):
         raise ValueError(f"{picture.name}: maps must be among {', '.join(MAP_TITLES)}, got {', '.join(unknown)}")

@@ -38,11 +38,11 @@ def first_images(
     cases
         The cases.
     prediction_folder
-        Its uncertainty.json, if there is one, says where the images were.
+        Folder whose uncertainty.json, if there is one, says where the images were.
     image_folder
-        Where they are; None: look there.
+        Folder of the images; None: where that file says.
     file_ending
-        The dataset's, with its dot.
+        File ending of the dataset, with its dot.
     """
     if image_folder is not None:
         images = {case.name: image_folder / f"{case.name}_0000{file_ending}" for case in cases}
@@ -79,19 +79,19 @@ def write_pictures(
     reader
         nnU-Net's reader of the dataset.
     folder
-        Where pictures go.
+        Folder that pictures go to.
     images
         File with the image's first channel under the case's name, for the cases that have one.
     file_ending
-        The dataset's, with its dot.
+        File ending of the dataset, with its dot.
     shared_scale
         Option of ``case_figure``.
     epistemic_is_stand_in
         Attribute of ``CasePicture``.
     num_threads
-        Cases read at a time.
+        Number of cases read at a time.
     show_progress
-        Draw a progress bar.
+        Whether to draw a progress bar.
     """
     folder.mkdir(exist_ok=True)
     matplotlib = threading.Lock()  # which is not safe to draw with from several threads

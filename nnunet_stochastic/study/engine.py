@@ -67,11 +67,11 @@ class Engine:
         plan
             The study.
         kinds
-            Which jobs.
+            Kinds of the jobs.
         jobs
-            These and what they need, as far as it is not done.
+            Jobs to run with what they need, as far as it is not done.
         on_done
-            Called with each when it is done.
+            Function that is called with each when it is done.
 
         Raises
         ------

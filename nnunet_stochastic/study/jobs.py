@@ -74,7 +74,7 @@ def final_jobs(study: Study, results: Sequence[PlannedEvaluation]) -> list[Job]:
     study
         The study.
     results
-        Those evaluations; one alone is not compared.
+        Evaluations of the study; one alone is not compared.
     """
     jobs = []
     needs = tuple(result.job for result in results)

@@ -19,7 +19,7 @@ def check_splits(file: Path, seeds: int) -> None:
     Parameters
     ----------
     file
-        splits_final.json.
+        File splits_final.json.
     seeds
         Number S of seeds.
     """

@@ -162,11 +162,11 @@ def choose_training_labels(
     raters
         Their raters.
     train_on_raters
-        False keeps the labels of labelsTr although there are raters.
+        Whether to train on them; False keeps the labels of labelsTr although there are raters.
     command
         Command that preprocesses the raters, for the message where that was not done.
     log
-        Takes one line that says which labels are trained on.
+        Function that takes one line that says which labels are trained on.
     """
     if not train_on_raters:
         log(f"trains on labelsTr, not on its {raters.num_raters} raters: train_on_raters is False")

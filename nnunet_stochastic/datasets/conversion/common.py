@@ -104,16 +104,16 @@ class Conversion:
     Attributes
     ----------
     dataset_name
-        DatasetNNN_Name.
+        Name of the dataset, DatasetNNN_Name.
     settings
         Settings that decide about the result; a dataset with others is not continued.
     description
-        dataset.json without ``numTraining`` and ``name``.
+        Content of dataset.json without ``numTraining`` and ``name``.
     sources
         Sources to convert.
     convert
-        Gives the cases of a source, as many as its ``cases`` names; module-level, so that processes can run it.
-        ``ValueError`` and ``OSError`` skip the source.
+        Function that gives the cases of a source, as many as its ``cases`` names; module-level, so that processes can
+        run it. ``ValueError`` and ``OSError`` skip the source.
     skipped
         Sources and cases that are left out for reasons that are known by now.
     notes
@@ -184,7 +184,7 @@ def majority_vote(raters: np.ndarray, num_classes: int) -> np.ndarray:
     raters
         Labels, integers or bool (A, *S).
     num_classes
-        C; labels are 0 to C - 1.
+        Number C of classes; labels are 0 to C - 1.
 
     Returns
     -------

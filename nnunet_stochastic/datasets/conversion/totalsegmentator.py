@@ -80,9 +80,9 @@ def plan_totalsegmentator(
     seed
         Seed of the split.
     num_processes
-        Scans at a time.
+        Number of scans at a time.
     show_progress
-        Draw a progress bar.
+        Whether to draw a progress bar.
     """
     if repeated := [name for name, count in Counter(structures).items() if count > 1]:
         raise ValueError(f"structures are given more than once: {', '.join(repeated)}")

@@ -41,13 +41,13 @@ class Shift:
     meaning : str
         Meaning of that parameter, in words.
     default_range, allowed_range : tuple of 2 floats
-        Ends included.
+        Ranges of the strength, ends included.
     apply : callable
-        Takes `Planes` and the parameters as keywords; returns values of the same shape (C, S, H, W).
+        Function of `Planes` and the parameters as keywords that returns values of the same shape (C, S, H, W).
     draw_others : callable
-        Draws the remaining parameters.
+        Function that draws the remaining parameters.
     is_whole : bool
-        True if the strength is an integer.
+        Whether the strength is an integer.
     """
 
     strength: str
