@@ -24,7 +24,7 @@ def test_warning_names_the_lowest_case():
     cases["e"] = {"epistemic_to_aleatoric": None}
     warning = collapse_warning(cases, num_members=5)
     assert "below 0.05 in 2 of 4 cases (lowest 0.01, b)" in warning
-    assert "The members nearly agree" in warning
+    assert "the members nearly agree" in warning
     assert "--rescale_epistemic corrects the scale" in warning
     assert collapse_warning({"a": cases["a"], "d": cases["d"], "e": cases["e"]}, num_members=5) is None
 
