@@ -118,7 +118,7 @@ class SwagTrainer(SnapshotTrainer, FineTuningTrainer):
     nnU-Net's epochs. Until the first snapshot the learning rate follows nnU-Net's polynomial decay.
     """
 
-    #: Learning rate while snapshots are taken, in fine-tuning: that of Christensen et al.
+    #: Learning rate while snapshots are taken, in fine-tuning: that of ENT (see ``nnunet_stochastic.epistemic``).
     snapshot_learning_rate = 1e-4
     #: The same from scratch, in units of nnU-Net's initial learning rate.
     scratch_snapshot_learning_rate_factor = 0.1

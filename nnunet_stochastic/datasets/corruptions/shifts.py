@@ -93,7 +93,7 @@ SHIFTS: dict[str, Shift] = {
         lambda generator: {"coefficients": generator.uniform(-1, 1, NUM_BIAS_COEFFICIENTS).tolist()},
     ),
 }
-#: The test sets of ENT.
+#: The test sets of Christensen et al. (ENT, see ``image_quality``).
 DEFAULT_SHIFTS = ("blur", "noise", "contrast", "jpeg")
 
 
