@@ -1,4 +1,4 @@
-"""Writing: complete or absent, continued after a kill, settings and parts do not mix, splits for nnU-Net."""
+"""Writing: complete or absent, continued after an interruption, settings and parts do not mix, splits for nnU-Net."""
 
 import os
 from dataclasses import replace
