@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser = argparse.ArgumentParser(
         prog="nnunet_stochastic_corrupt",
-        description="Writes a corrupted copy of each image of a folder for each shift, in the same geometry, naming "
+        description="Write a corrupted copy of each image of a folder for each shift, in the same geometry, naming "
         "and type of numbers: test sets that are out of distribution, with the same reference segmentations.",
         epilog=f"Strengths are uniform over a range. {described}. Planes are across the axis of the coarsest spacing "
         "(the first of equal ones). Values of integer images are rounded and clipped to the range of their type. "

@@ -38,15 +38,16 @@ STOCHASTIC_TRAINER = "nnUNetTrainerMoBDemo"
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nnunet_stochastic_demo",
-        description="Simulates CT images around real lung nodule masks by four radiologists (LIDC-IDRI), trains a "
-        "small nnU-Net on them, fine-tunes it to predict a distribution over segmentations, predicts uncertainty maps "
-        "for unseen patients and scores them. Takes about 6 minutes on two idle CPU cores.",
+        description="Simulate CT images around real lung nodule masks by four radiologists (LIDC-IDRI), train a "
+        "small nnU-Net on them, fine-tune it to predict a distribution over segmentations, predict uncertainty maps "
+        "for unseen patients and score them. It takes about 6 minutes on two idle CPU cores.",
         epilog="Steps that are done are skipped when the command is run again. Scores on simulated images say that the "
         "software works; they are not comparable with published results.",
     )
     parser.add_argument(
         "-o",
         type=Path,
+        metavar="FOLDER",
         default=Path("nnunet_stochastic_demo"),
         help="output folder, for everything (default: %(default)s)",
     )

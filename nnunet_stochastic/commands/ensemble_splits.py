@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nnunet_stochastic_ensemble_splits",
-        description="Writes splits_final.json so that all folds have the same training and validation cases. Trained "
+        description="Write splits_final.json so that all folds have the same training and validation cases. Trained "
         "folds then differ by their random initialisation alone, and are a deep ensemble.",
         epilog="Members are folds: with --num_members M train the folds 0 to M-1, with M above 5 too; nnU-Net splits "
         "at random for a fold that the file does not have.",

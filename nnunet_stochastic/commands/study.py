@@ -63,14 +63,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nnunet_stochastic_study",
         usage="%(prog)s STUDY.yaml [options] [-- options of Snakemake]",
-        description="Trains, predicts, calibrates, evaluates and compares all models of a study on all its datasets, "
-        "with each seed, and puts them on one page. Snakemake runs the jobs, here or on a cluster.",
+        description="Train, predict, calibrate, evaluate and compare all models of a study on all its datasets, "
+        "with each seed, and put them on one page. Snakemake runs the jobs, here or on a cluster.",
         epilog="Start it again after an interruption or a change of the file: what is done and still holds is kept. "
         "One failed job does not stop those that do not need it. On SLURM, with Snakemake's plug-in for it: "
         "nnunet_stochastic_study STUDY.yaml -- --executor slurm --jobs 20",
     )
     add = parser.add_argument
-    add("study", type=Path, metavar="STUDY.yaml", help="what is to be studied")
+    add("study", type=Path, metavar="STUDY.yaml", help="file that says what is to be studied, and how")
     add("--cores", type=int, metavar="N", help="number of threads of all jobs together (default: all of this machine)")
     add(
         "--gpus",

@@ -1,4 +1,4 @@
-"""A whole study on Snakemake, with programs that take no time: failures, interruptions, restarts and changes of the file."""
+"""A whole study on Snakemake, with programs that take no time: failures, interruptions, restarts, another file."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""SWAG's schedule and snapshots, and that an interruption at any moment followed by --c gives what an undisturbed run gives."""
+"""SWAG's schedule and snapshots, and that an interruption at any moment followed by --c changes no result."""
 
 from __future__ import annotations
 
