@@ -70,10 +70,10 @@ def _parser() -> argparse.ArgumentParser:
         "epistemic uncertainty (AU, EU) are told apart (entanglement Δ), from evaluations of many models, seeds and "
         "datasets.",
         epilog="Models are ranked per task and split among the models of the same dataset and seed; ranks are "
-        "averaged over in and out of distribution (ID, OOD), then over the tasks, then over the seeds. The same folder may be the run of several "
-        "seeds in --runs, such as an ensemble of all of them. A model that lacks a task of the others "
-        "gets no overall rank; what is missing is printed and in missing.csv. Softmax without epistemic method has no "
-        "AU and EU: N/A.",
+        "averaged over images in and out of distribution (ID, OOD), then over the tasks, then over the seeds. The same "
+        "folder may be the run of several seeds in --runs, such as an ensemble of all of them. A model that lacks a "
+        "task of the others gets no overall rank; what is missing is printed and in missing.csv. Softmax without "
+        "epistemic method has no AU and EU: N/A.",
     )
     parser.add_argument(
         "results",

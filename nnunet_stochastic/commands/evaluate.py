@@ -44,9 +44,10 @@ __all__ = ["main"]
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nnunet_stochastic_evaluate",
-        description="Score predictions: Dice, NLL, Brier score, ECE and MCE per class and case; whether the uncertainty "
-        "finds shifted images, shows ambiguity, is calibrated and finds bad segmentations; a reliability diagram, and "
-        "a picture of each case. The predictions must have been made with --save_probabilities.",
+        description="Score predictions: Dice, negative log-likelihood (NLL), Brier score, expected and maximum "
+        "calibration error (ECE, MCE) per class and case; whether the uncertainty finds shifted images, "
+        "shows ambiguity, is calibrated and finds bad segmentations; a reliability diagram, and a picture of each "
+        "case. The predictions must have been made with --save_probabilities.",
         epilog="Writes summary.json (means, tasks, and the conventions used), cases.csv (a row per case, annotation "
         "and class), images.csv (a row per case), scores.csv (a row per case and uncertainty map), curves.json, "
         "reliability.png, pictures/ and records/ (what --continue_evaluation goes on from). Every metric is computed "

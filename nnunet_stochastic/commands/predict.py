@@ -205,9 +205,9 @@ def _add_uncertainty_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--rescale_epistemic",
         metavar="FACTOR|FOLDER",
-        help="multiply the epistemic map with a number, or with the ratio of mean aleatoric to mean epistemic uncertainty of an earlier prediction in FOLDER "
-        "(of validation images), and let total be aleatoric + epistemic: a correction where epistemic is too small to "
-        "matter (default: no)",
+        help="multiply the epistemic map with a number, or with the ratio of mean aleatoric to mean "
+        "epistemic uncertainty of an earlier prediction in FOLDER (of validation images), and let total be "
+        "aleatoric + epistemic: a correction where epistemic is too small to matter (default: no)",
     )
     add_seed(group)
     add(
