@@ -325,4 +325,4 @@ def _trained_model_folder(arguments: argparse.Namespace) -> Path:
     try:
         return Path(get_output_folder(arguments.d, arguments.tr, arguments.p, arguments.c))
     except RuntimeError as error:  # nnU-Net's own message: no such dataset, or nnUNet_results is not set
-        raise ValueError(f"{error}\nor name the model's folder with -m") from error
+        raise ValueError(f"{error}\nor name the model's folder with -m instead") from error
