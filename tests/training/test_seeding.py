@@ -268,7 +268,7 @@ def test_a_training_resumed_with_another_seed_says_so_and_claims_none(
     train_until_interrupted(dataset, DETERMINISTIC)
     seed, log = resume_with_other()
     assert seed is None
-    assert f"had {SEED_VARIABLE}=0 and goes on with {f'{SEED_VARIABLE}=1' if other else f'no {SEED_VARIABLE}'}." in log
+    assert f"had {SEED_VARIABLE}=0 and goes on with {f'{SEED_VARIABLE}=1' if other else f'no {SEED_VARIABLE}'};" in log
     train(dataset, DETERMINISTIC)
     assert resume_with_other()[0] == 0, "nothing was trained with the other seed"
 
