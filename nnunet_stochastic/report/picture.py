@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from matplotlib import style
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
@@ -100,6 +101,7 @@ class CasePicture:
         return self.epistemic_is_stand_in and "epistemic" in self.maps
 
 
+@style.context("default")  # nnU-Net's own curves leave seaborn's settings behind
 def case_figure(picture: CasePicture, *, shared_scale: bool = False) -> Figure:
     """Draw the row.
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib import style
 
 from nnunet_stochastic.evaluation.cases import CaseFiles
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
@@ -94,13 +95,13 @@ def write_pictures(
         Whether to draw a progress bar.
     """
     folder.mkdir(exist_ok=True)
-    matplotlib = threading.Lock()  # which is not safe to draw with from several threads
+    drawing = threading.Lock()  # matplotlib is not safe to draw with from several threads
 
     def draw(case: CaseFiles) -> None:
         picture = _read_picture(
             case, labels, reader, images.get(case.name), file_ending, epistemic_is_stand_in=epistemic_is_stand_in
         )
-        with matplotlib:
+        with drawing, style.context("default"):
             figure = case_figure(picture, shared_scale=shared_scale)
             with staged_file(folder / f"{case.name}.png") as staged:
                 figure.savefig(staged, dpi=PICTURE_DPI)
