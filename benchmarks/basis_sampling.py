@@ -2,6 +2,7 @@
 
     η_p = μ_p + √d_p ∘ z1 + B_p (a_p ∘ z2),   z1 in R^C and z2 in R^R at every voxel of partition p
 
+Eq. 14 of *Structured Covariance Modeling Using Learned Mixture-of-Bases for Uncertainty in 3D Segmentation* (MoB).
 Same parameters, float32, C = 2, R = 16. The literal form draws all K samples at once and multiplies by the bases of all
 partitions in one batched product.
 """

@@ -1,7 +1,7 @@
-"""What does the export of many classes hold? Its peak against the bytes of the maps that it writes.
+"""What memory does the export of many classes take? Its peak against the bytes of the maps that it writes.
 
 A prediction of 42 classes on the network's grid is restored to the image's geometry and written with all maps, as
-``nnunet_stochastic_predict`` does after the network. Memory of a process of its own, above what it held before; the
+``nnunet_stochastic_predict`` does after the network. Memory of a process of its own, above that before it; the
 maps' bytes are 4 per voxel and map. Linux only. With a segmentation, as a script:
 
     python benchmarks/export_memory.py --segmentation LABELS.nii.gz --image_shape 300 512 512 --grid_shape 200 273 273

@@ -87,7 +87,7 @@ def time_ratios(
 
 
 def peak_tensor_bytes(call: Callable[[], object], device: torch.device) -> int:
-    """Most memory that tensors made during the call held at one time, temporary ones inside operators included."""
+    """Most memory of the tensors that the call makes at one time, temporary ones inside operators included."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -98,22 +98,22 @@ def peak_tensor_bytes(call: Callable[[], object], device: torch.device) -> int:
         call()
     # torch sums a profile's memory events per operator; the peak needs every allocation and release in order of time.
     events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
-    held = peak = 0
+    in_use = peak = 0
     for event in sorted(events, key=lambda event: event.start_ns()):
-        held += event.nbytes()
-        peak = max(peak, held)
+        in_use += event.nbytes()
+        peak = max(peak, in_use)
     return peak
 
 
 def peak_resident_bytes(call: Callable[[], object]) -> int:
-    """Most memory that this process held during the call above what it held before. Linux only.
+    """Most memory of this process during the call, above that before it. Linux only.
 
     Memory that was freed before and not given back to the system hides a part: measure in a fresh process.
     """
     reset = Path("/proc/self/clear_refs")
     if not reset.exists():
         raise OSError("the memory of processes is read from /proc, which only Linux has: choose other benchmarks")
-    reset.write_text("5")  # the peak starts anew at what is held now
+    reset.write_text("5")  # the peak starts anew at what is in use now
     before = _status_bytes("VmRSS")
     call()
     return _status_bytes("VmHWM") - before
@@ -133,7 +133,7 @@ def run_command(command: Sequence[str], environment: Mapping[str, str]) -> None:
 
 
 def peak_command_bytes(command: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Most memory that a command and all its child processes held at one time.
+    """Most memory of a command and all its child processes at one time.
 
     Proportional set size: memory that processes share counts once. Linux only.
     """

@@ -26,9 +26,9 @@ def read_checkpoint(path: Path, *, trust: bool = False) -> dict[str, Any]:
     Parameters
     ----------
     path
-        ``checkpoint_*.pth``.
+        File ``checkpoint_*.pth``.
     trust
-        True to read files, too, that hold arbitrary Python objects, and so could run code.
+        Whether to read files, too, that hold arbitrary Python objects, and so could run code.
 
     Raises
     ------
@@ -47,8 +47,8 @@ def read_checkpoint(path: Path, *, trust: bool = False) -> dict[str, Any]:
             return torch.load(path, map_location="cpu", weights_only=not trust, mmap=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
-            f"{path} is no plain checkpoint: {str(error).splitlines()[0]} Loading it could run code from it. If "
-            "you know where it comes from, predict with it by --trust_checkpoint"
+            f"{path} is no plain checkpoint, and loading it could run code from it; if you know where it comes from, "
+            f"predict with it by --trust_checkpoint ({str(error).splitlines()[0].rstrip('.')})"
         ) from error
     except FileNotFoundError:
         raise

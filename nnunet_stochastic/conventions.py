@@ -65,24 +65,25 @@ class Convention:
     aggregation
         Score of an image for OOD and failure detection.
     per_image_platt
-        Platt parameters are the mean of those of the validation images, not fitted to all of their voxels together.
+        Whether Platt parameters are the mean of those of the validation images, not fitted to all of their voxels
+        together.
     per_image_ace
-        Calibration errors are the mean of those of the images, not of the bins of all images together.
+        Whether calibration errors are the mean of those of the images, not of the bins of all images together.
     label_codes
-        Ambiguity is the variance of the label numbers, not of the one-hot labels summed over labels.
+        Whether ambiguity is the variance of the label numbers, not of the one-hot labels summed over labels.
     distance
-        By which GED is ranked, and given as the GED; it is computed by all of ``DISTANCES``.
+        Distance by which the GED is ranked, and given as the GED; it is computed by all of ``DISTANCES``.
     challenge_metrics
-        Compute the metrics of the CURVAS challenges.
+        Whether the metrics of the CURVAS challenges are computed.
     challenge_margin
         Number of voxels around the raters' bounding box in which their calibration error is taken; None: whole image.
     num_bins
-        Bins of ECE and MCE.
+        Number of bins of ECE and MCE.
     foreground_calibration
-        ECE and MCE are those of the foreground probability as torchmetrics' BinaryCalibrationError has them, ECE with
-        the l2 norm, and not of the confidence of the predicted class.
+        Whether ECE and MCE are those of the foreground probability as torchmetrics' BinaryCalibrationError has them,
+        ECE with the l2 norm, and not of the confidence of the predicted class.
     dice_in_percent
-        Tables give Dice in percent.
+        Whether tables give Dice in percent.
     """
 
     name: str

@@ -30,9 +30,10 @@ def degenerate_samples(
     Parameters
     ----------
     foreground_fraction_of_samples
-        s_1 … s_K, share of the voxels of each sample that are not background, in [0, 1].
+        Shares s_1 … s_K of the voxels of each sample that are not background, in [0, 1].
     foreground_fraction_of_mean
-        s, the same share of the arg max of the predictive mean, or of the reference; in [0, 1].
+        Share s of the voxels of the arg max of the predictive mean, or of the reference, that are not background; in
+        [0, 1].
 
     Returns
     -------

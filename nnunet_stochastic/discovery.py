@@ -45,7 +45,7 @@ def export_line(*, windows: bool = os.name == "nt") -> str:
     Parameters
     ----------
     windows : bool
-        Write it for Windows' cmd.exe (``set``) instead of a POSIX shell (``export``).
+        Whether to write it for Windows' cmd.exe (``set``) instead of a POSIX shell (``export``).
     """
     value = os.pathsep.join(_folders() if is_active() else [*_folders(), trainers_folder()])
     if windows:

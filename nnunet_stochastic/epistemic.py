@@ -37,15 +37,15 @@ class EpistemicOption:
     Parameters
     ----------
     name
-        Of the field, and of the flag behind its dashes.
+        Name of the field, and of the flag behind its dashes.
     kind
-        ``int``: a whole number of at least 1; ``float``: a number above 0.
+        Type: ``int`` for a whole number of at least 1, ``float`` for a number above 0.
     letter
-        What a help text calls the number.
+        Name of the number in help texts.
     default
-        Its value where none is given; ``None`` is the method's own.
+        Value where none is given; ``None`` is the method's own.
     help
-        What it is, with its unit or range.
+        Meaning, with unit or range.
     default_text
         Defaults of the methods, in words, where they differ.
     """
@@ -92,24 +92,25 @@ class EpistemicMethod:
     Parameters
     ----------
     name
-        In commands, records and the names of results.
+        Name in commands, records and the names of results.
     title
-        In tables and figures.
+        Name in tables and figures.
     members
-        What the members are, for help texts.
+        Description of the members, for help texts.
     posterior
-        ``module:class`` of its ``WeightPosterior``.
+        Its ``WeightPosterior``, ``module:class``.
     table_row
-        Its place among the rows of a table; in ENT's Table 2 methods stand by what they cost.
+        Place among the rows of a table; in ENT's Table 2 methods stand by what they cost.
     colour
-        Of its lines and points, from Okabe and Ito's palette.
+        Colour of its lines and points, from Okabe and Ito's palette.
     trainer_suffix
-        What a trainer is called behind the name of its aleatoric model; empty for a method without trainers of its own.
+        Ending of its trainers' names, behind that of the aleatoric model; empty for a method without trainers of its
+        own.
     trains_the_same
         Whether its trainers end in the weights that the trainer without suffix ends in, so that a study trains only
         once for both.
     least_folds, most_folds
-        How many trained folds it takes; ``None``: any number.
+        Least and greatest number of trained folds that it takes; ``None``: any number.
     options
         Numbers that it takes.
     """

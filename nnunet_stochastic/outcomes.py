@@ -45,8 +45,8 @@ class OutcomeSpace:
     def __post_init__(self) -> None:
         if self.num_logits < (1 if self.regions else 2):
             raise ValueError(
-                f"{self.num_logits} class has no uncertainty: the softmax over it is 1 everywhere. "
-                "The dataset needs the background and at least one foreground label"
+                f"{self.num_logits} class has no uncertainty: the softmax over it is 1 everywhere; "
+                "the dataset needs the background and at least one foreground label"
             )
 
     @property

@@ -70,7 +70,7 @@ def run_logged(
     folder
         Working folder; default: the present one.
     report
-        Called with each line that is not empty; the states of a progress bar are lines, too.
+        Function that is called with each line that is not empty; the states of a progress bar are lines, too.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""examples/tiny to its report, killed on the way and started again."""
+"""examples/tiny to its report, interrupted on the way and started again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Independent Gaussian noise on every logit (MoB, Fig. 2a)."""
+"""Independent Gaussian noise on every logit (MoB, Fig. 2a).
+
+MoB: *Structured Covariance Modeling Using Learned Mixture-of-Bases for Uncertainty in 3D Segmentation*.
+"""
 
 from nnunet_stochastic.training import DiagonalTrainer, DropoutTrainer, SwagTrainer
 

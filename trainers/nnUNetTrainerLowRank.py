@@ -1,4 +1,7 @@
-"""Diagonal plus low-rank covariance over the whole patch (Stochastic Segmentation Networks; MoB, Fig. 2b)."""
+"""Diagonal plus low-rank covariance over the whole patch (Stochastic Segmentation Networks; MoB, Fig. 2b).
+
+MoB: *Structured Covariance Modeling Using Learned Mixture-of-Bases for Uncertainty in 3D Segmentation*.
+"""
 
 from nnunet_stochastic.training import DropoutTrainer, LowRankTrainer, SwagTrainer
 

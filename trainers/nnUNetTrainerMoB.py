@@ -1,4 +1,7 @@
-"""A mixture of learned bases, one chosen per partition of the volume (MoB Eq. 6-7, Fig. 2d)."""
+"""A mixture of learned bases, one chosen per partition of the volume (MoB Eq. 6-7, Fig. 2d).
+
+MoB: *Structured Covariance Modeling Using Learned Mixture-of-Bases for Uncertainty in 3D Segmentation*.
+"""
 
 import torch
 

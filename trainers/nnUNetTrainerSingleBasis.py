@@ -1,4 +1,7 @@
-"""One learned basis for the whole volume (MoB Eq. 4-5, Fig. 2c)."""
+"""One learned basis for the whole volume (MoB Eq. 4-5, Fig. 2c).
+
+MoB: *Structured Covariance Modeling Using Learned Mixture-of-Bases for Uncertainty in 3D Segmentation*.
+"""
 
 from nnunet_stochastic.training import BasisTrainer, DropoutTrainer, SwagTrainer
 

@@ -74,7 +74,7 @@ def carry_out(conversion: Conversion, arguments: argparse.Namespace) -> int:
             by_folder[f"images{part_suffix(conversion.parts[name])}"].append(name)
         for images, names in by_folder.items():
             print(f"\n{len(names)} cases would be written to {images}:", *names, sep="\n  ")
-        print(f"\n{len(conversion.parts) - len(folder.missing)} cases are complete. Nothing was written.")
+        print(f"\n{len(conversion.parts) - len(folder.missing)} cases are complete; nothing was written")
         _print_skipped(conversion.skipped)
         return 0
 
@@ -82,7 +82,7 @@ def carry_out(conversion: Conversion, arguments: argparse.Namespace) -> int:
     counts: Counter[str] = Counter()
     for part, count in result.counts.items():
         counts[f"images{part_suffix(part)}"] += count
-    print(f"\nComplete: {', '.join(f'{count} in {images}' for images, count in sorted(counts.items()))}")
+    print(f"\ncomplete: {', '.join(f'{count} in {images}' for images, count in sorted(counts.items()))}")
     _print_skipped(result.skipped)
     if result.splits is None:
         print(
@@ -95,8 +95,8 @@ def carry_out(conversion: Conversion, arguments: argparse.Namespace) -> int:
             f"{folder.path / 'splits_final.json'}"
         )
     else:
-        print(f"\nTraining and validation cases are fold 0: {result.splits}")
-    print("\nNext:", *_next_commands(conversion, arguments.d), sep="\n  ")
+        print(f"\ntraining and validation cases are fold 0: {result.splits}")
+    print("\nnext:", *_next_commands(conversion, arguments.d), sep="\n  ")
     return 0
 
 
@@ -117,6 +117,6 @@ def _print_skipped(skipped: Iterable[Skipped]) -> None:
     for skip in skipped:
         by_reason[skip.reason].append(skip.name)
     if by_reason:
-        print("\nSkipped:")
+        print("\nskipped:")
     for reason, names in by_reason.items():
         print(f"  {reason} ({len(names)}):", *names, sep="\n    ")

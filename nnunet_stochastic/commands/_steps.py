@@ -18,7 +18,7 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElaps
 from nnunet_stochastic.io.text import read_json, write_text
 from nnunet_stochastic.processes import CommandFailed, run_logged
 
-__all__ = ["RECORD", "Report", "Step", "assignment", "minutes", "read_record", "run_steps", "write_record"]
+__all__ = ["RECORD", "Report", "Step", "assignment", "minutes", "read_done_steps", "run_steps", "write_done_steps"]
 
 RECORD = (
     "demo.json"  # which steps are done, by name, and the command that did it; also marks a folder as the demo's own
@@ -47,8 +47,8 @@ class Step:
         return " ".join([*(f"{name}={shlex.quote(value)}" for name, value in self.variables), words])
 
 
-def read_record(folder: Path) -> dict[str, str]:
-    """The steps that are done in `folder`: name -> the command that did it."""
+def read_done_steps(folder: Path) -> dict[str, str]:
+    """Read which steps are done in `folder`: name -> the command that did it."""
     remedy = "start over with --overwrite"
     record = read_json(folder / RECORD, dict, remedy=remedy)
     if "done" not in record:
@@ -56,7 +56,7 @@ def read_record(folder: Path) -> dict[str, str]:
     return record["done"]
 
 
-def write_record(folder: Path, done: dict[str, str]) -> None:
+def write_done_steps(folder: Path, done: dict[str, str]) -> None:
     """Record which steps are done in `folder`."""
     write_text(folder / RECORD, json.dumps({"done": done}, indent=2))
 
@@ -65,7 +65,7 @@ def run_steps(
     steps: list[Step], folder: Path, environment: dict[str, str], console: Console, *, show_progress: bool = True
 ) -> None:
     """Run what is not done yet, and whatever follows a step that was run."""
-    recorded = read_record(folder)
+    recorded = read_done_steps(folder)
     done: dict[str, str] = {}
     for number, step in enumerate(steps, start=1):
         label = f"[bold]{number}/{len(steps)}[/bold] {escape(step.title)}"
@@ -78,7 +78,7 @@ def run_steps(
             console.print(f"  {escape(step.typed)}", style="cyan")
         if done != recorded:  # this step's results are gone as soon as it starts, and later ones were made from them
             recorded = dict(done)
-            write_record(folder, recorded)
+            write_done_steps(folder, recorded)
         log = folder / "logs" / f"{number}_{step.name}.log"
         start = time.monotonic()
         columns = (SpinnerColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
@@ -98,7 +98,7 @@ def run_steps(
             console.print(log.read_text(encoding="utf-8"), markup=False)
         done[step.name] = step.typed
         recorded = dict(done)
-        write_record(folder, recorded)
+        write_done_steps(folder, recorded)
 
 
 def _run_command(step: Step, log: Path, environment: dict[str, str], report: Report) -> None:
@@ -109,8 +109,8 @@ def _run_command(step: Step, log: Path, environment: dict[str, str], report: Rep
             run_logged(step.command, stream, environment | dict(step.variables), report=report)
     except CommandFailed as error:
         raise ChildProcessError(
-            f"step {step.name!r} failed with exit status {error.status}. The last lines of {log}:\n{error.tail}\n"
-            "Run the demo again to repeat this step and those after it."
+            f"step {step.name!r} failed with exit status {error.status}; run the demo again to repeat it and those "
+            f"after it; the last lines of {log}:\n{error.tail}"
         ) from error
 
 

@@ -45,24 +45,35 @@ def _parser() -> argparse.ArgumentParser:
         "segmentation, which does not change, so that nnunet_stochastic_evaluate and nnUNetv2_ensemble can work on -o.",
     )
     parser.add_argument(
-        "-i", type=Path, required=True, help="folder of predictions (output of nnunet_stochastic_predict)"
+        "-i",
+        type=Path,
+        metavar="FOLDER",
+        required=True,
+        help="folder of predictions (output of nnunet_stochastic_predict)",
     )
     parser.add_argument(
         "-calibration",
         type=Path,
+        metavar="FILE",
         required=True,
         help="calibration.json that nnunet_stochastic_determine_calibration has written",
     )
-    parser.add_argument("-o", type=Path, help="output folder; temperature needs another one than -i (default: -i)")
+    parser.add_argument(
+        "-o", type=Path, metavar="FOLDER", help="output folder; temperature needs another one than -i (default: -i)"
+    )
     parser.add_argument(
         "--method",
         choices=["platt", "temperature"],
         default="platt",
         help="how confidence is made: of the maps, or of the probabilities (default: %(default)s)",
     )
-    parser.add_argument("-djfile", type=Path, help="dataset.json (default: the one inside -i)")
+    parser.add_argument("-djfile", type=Path, metavar="FILE", help="dataset.json (default: the one inside -i)")
     parser.add_argument(
-        "-np", type=int, default=DEFAULT_PROCESSES, help="number of cases at a time, in threads (default: %(default)s)"
+        "-np",
+        type=int,
+        metavar="N",
+        default=DEFAULT_PROCESSES,
+        help="number of cases at a time, in threads (default: %(default)s)",
     )
     parser.add_argument(
         "--continue_calibration", action="store_true", help="keep the cases that an earlier command has finished"

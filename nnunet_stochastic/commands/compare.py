@@ -66,13 +66,14 @@ def _print_missing(comparison: Comparison) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nnunet_stochastic_compare",
-        description="Ranks models by how good their uncertainty is (performance) and how well AU and EU are told "
-        "apart (entanglement Δ), from evaluations of many models, seeds and datasets.",
+        description="Rank models by how good their uncertainty is (performance) and how well aleatoric and "
+        "epistemic uncertainty (AU, EU) are told apart (entanglement Δ), from evaluations of many models, seeds and "
+        "datasets.",
         epilog="Models are ranked per task and split among the models of the same dataset and seed; ranks are "
-        "averaged over ID and OOD, then over the tasks, then over the seeds. The same folder may be the run of several "
-        "seeds in --runs, such as an ensemble of all of them. A model that lacks a task of the others "
-        "gets no overall rank; what is missing is printed and in missing.csv. Softmax without epistemic method has no "
-        "AU and EU: N/A.",
+        "averaged over images in and out of distribution (ID, OOD), then over the tasks, then over the seeds. The same "
+        "folder may be the run of several seeds in --runs, such as an ensemble of all of them. A model that lacks a "
+        "task of the others gets no overall rank; what is missing is printed and in missing.csv. Softmax without "
+        "epistemic method has no AU and EU: N/A.",
     )
     parser.add_argument(
         "results",

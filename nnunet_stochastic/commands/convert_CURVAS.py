@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Convert the data set; return 0."""
     parser = converter_parser(
         "CURVAS",
-        "Makes an nnU-Net dataset of CURVAS: pancreas, kidney and liver with the masks of all radiologists. Without "
+        "Make an nnU-Net dataset of CURVAS: pancreas, kidney and liver with the masks of all radiologists. Without "
         "-i_val and -i_test cases for validation and testing are drawn from -i, a fifth each time.",
     )
     add_arguments(parser, folder="folder that holds a folder per case, with image.nii.gz and annotation_1.nii.gz …")

@@ -15,7 +15,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Convert the data set; return 0."""
     parser = converter_parser(
         "Chaksu",
-        "Makes an nnU-Net dataset of Chákṣu (figshare 20123135): crops around the optic disc, 128 x 128 pixels, with "
+        "Make an nnU-Net dataset of Chákṣu (figshare 20123135): crops around the optic disc, 128 x 128 pixels, with "
         "the masks of all five ophthalmologists. Remidio is the dataset; images of Bosch and Forus, out of "
         "distribution, go to imagesOOD_Bosch and imagesOOD_Forus.",
     )

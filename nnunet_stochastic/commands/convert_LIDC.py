@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Convert the data set; return 0."""
     parser = converter_parser(
         "LIDC",
-        "Makes an nnU-Net dataset of LIDC-IDRI (The Cancer Imaging Archive, DICOM): crops around the nodules with the "
+        "Make an nnU-Net dataset of LIDC-IDRI (The Cancer Imaging Archive, DICOM): crops around the nodules with the "
         "masks of all radiologists, patients split 60/20/20.",
     )
     add_arguments(parser, folder="folder that holds LIDC-IDRI-0001 and so on")

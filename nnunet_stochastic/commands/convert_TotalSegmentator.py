@@ -15,7 +15,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Convert the data set; return 0."""
     parser = converter_parser(
         "TotalSegmentator",
-        "Makes an nnU-Net dataset of one or more structures of TotalSegmentator's CT data set, version 2: the scans "
+        "Make an nnU-Net dataset of one or more structures of TotalSegmentator's CT data set, version 2: the scans "
         "that show them, 80/20 for training and testing, of the former 80/20 for training and validation.",
     )
     add_arguments(parser, folder="folder that holds s0000, s0001 and so on, and meta.csv")

@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"{report.num_cases} cases, {len(ranges)} shifts: {report.num_written} corrupted copies written{complete}")
     if report.constant:
         print(f"a channel is constant, and stays as it is, in {', '.join(report.constant)}")
-    print("\nPredict each of them as you predict the images themselves:")
+    print("\npredict each of them as you predict the images themselves:")
     for name, folder in report.folders.items():
         print(
             f"  nnunet_stochastic_predict -i {shlex.quote(str(folder))} -o predictions_{name} --save_probabilities ..."
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     predictions = " ".join(f"{name}=predictions_{name}" for name in report.folders)
     print("and compare with the prediction of the images:")
     print(f"  nnunet_stochastic_evaluate -pred predictions -gt labelsTs -ood {predictions}")
-    print("with -ood_gt, too, for scores of theirs: the references are those of the images.")
+    print("with -ood_gt, too, for scores of theirs: the references are those of the images")
     return 0
 
 
@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser = argparse.ArgumentParser(
         prog="nnunet_stochastic_corrupt",
-        description="Writes a corrupted copy of each image of a folder for each shift, in the same geometry, naming "
+        description="Write a corrupted copy of each image of a folder for each shift, in the same geometry, naming "
         "and type of numbers: test sets that are out of distribution, with the same reference segmentations.",
         epilog=f"Strengths are uniform over a range. {described}. Planes are across the axis of the coarsest spacing "
         "(the first of equal ones). Values of integer images are rounded and clipped to the range of their type. "
@@ -110,4 +110,6 @@ def _range(text: str) -> tuple[str, tuple[float, float]]:
     try:
         return name, (float(low), float(high))
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"SHIFT=LOW:HIGH is needed, for instance blur=0.02:0.1, got {text}") from error
+        raise argparse.ArgumentTypeError(
+            f"a range is SHIFT=LOW:HIGH, for instance blur=0.02:0.1, got {text}"
+        ) from error

@@ -20,7 +20,7 @@ from rich.markup import escape
 from nnunet_stochastic import discovery
 from nnunet_stochastic.commands._errors import report_errors
 from nnunet_stochastic.commands._flags import add_disable_progress_bar
-from nnunet_stochastic.commands._steps import RECORD, Report, Step, assignment, minutes, run_steps, write_record
+from nnunet_stochastic.commands._steps import RECORD, Report, Step, assignment, minutes, run_steps, write_done_steps
 from nnunet_stochastic.datasets.demo import DATASET_ID, DATASET_NAME, write_demo_dataset
 from nnunet_stochastic.datasets.demo_plans import DEMO_CONFIGURATION, DEMO_PLANS, demo_plans
 from nnunet_stochastic.io.folders import require_writable
@@ -38,15 +38,16 @@ STOCHASTIC_TRAINER = "nnUNetTrainerMoBDemo"
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nnunet_stochastic_demo",
-        description="Simulates CT images around real lung nodule masks by four radiologists (LIDC-IDRI), trains a "
-        "small nnU-Net on them, fine-tunes it to predict a distribution over segmentations, predicts uncertainty maps "
-        "for unseen patients and scores them. Takes about 6 minutes on two idle CPU cores.",
+        description="Simulate CT images around real lung nodule masks by four radiologists (LIDC-IDRI), train a "
+        "small nnU-Net on them, fine-tune it to predict a distribution over segmentations, predict uncertainty maps "
+        "for unseen patients and score them. It takes about 6 minutes on two idle CPU cores.",
         epilog="Steps that are done are skipped when the command is run again. Scores on simulated images say that the "
         "software works; they are not comparable with published results.",
     )
     parser.add_argument(
         "-o",
         type=Path,
+        metavar="FOLDER",
         default=Path("nnunet_stochastic_demo"),
         help="output folder, for everything (default: %(default)s)",
     )
@@ -86,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if arguments.num_train is not None or arguments.num_test is not None:
         raise ValueError(
-            "-num_train and -num_test are for --dataset_into; the demo itself takes all cases. Leave them out"
+            "-num_train and -num_test are for --dataset_into; the demo itself takes all cases, so leave them out"
         )
     folder = arguments.o.resolve()
     _prepare_folder(folder, overwrite=arguments.overwrite)
@@ -233,7 +234,7 @@ def _prepare_folder(folder: Path, *, overwrite: bool) -> None:
     for name in SUBFOLDERS[:3]:
         (folder / name).mkdir(exist_ok=True)
     if not (folder / RECORD).exists():
-        write_record(folder, {})
+        write_done_steps(folder, {})
 
 
 def _print_case(done: int, total: int) -> None:

@@ -43,23 +43,30 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-val",
         type=Path,
+        metavar="FOLDER",
         required=True,
         help="folder of predictions of validation images (output of nnunet_stochastic_predict); with "
         "--save_probabilities the temperature is determined too",
     )
     parser.add_argument(
-        "-gt", type=Path, required=True, help="folder of reference segmentations; it may hold more cases, as labelsTr"
+        "-gt",
+        type=Path,
+        metavar="FOLDER",
+        required=True,
+        help="folder of reference segmentations; it may hold more cases, as labelsTr",
     )
     parser.add_argument(
         "-gt_raters",
         type=Path,
+        metavar="FOLDER",
         help="folder of each rater's segmentations, case_rater0.nii.gz and so on. All of them then count, in place of "
         "the reference",
     )
-    parser.add_argument("-djfile", type=Path, help="dataset.json (default: the one inside -val)")
+    parser.add_argument("-djfile", type=Path, metavar="FILE", help="dataset.json (default: the one inside -val)")
     parser.add_argument(
         "-np",
         type=int,
+        metavar="N",
         default=DEFAULT_PROCESSES,
         help="number of cases at a time, each in a process (default: %(default)s)",
     )

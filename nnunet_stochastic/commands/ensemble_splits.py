@@ -26,17 +26,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{result.file}: {arguments.num_members} members, each with the same {sizes}")
     else:
         print(
-            f"{result.file} already gives {arguments.num_members} members the same {sizes}; nothing was written. For "
+            f"{result.file} already gives {arguments.num_members} members the same {sizes}; nothing was written; for "
             "another split put back the file of different folds first"
         )
     if result.backup is not None:
         print(f"the splits that were there are kept in {result.backup}")
-    print("\nTrain every member (CONFIGURATION is for instance 3d_fullres; add -tr and -p as you need them):")
+    print("\ntrain every member (CONFIGURATION is for instance 3d_fullres; add -tr and -p as you need them):")
     for member in range(arguments.num_members):
         print(f"  nnUNetv2_train {arguments.d} CONFIGURATION {member}")
-    print("Models of these folds that were trained on other splits are no members: train them again.")
+    print("models of these folds that were trained on other splits are no members: train them again")
     members = " ".join(map(str, range(arguments.num_members)))
-    print("Then predict with all of them:")
+    print("then predict with all of them:")
     print(f"  nnunet_stochastic_predict -i imagesTs -o out -d {arguments.d} -c CONFIGURATION -f {members}")
     return 0
 
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nnunet_stochastic_ensemble_splits",
-        description="Writes splits_final.json so that all folds have the same training and validation cases. Trained "
+        description="Write splits_final.json so that all folds have the same training and validation cases. Trained "
         "folds then differ by their random initialisation alone, and are a deep ensemble.",
         epilog="Members are folds: with --num_members M train the folds 0 to M-1, with M above 5 too; nnU-Net splits "
         "at random for a fold that the file does not have.",

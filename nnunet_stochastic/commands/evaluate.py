@@ -45,21 +45,29 @@ __all__ = ["main"]
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nnunet_stochastic_evaluate",
-        description="Dice, NLL, Brier score, ECE and MCE of predictions, per class and case; whether the uncertainty "
-        "finds shifted images, shows ambiguity, is calibrated and finds bad segmentations; a reliability diagram, and "
-        "a picture of each case. The predictions must have been made with --save_probabilities.",
+        description="Score predictions: Dice, negative log-likelihood (NLL), Brier score, expected and maximum "
+        "calibration error (ECE, MCE) per class and case; whether the uncertainty finds shifted images, "
+        "shows ambiguity, is calibrated and finds bad segmentations; a reliability diagram, and a picture of each "
+        "case. The predictions must have been made with --save_probabilities.",
         epilog="Writes summary.json (means, tasks, and the conventions used), cases.csv (a row per case, annotation "
         "and class), images.csv (a row per case), scores.csv (a row per case and uncertainty map), curves.json, "
         "reliability.png, pictures/ and records/ (what --continue_evaluation goes on from). Every metric is computed "
         "on all voxels of the original image. A task that lacks its input is left out, and the summary says why.",
     )
     parser.add_argument(
-        "-pred", type=Path, required=True, help="folder of predictions (output of nnunet_stochastic_predict)"
+        "-pred",
+        type=Path,
+        metavar="FOLDER",
+        required=True,
+        help="folder of predictions (output of nnunet_stochastic_predict)",
     )
-    parser.add_argument("-gt", type=Path, required=True, help="folder of reference segmentations, such as labelsTs")
+    parser.add_argument(
+        "-gt", type=Path, metavar="FOLDER", required=True, help="folder of reference segmentations, such as labelsTs"
+    )
     parser.add_argument(
         "-gt_raters",
         type=Path,
+        metavar="FOLDER",
         help="folder of each rater's segmentations, case_rater0.nii.gz, case_rater1.nii.gz and so on. "
         "Predictions are then also scored against each rater, and these scores averaged",
     )
@@ -83,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-val",
         type=Path,
+        metavar="FOLDER",
         help="folder of predictions of validation images in which nnunet_stochastic_determine_calibration has "
         f"written {CALIBRATION_FILE}; needed for calibration and for the threshold score",
     )
@@ -99,16 +108,20 @@ def _parser() -> argparse.ArgumentParser:
         default=DEFAULT_CONVENTION,
         help="whose choices to follow where papers differ; summary.json names them (default: %(default)s)",
     )
-    parser.add_argument("-o", type=Path, help="output folder (default: the folder `evaluation` inside -pred)")
-    parser.add_argument("-djfile", type=Path, help="dataset.json (default: the one inside -pred)")
+    parser.add_argument(
+        "-o", type=Path, metavar="FOLDER", help="output folder (default: the folder `evaluation` inside -pred)"
+    )
+    parser.add_argument("-djfile", type=Path, metavar="FILE", help="dataset.json (default: the one inside -pred)")
     parser.add_argument(
         "-i",
         type=Path,
+        metavar="FOLDER",
         help="folder of the input images, for the pictures (default: where uncertainty.json found them)",
     )
     parser.add_argument(
         "-np",
         type=int,
+        metavar="N",
         default=DEFAULT_PROCESSES,
         help="number of cases at a time, each in a process that needs memory for its probabilities "
         "(default: %(default)s)",

@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nnunet_stochastic_predict",
-        description="Predict images with a trained nnU-Net and map the uncertainty of the prediction. Takes every "
+        description="Predict images with a trained nnU-Net and map the uncertainty of the prediction. It takes every "
         "nnU-Net model: one of this package's trainers gives all maps; so do several folds of any other one, which "
         "act as an ensemble; one fold of any other trainer gives the total uncertainty. Flags of nnUNetv2_predict "
         "mean the same here.",
@@ -182,7 +182,8 @@ def _add_uncertainty_options(parser: argparse.ArgumentParser) -> None:
         choices=ESTIMATORS,
         help="how maps are made of a member's samples. exact: their limit for K = infinity by quadrature, for Gaussian "
         "trainers with two classes or regions. mc: K samples, stratified and the same for all members. plug_in: K "
-        "independent samples of each member, as in the entanglement study's tables; their noise counts as epistemic. "
+        "independent samples of each member, as in the tables of Christensen et al. (Rethinking Uncertainty "
+        "Quantification and Entanglement in Image Segmentation); their noise counts as epistemic. "
         "auto: exact where it exists, else mc (default: %(default)s)",
     )
     add(
@@ -204,9 +205,9 @@ def _add_uncertainty_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--rescale_epistemic",
         metavar="FACTOR|FOLDER",
-        help="multiply the epistemic map with a number, or with the mean AU/EU of an earlier prediction in FOLDER "
-        "(of validation images), and let total be aleatoric + epistemic: a correction where EU is too small to "
-        "matter (default: no)",
+        help="multiply the epistemic map with a number, or with the ratio of mean aleatoric to mean "
+        "epistemic uncertainty of an earlier prediction in FOLDER (of validation images), and let total be "
+        "aleatoric + epistemic: a correction where epistemic is too small to matter (default: no)",
     )
     add_seed(group)
     add(
@@ -324,4 +325,4 @@ def _trained_model_folder(arguments: argparse.Namespace) -> Path:
     try:
         return Path(get_output_folder(arguments.d, arguments.tr, arguments.p, arguments.c))
     except RuntimeError as error:  # nnU-Net's own message: no such dataset, or nnUNet_results is not set
-        raise ValueError(f"{error}\nThe model's folder can be named with -m instead") from error
+        raise ValueError(f"{error}\nor name the model's folder with -m instead") from error

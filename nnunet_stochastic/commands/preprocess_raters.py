@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     failures = [f"  {d.dataset_name}: {case}: {why}" for d in datasets for case, why in d.failures.items()]
     if failures:
-        print("These cases failed; run the command again when they are repaired:", *failures, sep="\n", file=sys.stderr)
+        print("these cases failed; run the command again when they are repaired:", *failures, sep="\n", file=sys.stderr)
         return 1
     return 0
 
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nnunet_stochastic_preprocess_raters",
-        description="Preprocesses the masks of several raters, ratersTr/CASE_rater0.nii.gz and so on (as many as "
+        description="Preprocess the masks of several raters, ratersTr/CASE_rater0.nii.gz and so on (as many as "
         "num_raters in dataset.json), with the images' own crop and resampling. Trainers of this package then "
         "train on one rater at random each time a case is loaded. Run it after nnUNetv2_preprocess.",
         epilog="Complete cases are skipped, so an interrupted command is simply run again; a case is done anew when "

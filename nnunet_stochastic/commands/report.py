@@ -28,8 +28,8 @@ __all__ = ["main"]
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nnunet_stochastic_report",
-        description="One HTML page with the tables and figures of evaluations, and their cases to look at: it needs no "
-        "network and no other file. Open it in any browser.",
+        description="Make one HTML page of the tables and figures of evaluations, and their cases to look at: it needs "
+        "no network and no other file. Open it in any browser.",
         epilog="Images, segmentations and maps are read where the evaluation found them. A case whose files are gone "
         "keeps its row, and the page says what is missing.",
     )

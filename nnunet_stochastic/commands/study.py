@@ -63,14 +63,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nnunet_stochastic_study",
         usage="%(prog)s STUDY.yaml [options] [-- options of Snakemake]",
-        description="Trains, predicts, calibrates, evaluates and compares all models of a study on all its datasets, "
-        "with each seed, and puts them on one page. Snakemake runs the jobs, here or on a cluster.",
+        description="Train, predict, calibrate, evaluate and compare all models of a study on all its datasets, "
+        "with each seed, and put them on one page. Snakemake runs the jobs, here or on a cluster.",
         epilog="Start it again after an interruption or a change of the file: what is done and still holds is kept. "
         "One failed job does not stop those that do not need it. On SLURM, with Snakemake's plug-in for it: "
         "nnunet_stochastic_study STUDY.yaml -- --executor slurm --jobs 20",
     )
     add = parser.add_argument
-    add("study", type=Path, metavar="STUDY.yaml", help="what is to be studied")
+    add("study", type=Path, metavar="STUDY.yaml", help="file that says what is to be studied, and how")
     add("--cores", type=int, metavar="N", help="number of threads of all jobs together (default: all of this machine)")
     add(
         "--gpus",
@@ -136,7 +136,7 @@ def _run(plan: Plan, engine: Engine, until: str | None, console: Console) -> int
     if failed:
         _print_failures(plan, failed, waiting, console)
         return 1
-    console.print(f"Done: {plan.study.output}")
+    console.print(f"done: {plan.study.output}")
     if until is None:
         console.print(f"  report for any browser: {plan.study.output / 'report.html'}")
         console.print(f"  tables: {plan.study.output / 'comparison'}")
@@ -197,8 +197,8 @@ def _print_failures(plan: Plan, failed: Sequence[Job], waiting: Sequence[Job], c
         if len(depending) > SHOWN_JOBS:
             console.print(f"  and {len(depending) - SHOWN_JOBS} more")
     console.print(
-        f"{len(failed)} jobs failed, {len(waiting)} were not run because of them, all others are done. Snakemake's own "
-        f"output: {plan.study.output / 'logs' / 'snakemake.log'}. Repair what is wrong and start the study again."
+        f"{len(failed)} jobs failed, {len(waiting)} were not run because of them, all others are done; repair what is "
+        f"wrong and start the study again (Snakemake's own output: {plan.study.output / 'logs' / 'snakemake.log'})"
     )
 
 

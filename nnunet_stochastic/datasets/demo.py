@@ -46,11 +46,11 @@ def write_demo_dataset(
     nnunet_raw : Path
         nnU-Net's folder of raw data sets; `DATASET_NAME` is made in it and must not be there yet.
     num_train, num_test : int, optional
-        How many cases, from the first on (default: all, 76 and 24).
+        Numbers of cases, from the first on (default: all, 76 and 24).
     seed : int
         Seed of the images. The masks do not depend on it, their place in the image does.
     on_case : callable (done, total)
-        Called after each case, for progress.
+        Function that is called after each case, for progress.
 
     Returns
     -------

@@ -30,11 +30,11 @@ class EnsembleSplits:
     Attributes
     ----------
     file
-        splits_final.json.
+        File splits_final.json.
     split
         Cases that every member trains and validates on.
     written
-        False if the file held these splits already.
+        Whether the file was written; False if it had these splits already.
     backup
         Copy of the file that was replaced, or None.
     """
@@ -53,13 +53,13 @@ def write_ensemble_splits(
     Parameters
     ----------
     dataset
-        nnU-Net's name or number.
+        Name or number of the dataset in nnU-Net.
     num_members
-        M, at least 2.
+        Number M of members, at least 2.
     fold
         Number of the split they get: of splits_final.json, or without one of nnU-Net's default for five folds.
     overwrite
-        Replace a splits_final.json with other splits; a copy of it is kept.
+        Whether to replace a splits_final.json with other splits; a copy of it is kept.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def write_ensemble_splits(
         return EnsembleSplits(file, split, written=False)
     if existing and not overwrite:
         raise ValueError(
-            f"{file} exists, with {len(existing)} folds; models trained on them do not belong to the ensemble. "
+            f"{file} exists, with {len(existing)} folds; models trained on them do not belong to the ensemble; "
             "--overwrite replaces it and keeps a copy"
         )
     backup = _back_up(file) if existing else None

@@ -36,7 +36,7 @@ class Nodule:
         Each rater's marks: subtlety, internalStructure, sphericity, margin, lobulation, spiculation, texture and
         malignancy from 1 to 5, calcification from 1 to 6 (6: none).
     is_test : bool
-        Belongs to the demo's test part.
+        Whether it belongs to the demo's test part.
     """
 
     masks: np.ndarray

@@ -62,11 +62,11 @@ def find_rater_cases(
     Parameters
     ----------
     raw
-        nnUNet_raw/DATASET.
+        Folder nnUNet_raw/DATASET.
     dataset_json
         Description of the dataset.
     num_raters
-        A; every case needs as many masks.
+        Number A of raters; every case needs as many masks.
 
     Returns
     -------

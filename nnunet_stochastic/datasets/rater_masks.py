@@ -34,9 +34,9 @@ class RaterImage:
     files
         Files of its channels.
     plans, dataset_json
-        nnU-Net's.
+        Plans and description of the dataset in nnU-Net.
     verbose
-        Let the preprocessor print.
+        Whether the preprocessor prints.
     """
 
     def __init__(

@@ -35,17 +35,17 @@ class RaterPreprocessing:
     Attributes
     ----------
     dataset_name
-        nnU-Net's name of the dataset.
+        Name of the dataset in nnU-Net.
     plans, dataset_json
-        nnU-Net's, of nnUNet_preprocessed.
+        Plans and description of the dataset in nnUNet_preprocessed.
     configurations
         Configurations to preprocess the raters for, by name, with the folder of each.
     work
-        Cases that are incomplete, and in which configurations.
+        Incomplete cases, with the configurations in which they are.
     num_complete
-        Cases that need nothing.
+        Number of cases that need nothing.
     problems
-        Why nothing can be run, one line per finding.
+        Reasons why nothing can be run, one line per finding.
     failures
         Cases whose files cannot be read, and why; the others are not affected.
     """
@@ -68,11 +68,11 @@ class RaterPreprocessing:
         Parameters
         ----------
         dataset
-            Name or number.
+            Name or number of the dataset.
         plans_name
             Name of the plans in nnUNet_preprocessed.
         configurations
-            Default: those of the plans whose images are preprocessed.
+            Names of configurations; default: those of the plans whose images are preprocessed.
         """
         raw, preprocessed = dataset_folders(dataset)
         dataset_json, plans = _read_descriptions(raw, preprocessed, plans_name)

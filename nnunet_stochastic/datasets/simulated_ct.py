@@ -129,8 +129,8 @@ def simulate_case(nodule: Nodule, *, seed: int, index: int) -> SimulatedCase:
     Parameters
     ----------
     nodule : Nodule
-        Its four masks, and the radiologists' marks: texture sets the density (1: ground glass, 5: solid), calcification
-        a bright core, spiculation the number of strands.
+        Nodule with its four masks and the radiologists' marks: texture sets the density (1: ground glass, 5: solid),
+        calcification a bright core, spiculation the number of strands.
     seed, index : int
         Seed of the data set and number of the case in it, both at least 0.
     """

@@ -38,7 +38,7 @@ class LogitDistribution(ABC):
     Parameters
     ----------
     shape
-        (B, C, *S) of the logits.
+        Shape (B, C, *S) of the logits.
     dtype, device
         Type and device of the noise.
     """

@@ -22,7 +22,7 @@ def image_scores(
     prediction
         Label map, (z, y, x), integer.
     threshold
-        In nats; without one there is no threshold score (NaN).
+        Threshold in nats; without one there is no threshold score (NaN).
     """
     return {
         "mean": metrics.image_mean(uncertainty),

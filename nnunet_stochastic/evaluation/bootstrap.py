@@ -52,7 +52,7 @@ def entanglement_of_tasks(
     tasks
         Result of ``compute_tasks``.
     sets
-        ID first, then the shifts.
+        Sets of cases, ID first, then the shifts.
     convention
         The preset.
     patients

@@ -84,7 +84,7 @@ def find_case_sets(
     Parameters
     ----------
     folders
-        By name of the set, ID first.
+        Folders by name of the set, ID first.
     file_ending, num_raters, allow_missing_predictions
         Those of ``find_cases``.
 

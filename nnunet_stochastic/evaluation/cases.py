@@ -81,17 +81,18 @@ def find_cases(
     Parameters
     ----------
     prediction_folder
-        case{file_ending} and case.npz, as the predict command writes them, and its folders of maps and samples.
+        Folder of case{file_ending} and case.npz, as the predict command writes them, with its folders of maps and
+        samples.
     reference_folder
-        case{file_ending}; None for images that nobody annotated.
+        Folder of case{file_ending}; None for images that nobody annotated.
     rater_folder
-        case_rater0{file_ending}, case_rater1 …, or None.
+        Folder of case_rater0{file_ending}, case_rater1 …, or None.
     file_ending
-        The dataset's, with its dot.
+        File ending of the dataset, with its dot.
     num_raters
-        A; taken from the files of rater_folder where dataset.json does not say.
+        Number A of raters; taken from the files of rater_folder where dataset.json does not say.
     allow_missing_predictions
-        Evaluate the predicted cases although the reference folder holds more.
+        Whether to evaluate the predicted cases although the reference folder holds more.
     probabilities
         Whether case.npz must be there; otherwise it is used where it is.
 

@@ -60,7 +60,8 @@ def quantities(convention: Convention, variants: Mapping[str, str] | None = None
     convention
         The preset.
     variants
-        Variant by which models are ranked, by name of the task; tasks that are not named have the convention's.
+        Names of the variants by which models are ranked, by name of the task; tasks that are not named have the
+        convention's.
     """
     tasks = {task: list(_of_task(task, convention, (variants or {}).get(task.name, ""))) for task in TASKS}
     return (
@@ -107,15 +108,15 @@ class Comparison:
         Means of the values over seeds: ``dataset, aleatoric, epistemic, task, split, quantity, mean, half_width, sd,
         num_seeds``. A folder that is the run of several seeds counts once: it says nothing of how results vary.
     missing
-        What is not there, and why: ``dataset, seed, aleatoric, epistemic, task, split, reason``; ``all`` where it is
-        missing in all runs of a dataset.
+        Values that are not there, and why: ``dataset, seed, aleatoric, epistemic, task, split, reason``; ``all`` where
+        it is missing in all runs of a dataset.
     undecomposed
         (aleatoric, epistemic) of the models without AU and EU, which are in no ranks.
     stand_ins
         Under (dataset, aleatoric, epistemic), also with the dataset ``ranking.ALL_DATASETS``: whether the EU of some
         run is that of one member's aleatoric samples, not to be read as epistemic uncertainty; ``None``: not known.
     notes
-        What a reader of the tables must know.
+        Remarks that a reader of the tables must know.
     convention
         The preset of all runs.
     """

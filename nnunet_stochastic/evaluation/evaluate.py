@@ -48,9 +48,9 @@ class Evaluation:
     reliability
         Reliability bins of ID, per annotation group (``reference``, ``raters``) and class.
     curves
-        What curves.json holds.
+        Content of curves.json.
     summary
-        What summary.json holds, but for folders and model.
+        Content of summary.json, but for folders and model.
     """
 
     rows: pd.DataFrame
@@ -76,17 +76,17 @@ def evaluate_sets(
     Parameters
     ----------
     sets
-        ID first, then the shifts.
+        Sets of cases, ID first, then the shifts.
     settings
         What to compute of each case.
     record_folder
-        Where the records are written, SET/CASE.json.
+        Folder of the records, SET/CASE.json.
     problems
         Findings of ``find_case_sets``, put in front of those of the check.
     patients
         Patient of each case of all sets, over which intervals are then taken; without them each case is its own.
     resume
-        Keep the records of an earlier evaluation of the same files with the same settings.
+        Whether to keep the records of an earlier evaluation of the same files with the same settings.
     workers
         Processes that check and compute.
 

@@ -39,9 +39,9 @@ class EvaluatedRun:
     Attributes
     ----------
     folder
-        Where it lies.
+        Folder of the evaluation.
     dataset, seed, aleatoric, epistemic
-        What was run; the seed is empty where it is not known.
+        Names of what was run; the seed is empty where it is not known.
     summary
         Content of summary.json.
     label

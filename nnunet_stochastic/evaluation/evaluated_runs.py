@@ -87,7 +87,7 @@ def read_runs(
             problems.append(
                 f"{dataset}: the seed is known for other runs, but not for {', '.join(unknown)}; {RUNS_HINT}"
             )
-    _raise(problems, "These results cannot be compared")
+    _raise(problems, "these results cannot be compared")
     return runs
 
 
@@ -112,7 +112,7 @@ def check_comparable(runs: Sequence[EvaluatedRun]) -> None:
             problems += _differences(members, f"shifts of {task.name} in {dataset}", shifts)
         for name in sorted({name for run in members for name in run.cases}):
             problems += _differences(members, f"cases of {name} in {dataset}", partial(_cases, name=name))
-    _raise(problems, "Ranks of these results would mix what is not comparable")
+    _raise(problems, "ranks of these results would mix what is not comparable")
 
 
 def _read_run(folder: Path, override: Mapping[str, str]) -> EvaluatedRun:

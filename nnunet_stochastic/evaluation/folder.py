@@ -52,11 +52,11 @@ def evaluate_folder(
     record_folder
         Folder for a record per case; by default evaluation/records inside ``predictions``.
     resume
-        Keep the records of an earlier evaluation of the same files with the same settings.
+        Whether to keep the records of an earlier evaluation of the same files with the same settings.
     num_processes
         Number of cases at a time, at least 1; each process needs memory for the probabilities of its case.
     progress
-        Draw progress bars.
+        Whether to draw progress bars.
 
     Raises
     ------

@@ -43,7 +43,7 @@ def read_map(path: Path, reader: ImageReader, *, prediction: Path, shape: tuple[
     Parameters
     ----------
     path
-        The file.
+        File of the map.
     reader
         nnU-Net's reader of the dataset.
     prediction, shape, grid

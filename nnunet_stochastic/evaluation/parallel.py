@@ -28,9 +28,9 @@ class Workers:
     Parameters
     ----------
     num_processes
-        Items at a time; with 1 everything happens in this process.
+        Number of items at a time; with 1 everything happens in this process.
     show_progress
-        Draw progress bars.
+        Whether to draw progress bars.
     """
 
     def __init__(self, num_processes: int = 1, *, show_progress: bool = True) -> None:
@@ -51,7 +51,7 @@ class Workers:
         Parameters
         ----------
         function
-            Picklable; errors that it raises are raised here.
+            Picklable function; errors that it raises are raised here.
         items
             Picklable arguments.
         description

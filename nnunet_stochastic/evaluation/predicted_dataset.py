@@ -30,21 +30,21 @@ def read_dataset(
     Parameters
     ----------
     prediction_folder
-        Output of a predict command.
+        Output folder of a predict command.
     dataset_json_file
-        Default: the one inside the folder.
+        File with the labels; default: the one inside the folder.
     option, file_option
         Names under which the folder and the file are given, for messages.
     """
     if not prediction_folder.is_dir():
-        raise FileNotFoundError(f"The folder {prediction_folder} ({option}) does not exist.")
+        raise FileNotFoundError(f"the folder {prediction_folder} ({option}) does not exist; name that of a prediction")
     path = dataset_json_file or prediction_folder / "dataset.json"
     content = read_json(path, dict, remedy=f"name the file with {file_option}")
     if missing := {"labels", "file_ending"} - content.keys():
-        raise ValueError(f"{path} lacks {' and '.join(sorted(missing))}; it is no nnU-Net dataset.json.")
+        raise ValueError(f"{path} lacks {' and '.join(sorted(missing))}; it is no dataset.json of nnU-Net")
     labels = EvaluatedLabels.from_dataset_json(content)
     if not any(prediction_folder.glob(f"*{content['file_ending']}")):
-        raise ValueError(f"There is no prediction (*{content['file_ending']}) in {prediction_folder}.")
+        raise ValueError(f"there is no prediction (*{content['file_ending']}) in {prediction_folder}")
     reader = _find_reader(prediction_folder, content)
     return PredictedDataset(content["file_ending"], content.get("num_raters"), labels, reader)
 

@@ -58,9 +58,9 @@ def add_ranks(values: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     values
-        Columns ``dataset, seed, aleatoric, epistemic, task, split, quantity, value`` and ``direction``: 1 where a
-        larger value is better, -1 where a smaller one is, 0 where the run is not ranked by the quantity. The seed
-        is a text; NaN in ``value`` is a run without that value, which gets no rank.
+        Table with the columns ``dataset, seed, aleatoric, epistemic, task, split, quantity, value`` and ``direction``:
+        1 where a larger value is better, -1 where a smaller one is, 0 where the run is not ranked by the quantity. The
+        seed is a text; NaN in ``value`` is a run without that value, which gets no rank.
 
     Returns
     -------
@@ -117,9 +117,9 @@ def over_seeds(table: pd.DataFrame, column: str) -> pd.DataFrame:
     Parameters
     ----------
     table
-        A column ``seed``, the column to average, and columns that name what is averaged.
+        Table with a column ``seed``, the column to average, and columns that name what is averaged.
     column
-        What to average. Seeds with NaN are left out.
+        Name of the column to average. Seeds with NaN are left out.
 
     Returns
     -------
@@ -152,9 +152,10 @@ def best_models(seed_means: pd.DataFrame, *, margin: float = TIE_MARGIN) -> pd.D
     Parameters
     ----------
     seed_means
-        Columns ``dataset, aleatoric, epistemic, criterion, task, mean``: ``over_seeds`` of ``mean_ranks``.
+        Table with the columns ``dataset, aleatoric, epistemic, criterion, task, mean``: ``over_seeds`` of
+        ``mean_ranks``.
     margin
-        The best model, and all whose mean rank is at most this much larger, are listed as the best.
+        Largest difference in mean rank from the best model with which a model is listed as the best, too.
 
     Returns
     -------

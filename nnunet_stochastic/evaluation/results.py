@@ -34,7 +34,7 @@ def collect_results(name: str, records: Iterable[Mapping[str, Any]]) -> SetResul
     name
         Name of the set.
     records
-        One per case, in order.
+        Records of the cases, in order.
     """
     rows, images, scores = [], [], []
     by_class: dict[str, dict[str, dict[str, Any]]] = {task.name: {} for task in TASKS if task.class_key}

@@ -82,7 +82,7 @@ class LawBlend(MemberCollector):
         self._estimator, self._num_samples, self._noise = estimator, num_samples, noise
         self._stitching, self._num_views = stitching, num_views
         self.fields = stitching.zeros(num_fields(space, has_samples=has_samples))
-        """Of the law: (D + F, *S), weighted sums until ``finish`` is called."""
+        """Fields of the law: (D + F, *S), weighted sums until ``finish`` is called."""
         self._views: Tensor | None = None
         self._member = ""
 

@@ -13,7 +13,7 @@ from nnunet_stochastic.io.folders import require_writable
 from nnunet_stochastic.io.staging import publish, remove_leftovers, stage, staging_path
 from nnunet_stochastic.maps import MAP_NAMES, MapName
 
-__all__ = ["InputCase", "OutputFolder", "cases_from_files", "find_cases"]
+__all__ = ["InputCase", "OutputFolder", "cases_from_files", "find_input_cases"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class InputCase:
     previous_stage: Path | None = None
 
 
-def find_cases(
+def find_input_cases(
     folder: str | Path, *, file_ending: str, num_channels: int, previous_stage_folder: str | Path | None = None
 ) -> list[InputCase]:
     """Cases of a folder of images named CASE_XXXX + ending, XXXX the channel, sorted by name.
@@ -156,7 +156,7 @@ class OutputFolder:
         case
             Name of a case whose files are in the folder that ``begin`` made.
         before_last
-            Called when all is in place but the segmentation, which makes the case complete.
+            Function that is called when all is in place but the segmentation, which makes the case complete.
 
         Raises
         ------

@@ -61,15 +61,15 @@ def collapse_warning(cases: Mapping[str, Mapping[str, Any]], *, num_members: int
     lowest = min(collapsed, key=collapsed.__getitem__)
     found = (
         f"epistemic uncertainty has collapsed: mean EU/AU is below {COLLAPSED_BELOW} in {len(collapsed)} of "
-        f"{len(ratios)} cases (lowest {collapsed[lowest]:.3g}, {lowest}). "
+        f"{len(ratios)} cases (lowest {collapsed[lowest]:.3g}, {lowest}); "
     )
     if num_members == 1:
         return found + (
-            "The aleatoric samples that stand in for members nearly agree, so total and aleatoric maps say the same. "
-            "Several trained folds (-f 0 1 2 3 4) have an epistemic uncertainty"
+            "the aleatoric samples that stand in for members nearly agree, so total and aleatoric maps say the same; "
+            "several trained folds (-f 0 1 2 3 4) have an epistemic uncertainty"
         )
     return found + (
-        "The members nearly agree, so total and aleatoric maps say the same. An ensemble of independently trained "
+        "the members nearly agree, so total and aleatoric maps say the same; an ensemble of independently trained "
         "folds has more epistemic uncertainty; --rescale_epistemic corrects the scale"
     )
 
@@ -82,7 +82,7 @@ def degeneration_warning(cases: Mapping[str, Mapping[str, Any]]) -> str | None:
     name, what = next(iter(found.items()))
     return (
         f"the whole samples say nothing in {len(found)} of {len(cases)} cases: all are empty or fill the image, and "
-        f"the segmentation does not ({name}: {what}). The model's distribution has come apart from its mean, as "
+        f"the segmentation does not ({name}: {what}); the model's distribution has come apart from its mean, as "
         "happens where training was short; train longer, and do not read its samples and maps"
     )
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from nnunet_stochastic.degenerate_samples import degenerate_samples
-from nnunet_stochastic.inference.cases import InputCase, OutputFolder, cases_from_files, find_cases
+from nnunet_stochastic.inference.cases import InputCase, OutputFolder, cases_from_files, find_input_cases
 from nnunet_stochastic.inference.collapse import epistemic_ratio
 from nnunet_stochastic.inference.images import map_ending, write_map
 from nnunet_stochastic.inference.predictor import StochasticPredictor
@@ -72,23 +72,24 @@ def predict_folder(
     Parameters
     ----------
     predictor
-        Model and options.
+        Predictor with model and options.
     images
         A folder of images named as for nnU-Net, or lists of files, one list per case.
     output_folder
         Folder to write to; made if missing.
     save_probabilities
-        True to write CASE.npz and CASE.pkl in nnU-Net's format, too.
+        Whether to write CASE.npz and CASE.pkl in nnU-Net's format, too.
     continue_prediction
-        Skip the cases that are complete in the folder and in its uncertainty.json.
+        Whether to skip the cases that are complete in the folder and in its uncertainty.json.
     previous_stage_folder
-        For a cascade: segmentations of the previous stage.
+        Folder of the previous stage's segmentations, for a cascade.
     preprocessing_threads, export_threads
-        Threads beside the one that runs the network; 0 does the work in that one.
+        Numbers of threads beside the one that runs the network; 0 does the work in that one.
     num_parts, part_id
-        Predict every ``num_parts``-th case from the ``part_id``-th on.
+        Number of commands that share the cases, and index of this one from 0: it predicts every ``num_parts``-th case
+        from the ``part_id``-th on.
     progress
-        Show bars over cases and tiles.
+        Whether to show bars over cases and tiles.
     """
     if not 0 <= part_id < num_parts:
         raise ValueError(f"part_id must be in 0 … num_parts - 1, got part {part_id} of {num_parts}")
@@ -105,7 +106,7 @@ def predict_folder(
         )
     file_ending = model.dataset_json["file_ending"]
     if isinstance(images, (str, Path)):
-        cases = find_cases(
+        cases = find_input_cases(
             images,
             file_ending=file_ending,
             num_channels=model.num_image_channels,

@@ -30,7 +30,7 @@ class Member:
     Parameters
     ----------
     name
-        ``fold_0``, ``fold_0_dropout_3``: unique among the members, and the key of its noise.
+        Name, such as ``fold_0`` or ``fold_0_dropout_3``: unique among the members, and the key of its noise.
     checkpoint
         Trained weights of its fold.
     posterior
@@ -95,7 +95,7 @@ def _obstacle(model: Model, method: EpistemicMethod) -> str | None:
         return f"without an epistemic method there is one member, got {num_folds} folds: choose one with -f"
     if num_folds < method.least_folds:
         return (
-            "an ensemble needs several trained folds, for instance -f 0 1 2 3 4, and got one. "
+            "an ensemble needs several trained folds, for instance -f 0 1 2 3 4, and got one; "
             "nnunet_stochastic_ensemble_splits makes the folds random initialisations of the same data"
         )
     posterior = posterior_class(method)
@@ -118,9 +118,9 @@ def members_of(
     Parameters
     ----------
     model
-        Its checkpoints are the folds.
+        Model whose checkpoints are the folds.
     method
-        As ``choose_method`` returns it.
+        Method, as ``choose_method`` returns it.
     seed
         Seed of masks and weights.
     options

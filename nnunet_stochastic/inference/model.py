@@ -74,7 +74,8 @@ class Model:
         weights
             Key of the weights, equal for equal weights.
         make
-            Puts them into the network. It is not called if they are there, or have been made twice before.
+            Function that puts them into the network. It is not called if they are there, or have been made twice
+            before.
         """
         if self.current_weights == weights:
             return
@@ -155,15 +156,15 @@ def load_model(
     Parameters
     ----------
     folder
-        TRAINER__PLANS__CONFIGURATION, with plans.json, dataset.json and fold_X folders.
+        Folder TRAINER__PLANS__CONFIGURATION, with plans.json, dataset.json and fold_X folders.
     folds
-        Which folds to use.
+        Folds to use.
     checkpoint_name
-        File in each fold's folder.
+        Name of the checkpoint in each fold's folder.
     trainer_name, configuration_name
-        What the checkpoints must name; ``None`` accepts any, but the same in all of them.
+        Names that the checkpoints must have; ``None`` accepts any, but the same in all of them.
     trust_checkpoint
-        Also load checkpoints that hold arbitrary Python objects, and so could run code.
+        Whether to load checkpoints, too, that hold arbitrary Python objects, and so could run code.
     """
     folder = Path(folder)
     paths = _checkpoint_paths(folder, folds, checkpoint_name)
@@ -227,8 +228,8 @@ def load_weights(model: Model, checkpoint: Checkpoint) -> None:
         model.network.load_state_dict(weights)
     except RuntimeError as error:
         raise ValueError(
-            f"the weights in {checkpoint.path} do not fit the network that {model.trainer_name} builds now. "
-            f"Was the trainer changed since it was trained? {error}"
+            f"the weights in {checkpoint.path} do not fit the network that {model.trainer_name} builds now; was the "
+            f"trainer changed since it was trained? {error}"
         ) from error
 
 

@@ -52,17 +52,17 @@ class PredictionOptions:
     num_saved_samples
         Number N of whole segmentations to draw per image.
     epistemic_factor
-        Multiplies the epistemic map; the total is then the sum of the maps (ENT, section 5: epistemic collapse).
+        Factor of the epistemic map; the total is then the sum of the maps (ENT, section 5: epistemic collapse).
     seed
         Seed of everything random.
     maps
-        Which maps to make; ``None`` makes all that the model has.
+        Names of the maps to make; ``None`` makes all that the model has.
     step_size
         Distance between tiles as a fraction of the patch, in (0, 1].
     mirroring
-        Also predict mirrored views, along the axes the model was trained with.
+        Whether to predict mirrored views, too, along the axes the model was trained with.
     accumulate_on_device
-        Keep image and sums on the device (CUDA only); where they do not fit they go to the CPU.
+        Whether to keep image and sums on the device (CUDA only); where they do not fit they go to the CPU.
     """
 
     num_samples: int = 30
@@ -157,7 +157,7 @@ class PredictionOptions:
         missing = [name for name in self.maps if name not in available]
         if missing:
             raise ValueError(
-                f"one fold of a deterministic network has no {' or '.join(missing)} map, only total. Predict with "
+                f"one fold of a deterministic network has no {' or '.join(missing)} map, only total; predict with "
                 "several folds (-f 0 1 2 3 4), which act as an ensemble, with test-time augmentation "
                 "(--aleatoric tta), or train a stochastic trainer such as nnUNetTrainerMoB"
             )

@@ -52,9 +52,9 @@ class StochasticPredictor:
     model
         A loaded model folder.
     options
-        How to predict.
+        Choices that the user has made.
     device
-        Where the network runs.
+        Device on which the network runs.
     """
 
     def __init__(
@@ -127,17 +127,18 @@ class StochasticPredictor:
         Parameters
         ----------
         image
-            (channels, *S), axes as nnU-Net's readers give them: three in space, the first of length 1 for 2D images.
+            Image (channels, *S), axes as nnU-Net's readers give them: three in space, the first of length 1 for 2D
+            images.
         properties
-            At least ``spacing``, one number per spatial axis, as nnU-Net's readers give it.
+            Properties of the image, at least ``spacing``, one number per spatial axis, as nnU-Net's readers give it.
         name
-            Of the case: its noise is a function of the seed and this name.
+            Name of the case: its noise is a function of the seed and this name.
         previous_stage
-            For a cascade: the segmentation of the previous stage, (1, *S).
+            Segmentation of the previous stage, (1, *S), for a cascade.
         probabilities
             Whether to return the predictive mean too.
         progress
-            Show a bar over the tiles.
+            Whether to show a bar over the tiles.
         """
         data, properties = self.preprocess(image, properties, previous_stage=previous_stage)
         samples: dict[int, np.ndarray] = {}

@@ -22,13 +22,13 @@ def preprocess_image(
     Parameters
     ----------
     model
-        What the image is for.
+        Model that the image is for.
     image
-        (channels, *S), axes as nnU-Net's readers give them: three in space, the first of length 1 for 2D images.
+        Image (channels, *S), axes as nnU-Net's readers give them: three in space, the first of length 1 for 2D images.
     properties
-        At least ``spacing``, one number per spatial axis. It is not changed.
+        Properties of the image, at least ``spacing``, one number per spatial axis. They are not changed.
     previous_stage
-        For a cascade: the segmentation of the previous stage, (1, *S).
+        Segmentation of the previous stage, (1, *S), for a cascade.
 
     Returns
     -------

@@ -38,7 +38,7 @@ class Record:
     settings
         Settings that decide the results, and versions and notes.
     resume
-        Keep the cases of an earlier command with the same settings; other settings are an error.
+        Whether to keep the cases of an earlier command with the same settings; other settings are an error.
     num_parts, part_id
         Number of concurrent commands, as in nnU-Net, and which of them this one is, from 0.
     """
@@ -100,5 +100,5 @@ def _check_same_settings(path: Path, earlier: dict[str, Any], settings: dict[str
     ]
     if different:
         raise ValueError(
-            f"{path} was written with other settings: {'; '.join(different)}. Use another output folder or those"
+            f"{path} was written with other settings ({'; '.join(different)}); use another output folder or those"
         )

@@ -39,11 +39,11 @@ class PlannedResampling:
     Parameters
     ----------
     shape
-        (z, y, x) of the result.
+        Shape (z, y, x) of the result.
     rules
         The rule of each axis, or ``None`` where ``function`` has to be called.
     function
-        Maps a volume (1, Z, Y, X), NumPy, float32, to (1, z, y, x).
+        Function that maps a volume (1, Z, Y, X), NumPy, float32, to (1, z, y, x).
     """
 
     def __init__(
@@ -129,9 +129,9 @@ def resample_slab(
     Parameters
     ----------
     volume
-        (P, Z, Y, X), float32.
+        Volumes (P, Z, Y, X), float32.
     shape
-        The whole result's (z, y, x).
+        Shape (z, y, x) of the whole result.
     start, stop
         The wanted slices, 0 <= start < stop <= z.
     rules

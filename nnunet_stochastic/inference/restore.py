@@ -38,11 +38,11 @@ class GridPrediction:
     epistemic, variance
         Maps (*S), or ``None`` where they are not wanted.
     lost_entropy
-        To be added to the entropy of the mean for the total, (*S); ``None`` is 0.
+        Entropy to add to that of the mean for the total, (*S); ``None`` is 0.
     averages_probabilities
         Whether the mean is resampled as probabilities, rather than as log-ratios.
     epistemic_factor
-        Multiplies the epistemic map once it is restored; unless it is 1, the total is then the sum of the other two.
+        Factor of the epistemic map once it is restored; unless it is 1, the total is then the sum of the other two.
     """
 
     space: OutcomeSpace
@@ -94,9 +94,9 @@ def restore(
     grid
         The prediction on the network's grid.
     properties
-        What nnU-Net's preprocessing said of the image.
+        Properties that nnU-Net's preprocessing gave the image.
     plans_manager, configuration_manager, label_manager
-        The model's, as nnU-Net has them.
+        Managers of the model, as nnU-Net has them.
     maps
         Names of the maps to make.
     probabilities

@@ -52,7 +52,7 @@ class View:
     flipped_axes
         Spatial axes of the patch that are mirrored.
     shift
-        Added to the intensities of each image channel; none for ``()``.
+        Shift of the intensities of each image channel; none for ``()``.
     """
 
     flipped_axes: tuple[int, ...]

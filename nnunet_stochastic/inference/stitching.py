@@ -21,7 +21,7 @@ class Stitching:
     weights
         Weights w of a tile, (*T), where the sums are kept.
     total_weight
-        Their sum Σ_t w_t, (*S), positive.
+        Sum Σ_t w_t of the weights, (*S), positive.
     """
 
     weights: Tensor

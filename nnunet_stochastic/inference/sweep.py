@@ -48,7 +48,7 @@ class Sweep:
     model
         Model whose network is on ``device``.
     device
-        Where the network runs.
+        Device on which the network runs.
     image
         Preprocessed and padded image (channels, *S), where the sums are kept.
     tiles
@@ -60,7 +60,7 @@ class Sweep:
     noise
         Key of the image's noise.
     on_sample
-        Takes whole samples; ``None`` where there are none.
+        Function that takes whole samples; ``None`` where there are none.
     """
 
     model: Model
@@ -88,18 +88,18 @@ class Sweep:
         members
             The members.
         draws_of_members
-            Whole samples of each.
+            Whole samples of each member.
         make_collector
-            Makes what collects the tiles of a member; as many are made as members are swept together.
+            Function that makes what collects the tiles of a member; as many are made as members are swept together.
         finish_member
-            Called with a collector that has a member.
+            Function that is called with a collector that has a member.
         progress
-            Show a bar over the tiles.
+            Whether to show a bar over the tiles.
 
         Returns
         -------
         list of Tensor
-            Of each member what an equal one would have in common with it, see ``fingerprint``.
+            What an equal member would have in common with each member, see ``fingerprint``.
         """
         collectors: list[MemberCollector] = []
         fingerprints = []

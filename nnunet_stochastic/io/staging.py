@@ -60,13 +60,13 @@ def staged_files(folder: Path, files: Sequence[Path], *, name: str, copies: Coll
     Parameters
     ----------
     folder
-        Their final folder.
+        Final folder of the files.
     files
         Paths relative to it, the one that makes the case complete last. Sub-folders are made.
     name
         Name of the case.
     copies
-        Those of ``files`` that are copies of foreign files, whose format is not checked.
+        Members of ``files`` that are copies of foreign files, whose format is not checked.
     """
     staging = stage(folder, name)
     try:
@@ -144,14 +144,14 @@ def publish(
     staging
         The hidden folder. What it holds beside ``files`` is moved first.
     folder
-        Where they go; the sub-folders that ``files`` name are made.
+        Folder that they go to; the sub-folders that ``files`` name are made.
     files
         Paths relative to both, at least one.
     copies
-        Those of ``files`` that are copies of foreign files. Their format is not checked: other programs pad files, or
+        Members of ``files`` that are copies of foreign files. Their format is not checked: other programs pad files, or
         compress them in several parts.
     before_last
-        Called when all but the last file are in their places.
+        Function that is called when all but the last file are in their places.
 
     Raises
     ------

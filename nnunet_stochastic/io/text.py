@@ -36,7 +36,7 @@ def read_json(path: Path, kind: type[Content], *, remedy: str = "restore it or m
     kind
         Type of what the file holds, ``dict`` or ``list``.
     remedy
-        What to do about a file that is not there or is damaged; ends the message.
+        Advice about a file that is not there or is damaged; ends the message.
 
     Raises
     ------

@@ -41,7 +41,8 @@ def check_written(path: Path) -> None:
     Parameters
     ----------
     path
-        The file. Formats that the module does not list, such as JSON and pickle, have writers that raise; they pass.
+        File to check. Formats that the module does not list, such as JSON and pickle, have writers that raise; they
+        pass.
     """
     is_complete = next((check for ending, check in _CHECKS.items() if path.name.lower().endswith(ending)), None)
     if is_complete is None:

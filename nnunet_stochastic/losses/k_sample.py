@@ -46,7 +46,7 @@ def k_sample_loss(
     distribution
         p(η) of logits (B, C, *S).
     segmentation_loss
-        Maps logits (B, C, *S) and ``target`` to a scalar, without random numbers of its own.
+        Function from logits (B, C, *S) and ``target`` to a scalar, without random numbers of its own.
     target
         Annotation, in the form that ``segmentation_loss`` takes.
     num_samples

@@ -32,8 +32,9 @@ def annotation_variance(annotations: np.ndarray, *, num_labels: int, codes: bool
     num_labels
         Number of label values, background included.
     codes
-        Variance of the integer codes, for which a confusion of labels 0 and 2 counts four times one of 0 and 1, in
-        place of the sum over labels of the one-hot variance, which does not depend on how labels are numbered.
+        Whether to take the variance of the integer codes, for which a confusion of labels 0 and 2 counts four times one
+        of 0 and 1, in place of the sum over labels of the one-hot variance, which does not depend on how labels are
+        numbered.
 
     Returns
     -------

@@ -43,11 +43,11 @@ class ReliabilityBins:
     Attributes
     ----------
     count
-        Elements per bin, (M,), int64.
+        Number of elements per bin, (M,), int64.
     confidence_sum
         Sum of their confidences, (M,), float64.
     correct_sum
-        How many of them were correct, (M,), int64.
+        Number of them that were correct, (M,), int64.
     """
 
     count: np.ndarray
@@ -84,7 +84,7 @@ def reliability_bins(
     correct
         Whether it was, bool, same shape.
     num_bins
-        M, bins of equal width on [0, 1].
+        Number M of bins of equal width on [0, 1].
     closed
         The side on which a bin holds its edge.
 

@@ -23,7 +23,7 @@ def entanglement(
     correct, wrong
         Performance of the right and of the wrong measure, numbers or arrays that broadcast (bootstrap replicates).
     lower_is_better
-        True for errors such as ACE.
+        Whether lower performance is better, as for errors such as ACE.
 
     Returns
     -------

@@ -60,7 +60,7 @@ class TemperatureStatistics:
             Label map, (*S), integers in [0, C), or (A, *S) for A raters. For regions whether a voxel is in each of
             them, bool, (C, *S) or (A, C, *S).
         regions
-            The channels are regions, each a yes/no event of its own.
+            Whether the channels are regions, each a yes/no event of its own.
 
         Returns
         -------
@@ -114,9 +114,9 @@ def tempered(probabilities: np.ndarray, temperature: float, *, regions: bool = F
     probabilities
         Predictive mean, (C, *S), in [0, 1].
     temperature
-        T > 0; 1 leaves the probabilities as they are, up to the floor of 1e-8.
+        Temperature T > 0; 1 leaves the probabilities as they are, up to the floor of 1e-8.
     regions
-        The channels are regions, each a yes/no event of its own.
+        Whether the channels are regions, each a yes/no event of its own.
 
     Returns
     -------

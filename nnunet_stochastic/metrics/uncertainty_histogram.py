@@ -31,9 +31,9 @@ class UncertaintyHistogram:
     Attributes
     ----------
     count
-        Predictions per bin, (bins,), int64; a voxel counts once for each rater.
+        Number of predictions per bin, (bins,), int64; a voxel counts once for each rater.
     correct_count
-        How many of them were correct, (bins,), int64.
+        Number of them that were correct, (bins,), int64.
     uncertainty_sum
         Sum of their uncertainties, (bins,), float64.
     smallest

@@ -98,7 +98,7 @@ class AttentionEncoder(nn.Module):
         x
             Images, shape (B, in_channels, *S).
         embedding
-            Shape (B, embedding_channels), where the blocks are conditioned on one.
+            Vectors that the blocks are conditioned on, if they are, shape (B, embedding_channels).
 
         Returns
         -------

@@ -45,7 +45,7 @@ class GenerativeNetwork(DistributionNetwork):
         x
             Images, shape (B, channels, *S).
         target
-            One annotation of each.
+            Annotations, one of each image.
 
         Returns
         -------

@@ -128,9 +128,9 @@ class DiffusionNetwork(GenerativeNetwork):
         x
             Images, shape (B, channels, *S).
         noisy
-            x_t, shape (B, C, *S).
+            Noisy mask x_t, shape (B, C, *S).
         time
-            t in [0, 1], shape (B,).
+            Time t in [0, 1], shape (B,).
 
         Returns
         -------

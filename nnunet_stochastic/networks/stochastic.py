@@ -30,7 +30,7 @@ class StochasticNetwork(DistributionNetwork):
         A network with an ``encoder`` and a ``decoder``, the decoder with ``seg_layers`` (PlainConvUNet,
         ResidualEncoderUNet and their like, 2D or 3D). It is taken apart: do not use it afterwards.
     build_heads
-        Maps the last segmentation layer to the heads that replace it.
+        Function from the last segmentation layer to the heads that replace it.
 
     Raises
     ------
@@ -75,7 +75,7 @@ class StochasticNetwork(DistributionNetwork):
         x
             Images, shape (B, channels, *S).
         return_parameters
-            Also return the parameters.
+            Whether to return the parameters, too.
 
         Returns
         -------

@@ -30,9 +30,9 @@ class Missing:
     Parameters
     ----------
     what
-        What is the matter, behind the name of the trainer: "has no …".
+        Description of what is the matter, behind the name of the trainer: "has no …".
     remedy
-        What to do.
+        Advice what to do.
     """
 
     what: str
@@ -47,7 +47,7 @@ class WeightPosterior(ABC):
     method
         Its entry in the catalogue.
     fold_folder
-        ``fold_X`` of a model folder, with the checkpoint and what else training left.
+        Folder ``fold_X`` of a model folder, with the checkpoint and what else training left.
     options
         Values of the method's options by name.
 
@@ -83,9 +83,9 @@ class WeightPosterior(ABC):
         method
             The entry in the catalogue.
         fold_folder
-            As for the class.
+            Folder of the fold, as for the class.
         network
-            As the fold's trainer builds it.
+            Network as the fold's trainer builds it.
         """
 
     @classmethod
@@ -109,7 +109,7 @@ class WeightPosterior(ABC):
         Parameters
         ----------
         network
-            As the fold's trainer builds it, on any device, without wrappers around it.
+            Network as the fold's trainer builds it, on any device, without wrappers around it.
         generator
             Random numbers of the member, on the CPU: the same seed gives the same member on every device.
         """

@@ -87,7 +87,8 @@ def insert_channel_dropout(network: nn.Module, rate: float) -> None:
     Parameters
     ----------
     network
-        Registers its modules in the order in which an image meets the first two of them, as nnU-Net's networks do.
+        Network that registers its modules in the order in which an image meets the first two of them, as nnU-Net's
+        networks do.
     rate
         Probability of a channel to be dropped.
 
@@ -141,9 +142,10 @@ def fix_dropout_masks(network: nn.Module, generator: torch.Generator) -> None:
     Parameters
     ----------
     network
-        With channel dropout.
+        Network with channel dropout.
     generator
-        On the CPU: the same seed gives the same member, whatever device the network is on.
+        Random numbers of the member, on the CPU: the same seed gives the same member, whatever device the network is
+        on.
 
     Raises
     ------

@@ -3,7 +3,8 @@
     p(θ) = 1/E Σ_e δ(θ - θ_e)
 
 with the E trained folds given: independent initialisations of the same data make a deep ensemble (Lakshminarayanan et
-al. 2017, https://arxiv.org/abs/1612.01474; ENT section 3.2), see ``datasets.ensemble_splits``.
+al. 2017, https://arxiv.org/abs/1612.01474; section 3.2 of Christensen et al., Rethinking Uncertainty Quantification and
+Entanglement in Image Segmentation, ENT), see ``datasets.ensemble_splits``.
 """
 
 from __future__ import annotations

@@ -62,5 +62,5 @@ def refuse_batch_norm(network: nn.Module) -> None:
     if names:
         raise ValueError(
             f"SWAG draws weights, and the running statistics of batch norm would not fit them: {names[0]} and "
-            f"{len(names) - 1} further layers are batch norm. Plan the dataset with instance or group norm"
+            f"{len(names) - 1} further layers are batch norm; plan the dataset with instance or group norm"
         )

@@ -77,7 +77,7 @@ class SwagMoments:
         Parameters
         ----------
         folder
-            ``fold_X`` of a …SWAG trainer's results.
+            Folder ``fold_X`` of a …SWAG trainer's results.
 
         Raises
         ------

@@ -1,7 +1,7 @@
 """Figures and tables made from evaluations."""
 
 from nnunet_stochastic.report.picture import MAP_TITLES, CasePicture, case_figure
-from nnunet_stochastic.report.reliability import OKABE_ITO, reliability_figure
+from nnunet_stochastic.report.reliability import OKABE_ITO, reliability_diagrams
 from nnunet_stochastic.report.slice_view import SliceView, choose_slice
 from nnunet_stochastic.report.table import summary_table, task_table
 
@@ -12,7 +12,7 @@ __all__ = [
     "SliceView",
     "case_figure",
     "choose_slice",
-    "reliability_figure",
+    "reliability_diagrams",
     "summary_table",
     "task_table",
 ]

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from matplotlib import style
+
 from nnunet_stochastic.conventions import find_convention
 from nnunet_stochastic.evaluation.evaluate import Evaluation
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
@@ -13,7 +15,7 @@ from nnunet_stochastic.evaluation.scores import ALL_CLASSES, RATERS, REFERENCE
 from nnunet_stochastic.io.staging import staged_file
 from nnunet_stochastic.io.text import write_json, write_text
 from nnunet_stochastic.report.pictures import PICTURE_DPI
-from nnunet_stochastic.report.reliability import reliability_figure
+from nnunet_stochastic.report.reliability import reliability_diagrams
 
 __all__ = ["write_evaluation"]
 
@@ -39,10 +41,10 @@ def write_evaluation(evaluation: Evaluation, summary: Mapping[str, Any], labels:
         write_text(output / name, table.to_csv(index=False))
     # Calibration per class against the annotation that was asked for last: raters where there are any.
     per_class = evaluation.reliability[RATERS if RATERS in evaluation.reliability else REFERENCE]
-    figure = reliability_figure(
-        {annotation: bins[ALL_CLASSES] for annotation, bins in evaluation.reliability.items()},
-        {name: per_class[name] for name in labels.names},
-        find_convention(summary["convention"]),
-    )
-    with staged_file(output / "reliability.png") as staged:
+    with style.context("default"), staged_file(output / "reliability.png") as staged:
+        figure = reliability_diagrams(
+            {annotation: bins[ALL_CLASSES] for annotation, bins in evaluation.reliability.items()},
+            {name: per_class[name] for name in labels.names},
+            find_convention(summary["convention"]),
+        )
         figure.savefig(staged, dpi=PICTURE_DPI)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from matplotlib import style
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
@@ -61,7 +62,7 @@ class CasePicture:
     Attributes
     ----------
     name
-        The case.
+        Name of the case.
     view
         Slice and window.
     image
@@ -79,7 +80,8 @@ class CasePicture:
     maxima
         Maximum of each map over the whole image; where it is larger than what is shown, it is printed as well.
     epistemic_is_stand_in
-        As in ``evaluation.describe_model``: the epistemic map is marked, and a line says what it is.
+        Whether the epistemic map is a stand-in, as in ``evaluation.describe_model``: then it is marked, and a line says
+        what it is.
     """
 
     name: str
@@ -99,6 +101,7 @@ class CasePicture:
         return self.epistemic_is_stand_in and "epistemic" in self.maps
 
 
+@style.context("default")  # nnU-Net's own curves leave seaborn's settings behind
 def case_figure(picture: CasePicture, *, shared_scale: bool = False) -> Figure:
     """Draw the row.
 
@@ -107,7 +110,7 @@ def case_figure(picture: CasePicture, *, shared_scale: bool = False) -> Figure:
     picture
         What to draw.
     shared_scale
-        Draw aleatoric, epistemic and total on one colour scale.
+        Whether to draw aleatoric, epistemic and total on one colour scale.
     """
     if unknown := sorted(picture.maps.keys() - MAP_TITLES.keys()):
         raise ValueError(f"{picture.name}: maps must be among {', '.join(MAP_TITLES)}, got {', '.join(unknown)}")

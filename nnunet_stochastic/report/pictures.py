@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib import style
 
 from nnunet_stochastic.evaluation.cases import CaseFiles
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
@@ -38,11 +39,11 @@ def first_images(
     cases
         The cases.
     prediction_folder
-        Its uncertainty.json, if there is one, says where the images were.
+        Folder whose uncertainty.json, if there is one, says where the images were.
     image_folder
-        Where they are; None: look there.
+        Folder of the images; None: where that file says.
     file_ending
-        The dataset's, with its dot.
+        File ending of the dataset, with its dot.
     """
     if image_folder is not None:
         images = {case.name: image_folder / f"{case.name}_0000{file_ending}" for case in cases}
@@ -79,28 +80,28 @@ def write_pictures(
     reader
         nnU-Net's reader of the dataset.
     folder
-        Where pictures go.
+        Folder that pictures go to.
     images
         File with the image's first channel under the case's name, for the cases that have one.
     file_ending
-        The dataset's, with its dot.
+        File ending of the dataset, with its dot.
     shared_scale
         Option of ``case_figure``.
     epistemic_is_stand_in
         Attribute of ``CasePicture``.
     num_threads
-        Cases read at a time.
+        Number of cases read at a time.
     show_progress
-        Draw a progress bar.
+        Whether to draw a progress bar.
     """
     folder.mkdir(exist_ok=True)
-    matplotlib = threading.Lock()  # which is not safe to draw with from several threads
+    drawing = threading.Lock()  # matplotlib is not safe to draw with from several threads
 
     def draw(case: CaseFiles) -> None:
         picture = _read_picture(
             case, labels, reader, images.get(case.name), file_ending, epistemic_is_stand_in=epistemic_is_stand_in
         )
-        with matplotlib:
+        with drawing, style.context("default"):
             figure = case_figure(picture, shared_scale=shared_scale)
             with staged_file(folder / f"{case.name}.png") as staged:
                 figure.savefig(staged, dpi=PICTURE_DPI)

@@ -14,12 +14,12 @@ from matplotlib.figure import Figure
 from nnunet_stochastic.conventions import Convention
 from nnunet_stochastic.metrics import ReliabilityBins, expected_calibration_error, reliability_curve
 
-__all__ = ["OKABE_ITO", "reliability_figure"]
+__all__ = ["OKABE_ITO", "reliability_diagrams"]
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
 
 
-def reliability_figure(
+def reliability_diagrams(
     all_classes: Mapping[str, ReliabilityBins], per_class: Mapping[str, ReliabilityBins], convention: Convention
 ) -> Figure:
     """Two diagrams side by side: all classes together, and the foreground classes one against the rest.

@@ -27,7 +27,7 @@ class SliceView:
     axis, index
         The slice: where it is along which axis, counted from 0.
     num_slices
-        Slices along that axis.
+        Number of slices along that axis.
     window
         Rows and columns that are shown.
     spacing_mm
@@ -60,7 +60,7 @@ class SliceView:
         foreground
             Voxels predicted or annotated by anyone, (z, y, x), bool.
         spacing_mm
-            (z, y, x).
+            Voxel size in mm, (z, y, x).
         uncertainty
             Map that decides where there is no foreground, (z, y, x).
         flipped

@@ -51,7 +51,7 @@ class Dataset:
     Attributes
     ----------
     dataset
-        DatasetNNN_Name, or DatasetNNN where the file has the number alone.
+        Name DatasetNNN_Name, or DatasetNNN where the file has the number alone.
     convert
         Command that makes it, or None.
     configuration, plans, planner
@@ -127,7 +127,7 @@ class Study:
     variables, resources
         Environment variables (``all``: of every kind), and what Snakemake is told, by kind of job.
     datasets
-        At least one.
+        Datasets, at least one.
     """
 
     file: Path

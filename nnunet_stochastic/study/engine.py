@@ -67,11 +67,11 @@ class Engine:
         plan
             The study.
         kinds
-            Which jobs.
+            Kinds of the jobs.
         jobs
-            These and what they need, as far as it is not done.
+            Jobs to run with what they need, as far as it is not done.
         on_done
-            Called with each when it is done.
+            Function that is called with each when it is done.
 
         Raises
         ------
@@ -102,7 +102,7 @@ class Engine:
                         break
                     time.sleep(_SECONDS_BETWEEN_LOOKS)
         if status != 0 and before == {job.key: _changed(plan.records.log(job.key)) for job in jobs}:
-            raise ChildProcessError(f"Snakemake failed. The last lines of {log}:\n{last_lines(log)}")
+            raise ChildProcessError(f"Snakemake failed; the last lines of {log}:\n{last_lines(log)}")
 
     def command(self, plan: Plan, kinds: Sequence[str]) -> list[str]:
         """The command line of Snakemake."""

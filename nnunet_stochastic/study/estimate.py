@@ -26,7 +26,7 @@ class Minutes:
     measured
         Jobs that were measured, with their minutes.
     guesses
-        The user's, by dataset and kind.
+        Guesses of the user, by dataset and kind.
     """
 
     measured: tuple[tuple[Job, float], ...]

@@ -35,7 +35,7 @@ class Job:
     Attributes
     ----------
     kind, name
-        The name is unique within the kind, with slashes.
+        Kind, and a name that is unique within it, with slashes.
     commands
         Commands in the order in which they run.
     needs

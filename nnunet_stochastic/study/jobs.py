@@ -17,11 +17,11 @@ from nnunet_stochastic.study.dataset_jobs import DatasetJobs, seed_label, seeds_
 from nnunet_stochastic.study.description import Study
 from nnunet_stochastic.study.job import Command, Job, Key
 
-__all__ = ["Evaluation", "all_jobs", "evaluations_of", "final_jobs"]
+__all__ = ["PlannedEvaluation", "all_jobs", "evaluations_of", "final_jobs"]
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class PlannedEvaluation:
     """An evaluation: of which model, of which seeds (all for an ensemble), where it is, and the dataset's ``ace``."""
 
     dataset: str
@@ -51,7 +51,7 @@ def all_jobs(study: Study, folders: Folders, environment: Mapping[str, str]) -> 
     return jobs
 
 
-def evaluations_of(study: Study, folders: Folders) -> list[Evaluation]:
+def evaluations_of(study: Study, folders: Folders) -> list[PlannedEvaluation]:
     """All evaluations of the study."""
     evaluations = []
     for dataset in study.datasets:
@@ -61,12 +61,12 @@ def evaluations_of(study: Study, folders: Folders) -> list[Evaluation]:
                 label = f"{name}/{model.name}/{method}/{seed_label(seeds)}"
                 folder = study.output / "evaluations" / label
                 evaluations.append(
-                    Evaluation(name, model.name, method, seeds, folder, ("evaluate", label), dataset.ace)
+                    PlannedEvaluation(name, model.name, method, seeds, folder, ("evaluate", label), dataset.ace)
                 )
     return evaluations
 
 
-def final_jobs(study: Study, results: Sequence[Evaluation]) -> list[Job]:
+def final_jobs(study: Study, results: Sequence[PlannedEvaluation]) -> list[Job]:
     """Comparison and report of the evaluations that are there.
 
     Parameters
@@ -74,7 +74,7 @@ def final_jobs(study: Study, results: Sequence[Evaluation]) -> list[Job]:
     study
         The study.
     results
-        Those evaluations; one alone is not compared.
+        Evaluations of the study; one alone is not compared.
     """
     jobs = []
     needs = tuple(result.job for result in results)
@@ -87,7 +87,7 @@ def final_jobs(study: Study, results: Sequence[Evaluation]) -> list[Job]:
         products = (comparison / "comparison.csv", runs)
         jobs.append(Job("compare", "comparison", (command,), needs, products, comparison, ((runs, table),)))
     if results:
-        first: dict[tuple[str, str, str], Evaluation] = {}
+        first: dict[tuple[str, str, str], PlannedEvaluation] = {}
         for result in results:
             first.setdefault((result.dataset, result.aleatoric, result.epistemic), result)
         page = study.output / "report.html"
@@ -100,7 +100,7 @@ def final_jobs(study: Study, results: Sequence[Evaluation]) -> list[Job]:
     return jobs
 
 
-def _runs_table(results: Sequence[Evaluation], output: Path) -> str:
+def _runs_table(results: Sequence[PlannedEvaluation], output: Path) -> str:
     """The table of nnunet_stochastic_compare --runs; an ensemble is a run of every seed."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")

@@ -48,7 +48,7 @@ def read_study(file: Path) -> Study:
     Parameters
     ----------
     file
-        YAML.
+        YAML file of a study.
 
     Raises
     ------

@@ -53,7 +53,7 @@ class _Rule:
     Attributes
     ----------
     message
-        ``{value}`` is what came.
+        Message, in which ``{value}`` is what came.
     choices
         All values there are; empty where the type alone says it.
     """

@@ -19,7 +19,7 @@ def check_splits(file: Path, seeds: int) -> None:
     Parameters
     ----------
     file
-        splits_final.json.
+        File splits_final.json.
     seeds
         Number S of seeds.
     """
@@ -31,7 +31,7 @@ def check_splits(file: Path, seeds: int) -> None:
     if any(split != splits[0] for split in splits[:seeds]):
         raise ValueError(
             f"{file} has different splits in its first {min(seeds, len(splits))} folds, and the {seeds} seeds of a "
-            "study are folds with the same one. Run nnunet_stochastic_ensemble_splits --overwrite (it keeps a copy; "
+            "study are folds with the same one; run nnunet_stochastic_ensemble_splits --overwrite (it keeps a copy; "
             "models that were trained on the other folds do not belong to the study), or write seeds: 1"
         )
 

@@ -60,7 +60,7 @@ class BaseTrainer(SeededTrainer):
         if not self.label_manager.has_regions and self.label_manager.num_segmentation_heads < 2:
             raise ValueError(
                 f"{self.plans_manager.dataset_name} has one class only ({', '.join(dataset_json['labels'])}): there is "
-                "nothing to be uncertain about. Its dataset.json needs the background and at least one foreground label"
+                "nothing to be uncertain about; its dataset.json needs the background and at least one foreground label"
             )
         self._resumed = False
 
@@ -97,7 +97,7 @@ class BaseTrainer(SeededTrainer):
             if phase.epochs < phase.planned:
                 self.print_to_log_file(
                     f"{type(self).__name__} trains for {self.num_epochs} epochs: {phase.what} takes {phase.epochs} of "
-                    f"them instead of {phase.planned}."
+                    f"them instead of {phase.planned}"
                 )
         if self.local_rank == 0:
             remove_leftovers(Path(self.output_folder))
@@ -138,7 +138,7 @@ class BaseTrainer(SeededTrainer):
             return
         raise FloatingPointError(
             f"{type(self).__name__} stops in epoch {self.current_epoch}: the gradient of the loss is not finite, and "
-            f"the next optimizer step would make all weights so. {_HOW_TO_GO_ON}"
+            f"the next optimizer step would make all weights so; {_HOW_TO_GO_ON}"
         )
 
     def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
@@ -149,13 +149,13 @@ class BaseTrainer(SeededTrainer):
             if scale is not None:
                 found += f", and the scale of the gradients has come down to {scale:g}"
             raise FloatingPointError(
-                f"{type(self).__name__} stops after epoch {self.current_epoch}: {found}. {_HOW_TO_GO_ON}"
+                f"{type(self).__name__} stops after epoch {self.current_epoch}: {found}; {_HOW_TO_GO_ON}"
             )
         if failed:
             self.print_to_log_file(
-                f"WARNING: the loss of {failed} of {len(train_outputs)} batches is not finite, and their steps were "
-                "skipped. If that goes on, look for images whose preprocessed values are not finite or far beyond "
-                "those of the others."
+                f"warning: the loss of {failed} of {len(train_outputs)} batches is not finite, and their steps were "
+                "skipped; if that goes on, look for images whose preprocessed values are not finite or far beyond "
+                "those of the others"
             )
         super().on_train_epoch_end(train_outputs)
 
@@ -194,7 +194,7 @@ class BaseTrainer(SeededTrainer):
             )
         warning = warning_about_samples(shares)
         if warning is not None:
-            self.print_to_log_file(f"WARNING: {warning}.")
+            self.print_to_log_file(f"warning: {warning}")
 
     def encode(self, labels: Tensor) -> Target:
         """The annotation that nnU-Net's loaders return, at full resolution."""

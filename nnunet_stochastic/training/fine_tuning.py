@@ -98,19 +98,19 @@ class FineTuningTrainer(BaseTrainer):
                 self.optimizer, self.lr_scheduler = self.configure_optimizers()
             self.print_to_log_file(
                 f"{type(self).__name__} starts from the weights given with -pretrained_weights and follows nnU-Net's "
-                f"recipe for {self.num_epochs} epochs."
+                f"recipe for {self.num_epochs} epochs"
             )
         elif self.starting_checkpoint is not None:
             load_deterministic_weights(self.unwrap(self.network), self.starting_checkpoint)
             self.print_to_log_file(
                 f"{type(self).__name__} fine-tunes the deterministic model {self.starting_checkpoint} for "
-                f"{self.num_epochs} epochs."
+                f"{self.num_epochs} epochs"
             )
         else:
             self.print_to_log_file(
-                f"{type(self).__name__} trains from scratch with nnU-Net's recipe for {self.num_epochs} epochs: no "
-                f"deterministic model ({self.deterministic_trainer}) of this dataset, plans, configuration and fold, "
-                "or told so by nnUNet_stochastic_init."
+                f"{type(self).__name__} trains from scratch with nnU-Net's recipe for {self.num_epochs} epochs: there "
+                f"is no deterministic model ({self.deterministic_trainer}) of this dataset, plans, configuration and "
+                "fold, or nnUNet_stochastic_init says so"
             )
 
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:

@@ -112,7 +112,7 @@ class GenerativeTrainer(BaseTrainer):
         self.print_to_log_file(
             f"{type(self).__name__} trains its own network for {self.num_epochs} epochs, with "
             f"{self.configuration_manager.batch_size} images per batch; predictions use the moving average of its "
-            f"weights (decay {self.average_decay:g})."
+            f"weights (decay {self.average_decay:g})"
         )
 
     def train_step(self, batch: dict) -> dict[str, np.ndarray]:

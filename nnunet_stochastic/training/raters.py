@@ -162,23 +162,23 @@ def choose_training_labels(
     raters
         Their raters.
     train_on_raters
-        False keeps the labels of labelsTr although there are raters.
+        Whether to train on them; False keeps the labels of labelsTr although there are raters.
     command
         Command that preprocesses the raters, for the message where that was not done.
     log
-        Takes one line that says which labels are trained on.
+        Function that takes one line that says which labels are trained on.
     """
     if not train_on_raters:
-        log(f"Trains on labelsTr, not on its {raters.num_raters} raters: train_on_raters is False.")
+        log(f"trains on labelsTr, not on its {raters.num_raters} raters: train_on_raters is False")
         return cases
     try:
         dataset = RaterDataset(cases, raters)
     except ValueError as error:
         raise ValueError(
-            f"{error}. Run `{command}`, or train on labelsTr alone with a trainer that sets train_on_raters = False"
+            f"{error}; run `{command}`, or train on labelsTr alone with a trainer that sets train_on_raters = False"
         ) from error
     log(
-        f"Trains on the masks of {raters.num_raters} raters, one at random each time a case is loaded; validates on "
-        "labelsTr."
+        f"trains on the masks of {raters.num_raters} raters, one at random each time a case is loaded; validates on "
+        "labelsTr"
     )
     return dataset

@@ -75,6 +75,6 @@ def warning_about_samples(shares: Sequence[tuple[Sequence[float], float]]) -> st
     found = ", ".join(f"{reason} on {count}" for reason, count in reasons.most_common())
     return (
         f"on {len(judged) - sound} of {len(judged)} validation patches with a structure all samples are empty or fill "
-        f"the patch ({found}): they do not show how the annotation may vary, and maps made of them are of no use. "
-        "Train for more epochs, a Probabilistic U-Net perhaps with a larger kl_weight, and look at samples first"
+        f"the patch ({found}): they do not show how the annotation may vary, and maps made of them are of no use; "
+        "train for more epochs, a Probabilistic U-Net perhaps with a larger kl_weight, and look at samples first"
     )

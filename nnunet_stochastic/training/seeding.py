@@ -133,17 +133,17 @@ class SeededTrainer(nnUNetTrainer):
         if started_with != self.random_seed and self.current_epoch < self.num_epochs:
             self.my_init_kwargs.pop("stochastic_seed", None)
             self.print_to_log_file(
-                f"WARNING: the training that is resumed had {_named(started_with)} and goes on with "
-                f"{_named(self.random_seed)}. It ends otherwise than one with either throughout."
+                f"warning: the training that is resumed had {_named(started_with)} and goes on with "
+                f"{_named(self.random_seed)}; it ends otherwise than one with either throughout"
             )
         if self.random_seed is None:
             return
         if isinstance(self.dataloader_train, SingleThreadedAugmenter):
-            scope = "decides with fold and epoch over all that is drawn: initial weights, batches and noise."
+            scope = "decides with fold and epoch over all that is drawn: initial weights, batches and noise"
         else:
             scope = (
                 "decides over the initial weights and the noise in network and loss, not over the batches, which "
-                "worker processes draw with generators of their own. nnUNet_n_proc_DA=0 makes batches repeatable too."
+                "worker processes draw with generators of their own; nnUNet_n_proc_DA=0 makes batches repeatable too"
             )
         self.print_to_log_file(f"{_named(self.random_seed)} {scope}")
 

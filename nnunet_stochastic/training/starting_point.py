@@ -45,7 +45,7 @@ def find_deterministic_checkpoint(fold_folder: Path, environment: Mapping[str, s
         path = Path(override)
         if not path.is_file():
             raise FileNotFoundError(
-                f"{INIT_VARIABLE} is set to {override!r}, and there is no such file. Give the path of a checkpoint "
+                f"{INIT_VARIABLE} is set to {override!r}, and there is no such file; give the path of a checkpoint "
                 "(…/fold_X/checkpoint_final.pth) or 'scratch', or unset it to start from the deterministic model in "
                 f"{fold_folder}"
             )
@@ -82,7 +82,7 @@ def load_deterministic_weights(network: nn.Module, checkpoint: Path) -> None:
     ]
     if problems:
         raise ValueError(
-            f"{checkpoint} does not fit the planned network ({len(problems)} weights), e.g. {problems[0]}. Is it of "
-            f"the same dataset, plans and configuration? Set {INIT_VARIABLE}=scratch to train without it"
+            f"{checkpoint} does not fit the planned network ({len(problems)} weights, such as {problems[0]}); name one "
+            f"of the same dataset, plans and configuration, or set {INIT_VARIABLE}=scratch to train without it"
         )
     network.load_state_dict(weights, strict=False)

@@ -104,7 +104,7 @@ class StochasticTrainer(FineTuningTrainer):
         outputs
             Mean logits at every resolution of deep supervision, highest first, each (B, C, *S).
         parameters
-            Of p(η) at the highest resolution.
+            Parameters of p(η) at the highest resolution.
         targets
             nnU-Net's targets at the same resolutions.
         """

@@ -85,8 +85,8 @@ class SnapshotTrainer(BaseTrainer):
             snapshots = snapshot_path(folder, missing[0]).parent
             raise FileNotFoundError(
                 f"training is to be resumed behind epoch {self.current_epoch - 1}, and {snapshots} lacks the snapshots "
-                f"of {len(missing)} earlier epochs ({', '.join(map(str, missing))}). Were they deleted, or is the "
-                "checkpoint of an earlier training? Put them back, or train anew without --c"
+                f"of {len(missing)} earlier epochs ({', '.join(map(str, missing))}); were they deleted, or is the "
+                "checkpoint of an earlier training? put them back, or train anew without --c"
             )
 
     def on_train_epoch_start(self) -> None:
@@ -94,7 +94,7 @@ class SnapshotTrainer(BaseTrainer):
         if self.current_epoch == self.first_snapshot_epoch:
             self.print_to_log_file(
                 f"SWAG: from here on a snapshot of the weights is taken after each of the last {self.snapshot_epochs} "
-                f"epochs, at a constant learning rate of {self.optimizer.param_groups[0]['lr']:g}."
+                f"epochs, at a constant learning rate of {self.optimizer.param_groups[0]['lr']:g}"
             )
 
     def on_epoch_end(self) -> None:
@@ -107,7 +107,7 @@ class SnapshotTrainer(BaseTrainer):
     def on_train_end(self) -> None:
         if self.local_rank == 0 and not self.disable_checkpointing:
             path = fit_swag(Path(self.output_folder), range(self.first_snapshot_epoch, self.num_epochs))
-            self.print_to_log_file(f"SWAG: mean and variance of {self.snapshot_epochs} snapshots are in {path}.")
+            self.print_to_log_file(f"SWAG: mean and variance of {self.snapshot_epochs} snapshots are in {path}")
         super().on_train_end()
 
 
@@ -118,7 +118,7 @@ class SwagTrainer(SnapshotTrainer, FineTuningTrainer):
     nnU-Net's epochs. Until the first snapshot the learning rate follows nnU-Net's polynomial decay.
     """
 
-    #: Learning rate while snapshots are taken, in fine-tuning: that of Christensen et al.
+    #: Learning rate while snapshots are taken, in fine-tuning: that of ENT (see ``nnunet_stochastic.epistemic``).
     snapshot_learning_rate = 1e-4
     #: The same from scratch, in units of nnU-Net's initial learning rate.
     scratch_snapshot_learning_rate_factor = 0.1

@@ -35,14 +35,14 @@ def test_dry_run_lists_everything_and_writes_nothing(source, capsys):
     assert "4 cases would be written to imagesTr:" in lines
     assert "1 cases would be written to imagesTs:" in lines
     assert "has annotation_1.nii.gz; most cases have annotation_1 to annotation_2 (1):" in lines
-    assert "0 cases are complete. Nothing was written." in lines
+    assert "0 cases are complete; nothing was written" in lines
 
 
 def test_converts_then_has_nothing_to_do_then_refuses(source, capsys):
     assert convert(source) == 0
     dataset = source.parent / "nnUNet_raw" / "Dataset011_CURVAS"
     output = capsys.readouterr().out
-    assert "Complete: 4 in imagesTr, 1 in imagesTs" in output
+    assert "complete: 4 in imagesTr, 1 in imagesTs" in output
     assert str(source.parent / "nnUNet_preprocessed" / "Dataset011_CURVAS" / "splits_final.json") in output
     assert output.splitlines()[-2:] == [
         "  nnUNetv2_plan_and_preprocess -d 11 -pl nnUNetPlannerResEncM -c 3d_fullres --verify_dataset_integrity",

@@ -75,4 +75,4 @@ def test_errors_before_anything_is_written(images, capsys, options, message):
 def test_range_that_is_none(images, capsys):
     with pytest.raises(SystemExit):
         run(images, "--ranges", "noise=strong")
-    assert "SHIFT=LOW:HIGH is needed, for instance blur=0.02:0.1, got noise=strong" in capsys.readouterr().err
+    assert "a range is SHIFT=LOW:HIGH, for instance blur=0.02:0.1, got noise=strong" in capsys.readouterr().err

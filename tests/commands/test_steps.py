@@ -7,7 +7,7 @@ import sys
 import pytest
 from rich.console import Console
 
-from nnunet_stochastic.commands._steps import Step, minutes, read_record, run_steps, write_record
+from nnunet_stochastic.commands._steps import Step, minutes, read_done_steps, run_steps, write_done_steps
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def run(tmp_path):
         run_steps(list(steps), tmp_path, dict(os.environ), Console(file=output, width=200))
         return output.getvalue()
 
-    write_record(tmp_path, {})
+    write_done_steps(tmp_path, {})
     return run
 
 
@@ -34,12 +34,12 @@ def test_steps_run_once_and_in_order(run, tmp_path):
     run(*steps)
     assert "done before" in run(*steps)
     assert (tmp_path / "trace").read_text() == "abc"
-    assert read_record(tmp_path) == {step.name: step.typed for step in steps}
+    assert read_done_steps(tmp_path) == {step.name: step.typed for step in steps}
 
 
 def test_progress_is_drawn_in_a_terminal_unless_it_is_disabled(tmp_path):
     def printed(**options):
-        write_record(tmp_path, {})
+        write_done_steps(tmp_path, {})
         output = io.StringIO()
         terminal = Console(file=output, width=200, force_terminal=True, legacy_windows=False)
         run_steps([append("a", tmp_path)], tmp_path, dict(os.environ), terminal, **options)
@@ -76,7 +76,7 @@ def test_a_repeated_step_that_fails_is_no_longer_recorded_as_done(run, tmp_path)
     run(a, b)
     with pytest.raises(ChildProcessError):
         run(python("a", "raise SystemExit(1)"), b)
-    assert read_record(tmp_path) == {}
+    assert read_done_steps(tmp_path) == {}
 
 
 def test_variables_reach_the_step_alone(run, tmp_path):

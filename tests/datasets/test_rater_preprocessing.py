@@ -155,14 +155,14 @@ def test_other_plans_of_the_same_name_are_done_again(dataset):
 
 
 @pytest.mark.parametrize("stop_at", range(1, 9))
-def test_a_kill_at_any_moment_leaves_cases_complete_or_absent(dataset, monkeypatch, stop_at):
+def test_an_interruption_at_any_moment_leaves_cases_complete_or_absent(dataset, monkeypatch, stop_at):
     """Every step that changes the folder is a possible last one; cleaning up does not happen either."""
     preprocess(dataset)
     undisturbed = contents(dataset)
     for mask in dataset.raw.glob("ratersTr/case_1*"):
         os.utime(mask, ns=(0, 0))  # case_1 is to be done again, over what is there
 
-    class Kill(BaseException):
+    class Interruption(BaseException):
         pass
 
     steps = []
@@ -171,7 +171,7 @@ def test_a_kill_at_any_moment_leaves_cases_complete_or_absent(dataset, monkeypat
         def step(*arguments, **options):
             steps.append(function)
             if len(steps) == stop_at:
-                raise Kill
+                raise Interruption
             return function(*arguments, **options)
 
         return step
@@ -181,7 +181,7 @@ def test_a_kill_at_any_moment_leaves_cases_complete_or_absent(dataset, monkeypat
         patch.setattr(shutil, "rmtree", lambda *_, **__: None)
         patch.setattr(os, "replace", counted(os.replace))
         patch.setattr(module, "write_pickle", counted(module.write_pickle))
-        with pytest.raises(Kill):
+        with pytest.raises(Interruption):
             preprocess(dataset, num_threads=1)
     folder = folder_of(dataset)
     assert [folder.is_complete(case) for case in dataset.cases] == [True, False, True]

@@ -1,4 +1,7 @@
-"""Small distributions of every kind, beside their dense covariance written out from the papers' equations."""
+"""Small distributions of every kind, beside their dense covariance written out from the papers' equations.
+
+MoB: *Structured Covariance Modeling Using Learned Mixture-of-Bases for Uncertainty in 3D Segmentation*.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""MoB Eq. 8-10 against numbers worked out by hand and against torch.distributions."""
+"""The regularizers against numbers worked out by hand and against torch.distributions.
+
+Eq. 8-10 of *Structured Covariance Modeling Using Learned Mixture-of-Bases for Uncertainty in 3D Segmentation* (MoB).
+"""
 
 from __future__ import annotations
 

@@ -37,9 +37,9 @@ class LocalNetwork(nn.Module):
     Parameters
     ----------
     kind
-        Of ``KINDS``.
+        Kind of network, of ``KINDS``.
     channels
-        C, up to 3.
+        Number C of channels, up to 3.
     """
 
     def __init__(self, kind: str, channels: int = 2) -> None:
@@ -73,13 +73,13 @@ class Swept:
     Parameters
     ----------
     moments
-        Of all members; ``None`` for one deterministic network.
+        Moments of all members; ``None`` for one deterministic network.
     samples
         Log-ratios (N, D, *S) of the whole samples.
     fingerprints
-        Of each member.
+        Fingerprint of each member.
     collector
-        As the last member left it.
+        Collector, as the last member left it.
     """
 
     moments: Moments | None

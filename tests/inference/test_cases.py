@@ -1,6 +1,6 @@
 import pytest
 
-from nnunet_stochastic.inference.cases import InputCase, OutputFolder, cases_from_files, find_cases
+from nnunet_stochastic.inference.cases import InputCase, OutputFolder, cases_from_files, find_input_cases
 
 
 def touch(folder, *names):
@@ -14,7 +14,7 @@ def test_cases_have_their_channels_in_order(tmp_path):
     folder = touch(
         tmp_path / "images", "b_0001.nii.gz", "b_0000.nii.gz", "a_1_0000.nii.gz", "a_1_0001.nii.gz", "notes.txt"
     )
-    assert find_cases(folder, file_ending=".nii.gz", num_channels=2) == [
+    assert find_input_cases(folder, file_ending=".nii.gz", num_channels=2) == [
         InputCase("a_1", (folder / "a_1_0000.nii.gz", folder / "a_1_0001.nii.gz")),
         InputCase("b", (folder / "b_0000.nii.gz", folder / "b_0001.nii.gz")),
     ]
@@ -22,32 +22,32 @@ def test_cases_have_their_channels_in_order(tmp_path):
 
 def test_one_file_may_hold_all_channels(tmp_path):
     folder = touch(tmp_path / "images", "a_0000.png")
-    assert find_cases(folder, file_ending=".png", num_channels=3) == [InputCase("a", (folder / "a_0000.png",))]
+    assert find_input_cases(folder, file_ending=".png", num_channels=3) == [InputCase("a", (folder / "a_0000.png",))]
 
 
 def test_missing_and_superfluous_channels(tmp_path):
     folder = touch(tmp_path / "images", "a_0000.nii.gz", "a_0001.nii.gz", "b_0001.nii.gz")
     with pytest.raises(ValueError, match="b has channels 0001"):
-        find_cases(folder, file_ending=".nii.gz", num_channels=2)
+        find_input_cases(folder, file_ending=".nii.gz", num_channels=2)
     with pytest.raises(ValueError, match=r"images of 1 channel are needed.*a has channels 0000 0001"):
-        find_cases(folder, file_ending=".nii.gz", num_channels=1)
+        find_input_cases(folder, file_ending=".nii.gz", num_channels=1)
 
 
 def test_folder_without_images(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no input folder"):
-        find_cases(tmp_path / "nowhere", file_ending=".nii.gz", num_channels=1)
+        find_input_cases(tmp_path / "nowhere", file_ending=".nii.gz", num_channels=1)
     folder = touch(tmp_path / "images", "a.nii.gz", "a_0000.png")
     with pytest.raises(FileNotFoundError, match=r"they must be named CASE_0000.nii.gz"):
-        find_cases(folder, file_ending=".nii.gz", num_channels=1)
+        find_input_cases(folder, file_ending=".nii.gz", num_channels=1)
 
 
 def test_previous_stage(tmp_path):
     folder = touch(tmp_path / "images", "a_0000.nii.gz", "b_0000.nii.gz")
     stage = touch(tmp_path / "stage", "a.nii.gz")
     with pytest.raises(FileNotFoundError, match=r"missing input files: .*b.nii.gz"):
-        find_cases(folder, file_ending=".nii.gz", num_channels=1, previous_stage_folder=stage)
+        find_input_cases(folder, file_ending=".nii.gz", num_channels=1, previous_stage_folder=stage)
     touch(stage, "b.nii.gz")
-    cases = find_cases(folder, file_ending=".nii.gz", num_channels=1, previous_stage_folder=stage)
+    cases = find_input_cases(folder, file_ending=".nii.gz", num_channels=1, previous_stage_folder=stage)
     assert [case.previous_stage for case in cases] == [stage / "a.nii.gz", stage / "b.nii.gz"]
 
 

@@ -24,7 +24,7 @@ def test_warning_names_the_lowest_case():
     cases["e"] = {"epistemic_to_aleatoric": None}
     warning = collapse_warning(cases, num_members=5)
     assert "below 0.05 in 2 of 4 cases (lowest 0.01, b)" in warning
-    assert "The members nearly agree" in warning
+    assert "the members nearly agree" in warning
     assert "--rescale_epistemic corrects the scale" in warning
     assert collapse_warning({"a": cases["a"], "d": cases["d"], "e": cases["e"]}, num_members=5) is None
 
@@ -33,8 +33,8 @@ def test_warning_of_one_member_speaks_of_its_samples():
     cases = {"a": {"epistemic_to_aleatoric": 0.01}, "b": {"epistemic_to_aleatoric": 0.2}}
     warning = collapse_warning(cases, num_members=1)
     assert "below 0.05 in 1 of 2 cases (lowest 0.01, a)" in warning
-    assert "The aleatoric samples that stand in for members nearly agree" in warning
-    assert "Several trained folds" in warning
+    assert "the aleatoric samples that stand in for members nearly agree" in warning
+    assert "several trained folds" in warning
     assert "rescale_epistemic" not in warning  # of what is no epistemic uncertainty
     assert collapse_warning({"b": cases["b"]}, num_members=1) is None
 

@@ -1,4 +1,4 @@
-"""What a prediction leaves behind when it is killed, when a file is damaged, and when the disk is full."""
+"""What a prediction leaves behind when it is interrupted, when a file is damaged, and when the disk is full."""
 
 import errno
 import json
@@ -21,8 +21,8 @@ NAMES = ("a", "b", "c", "d")
 OPTIONS = PredictionOptions(num_samples=2, mirroring=False, num_saved_samples=2)
 
 
-class Killed(BaseException):
-    """Like a kill: nothing catches it on its way."""
+class Interrupted(BaseException):
+    """Like an interruption from outside: nothing catches it on its way."""
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def contents(folder) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
-def test_killed_before_any_rename_or_removal_and_continued(predictor, images, tmp_path, monkeypatch):
+def test_interrupted_before_any_rename_or_removal_and_continued(predictor, images, tmp_path, monkeypatch):
     predict(predictor, images, tmp_path / "reference")
     reference = contents(tmp_path / "reference")
     replace, calls = os.replace, []
@@ -58,19 +58,19 @@ def test_killed_before_any_rename_or_removal_and_continued(predictor, images, tm
     predict(predictor, images, tmp_path / "counted")
     assert len(calls) > 4 * 9  # each file of each case is moved
 
-    for kill_at in range(0, len(calls), 7):
-        out, count = tmp_path / f"killed_{kill_at}", 0
+    for stop_at in range(0, len(calls), 7):
+        out, count = tmp_path / f"interrupted_{stop_at}", 0
 
-        def kill(source, target, kill_at=kill_at):
+        def replace_until_then(source, target, stop_at=stop_at):
             nonlocal count
             count += 1
-            if count > kill_at:
-                raise Killed
+            if count > stop_at:
+                raise Interrupted
             replace(source, target)
 
-        monkeypatch.setattr(os, "replace", kill)
-        monkeypatch.setattr(OutputFolder, "discard", lambda *_: None)  # a killed process tidies nothing up
-        with pytest.raises(Killed):
+        monkeypatch.setattr(os, "replace", replace_until_then)
+        monkeypatch.setattr(OutputFolder, "discard", lambda *_: None)  # an interrupted process tidies nothing up
+        with pytest.raises(Interrupted):
             predict(predictor, images, out)
         monkeypatch.undo()
         complete = sorted(path.name for path in out.glob("*.nii.gz"))

@@ -2,8 +2,10 @@
 
 from itertools import pairwise
 
+import matplotlib
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgba
 
 from nnunet_stochastic.report import OKABE_ITO, CasePicture, SliceView, case_figure
@@ -279,3 +281,15 @@ def test_the_epistemic_map_of_one_member_is_marked(rows):
     assert min(ax.get_tightbbox().y0 for ax in panels(figure).values()) >= legend.y1
     for picture in (make_picture(maps=maps), make_picture(maps={"total": maps["total"]}, epistemic_is_stand_in=True)):
         assert not any("†" in text for text in [*panels(case_figure(picture)), *map(str, case_figure(picture).texts)])
+
+
+def test_settings_that_another_library_left_behind_change_nothing():
+    def pixels(figure):
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        return np.asarray(canvas.buffer_rgba())
+
+    expected = pixels(case_figure(make_picture(maps=entropies())))
+    with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red", "text.color": "blue", "axes.grid": True}):
+        figure = case_figure(make_picture(maps=entropies()))
+    np.testing.assert_array_equal(pixels(figure), expected)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -134,11 +134,16 @@ CASCADED = (
 
 
 @pytest.fixture(autouse=True)
-def small_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few pixels for the curves that nnU-Net draws after each epoch: most of the time goes into its 16 million."""
+def small_curves(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Few pixels for the curves that nnU-Net draws after each epoch: most of the time goes into its 16 million.
+
+    It leaves seaborn's settings of matplotlib behind, which other tests must not see.
+    """
     from nnunetv2.training.logging.nnunet_logger import plt
 
     monkeypatch.setattr(plt, "subplots", partial(plt.subplots, dpi=10))
+    with plt.rc_context():
+        yield
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""What each generative model's trainer takes from the paper: network, recipe, options, and the phases of its loss."""
+"""What each generative model's trainer takes from its paper: network, recipe, options, and the phases of its loss.
+
+Christensen et al., Rethinking Uncertainty Quantification and Entanglement in Image Segmentation (ENT).
+"""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def test_where_steps_are_skipped_training_goes_on_until_it_is_of_no_use(make_dat
     trainer.grad_scaler = Scaler(2.0**10)
     trainer.logger.log("epoch_start_timestamps", 0.0, 0)
     trainer.on_train_epoch_end(losses)
-    assert "WARNING: the loss of 2 of 4 batches is not finite" in Path(trainer.log_file).read_text()
+    assert "warning: the loss of 2 of 4 batches is not finite" in Path(trainer.log_file).read_text()
     with pytest.raises(FloatingPointError, match=r"epoch 0: the loss of 1 of 1 batches is not finite"):
         trainer.on_train_epoch_end(losses[1:2])
     trainer.grad_scaler = Scaler(2.0**-15)

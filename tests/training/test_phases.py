@@ -43,7 +43,7 @@ def test_the_weight_of_the_kl_divergence_has_risen_after_half_of_a_short_trainin
     for trainer.current_epoch in range(10):
         weights.append(trainer.current_kl_weight)
     assert weights == pytest.approx([0, 1e-4, 2e-4, 3e-4, 4e-4, *[5e-4] * 5])
-    assert "trains for 10 epochs: the rise of the weight of the KL divergence takes 5 of them instead of 32." in log
+    assert "trains for 10 epochs: the rise of the weight of the KL divergence takes 5 of them instead of 32" in log
 
 
 def test_a_training_of_the_papers_length_says_nothing(make_dataset, tiny_generative_models) -> None:
@@ -62,4 +62,4 @@ def test_the_mean_is_trained_alone_in_half_of_a_short_training_at_most(
     for trainer.current_epoch in range(7):
         alone.append(getattr(trainer, attribute))
     assert alone == [True] * 3 + [False] * 4
-    assert "trains for 7 epochs: training on the mean logits alone takes 3 of them instead of 10." in log
+    assert "trains for 7 epochs: training on the mean logits alone takes 3 of them instead of 10" in log

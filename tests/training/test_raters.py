@@ -125,7 +125,7 @@ def test_trainers_train_on_raters_and_validate_on_the_label(with_raters, name, t
     for _ in range(5):
         np.testing.assert_array_equal(validation.load_case("case_3")[1][:], label)
     log = Path(trainer.log_file).read_text()
-    assert log.count("Trains on the masks of 3 raters, one at random each time a case is loaded") == 1
+    assert log.count("trains on the masks of 3 raters, one at random each time a case is loaded") == 1
 
 
 @pytest.mark.parametrize("name", ["nnUNetTrainerMoB", "nnUNetTrainerDiffusion"])
@@ -198,7 +198,7 @@ def test_majority_label_on_request(with_raters, monkeypatch):
     trainer.initialize()
     training = trainer.get_tr_and_val_datasets()[0]
     assert type(training) is nnUNetDatasetBlosc2
-    assert "Trains on labelsTr, not on its 3 raters" in Path(trainer.log_file).read_text()
+    assert "trains on labelsTr, not on its 3 raters" in Path(trainer.log_file).read_text()
 
 
 def test_without_raters_nothing_changes(make_dataset):
@@ -207,7 +207,7 @@ def test_without_raters_nothing_changes(make_dataset):
     assert type(trainer.get_tr_and_val_datasets()[0]) is nnUNetDatasetBlosc2
     log = Path(trainer.log_file).read_text()
     assert "labelsTr" not in log
-    assert "Trains on" not in log
+    assert "trains on" not in log
 
 
 @pytest.mark.parametrize("damage", ["no record", "half a record", "no mask", "other labels", "other plans"])
@@ -230,7 +230,7 @@ def test_incomplete_raters_end_the_training_before_it_starts(with_raters, damage
         raters.record("case_1").write_text(json.dumps(record))
     trainer = dataset.trainer("nnUNetTrainerMoB")
     command = "nnunet_stochastic_preprocess_raters -d Dataset999_Tiny -p nnUNetPlans -c 3d_fullres"
-    with pytest.raises(ValueError, match=rf"of 1 of 3 training cases: case_1\. Run `{command}`"):
+    with pytest.raises(ValueError, match=rf"of 1 of 3 training cases: case_1; run `{command}`"):
         trainer.on_train_start()
     assert not list(Path(trainer.output_folder).glob("*.pth"))
 

@@ -12,7 +12,7 @@ from nnunet_stochastic.distributions import DiagonalGaussian, PointMass
 from nnunet_stochastic.targets import encode_target
 from nnunet_stochastic.training.sample_check import foreground_shares, warning_about_samples
 
-WARNING = "WARNING: on "
+WARNING = "warning: on "
 
 
 def test_shares_of_classes() -> None:

@@ -1,4 +1,4 @@
-"""Trainings with nnUNet_stochastic_seed: equal bit for bit when repeated, and when killed and resumed."""
+"""Trainings with nnUNet_stochastic_seed: equal bit for bit when repeated, and when interrupted and resumed."""
 
 from __future__ import annotations
 
@@ -72,12 +72,12 @@ def train(dataset, name: str, *, fold: int = 0, resume: bool = False):
     return trainer
 
 
-def train_until_killed(dataset, name: str) -> Path:
+def train_until_interrupted(dataset, name: str) -> Path:
     """Die in the middle of the last epoch; the latest checkpoint is one or two epochs old then."""
     trainer = build(dataset, name)
     steps = iter([trainer.train_step] * ((NUM_EPOCHS - 1) * trainer.num_iterations_per_epoch + 1))
     trainer.train_step = lambda batch: next(steps)(batch)
-    with pytest.raises(StopIteration):  # stands for a kill
+    with pytest.raises(StopIteration):  # stands for an interruption
         trainer.run_training()
     return Path(trainer.output_folder)
 
@@ -111,7 +111,7 @@ def initial_weights(dataset, name: str = DETERMINISTIC, *, fold: int = 0) -> tor
 
 
 @pytest.mark.parametrize("drawn", TRAINERS)
-def test_a_training_repeats_itself_and_what_a_kill_cut_off(
+def test_a_training_repeats_itself_and_what_an_interruption_cut_off(
     drawn: str, dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = TRAINERS[drawn]
@@ -132,10 +132,10 @@ def test_a_training_repeats_itself_and_what_a_kill_cut_off(
     write_splits(dataset, ["case_2", "case_0", "case_1"])
     np.testing.assert_equal(contents(train(dataset, name).output_folder), expected)
 
-    monkeypatch.setenv("nnUNet_results", str(tmp_path / "killed"))
-    killed = train_until_killed(dataset, name)
-    assert not (killed / "checkpoint_final.pth").exists()
-    latest = torch.load(killed / "checkpoint_latest.pth", weights_only=False)
+    monkeypatch.setenv("nnUNet_results", str(tmp_path / "interrupted"))
+    interrupted = train_until_interrupted(dataset, name)
+    assert not (interrupted / "checkpoint_final.pth").exists()
+    latest = torch.load(interrupted / "checkpoint_latest.pth", weights_only=False)
     assert latest["current_epoch"] == (3 if drawn == "snapshots" else 2)
     np.testing.assert_equal(contents(train(dataset, name, resume=True).output_folder), expected)
 
@@ -265,10 +265,10 @@ def test_a_training_resumed_with_another_seed_says_so_and_claims_none(
         final = torch.load(Path(trainer.output_folder) / "checkpoint_final.pth", weights_only=False)
         return final["init_args"].get("stochastic_seed"), Path(trainer.log_file).read_text()
 
-    train_until_killed(dataset, DETERMINISTIC)
+    train_until_interrupted(dataset, DETERMINISTIC)
     seed, log = resume_with_other()
     assert seed is None
-    assert f"had {SEED_VARIABLE}=0 and goes on with {f'{SEED_VARIABLE}=1' if other else f'no {SEED_VARIABLE}'}." in log
+    assert f"had {SEED_VARIABLE}=0 and goes on with {f'{SEED_VARIABLE}=1' if other else f'no {SEED_VARIABLE}'};" in log
     train(dataset, DETERMINISTIC)
     assert resume_with_other()[0] == 0, "nothing was trained with the other seed"
 

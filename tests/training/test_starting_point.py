@@ -127,12 +127,12 @@ def test_the_latest_checkpoint_knows_the_best_one(dataset) -> None:
 
 
 def test_an_interrupted_checkpoint_leaves_the_one_before(dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Killed(Exception):
+    class Interrupted(Exception):
         """Stands for the end of the process: nothing is tidied up."""
 
     def write_half(_, path: str) -> None:
         Path(path).write_bytes(b"half")
-        raise Killed
+        raise Interrupted
 
     trainer = dataset.trainer("nnUNetTrainerDiagonal")
     trainer.on_train_start()
@@ -142,7 +142,7 @@ def test_an_interrupted_checkpoint_leaves_the_one_before(dataset, monkeypatch: p
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", write_half)
         patch.setattr(shutil, "rmtree", lambda *_, **__: None)
-        with pytest.raises(Killed):
+        with pytest.raises(Interrupted):
             trainer.save_checkpoint(str(path))
     assert path.read_bytes() == before
     (half,) = path.parent.glob(".checkpoint_latest.pth.unfinished-*/checkpoint_latest.pth")

@@ -1,4 +1,4 @@
-"""SWAG's schedule and snapshots, and that a kill at any moment followed by --c gives what an undisturbed run gives."""
+"""SWAG's schedule and snapshots, and that an interruption at any moment followed by --c changes no result."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from nnunet_stochastic.training import FineTuningTrainer, SwagTrainer
 NAME = "nnUNetTrainerDeterministicSWAG"
 
 
-class Killed(Exception):
-    """Stands for a kill: nothing in the package may catch it."""
+class Interrupted(Exception):
+    """Stands for an interruption: nothing in the package may catch it."""
 
 
 def seed(number: int) -> None:
@@ -155,9 +155,9 @@ def dataset(make_dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     return dataset
 
 
-def test_a_kill_at_any_change_of_a_file_is_made_good_by_resuming(dataset, tmp_path: Path) -> None:
+def test_an_interruption_at_any_change_of_a_file_is_made_good_by_resuming(dataset, tmp_path: Path) -> None:
     def die() -> None:
-        raise Killed
+        raise Interrupted
 
     with short_training() as changes:
         train(dataset, tmp_path / "undisturbed")
@@ -181,13 +181,13 @@ def test_a_kill_at_any_change_of_a_file_is_made_good_by_resuming(dataset, tmp_pa
         "remove checkpoint_latest.pth",
     ]
     for at, change in enumerate(changes):
-        results = tmp_path / f"killed_at_{at}"
-        with short_training(die, at), pytest.raises(Killed):
+        results = tmp_path / f"interrupted_at_{at}"
+        with short_training(die, at), pytest.raises(Interrupted):
             train(dataset, results)
         assert any(fold(results).rglob(".*.unfinished-*")) == change.startswith(("save", "replace"))
         with short_training():
             train(dataset, results, resume=True)
-        assert same(outcome(fold(results)), expected), f"killed at {change}"
+        assert same(outcome(fold(results)), expected), f"interrupted at {change}"
 
 
 @pytest.mark.slow

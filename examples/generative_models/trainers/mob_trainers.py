@@ -10,7 +10,7 @@ from nnunet_stochastic.training import BasisTrainer, DropoutTrainer, SwagTrainer
 
 
 class nnUNetTrainerSmall(nnUNetTrainer):
-    """The deterministic model that MoB starts from: 400 iterations of AdamW."""
+    """The deterministic model that the mixture of bases starts from: 400 iterations of AdamW."""
 
     def __init__(self, plans, configuration, fold, dataset_json, device=torch.device("cuda")):
         super().__init__(plans, configuration, fold, dataset_json, device)

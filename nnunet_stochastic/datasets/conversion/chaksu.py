@@ -30,8 +30,8 @@ from nnunet_stochastic.datasets.conversion.common import (
     TEST,
     TRAIN,
     VALIDATION,
-    CaseFiles,
     Conversion,
+    ConvertedCase,
     Skipped,
     Source,
     draw,
@@ -162,7 +162,7 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     return files
 
 
-def _convert(source: Source) -> Iterator[CaseFiles]:
+def _convert(source: Source) -> Iterator[ConvertedCase]:
     files: _Files = source.data
     with Image.open(files.photograph) as photograph:
         colours = np.asarray(photograph.convert("RGB"))
@@ -184,7 +184,7 @@ def _convert(source: Source) -> Iterator[CaseFiles]:
     )
     channels = [_shrink(_crop(channel, start, side)) for channel in np.moveaxis(colours, -1, 0)]
     (name,) = source.cases
-    yield CaseFiles(
+    yield ConvertedCase(
         name,
         [sitk.GetImageFromArray(channel) for channel in channels],
         label_image(majority_vote(raters, len(_CLASSES))),

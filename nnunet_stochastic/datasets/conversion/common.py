@@ -24,8 +24,8 @@ __all__ = [
     "TEST",
     "TRAIN",
     "VALIDATION",
-    "CaseFiles",
     "Conversion",
+    "ConvertedCase",
     "Skipped",
     "Source",
     "convert_source",
@@ -46,7 +46,7 @@ _GRID_TOLERANCE = 1e-3  # mm, and of direction cosines: NIfTI files keep them in
 
 
 @dataclass(frozen=True)
-class CaseFiles:
+class ConvertedCase:
     """One converted case.
 
     Attributes
@@ -104,16 +104,16 @@ class Conversion:
     Attributes
     ----------
     dataset_name
-        DatasetNNN_Name.
+        Name of the dataset, DatasetNNN_Name.
     settings
         Settings that decide about the result; a dataset with others is not continued.
     description
-        dataset.json without ``numTraining`` and ``name``.
+        Content of dataset.json without ``numTraining`` and ``name``.
     sources
         Sources to convert.
     convert
-        Gives the cases of a source, as many as its ``cases`` names; module-level, so that processes can run it.
-        ``ValueError`` and ``OSError`` skip the source.
+        Function that gives the cases of a source, as many as its ``cases`` names; module-level, so that processes can
+        run it. ``ValueError`` and ``OSError`` skip the source.
     skipped
         Sources and cases that are left out for reasons that are known by now.
     notes
@@ -128,7 +128,7 @@ class Conversion:
     settings: Mapping[str, Any]
     description: Mapping[str, Any]
     sources: Sequence[Source]
-    convert: Callable[[Source], Iterator[CaseFiles]]
+    convert: Callable[[Source], Iterator[ConvertedCase]]
     skipped: Sequence[Skipped] = ()
     notes: Sequence[str] = ()
     configuration: str = "3d_fullres"
@@ -184,7 +184,7 @@ def majority_vote(raters: np.ndarray, num_classes: int) -> np.ndarray:
     raters
         Labels, integers or bool (A, *S).
     num_classes
-        C; labels are 0 to C - 1.
+        Number C of classes; labels are 0 to C - 1.
 
     Returns
     -------
@@ -244,7 +244,7 @@ def label_image(labels: np.ndarray, reference: sitk.Image | sitk.ImageFileReader
 
 
 def convert_source(
-    source: Source, *, convert: Callable[[Source], Iterator[CaseFiles]], dataset: Path, ending: str
+    source: Source, *, convert: Callable[[Source], Iterator[ConvertedCase]], dataset: Path, ending: str
 ) -> Skipped | None:
     """Write the cases of a source; what cannot be read is skipped, what cannot be written raises."""
     cases = convert(source)
@@ -258,7 +258,7 @@ def convert_source(
         _write_case(case, part_suffix(source.cases[case.name]), dataset, ending)
 
 
-def _write_case(case: CaseFiles, suffix: str, dataset: Path, ending: str) -> None:
+def _write_case(case: ConvertedCase, suffix: str, dataset: Path, ending: str) -> None:
     """Write all files of a case, or none that counts: the label comes last."""
     names: dict[str, sitk.Image | Path] = {
         f"images{suffix}/{case.name}_{channel:04d}{ending}": image for channel, image in enumerate(case.images)

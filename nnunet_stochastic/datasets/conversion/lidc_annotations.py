@@ -51,7 +51,7 @@ class Contour(NamedTuple):
     Attributes
     ----------
     inclusion
-        False for the border of a hole.
+        Whether it bounds the nodule; False for the border of a hole.
     slice_index
         Number of the slice, of those of the scan in ascending order of z.
     points
@@ -72,13 +72,13 @@ class ScanRecord:
     number
         Number of the scan in the database.
     patient
-        LIDC-IDRI-dddd; eight patients have two scans.
+        Identifier LIDC-IDRI-dddd; eight patients have two scans.
     series
         The DICOM series' identifier.
     slice_thickness
         Slice thickness in mm; pylidc takes its value as a distance in voxels.
     positions_mm
-        z of each slice, ascending, (z,).
+        Position z of each slice, ascending, (z,).
     """
 
     number: int

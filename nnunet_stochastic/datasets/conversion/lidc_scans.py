@@ -43,13 +43,13 @@ class DicomScan:
     files
         File of each slice of the database, in ascending order of z; None for a slice that is missing.
     positions_mm
-        z of each slice, (z,).
+        Position z of each slice, (z,).
     shape
-        Voxels along z, y, x.
+        Number of voxels along z, y, x.
     spacing_mm
-        Along z, y, x; along z the median.
+        Spacing along z, y, x; along z the median.
     origin_mm
-        x, y of the first voxel of a slice.
+        Position x, y of the first voxel of a slice.
     directions
         Unit vectors along a row's and a column's voxels, x and y of each.
     """

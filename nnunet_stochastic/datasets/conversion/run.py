@@ -51,13 +51,13 @@ class Converted:
     Attributes
     ----------
     counts
-        Complete cases by part.
+        Number of complete cases of each part.
     skipped
         Sources and cases that were left out.
     splits
-        splits_final.json that nnU-Net will read, or None if nnUNet_preprocessed is not set.
+        File splits_final.json that nnU-Net will read, or None if nnUNet_preprocessed is not set.
     splits_kept
-        True if that file was there with other splits and stays as it is.
+        Whether that file was there with other splits and stays as it is.
     """
 
     counts: dict[str, int]
@@ -79,7 +79,7 @@ class PlannedFolder:
     Attributes
     ----------
     path
-        nnUNet_raw/DatasetNNN_Name.
+        Folder nnUNet_raw/DatasetNNN_Name.
     missing
         Names of the cases that are not complete yet; with ``overwrite`` all.
 

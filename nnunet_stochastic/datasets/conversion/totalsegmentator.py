@@ -24,8 +24,8 @@ from nnunet_stochastic.datasets.conversion.common import (
     TEST,
     TRAIN,
     VALIDATION,
-    CaseFiles,
     Conversion,
+    ConvertedCase,
     Skipped,
     Source,
     draw,
@@ -80,9 +80,9 @@ def plan_totalsegmentator(
     seed
         Seed of the split.
     num_processes
-        Scans at a time.
+        Number of scans at a time.
     show_progress
-        Draw a progress bar.
+        Whether to draw a progress bar.
     """
     if repeated := [name for name, count in Counter(structures).items() if count > 1]:
         raise ValueError(f"structures are given more than once: {', '.join(repeated)}")
@@ -154,7 +154,7 @@ def _reason_to_skip(scan: _Scan) -> str:
     return f"does not show {' or '.join(scan.structures)}"
 
 
-def _convert(source: Source) -> Iterator[CaseFiles]:
+def _convert(source: Source) -> Iterator[ConvertedCase]:
     scan: _Scan = source.data
     image = scan.folder / "ct.nii.gz"
     check_not_truncated(image)
@@ -166,7 +166,7 @@ def _convert(source: Source) -> Iterator[CaseFiles]:
             raise ValueError(f"{scan.mask(name)} shares {count} voxels with another structure")
         labels[mask] = label
     (case,) = source.cases
-    yield CaseFiles(case, (image,), label_image(labels, header))
+    yield ConvertedCase(case, (image,), label_image(labels, header))
 
 
 def _notes(

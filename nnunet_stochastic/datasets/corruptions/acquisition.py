@@ -46,9 +46,9 @@ def add_ghosts(planes: Planes, *, intensity: float, num_ghosts: int, axis: int) 
     planes
         Image whose planes get ghosts.
     intensity
-        0 leaves the image as it is, 1 removes the lines.
+        Strength: 0 leaves the image as it is, 1 removes the lines.
     num_ghosts
-        Copies over the length of the axis: the distance of the lines.
+        Number of copies over the length of the axis: the distance of the lines.
     axis
         Axis of (S, H, W): 1 or 2.
     """

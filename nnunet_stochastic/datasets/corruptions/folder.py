@@ -88,11 +88,11 @@ def corrupt_folder(
     seed
         Seed of all random parameters.
     num_threads
-        Cases at a time; each needs memory for its channels.
+        Number of cases at a time; each needs memory for its channels.
     resume
-        Keep the images that an earlier call with the same settings has written.
+        Whether to keep the images that an earlier call with the same settings has written.
     show_progress
-        Draw progress bars.
+        Whether to draw progress bars.
 
     Raises
     ------

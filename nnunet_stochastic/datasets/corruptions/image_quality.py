@@ -49,10 +49,10 @@ def equalise_contrast(planes: Planes, *, clip_limit: float) -> np.ndarray:
     Parameters
     ----------
     planes
-        Of colours the value is equalised (HSV), not the hue.
+        Image to equalise; of colours the value (HSV), not the hue.
     clip_limit
-        OpenCV's for 8-bit images. Both libraries clip a tile's histogram at max(1, floor(clip_limit · pixels / 256));
-        they differ in how they round and spread what was cut off.
+        Limit in OpenCV's unit for 8-bit images. Both libraries clip a tile's histogram at max(1, floor(clip_limit ·
+        pixels / 256)); they differ in how they round and spread what was cut off.
     """
     result = planes.values.copy()
     for plane in np.moveaxis(result, 1, 0):  # (C, H, W), a view

@@ -41,13 +41,13 @@ class Shift:
     meaning : str
         Meaning of that parameter, in words.
     default_range, allowed_range : tuple of 2 floats
-        Ends included.
+        Ranges of the strength, ends included.
     apply : callable
-        Takes `Planes` and the parameters as keywords; returns values of the same shape (C, S, H, W).
+        Function of `Planes` and the parameters as keywords that returns values of the same shape (C, S, H, W).
     draw_others : callable
-        Draws the remaining parameters.
+        Function that draws the remaining parameters.
     is_whole : bool
-        True if the strength is an integer.
+        Whether the strength is an integer.
     """
 
     strength: str
@@ -93,7 +93,7 @@ SHIFTS: dict[str, Shift] = {
         lambda generator: {"coefficients": generator.uniform(-1, 1, NUM_BIAS_COEFFICIENTS).tolist()},
     ),
 }
-#: The test sets of ENT.
+#: The test sets of Christensen et al. (ENT, see ``image_quality``).
 DEFAULT_SHIFTS = ("blur", "noise", "contrast", "jpeg")
 
 

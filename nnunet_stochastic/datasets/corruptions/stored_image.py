@@ -46,7 +46,7 @@ class StoredImage:
     spacing : tuple of 3 floats
         Distance of the voxels along (z, y, x), in the file's unit.
     is_colour : bool
-        True if the channels are red, green and blue; a fourth, alpha, is kept aside and written back as it was.
+        Whether the channels are red, green and blue; a fourth, alpha, is kept aside and written back as it was.
     number_type : numpy.dtype
         Type of the numbers in the file.
     """

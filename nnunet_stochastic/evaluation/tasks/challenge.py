@@ -40,7 +40,7 @@ def challenge_scores(
     labels
         The classes.
     margin
-        Voxels around the raters' bounding box in which ``ece`` is taken; None: in the whole image.
+        Number of voxels around the raters' bounding box in which ``ece`` is taken; None: in the whole image.
     """
     if case.probabilities is None or len(case.raters) < 2:
         return {}

@@ -92,13 +92,13 @@ class Task:
     name
         Key in summary.json.
     title
-        What tables call the task, or its number where it has one that needs no measure.
+        Name of the task in tables, or of its number where it has one that needs no measure.
     metric
-        What the number is, in tables: ``AUROC``. Empty where each class has several numbers.
+        Name of the number in tables: ``AUROC``. Empty where each class has several numbers.
     direction
-        1: larger is better, -1: smaller is better, 0: neither.
+        Direction: 1 where larger is better, -1 where smaller is, 0 for neither.
     caption
-        What the number is, in a sentence without full stop under a table of the page.
+        Description of the number, in a sentence without full stop under a table of the page.
     describe
         The choices of a convention in words, for summary.json.
     of_set
@@ -106,13 +106,13 @@ class Task:
     has_number
         Whether a set has any.
     lacking
-        Why not, where a set has none.
+        Reason where a set has none.
     needs
         What the predictions must come with.
     optional
         Parts of the task that need more, and what.
     complete
-        Numbers by set -> the task's entry in summary.json.
+        Function from the numbers by set to the task's entry in summary.json.
     applies
         Whether a convention has the task at all.
     by_measure, by_class

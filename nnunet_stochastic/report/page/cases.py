@@ -36,9 +36,9 @@ class PredictionFolder:
     Attributes
     ----------
     folder
-        With segmentations and the folders of maps.
+        Folder with segmentations and the folders of maps.
     file_ending
-        The dataset's, with its dot.
+        File ending of the dataset, with its dot.
     labels
         The classes.
     reader
@@ -126,10 +126,10 @@ class PageCase:
     Attributes
     ----------
     row
-        model, set, case and the numbers of ``COLUMNS``, ``None`` where there is none; ``mark``: what stands behind
-        those of ``OF_EPISTEMIC`` and behind the epistemic map.
+        Values of its row: model, set, case and the numbers of ``COLUMNS``, ``None`` where there is none; ``mark``: what
+        stands behind those of ``OF_EPISTEMIC`` and behind the epistemic map.
     source
-        Its files, or the reason why there are none to read.
+        Files of the case, or the reason why there are none to read.
     """
 
     row: dict[str, Any]
@@ -142,9 +142,10 @@ def page_cases(results: Sequence[EvaluatedRun], open_folder: Callable[[Path], Pr
     Parameters
     ----------
     results
-        What was evaluated.
+        Evaluations of the models.
     open_folder
-        Finds out about a prediction folder; a ``ValueError`` or ``OSError`` of it becomes the reason in ``source``.
+        Function that finds out about a prediction folder; a ``ValueError`` or ``OSError`` of it becomes the reason in
+        ``source``.
     """
     opened: dict[Path, PredictionFolder | str] = {}
 

@@ -47,7 +47,7 @@ class PageContent:
     thumbnails
         Data URI of each case, or ``None``.
     notes
-        What is missing of each case, or ``None``.
+        Notes on what is missing of each case, or ``None``.
     volumes
         Volumes of the cases that the viewer can show, under the case's index.
     """

@@ -74,9 +74,9 @@ class CaseVolumes:
     oriented
         Whether the files say where left and right are; if not, the viewer must not write it.
     shape
-        (z, y, x).
+        Shape (z, y, x).
     affine
-        Voxel (x, y, z) to mm, (4, 4).
+        Matrix from voxel (x, y, z) to mm, (4, 4).
     start
         Voxel (x, y, z) to look at first: where the first map is largest, or the middle.
     """

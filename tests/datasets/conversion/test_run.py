@@ -1,4 +1,4 @@
-"""Writing: complete or absent, continued after a kill, settings and parts do not mix, splits for nnU-Net."""
+"""Writing: complete or absent, continued after an interruption, settings and parts do not mix, splits for nnU-Net."""
 
 import os
 from dataclasses import replace
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from nnunet_stochastic.datasets.conversion.common import CaseFiles, Conversion, Skipped, Source, label_image
+from nnunet_stochastic.datasets.conversion.common import Conversion, ConvertedCase, Skipped, Source, label_image
 from nnunet_stochastic.datasets.conversion.run import PlannedFolder
 
 PARTS = {"a": "train", "b": "train", "c": "val", "d": "test", "e": "OOD_Bosch"}
@@ -20,7 +20,7 @@ def convert(source, unreadable=()):
             raise OSError(f"{case} is broken")
         raters = np.full((2, 1, 2, 3), ord(case) % 2, np.uint8)
         image = sitk.GetImageFromArray(np.full((1, 2, 3), ord(case), np.int16))
-        yield CaseFiles(case, (image,), label_image(raters[0]), [label_image(rater) for rater in raters])
+        yield ConvertedCase(case, (image,), label_image(raters[0]), [label_image(rater) for rater in raters])
 
 
 def plan(**changes):

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -98,7 +98,7 @@ def figure_style() -> Iterator[None]:
         "legend.frameon": False,
         "legend.fontsize": "small",
     }
-    with matplotlib.rc_context(settings):
+    with style.context(["default", settings]):
         yield
 
 
