@@ -22,7 +22,7 @@ def test_converter_recipe_names_what_is_there():
     package = ROOT / "nnunet_stochastic"
     common = (package / "datasets" / "conversion" / "common.py").read_text(encoding="utf-8")
     command = (package / "commands" / "convert_Chaksu.py").read_text(encoding="utf-8")
-    functions = {"read_image", "read_on_grid", "read_header", "draw", "fifth", "majority_vote"}
+    functions = {"read_itk_image", "read_on_grid", "read_header", "draw", "fifth", "majority_vote"}
     assert {name for name in functions if f"`{name}`" in recipe and f"def {name}(" in common} == functions
     code = re.search(r"```python\n(.*?)```", recipe, re.DOTALL)[1]
     # The recipe's command is that of a converter without options of its own.
