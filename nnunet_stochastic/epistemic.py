@@ -113,6 +113,8 @@ class EpistemicMethod:
         Least and greatest number of trained folds that it takes; ``None``: any number.
     options
         Numbers that it takes.
+    chosen_by_auto
+        Whether ``--epistemic auto`` takes it where a model has it; not if every model has it, whatever it was made for.
     """
 
     name: str
@@ -126,6 +128,7 @@ class EpistemicMethod:
     least_folds: int = 1
     most_folds: int | None = None
     options: tuple[EpistemicOption, ...] = ()
+    chosen_by_auto: bool = True
 
     @property
     def draws_members(self) -> bool:
@@ -138,7 +141,7 @@ class EpistemicMethod:
         return f"nnUNetTrainerMoB{self.trainer_suffix}"
 
 
-#: By name. ``--epistemic auto`` takes the first behind ``none`` that the model has.
+#: By name. Of those that it may choose, ``--epistemic auto`` takes the first that the model has, else ``none``.
 EPISTEMIC_METHODS: Mapping[str, EpistemicMethod] = MappingProxyType(
     {
         method.name: method
@@ -151,6 +154,7 @@ EPISTEMIC_METHODS: Mapping[str, EpistemicMethod] = MappingProxyType(
                 table_row=0,
                 colour="#000000",
                 most_folds=1,
+                chosen_by_auto=False,
             ),
             EpistemicMethod(
                 "ensemble",

@@ -1,4 +1,4 @@
-"""What the four commands that convert public data sets have in common: options, and what they print.
+"""What the commands that convert public data sets have in common: options, and what they print.
 
 The end is always the command of nnU-Net to type next.
 """

@@ -145,12 +145,13 @@ def _add_uncertainty_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("uncertainty")
     add = group.add_argument
     drawn = [method for method in EPISTEMIC_METHODS.values() if method is not NO_METHOD]
+    considered = ", ".join(method.name for method in EPISTEMIC_METHODS.values() if method.chosen_by_auto)
     add(
         "--epistemic",
         default="auto",
         choices=("auto", *EPISTEMIC_METHODS),
         help=f"where the members come from: {', '.join(f'{method.members} ({method.name})' for method in drawn)}. auto "
-        f"takes the first of these that the model has, else {NO_METHOD.name} (default: %(default)s)",
+        f"takes the first of {considered} that the model has, else {NO_METHOD.name} (default: %(default)s)",
     )
     for option in EPISTEMIC_OPTIONS:
         users = ", ".join(method.name for method in methods_with(option))

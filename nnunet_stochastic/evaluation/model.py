@@ -40,9 +40,9 @@ def describe_model(prediction_folder: Path) -> dict[str, Any]:
     aleatoric = epistemic = stands_in = None
     if trainer is not None:
         aleatoric = "TTA" if settings.get("aleatoric_source") == "tta" else _aleatoric(trainer)
-        source = settings.get("epistemic_source")
-        epistemic = source if source in EPISTEMIC_METHODS else NO_METHOD.name
+        source = settings.get("epistemic_source", NO_METHOD.name)
         stands_in = source == "aleatoric_samples"
+        epistemic = NO_METHOD.name if stands_in else source
     folds = sorted(name.removeprefix("fold_") for name in settings.get("checkpoints", {}))
     return {
         "name": None if trainer is None else f"{aleatoric} / {epistemic}",

@@ -19,7 +19,7 @@ from nnunet_stochastic.posteriors import LastLayerPosterior, WeightPosterior, po
 
 __all__ = ["AUTO", "Member", "check_members_differ", "choose_method", "members_of", "share_features"]
 
-#: Takes the first method of the catalogue behind ``none`` that the model has.
+#: Takes the first method of the catalogue that it may choose and the model has, else ``none``.
 AUTO = "auto"
 
 
@@ -78,8 +78,8 @@ def choose_method(model: Model, requested: str) -> EpistemicMethod:
         If the model does not have what was asked for.
     """
     if requested == AUTO:
-        drawn = (method for method in EPISTEMIC_METHODS.values() if method is not NO_METHOD)
-        return next((method for method in drawn if _obstacle(model, method) is None), NO_METHOD)
+        considered = (method for method in EPISTEMIC_METHODS.values() if method.chosen_by_auto)
+        return next((method for method in considered if _obstacle(model, method) is None), NO_METHOD)
     if requested not in EPISTEMIC_METHODS:
         raise ValueError(f"epistemic must be one of {AUTO}, {', '.join(EPISTEMIC_METHODS)}, got {requested!r}")
     method = EPISTEMIC_METHODS[requested]

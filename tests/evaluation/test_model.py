@@ -13,6 +13,7 @@ TRAINERS = [
     ("nnUNetTrainerProbUNet", "model", "aleatoric_samples", "ProbUNet / none"),
     ("nnUNetTrainer", "tta", "aleatoric_samples", "TTA / none"),
     ("nnUNetTrainerDeterministicSWAG", "none", "swag_diag", "Deterministic / swag_diag"),
+    ("nnUNetTrainerMoB", "model", "of_a_later_version", "MoB / of_a_later_version"),
     ("nnUNetTrainer", "none", "none", "Softmax / none"),  # no epistemic map, and so nothing that stands in for it
 ]
 

@@ -1,6 +1,7 @@
 import copy
 import gc
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -56,6 +57,15 @@ def test_automatic_choice(tmp_path, folders, dropout_model, swag_model):
     assert chosen(load_model(swag_model, folds=(0,)), "auto") == "swag"
     assert chosen(load_model(swag_model, folds=(0,)), "swag_diag") == "swag_diag"
     assert chosen(load_model(dropout_model, folds=(0,)), "none") == "none"
+
+
+@pytest.mark.parametrize("chosen_by_auto", [False, True])
+def test_a_method_that_every_model_has_is_not_chosen_unasked(tmp_path, folders, monkeypatch, chosen_by_auto):
+    model = load_model(folders.write_model_folder(tmp_path / "plain"), folds=(0,))
+    other = replace(EPISTEMIC_METHODS["none"], name="other", chosen_by_auto=chosen_by_auto)
+    monkeypatch.setattr(members, "EPISTEMIC_METHODS", {**EPISTEMIC_METHODS, "other": other})
+    assert chosen(model, "auto") == ("other" if chosen_by_auto else "none")
+    assert chosen(model, "other") == "other"
 
 
 @pytest.mark.parametrize(

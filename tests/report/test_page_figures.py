@@ -1,5 +1,7 @@
 """What figures of the page draw: coordinates are the numbers of the evaluation, and without numbers there is none."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -10,14 +12,8 @@ from nnunet_stochastic.report.page.figures.entanglement import right_and_wrong_o
 from nnunet_stochastic.report.page.figures.style import log_ticks
 from tests.report.results import write_result
 
-COMPARISONS = (
-    figures.reliability_figure,
-    figures.entanglement_figure,
-    figures.ratio_figure,
-    figures.aggregation_figure,
-    figures.overlap_figure,
-)
-OF_ONE_MODEL = (figures.detection_figure, figures.risk_coverage_figure, figures.confidence_figure)
+COMPARISONS = tuple(draw for _, _, draw in figures.COMPARISONS)
+OF_ONE_MODEL = tuple(draw for _, _, draw in figures.OF_ONE_MODEL)
 
 
 @pytest.fixture
@@ -36,6 +32,15 @@ def points(ax):
 
 def curve(ax, label):
     return next(line for line in ax.lines if line.get_label().startswith(label))
+
+
+def test_every_figure_is_on_the_page():
+    files = {path.stem for path in Path(figures.__file__).parent.glob("*.py")} - {"__init__", "style"}
+    drawn = [*COMPARISONS, *OF_ONE_MODEL]
+    assert {draw.__module__.rpartition(".")[2] for draw in drawn} == files
+    assert {draw.__name__ for draw in drawn} == {name for name in figures.__all__ if name.endswith("_figure")}
+    titles = [title for title, _, _ in (*figures.COMPARISONS, *figures.OF_ONE_MODEL)]
+    assert len(set(titles)) == len(titles) == len(drawn)
 
 
 def test_right_and_wrong_measure(results):

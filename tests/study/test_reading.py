@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from nnunet_stochastic.datasets.corruptions import SHIFTS
+from nnunet_stochastic.epistemic import EPISTEMIC_METHODS
 from nnunet_stochastic.study.description import CORRUPTIONS, PREDICT_OPTIONS
 
 yaml = pytest.importorskip("yaml")
@@ -113,7 +114,7 @@ evaluate: {np: 6, convention: values}
         ("seeds: 3", "seeds: 3\nseeds: 4", "line 4: seeds is there twice; leave one"),
         ("seeds: 3", "seeds: 3\nseed: 4", "seed is no key of a study; remove or correct it"),
         ("output: results", "", "output is missing: write a folder for the results"),
-        ("swag, swag_diag", "SWAG", "epistemic[3] must be one of none, ensemble, dropout, swag, swag_diag, got 'SWAG'"),
+        ("swag, swag_diag", "SWAG", f"epistemic[3] must be one of {', '.join(EPISTEMIC_METHODS)}, got 'SWAG'"),
         ("[Softmax, SSN]", "[Softmax, Softmax]", "aleatoric has Softmax twice; leave one"),
         ("[Softmax, SSN]", "Softmax", "aleatoric must be a mapping"),
         ("[Softmax, SSN]", "[a/b]", "aleatoric.a/b must be of letters, digits, '-', '_' and '.', got 'a/b'"),

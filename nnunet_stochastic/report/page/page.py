@@ -7,13 +7,12 @@ browser to load anything from elsewhere. The order of what is written depends on
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from matplotlib.figure import Figure
 
 import nnunet_stochastic
 from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
@@ -69,59 +68,6 @@ class Plot:
     source: str
 
 
-COMPARISONS: tuple[tuple[str, str, Callable[..., Figure | None]], ...] = (
-    (
-        "Reliability",
-        "How often the prediction is right where it states some confidence, 15 bins, against every rater (or the "
-        "reference). On the dashed line confidence is true, below it the model is overconfident. "
-        "Bottom: voxels per bin.",
-        figures.reliability_figure,
-    ),
-    (
-        "Entanglement (Δ)",
-        "Each point is a model: up the measure that theory names for the task, to the right the other one. In the "
-        "shaded half the right measure does the task better (Δ > 0); far from the dashed line is little entangled.",
-        figures.entanglement_figure,
-    ),
-    (
-        "Size of epistemic uncertainty",
-        "Means over the voxels of an image, then over images. Where EU/AU is close to 0 the epistemic part has "
-        "collapsed and total uncertainty says nothing that aleatoric does not.",
-        figures.ratio_figure,
-    ),
-    (
-        "Aggregation of a map to the score of an image",
-        "AUROC of out-of-distribution detection, mean over the shifts. Points above the dashed line detect better with "
-        "epistemic than with aleatoric uncertainty; the cross is the mean over models.",
-        figures.aggregation_figure,
-    ),
-    (
-        "Segmentation and diversity",
-        "Dice of the segmentation and generalised energy distance between samples and raters, ID set. Bottom right is "
-        "better.",
-        figures.overlap_figure,
-    ),
-)
-OF_ONE_MODEL: tuple[tuple[str, str, Callable[[EvaluatedRun], Figure | None]], ...] = (
-    (
-        "Out-of-distribution detection",
-        "Image scores of the ID set (grey) and of each shift, and how well a threshold on the score tells them apart.",
-        figures.detection_figure,
-    ),
-    (
-        "Failure detection",
-        "Mean risk of the images that are kept when the most uncertain are set aside for review, from all (right) to "
-        "few (left). Between the oracle and random, lower is better.",
-        figures.risk_coverage_figure,
-    ),
-    (
-        "Confidence made of uncertainty",
-        "Confidence by Platt scaling of each measure, 20 bins, against how often the voxel was predicted correctly.",
-        figures.confidence_figure,
-    ),
-)
-
-
 def render_page(content: PageContent) -> Iterator[str]:
     """The page in pieces, to be written one after the other."""
     environment = Environment(
@@ -163,7 +109,7 @@ def _datasets(results: Sequence[EvaluatedRun]) -> Iterator[dict[str, Any]]:
         members = [result for result in results if result.dataset == dataset]
         styles = figures.model_styles(members)
         with figures.figure_style():
-            drawn = [(title, caption, draw(members, styles)) for title, caption, draw in COMPARISONS]
+            drawn = [(title, caption, draw(members, styles)) for title, caption, draw in figures.COMPARISONS]
             plots = [Plot(title, caption, picture(figure)) for title, caption, figure in drawn if figure is not None]
         yield {
             "name": dataset,
@@ -180,7 +126,7 @@ def _datasets(results: Sequence[EvaluatedRun]) -> Iterator[dict[str, Any]]:
 def _models(results: Sequence[EvaluatedRun]) -> Iterator[dict[str, Any]]:
     for result in results:
         with figures.figure_style():
-            drawn = [(title, caption, draw(result)) for title, caption, draw in OF_ONE_MODEL]
+            drawn = [(title, caption, draw(result)) for title, caption, draw in figures.OF_ONE_MODEL]
             plots = [Plot(title, caption, picture(figure)) for title, caption, figure in drawn if figure is not None]
         yield {"name": result.label, "footnote": _footnote([result]), "plots": plots}
 
