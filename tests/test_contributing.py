@@ -17,6 +17,15 @@ def test_commits_are_looked_at_by_the_ruff_of_make_lint():
     assert ruff == {"check": [wanted], "format": [wanted]}
 
 
+def test_recipes_name_files_that_are_there():
+    named = re.findall(r"`([\w./]+/[\w.]+\.py|[\w.]+/)`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    fixed = [path for path in named if not re.search(r"\bx\.py|X\.py|_x\.py", path)]
+    assert len(fixed) > 15
+    assert [
+        path for path in fixed if not any((start / path).exists() for start in (ROOT, ROOT / "nnunet_stochastic"))
+    ] == []
+
+
 def test_converter_recipe_names_what_is_there():
     recipe = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Add a converter")[2]
     package = ROOT / "nnunet_stochastic"
