@@ -12,8 +12,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from nnunet_stochastic.evaluation.readers import ImageReader, read_channels
 from nnunet_stochastic.io.grid import check_same_grid
+from nnunet_stochastic.io.images import ImageReader, read_volume
 
 __all__ = ["FOLDERS", "MEASURES", "Measure", "find_map", "find_maps", "read_map"]
 
@@ -54,7 +54,7 @@ def read_map(path: Path, reader: ImageReader, *, prediction: Path, shape: tuple[
     ValueError
         Another grid, or values that are no uncertainty.
     """
-    channels, map_grid = read_channels(path, reader)
+    channels, map_grid = read_volume(path, reader)
     check_same_grid(prediction, shape, grid, path, channels.shape[1:], map_grid)
     volume = channels[0]
     if not (volume.min() >= 0 and np.isfinite(volume.max())):  # false for NaN too
