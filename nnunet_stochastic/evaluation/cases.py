@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
-from nnunet_stochastic.evaluation.maps import FOLDERS, Measure, find_maps, read_map
+from nnunet_stochastic.evaluation.maps import FOLDERS, Measure, check_range, find_maps, read_map
 from nnunet_stochastic.evaluation.readers import ImageReader, read_label_map, read_probabilities
 from nnunet_stochastic.io.grid import check_same_grid, voxel_volume_ml
 
@@ -182,8 +182,8 @@ def check_case(files: CaseFiles, labels: EvaluatedLabels, reader: ImageReader) -
     """Read everything of a case; what is wrong with it, or None."""
     try:
         case = load_case(files, labels, reader)
-        for measure in files.maps:
-            read_case_map(files, case, measure, reader)
+        for measure, path in files.maps.items():
+            check_range(path, read_case_map(files, case, measure, reader), measure, labels)
         read_samples(files, case, labels, reader)
     except (ValueError, OSError, RuntimeError) as error:  # RuntimeError: what the readers raise for broken files
         return f"{files.name}: {error}"

@@ -217,6 +217,18 @@ def test_evaluate_a_reference(evaluating, tmp_path, capsys, kind):
     expect_message(Reading(path, folders.evaluate, [folders.root / "out/summary.json"]), kind, capsys)
 
 
+@pytest.mark.parametrize(("measure", "largest"), [("AU", 0.7), ("EU", 0.7), ("TU", 1.39)])
+def test_maps_of_more_than_the_entropy_of_the_classes(evaluating, tmp_path, capsys, measure, largest):
+    folders = MadeFolders(copy_of(evaluating.root, tmp_path))
+    path = folders.map_file("id", measure, "case_b")
+    stored(with_value(largest))(path)
+    if measure != "AU":
+        assert folders.evaluate() == 0  # in spite of rounding
+    kind = (stored(with_value(1.1 * largest)), f"which is more than {np.log(2) * (1 + (measure == 'TU')):g}")
+    shutil.rmtree(folders.root / "out", ignore_errors=True)
+    expect_message(Reading(path, folders.evaluate, [folders.root / "out/summary.json"]), kind, capsys)
+
+
 @pytest.mark.parametrize("file", EVALUATED)
 @cases({name: kind for name, kind in (ANY | GRID | LABELS).items() if name in SOME})
 def test_evaluate_other_files(evaluating, tmp_path, capsys, kind, file):
