@@ -17,9 +17,9 @@ from nnunetv2.utilities.utils import (
 )
 
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
-from nnunet_stochastic.evaluation.readers import ImageReader, read_label_map
+from nnunet_stochastic.evaluation.readers import read_label_map
 from nnunet_stochastic.io.grid import check_same_grid
-from nnunet_stochastic.io.nifti import check_not_truncated
+from nnunet_stochastic.io.images import ImageReader
 
 __all__ = ["RaterCase", "check_masks", "find_rater_cases", "find_training_images"]
 
@@ -109,7 +109,6 @@ def check_masks(
     """
     problems = []
     for path in case.masks:
-        check_not_truncated(path)
         try:
             mask, mask_grid = read_label_map(path, labels, reader)
             check_same_grid(case.images[0], shape, grid, path, mask.shape, mask_grid)

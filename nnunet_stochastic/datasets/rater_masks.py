@@ -15,6 +15,8 @@ from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPre
 from nnunetv2.preprocessing.resampling.no_resampling import no_resampling_hack
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
+from nnunet_stochastic.io.images import read_image, read_volume
+
 __all__ = ["RaterImage"]
 
 
@@ -42,7 +44,7 @@ class RaterImage:
     def __init__(
         self, files: tuple[Path, ...], plans: PlansManager, dataset_json: dict[str, Any], *, verbose: bool = False
     ) -> None:
-        self.files = [str(file) for file in files]
+        self.files = files
         self.plans = plans
         self.dataset_json = dataset_json
         self.verbose = verbose
@@ -57,20 +59,20 @@ class RaterImage:
             Segmentation (1, z, y, x), int8 or int16, on the grid of the preprocessed image, -1 outside of the nonzero
             region; properties with the rater's own ``class_locations``.
         """
+        reader = self.plans.image_reader_writer_class()
+        if self._region is None:
+            image, grid = read_image(self.files, reader)
+            self._region = (image != 0).any(axis=0, keepdims=True), grid
+        region, grid = self._region
         preprocessor = configuration.preprocessor_class(verbose=self.verbose)
         if not _sees_the_region_alone(preprocessor):
             _, segmentation, properties = preprocessor.run_case(
-                self.files, str(mask), self.plans, configuration, self.dataset_json
+                [str(file) for file in self.files], str(mask), self.plans, configuration, self.dataset_json
             )
             return segmentation, properties
-        reader = self.plans.image_reader_writer_class()
-        if self._region is None:
-            image, grid = reader.read_images(self.files)
-            self._region = (image != 0).any(axis=0, keepdims=True), grid
-        region, grid = self._region
         _, segmentation, properties = preprocessor.run_case_npy(
             region,
-            reader.read_seg(str(mask))[0],
+            read_volume(mask, reader)[0],
             dict(grid),
             self.plans,
             _RegionConfiguration(configuration.configuration),

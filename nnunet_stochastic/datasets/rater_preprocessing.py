@@ -20,7 +20,6 @@ from nnunet_stochastic.datasets.folders import dataset_folders
 from nnunet_stochastic.datasets.rater_cases import RaterCase, check_masks, find_rater_cases
 from nnunet_stochastic.datasets.rater_masks import RaterImage
 from nnunet_stochastic.evaluation import EvaluatedLabels, map_in_threads
-from nnunet_stochastic.io.nifti import check_not_truncated
 from nnunet_stochastic.io.staging import remove_leftovers, staged_files
 from nnunet_stochastic.io.text import read_json
 from nnunet_stochastic.training.raters import RaterFolder, count_raters
@@ -158,8 +157,6 @@ class RaterPreprocessing:
 
     def _preprocess_case(self, case: RaterCase, names: list[str], *, verbose: bool) -> None:
         sources = case.sources()  # before they are read: a file that changes meanwhile is seen as changed next time
-        for file in case.images:
-            check_not_truncated(file)
         image = RaterImage(case.images, self.plans, self.dataset_json, verbose=verbose)
         for name in names:
             configuration, raters = self.configurations[name]

@@ -32,7 +32,6 @@ from nnunet_stochastic.evaluation.model import (
 from nnunet_stochastic.evaluation.parallel import Workers, map_in_processes, map_in_threads
 from nnunet_stochastic.evaluation.readers import (
     ImageReader,
-    read_channels,
     read_first_channel,
     read_label_map,
     read_probabilities,
@@ -91,7 +90,6 @@ __all__ = [
     "load_case",
     "map_in_processes",
     "map_in_threads",
-    "read_channels",
     "read_first_channel",
     "read_label_map",
     "read_map",

@@ -14,10 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
-from nnunet_stochastic.evaluation.maps import FOLDERS, Measure, find_maps, read_map
+from nnunet_stochastic.evaluation.maps import FOLDERS, Measure, check_range, find_maps, read_map
 from nnunet_stochastic.evaluation.readers import ImageReader, read_label_map, read_probabilities
 from nnunet_stochastic.io.grid import check_same_grid, voxel_volume_ml
-from nnunet_stochastic.io.nifti import check_not_truncated, check_stored_values
 
 __all__ = ["CaseFiles", "EvaluatedCase", "check_case", "find_cases", "load_case", "read_case_map", "read_samples"]
 
@@ -183,12 +182,9 @@ def read_samples(files: CaseFiles, case: EvaluatedCase, labels: EvaluatedLabels,
 def check_case(files: CaseFiles, labels: EvaluatedLabels, reader: ImageReader) -> str | None:
     """Read everything of a case; what is wrong with it, or None."""
     try:
-        for path in files.paths:
-            check_not_truncated(path)
         case = load_case(files, labels, reader)
         for measure, path in files.maps.items():
-            check_stored_values(path)
-            read_case_map(files, case, measure, reader)
+            check_range(path, read_case_map(files, case, measure, reader), measure, labels)
         read_samples(files, case, labels, reader)
     except (ValueError, OSError, RuntimeError) as error:  # RuntimeError: what the readers raise for broken files
         return f"{files.name}: {error}"

@@ -21,7 +21,7 @@ from nnunet_stochastic.evaluation.calibration import Calibration
 from nnunet_stochastic.evaluation.cases import CaseFiles, load_case
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.maps import FOLDERS, Measure
-from nnunet_stochastic.evaluation.readers import read_channels
+from nnunet_stochastic.io.images import read_volume
 from nnunet_stochastic.io.staging import staged_files
 from nnunet_stochastic.io.text import as_read_back, read_json
 
@@ -119,7 +119,7 @@ class ConfidenceFolder:
             platt = self.calibration.platt(measure)
             if platt is None:
                 raise ValueError(f"the calibration has no Platt parameters for {measure}; leave it out of measures")
-            channels, properties = read_channels(files.maps[measure], self.reader)
+            channels, properties = read_volume(files.maps[measure], self.reader)
             self._write_map(
                 platt.confidence(channels[0]),
                 partial / self._map(f"confidence_{FOLDERS[measure]}", files.name),

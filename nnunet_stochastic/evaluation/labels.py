@@ -72,6 +72,11 @@ class EvaluatedLabels:
         """C, channels of the probabilities."""
         return len(self.classes) if self.has_regions else self.num_labels
 
+    @property
+    def highest(self) -> int:
+        """The largest label value, that of the ignore label included."""
+        return self.num_labels - 1 if self.ignore_label is None else self.ignore_label
+
     def channel(self, index: int) -> int:
         """Channel of the probabilities that belongs to foreground class ``index``."""
         return index if self.has_regions else self.classes[index][0]

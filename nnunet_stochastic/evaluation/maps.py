@@ -1,21 +1,25 @@
 """Uncertainty maps of a case: where they are, and what must be true of them.
 
 AU, EU and TU are the files of the folders aleatoric, epistemic and total beside the segmentations: nats, finite and at
-least 0, on the voxel grid of the segmentation.
+least 0, on the voxel grid of the segmentation. An entropy of C classes is at most ln C, that of regions ln 2;
+so are AU and EU before the factor of ``--rescale_epistemic``, and TU is not more than their sum.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 
-from nnunet_stochastic.evaluation.readers import ImageReader, read_channels
+from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.io.grid import check_same_grid
+from nnunet_stochastic.io.images import ImageReader, read_volume
+from nnunet_stochastic.io.text import read_json_if_complete
 
-__all__ = ["FOLDERS", "MEASURES", "Measure", "find_map", "find_maps", "read_map"]
+__all__ = ["FOLDERS", "MEASURES", "Measure", "check_range", "find_map", "find_maps", "read_map"]
 
 Measure = Literal["AU", "EU", "TU"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
@@ -37,6 +41,26 @@ def find_maps(prediction_folder: Path, case: str, file_ending: str) -> dict[Meas
     return {measure: path for measure, path in found.items() if path is not None}
 
 
+def check_range(path: Path, volume: np.ndarray, measure: Measure, labels: EvaluatedLabels) -> None:
+    """Raise ``ValueError`` if a map (z, y, x) has values that are no uncertainty of these classes in nats."""
+    entropy = np.log(2 if labels.has_regions else labels.num_labels)
+    factor = _epistemic_factor(path.parent.parent)
+    limit = {"AU": entropy, "EU": factor * entropy, "TU": (1 + factor) * entropy}[measure]
+    if (largest := float(volume.max(initial=0))) > 1.01 * limit:
+        raise ValueError(
+            f"{path} has values up to {largest:g}, which is more than {limit:g} nats, the largest {measure} of the "
+            "classes of dataset.json; predict this case again"
+        )
+
+
+@lru_cache(maxsize=64)
+def _epistemic_factor(prediction_folder: Path) -> float:
+    record = read_json_if_complete(prediction_folder / "uncertainty.json", dict) or {}
+    settings = record.get("settings")
+    factor = settings.get("epistemic_factor", 1.0) if isinstance(settings, dict) else 1.0
+    return float(factor) if isinstance(factor, (int, float)) else 1.0
+
+
 def read_map(path: Path, reader: ImageReader, *, prediction: Path, shape: tuple[int, ...], grid: dict) -> np.ndarray:
     """Read a map (z, y, x), float.
 
@@ -54,7 +78,7 @@ def read_map(path: Path, reader: ImageReader, *, prediction: Path, shape: tuple[
     ValueError
         Another grid, or values that are no uncertainty.
     """
-    channels, map_grid = read_channels(path, reader)
+    channels, map_grid = read_volume(path, reader)
     check_same_grid(prediction, shape, grid, path, channels.shape[1:], map_grid)
     volume = channels[0]
     if not (volume.min() >= 0 and np.isfinite(volume.max())):  # false for NaN too

@@ -3,54 +3,25 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
+from nnunet_stochastic.io import images
+from nnunet_stochastic.io.images import ImageReader
 
-__all__ = ["ImageReader", "read_channels", "read_first_channel", "read_label_map", "read_probabilities"]
-
-
-class ImageReader(Protocol):
-    """What is used of nnU-Net's ``BaseReaderWriter``."""
-
-    def read_images(self, image_fnames: Sequence[str]) -> tuple[np.ndarray, dict]:
-        """Images as (channels, z, y, x) and their properties."""
-
-    def read_seg(self, seg_fname: str) -> tuple[np.ndarray, dict]:
-        """A segmentation as (1, z, y, x) and its properties."""
+__all__ = ["ImageReader", "read_first_channel", "read_label_map", "read_probabilities"]
 
 
 def read_label_map(path: Path, labels: EvaluatedLabels, reader: ImageReader) -> tuple[np.ndarray, dict]:
     """Label map (z, y, x), integer, and the reader's properties of its grid."""
-    array, properties = reader.read_seg(str(path))
-    if array.shape[0] != 1:
-        raise ValueError(f"{path} has {array.shape[0]} channels; a label map has one")
-    highest = labels.num_labels - 1 if labels.ignore_label is None else labels.ignore_label
-    with np.errstate(invalid="ignore"):  # NaN is found below
-        labels_found = array[0].astype(np.uint8 if highest < 256 else np.int32)
-    # Equality also refuses fractions, NaN and negative numbers, which the cast would hide.
-    if not np.array_equal(labels_found, array[0]) or labels_found.max(initial=0) > highest:
-        outside = [value for value in np.unique(array) if value not in range(highest + 1)]
-        values = ", ".join(f"{value:g}" for value in outside[:10])
-        raise ValueError(f"{path} holds {values}; the labels of dataset.json are 0 to {highest}")
-    return labels_found, properties
-
-
-def read_channels(path: Path, reader: ImageReader) -> tuple[np.ndarray, dict]:
-    """Channels (channels, z, y, x) of an image or map, and the reader's properties of its grid."""
-    try:
-        return reader.read_images([str(path)])
-    except RuntimeError as error:  # what the readers raise for broken files
-        raise ValueError(f"{path} cannot be read: {error}") from error
+    return images.read_label_map(path, reader, highest=labels.highest)
 
 
 def read_first_channel(path: Path, reader: ImageReader, shape: tuple[int, ...]) -> np.ndarray:
     """First channel (z, y, x) of an image of this size, or colours (1, y, x, 3) where a 2D file has them."""
-    channels, _ = read_channels(path, reader)
+    channels, _ = images.read_image([path], reader)
     if channels.shape[1:] != shape:
         raise ValueError(f"{path} has size (z, y, x) {channels.shape[1:]}, the prediction {shape}")
     coloured = shape[0] == 1 and len(channels) in (3, 4)  # the fourth is the opacity

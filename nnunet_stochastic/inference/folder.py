@@ -24,14 +24,14 @@ from tqdm import tqdm
 from nnunet_stochastic.degenerate_samples import degenerate_samples
 from nnunet_stochastic.inference.cases import InputCase, OutputFolder, cases_from_files, find_input_cases
 from nnunet_stochastic.inference.collapse import epistemic_ratio
-from nnunet_stochastic.inference.images import map_ending, write_map
+from nnunet_stochastic.inference.images import map_ending, write_labels, write_map
 from nnunet_stochastic.inference.predictor import StochasticPredictor
 from nnunet_stochastic.inference.record import Record
 from nnunet_stochastic.inference.restore import GridPrediction, Prediction
 from nnunet_stochastic.inference.threads import results_ahead, thread_executor
 from nnunet_stochastic.inference.volumes import structure_volumes, summarize_volumes
-from nnunet_stochastic.io.grid import voxel_volume_ml
-from nnunet_stochastic.io.nifti import check_not_truncated, check_stored_values
+from nnunet_stochastic.io.grid import SOURCE, check_same_grid, voxel_volume_ml
+from nnunet_stochastic.io.images import read_image, read_label_map
 from nnunet_stochastic.io.text import write_json
 
 __all__ = ["FolderReport", "predict_folder"]
@@ -194,15 +194,14 @@ class _Pipeline:
 
     def read(self, case: InputCase) -> tuple[Tensor, dict[str, Any]]:
         """Read and preprocess a case."""
-        for file in case.files:
-            check_not_truncated(file)
-            check_stored_values(file)
         reader = self.reader_writer()
-        image, properties = reader.read_images([str(file) for file in case.files])
+        image, properties = read_image(case.files, reader)
         previous = None
         if case.previous_stage is not None:
-            check_not_truncated(case.previous_stage)
-            previous = reader.read_seg(str(case.previous_stage))[0]
+            highest = max(self.predictor.model.label_manager.all_labels)
+            labels, grid = read_label_map(case.previous_stage, reader, highest=highest)
+            check_same_grid(case.previous_stage, labels.shape, grid, case.files[0], image.shape[1:], properties)
+            previous = labels[None].astype(np.float32)  # as nnU-Net's readers give it
         return self.predictor.preprocess(image, properties, previous_stage=previous)
 
     def predict(
@@ -223,7 +222,7 @@ class _Pipeline:
         """Write a whole sample to the case's hidden folder."""
         labels = self.predictor.restore_sample(log_ratios, properties)
         path = self.output.begun(case.name) / self.output.sample(case.name, index)
-        self.reader_writer().write_seg(labels, str(path), properties)
+        write_labels(labels, path, properties, self.reader_writer)
         return _WrittenSample(self._volumes(labels, properties), float((labels > 0).mean()))
 
     def export(
@@ -240,8 +239,9 @@ class _Pipeline:
             write_map(array, folder / name / f"{case.name}{self.output.map_ending}", properties, self.reader_writer)
         if prediction.probabilities is not None:
             np.savez_compressed(folder / f"{case.name}.npz", probabilities=prediction.probabilities)
-            save_pickle(properties, str(folder / f"{case.name}.pkl"))
-        self.reader_writer().write_seg(prediction.segmentation, str(folder / segmentation.name), properties)
+            nnunets = {key: value for key, value in properties.items() if key != SOURCE}
+            save_pickle(nnunets, str(folder / f"{case.name}.pkl"))
+        write_labels(prediction.segmentation, folder / segmentation.name, properties, self.reader_writer)
         entry = self._entry(case, prediction, properties, samples)
         self.output.publish(case.name, before_last=lambda: self.record.add(case.name, entry))
 

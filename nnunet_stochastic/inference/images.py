@@ -1,11 +1,14 @@
-"""Write float maps in the geometry of the images they are of.
+"""Write maps and segmentations in the geometry of the images they are of.
 
 nnU-Net's ``write_seg`` casts to integers, so floats are written here, for each of nnU-Net's reader-writers with the
-properties that its reader returned. 2D formats that hold no floats (png, bmp) become tif.
+properties that its reader returned. 2D formats that hold no floats (png, bmp) become tif. What the reader leaves out
+of the geometry comes from the image's file, where `io.images` has read it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,11 @@ from nnunetv2.imageio.nibabel_reader_writer import NibabelIO, NibabelIOWithReori
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 
-__all__ = ["map_ending", "write_map"]
+from nnunet_stochastic.io.grid import SOURCE
+from nnunet_stochastic.io.images import ImageSource, read_by_itk
+from nnunet_stochastic.io.nifti import keep_header
+
+__all__ = ["map_ending", "write_labels", "write_map"]
 
 _SUPPORTED = (SimpleITKIO, NibabelIO, NibabelIOWithReorient, NaturalImage2DIO, Tiff3DIO)
 
@@ -50,7 +57,31 @@ def write_map(array: np.ndarray, path: Path, properties: dict[str, Any], reader_
     reader_writer
         nnU-Net's class that read the image.
     """
-    array = np.ascontiguousarray(array, dtype=np.float32)
+    map_ending(reader_writer, path.suffix)
+    with _keep_geometry(path, properties, reader_writer) as written:
+        _write_floats(np.ascontiguousarray(array, dtype=np.float32), written, properties, reader_writer)
+
+
+def write_labels(
+    labels: np.ndarray, path: Path, properties: dict[str, Any], reader_writer: type[BaseReaderWriter]
+) -> None:
+    """Write a segmentation (z, y, x) of integers as nnU-Net does; arguments as for ``write_map``."""
+    with _keep_geometry(path, properties, reader_writer) as written:
+        reader_writer().write_seg(labels, str(written), properties)
+
+
+@contextmanager
+def _keep_geometry(path: Path, properties: dict[str, Any], reader_writer: type[BaseReaderWriter]) -> Iterator[Path]:
+    source: ImageSource = properties.get(SOURCE, ImageSource())
+    with keep_header(path, source.header, by_itk=read_by_itk(reader_writer)) as written:
+        yield written
+    if issubclass(reader_writer, Tiff3DIO) and not source.has_spacing:
+        path.with_suffix(".json").unlink()  # a spacing of 1 that nobody has given
+
+
+def _write_floats(
+    array: np.ndarray, path: Path, properties: dict[str, Any], reader_writer: type[BaseReaderWriter]
+) -> None:
     if issubclass(reader_writer, SimpleITKIO):
         _write_simpleitk(array, path, properties["sitk_stuff"])
     elif issubclass(reader_writer, (NibabelIO, NibabelIOWithReorient)):
@@ -61,8 +92,6 @@ def write_map(array: np.ndarray, path: Path, properties: dict[str, Any], reader_
         tifffile.imwrite(path, array, photometric="minisblack", compression="zlib")
         # Tiff3DIO reads the spacing from a file of this name.
         save_json({"spacing": properties["spacing"]}, str(path.with_suffix(".json")))
-    else:
-        map_ending(reader_writer, path.suffix)
 
 
 def _write_simpleitk(array: np.ndarray, path: Path, geometry: dict[str, Any]) -> None:

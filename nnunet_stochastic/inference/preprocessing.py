@@ -10,6 +10,7 @@ from nnunetv2.utilities.label_handling.label_handling import convert_labelmap_to
 from torch import Tensor
 
 from nnunet_stochastic.inference.model import Model
+from nnunet_stochastic.io.grid import check_spacing
 
 __all__ = ["preprocess_image"]
 
@@ -38,9 +39,10 @@ def preprocess_image(
     Raises
     ------
     ValueError
-        If the image has other channels than the model, values that are not finite, or a previous stage is missing,
-        unwanted or of another shape.
+        If the image has other channels than the model, values that are not finite or a spacing that is none, or a
+        previous stage is missing, unwanted or of another shape.
     """
+    check_spacing(properties)
     _check_image(model, image, previous_stage)
     preprocessor = model.configuration_manager.preprocessor_class(verbose=False)
     data, segmentation, properties = preprocessor.run_case_npy(

@@ -3,7 +3,8 @@
 staging    the one way to write: hidden, checked, on the disk, renamed
 written    has a file that a library wrote its end?
 text       text and JSON
-nifti      what ITK's reader passes over in silence
+images     the one way to read images and label maps
+nifti      what ITK's reader passes over in silence, and what it does not write back
 grid       voxel grids: equal or not, a voxel's volume
 folders    can a folder be written?
 """

@@ -8,14 +8,49 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["check_same_grid", "flipped_axes", "voxel_volume_ml"]
+__all__ = ["SOURCE", "check_same_grid", "check_spacing", "flipped_axes", "voxel_volume_ml"]
+
+#: Where properties keep the `ImageSource` of their file.
+SOURCE = "source_file"
 
 # Slice distance that nnU-Net's reader of natural images gives them.
 _NO_SLICE_DISTANCE = 999
 
 
+def check_spacing(grid: Mapping[str, Any], path: Path | None = None) -> None:
+    """Raise ``ValueError`` unless there are three spacings, positive and finite, and all else of the grid is finite.
+
+    Parameters
+    ----------
+    grid
+        What the reader returned, or the caller of the API says.
+    path
+        File that it is of, for the message.
+    """
+    whose = "the image" if path is None else str(path)
+    try:
+        spacing = np.asarray(grid["spacing"], dtype=float)
+    except (KeyError, TypeError, ValueError):
+        spacing = np.empty(0)
+    if spacing.shape != (3,) or not (np.isfinite(spacing).all() and (spacing > 0).all()):
+        raise ValueError(
+            f"{whose} needs a spacing of three positive finite numbers (z, y, x), got {grid.get('spacing')!r:.80}; "
+            "a 2D image has 999 or its like as the first"
+        )
+    for name, values in _geometry(grid).items():
+        if not np.isfinite(values).all():
+            raise ValueError(f"{whose} has {name} {_text(values)}: it must be finite; correct it in the file")
+    if (affine := _geometry(grid).get("affine")) is not None and abs(np.linalg.det(affine[:3, :3])) < 1e-30:
+        raise ValueError(f"{whose} has affine {_text(affine)}: it must be invertible; correct it in the file")
+
+
 def check_same_grid(
-    path: Path, shape: tuple[int, ...], grid: dict, other_path: Path, other_shape: tuple[int, ...], other_grid: dict
+    path: Path,
+    shape: tuple[int, ...],
+    grid: Mapping[str, Any],
+    other_path: Path,
+    other_shape: tuple[int, ...],
+    other_grid: Mapping[str, Any],
 ) -> None:
     """Require the same size, spacing, origin and direction (or affine), up to the rounding of file formats."""
     if shape != other_shape:
@@ -50,15 +85,24 @@ def flipped_axes(grid: dict) -> tuple[bool, bool, bool]:
 
 
 def voxel_volume_ml(grid: Mapping[str, Any]) -> float | None:
-    """Volume of a voxel in ml, ``None`` for 2D images, which have none; ``grid`` is what the reader returned."""
+    """Volume of a voxel in ml; ``None`` for 2D images, which have none, and where spacing or its unit is not known.
+
+    Parameters
+    ----------
+    grid
+        What `io.images` returned with the image; of what comes from elsewhere, spacing is in mm.
+    """
+    unit_mm = grid[SOURCE].spacing_unit_mm if SOURCE in grid else 1.0
     if "sitk_stuff" in grid:
         is_flat = len(grid["sitk_stuff"]["spacing"]) == 2
     else:
         is_flat = "nibabel_stuff" not in grid and grid["spacing"][0] == _NO_SLICE_DISTANCE
-    return None if is_flat else float(np.prod(grid["spacing"])) / 1000
+    if is_flat or unit_mm is None:
+        return None
+    return float(np.prod(grid["spacing"])) * unit_mm**3 / 1000
 
 
-def _geometry(grid: dict) -> dict[str, np.ndarray]:
+def _geometry(grid: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """What the reader knows of the voxel grid beyond its size; readers keep it under different names."""
     geometry = {"spacing": grid["spacing"]}
     if "sitk_stuff" in grid:

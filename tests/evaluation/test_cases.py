@@ -235,11 +235,11 @@ def test_values_that_are_no_uncertainty(folder, reader, value, message):
     ("array", "message"),
     [(np.zeros((2, *SHAPE)), "2 channels"), (np.full((1, *SHAPE), np.nan), "holds nan")],
 )
-def test_arrays_that_are_no_label_map(array, message):
+def test_arrays_that_are_no_label_map(tmp_path, array, message):
     class Reader:  # not a file: SimpleITK reads NaN in NIfTI files as 0
-        @staticmethod
-        def read_seg(name):
-            return array, {}
+        def read_seg(self, name):
+            return array, {"spacing": (1, 1, 1)}
 
+    (tmp_path / "x.png").touch()
     with pytest.raises(ValueError, match=message):
-        read_label_map("x.mha", LABELS, Reader)
+        read_label_map(tmp_path / "x.png", LABELS, Reader())

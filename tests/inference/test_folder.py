@@ -118,7 +118,7 @@ def test_a_failing_case_does_not_lose_the_others(predictor, images, tmp_path, fo
     failures = predict_folder(predictor, images, tmp_path / "out", preprocessing_threads=0).failures
     assert list(failures) == ["b", "c"]
     assert "b_0000.nii.gz has 1 voxels that are NaN" in failures["b"]
-    assert "case b failed: b_0000.nii.gz has" in capsys.readouterr().err
+    assert f"case b failed: {images / 'b_0000.nii.gz'} has" in capsys.readouterr().err
     assert sorted(path.name for path in (tmp_path / "out").glob("*.nii.gz")) == ["a.nii.gz", "d.nii.gz"]
     assert list(json.loads((tmp_path / "out" / "uncertainty.json").read_text())["cases"]) == ["a", "d"]
 
@@ -185,6 +185,30 @@ def test_cascade_in_a_folder(images, tmp_path, folders):
         folders.write_image(tmp_path / "stage" / f"{name}.nii.gz", segmentation, spacing=(0.9, 1.0, 1.2))
     assert predict_folder(predictor, images, tmp_path / "out", previous_stage_folder=tmp_path / "stage").failures == {}
     assert (tmp_path / "out" / "total" / "d.nii.gz").is_file()
+
+
+@pytest.mark.parametrize(
+    ("value", "spacing", "message"),
+    [
+        (np.nan, 1.2, "NaN or infinite"),
+        (0.5, 1.2, "holds 0.5; the labels of dataset.json are 0 to 1"),
+        (-1, 1.2, "holds -1"),
+        (2, 1.2, "holds 2"),
+        (1, 1.3, "differ in spacing"),
+    ],
+)
+def test_previous_stage_that_is_no_segmentation_of_the_image(images, tmp_path, folders, value, spacing, message):
+    model = folders.write_model_folder(tmp_path / "cascade", previous_stage="3d_lowres", spacing=(1.2, 1.0, 1.0))
+    predictor = StochasticPredictor.from_model_folder(model, folds=(0,), options=PredictionOptions(mirroring=False))
+    for name in NAMES:
+        segmentation = np.zeros((14, 16, 15), np.float32)
+        segmentation[3, 4, 5] = value if name == "d" else 1
+        steps = (0.9, 1.0, spacing if name == "d" else 1.2)
+        folders.write_image(tmp_path / "stage" / f"{name}.nii.gz", segmentation, spacing=steps)
+    failures = predict_folder(predictor, images, tmp_path / "out", previous_stage_folder=tmp_path / "stage").failures
+    assert list(failures) == ["d"]
+    assert message in failures["d"]
+    assert "d.nii.gz" in failures["d"]
 
 
 def test_2d_pictures(tmp_path, folders):

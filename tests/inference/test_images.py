@@ -10,8 +10,9 @@ from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 from scipy.spatial.transform import Rotation
 from skimage import io
 
-from nnunet_stochastic.inference.images import map_ending, write_map
+from nnunet_stochastic.inference.images import map_ending, write_labels, write_map
 from nnunet_stochastic.io.grid import voxel_volume_ml
+from nnunet_stochastic.io.images import read_image, read_volume
 
 ARRAY = np.random.default_rng(0).random((4, 5, 6)).astype(np.float32)
 
@@ -87,3 +88,132 @@ def test_tif_with_its_spacing(tmp_path):
 def test_unknown_reader_is_an_error():
     with pytest.raises(ValueError, match="cannot be written for images read with int"):
         map_ending(int, ".xyz")
+
+
+def spaced(*steps: float, shift: float = 0) -> np.ndarray:
+    affine = np.diag([*steps, 1.0])
+    affine[:3, 3] = shift
+    return affine
+
+
+#: qform and its code, sform and its code, unit, spacing where it is not the forms': volume of a voxel in ml.
+FORMS = {
+    "ITK's": ((spaced(1, 2, 3), 1), (spaced(1, 2, 3), 1), "mm", None, 0.006),
+    "nibabel's": ((None, 0), (spaced(-1, 2, 3), 2), "unknown", None, 0.006),
+    "none": ((None, 0), (None, 0), "mm", (1, 2, 3), 0.006),
+    "qform alone": ((spaced(1, 2, 3, shift=7), 3), (None, 0), "mm", None, 0.006),
+    "coregistered": ((spaced(1, 2, 3), 1), (spaced(1, 2, 3, shift=5), 2), "mm", None, 0.006),
+    "mirrored": ((spaced(1, 2, 3), 1), (spaced(-1, 2, 3), 4), "mm", None, 0.006),
+    "micrometres": ((spaced(1, 2, 3), 1), (spaced(1, 2, 3), 1), "micron", None, 6e-12),
+    "metres": ((None, 0), (spaced(1, 2, 3), 2), "meter", None, 6e6),
+    "disagree": ((None, 0), (spaced(2, 2, 2), 1), "unknown", (1, 1, 1), None),
+}
+
+
+def write_forms(path, forms, array=ARRAY) -> None:
+    (qform, qcode), (sform, scode), unit, spacing, _ = forms
+    image = nibabel.Nifti1Image(array.T, qform if sform is None else sform)
+    image.set_qform(qform, qcode)
+    image.set_sform(sform, scode)
+    image.header.set_xyzt_units(unit)
+    if qform is None and sform is None:
+        header = image.header.copy()
+        header["pixdim"][1:4] = spacing
+        image = nibabel.Nifti1Image(array.T, None, header)
+    elif spacing is not None:
+        image.header["pixdim"][1:4] = spacing
+    nibabel.save(image, path)
+
+
+def geometry(path) -> dict:
+    header = nibabel.load(path).header
+    names = [*("qform_code", "sform_code"), *(f"srow_{axis}" for axis in "xyz"), *(f"quatern_{axis}" for axis in "bcd")]
+    names += [f"qoffset_{axis}" for axis in "xyz"]
+    found = {name: np.asarray(header[name], dtype=float).tolist() for name in names}
+    return found | {"spacing": header["pixdim"][1:4].tolist(), "unit": header.get_xyzt_units()[0]}
+
+
+@pytest.mark.parametrize("forms", FORMS.values(), ids=FORMS.keys())
+@pytest.mark.parametrize("reader_writer", [SimpleITKIO, SimpleITKIOWithReorient, NibabelIO, NibabelIOWithReorient])
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+def test_both_forms_their_codes_and_the_unit_come_back(tmp_path, reader_writer, forms, ending):
+    source, maps, labels = (tmp_path / f"{name}{ending}" for name in ("case_0000", "map", "labels"))
+    write_forms(source, forms)
+    array, properties = read_image([source], reader_writer())
+    write_map(array[0], maps, properties, reader_writer)
+    write_labels((array[0] > 0.5).astype(np.uint8), labels, properties, reader_writer)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([source.name, maps.name, labels.name])
+    for written, expected in ((maps, ARRAY), (labels, ARRAY > 0.5)):
+        np.testing.assert_array_equal(nibabel.load(written).get_fdata(), expected.T)
+        kept, wanted = geometry(written), geometry(source)
+        assert kept.pop("unit") == wanted.pop("unit")
+        for name, values in wanted.items():
+            np.testing.assert_allclose(kept[name], values, rtol=1e-5, atol=1e-6, err_msg=name)
+    for path, read in ((source, properties), (labels, read_volume(labels, reader_writer())[1])):
+        volume = voxel_volume_ml(read)
+        assert volume == (None if forms[-1] is None else pytest.approx(forms[-1], rel=1e-5)), path
+
+
+@pytest.mark.parametrize("name", ["ITK's", "coregistered"])
+def test_2d_images_keep_their_forms(tmp_path, name):
+    source, target = tmp_path / "case_0000.nii.gz", tmp_path / "map.nii.gz"
+    write_forms(source, FORMS[name], ARRAY[0])
+    array, properties = read_image([source], SimpleITKIO())
+    write_map(array[0], target, properties, SimpleITKIO)
+    assert nibabel.load(target).shape == (6, 5)
+    np.testing.assert_allclose(nibabel.load(target).get_sform(), nibabel.load(source).get_sform())
+    np.testing.assert_allclose(nibabel.load(target).get_qform(), nibabel.load(source).get_qform())
+    assert voxel_volume_ml(properties) is None
+
+
+@pytest.mark.parametrize("reader_writer", [SimpleITKIO, NibabelIO])
+def test_files_are_the_librarys_where_they_hold_the_geometry_anyway(tmp_path, reader_writer):
+    source = tmp_path / "case_0000.nii.gz"
+    if reader_writer is SimpleITKIO:
+        write_itk(source)
+    else:
+        write_forms(source, FORMS["nibabel's"])
+    array, properties = read_image([source], reader_writer())
+    labels = (array[0] > 0.5).astype(np.uint8)
+    write_labels(labels, tmp_path / "ours.nii.gz", properties, reader_writer)
+    reader_writer().write_seg(labels, str(tmp_path / "nnunets.nii.gz"), reader_writer().read_images([str(source)])[1])
+    assert (tmp_path / "ours.nii.gz").read_bytes() == (tmp_path / "nnunets.nii.gz").read_bytes()
+
+
+def test_tif_without_a_spacing_has_no_volume_and_gets_no_spacing(tmp_path):
+    tifffile.imwrite(tmp_path / "a_0000.tif", ARRAY, photometric="minisblack")
+    array, properties = read_image([tmp_path / "a_0000.tif"], Tiff3DIO())
+    assert voxel_volume_ml(properties) is None
+    write_map(array[0], tmp_path / "map.tif", properties, Tiff3DIO)
+    write_labels((array[0] > 0.5).astype(np.uint8), tmp_path / "a.tif", properties, Tiff3DIO)
+    assert not list(tmp_path.glob("*.json"))
+    assert voxel_volume_ml(read_volume(tmp_path / "a.tif", Tiff3DIO())[1]) is None
+
+
+def test_maps_and_labels_of_tif_have_the_spacing_beside_them(tmp_path):
+    (tmp_path / "case.json").write_text('{"spacing": [3, 2, 1]}')
+    tifffile.imwrite(tmp_path / "case_0000.tif", ARRAY, photometric="minisblack")
+    array, properties = read_image([tmp_path / "case_0000.tif"], Tiff3DIO())
+    (tmp_path / "total").mkdir()
+    write_map(array[0], tmp_path / "total" / "case.tif", properties, Tiff3DIO)
+    again = read_volume(tmp_path / "total" / "case.tif", Tiff3DIO())[1]
+    assert list(again["spacing"]) == list(properties["spacing"]) == [3, 2, 1]
+    assert voxel_volume_ml(again) == pytest.approx(0.006)
+
+
+@pytest.mark.parametrize(
+    ("header", "has_volume"),
+    [
+        (b"spacings: 1 1 1", True),
+        (b"space: left-posterior-superior\nspace directions: (1,0,0) (0,1,0) (0,0,1)", True),
+        (b"# no spacing", False),
+        (b'spacings: 1 1 1\nunits: "" "" ""', True),
+        (b'space dimension: 3\nspace directions: (1,0,0) (0,1,0) (0,0,1)\nspace units: "um" "um" "um"', False),
+    ],
+)
+def test_nrrd_has_a_volume_where_it_has_a_spacing_in_mm(tmp_path, header, has_volume):
+    path = tmp_path / "a_0000.nrrd"
+    start = b"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 2 3 4\nencoding: raw\n" + header
+    path.write_bytes(start + b"\n\n" + bytes(24))
+    _, properties = read_image([path], SimpleITKIO())
+    assert voxel_volume_ml(properties) == (0.001 if has_volume else None)

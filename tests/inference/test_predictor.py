@@ -102,6 +102,13 @@ def test_mean_of_many_samples_and_of_members_in_any_order(tmp_path, folders, sto
     torch.testing.assert_close(forward.expected_entropy, backward.expected_entropy)
 
 
+@pytest.mark.parametrize("spacing", [(1, 1), (1, 1, np.nan), (1, np.inf, 1), (1, 0, 1), (1, 1, -1), "mm", None])
+def test_spacing_of_an_array(tmp_path, folders, spacing):
+    predictor = build(folders.write_model_folder(tmp_path / "model"), mirroring=False)
+    with pytest.raises(ValueError, match="a spacing of three positive finite numbers"):
+        predictor.predict_array(np.zeros((1, 14, 16, 15), np.float32), {"spacing": spacing})
+
+
 def test_cascade_takes_the_previous_segmentation(tmp_path, folders):
     folder = folders.write_model_folder(tmp_path / "model", previous_stage="3d_lowres", spacing=(1.2, 1.0, 1.0))
     predictor = build(folder, mirroring=False)

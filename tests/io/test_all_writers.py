@@ -14,7 +14,19 @@ STAGED = {"staged_file", "staged_files", "staged_folder"}
 WRITERS = {
     *("write_text", "write_bytes", "WriteImage", "imwrite", "imsave", "savez", "savez_compressed", "savefig"),
     *("save_json", "save_pickle", "write_pickle", "save_seg", "write_seg", "to_csv", "tofile"),
-    *("copyfile", "copy2", "copy", "copytree", "move", "rename", "symlink_to", "dump", "save", "write_map"),
+    *(
+        "copyfile",
+        "copy2",
+        "copy",
+        "copytree",
+        "move",
+        "rename",
+        "symlink_to",
+        "dump",
+        "save",
+        "write_map",
+        "write_labels",
+    ),
 }
 #: Those of them that are something else where their owner is this.
 OWNERS = {
@@ -42,7 +54,8 @@ ALLOWED = {
     ("inference/images.py", "tifffile.imwrite"): "write_map, whose callers stage",
     ("inference/images.py", "save_json"): "write_map, whose callers stage",
     ("inference/folder.py", "write_map"): "into the hidden folder that OutputFolder publishes",
-    ("inference/folder.py", "self.reader_writer().write_seg"): "into the hidden folder that OutputFolder publishes",
+    ("inference/images.py", "reader_writer().write_seg"): "write_labels, whose callers stage",
+    ("inference/folder.py", "write_labels"): "into the hidden folder that OutputFolder publishes",
     ("inference/folder.py", "np.savez_compressed"): "into the hidden folder that OutputFolder publishes",
     ("inference/folder.py", "save_pickle"): "into the hidden folder that OutputFolder publishes",
     ("inference/model.py", "torch.save"): "the weight cache, in a temporary folder of this process",

@@ -16,8 +16,10 @@ from typing import Any, Literal
 
 import numpy as np
 import SimpleITK as sitk
+from nibabel.nifti1 import Nifti1Header
 
-from nnunet_stochastic.io.nifti import check_not_truncated
+from nnunet_stochastic.io.images import check_image_file
+from nnunet_stochastic.io.nifti import is_nifti, keep_header, read_nifti_header
 from nnunet_stochastic.io.staging import staged_files
 
 __all__ = [
@@ -213,8 +215,8 @@ def read_header(path: Path) -> sitk.ImageFileReader:
 
 
 def read_itk_image(path: Path) -> sitk.Image:
-    """An image; ``OSError`` if it is missing, truncated, or cannot be read."""
-    check_not_truncated(path)
+    """An image; ``OSError`` or ``ValueError`` if it cannot be read or is refused by ``check_image_file``."""
+    check_image_file(path)
     try:
         return sitk.ReadImage(str(path))
     except RuntimeError as error:
@@ -266,17 +268,21 @@ def _write_case(case: ConvertedCase, suffix: str, dataset: Path, ending: str) ->
     names |= {f"raters{suffix}/{case.name}_rater{rater}{ending}": mask for rater, mask in enumerate(case.raters)}
     names[f"labels{suffix}/{case.name}{ending}"] = case.label
     copies = [Path(name) for name, content in names.items() if isinstance(content, Path)]
+    header = next(
+        (read_nifti_header(image) for image in case.images if isinstance(image, Path) and is_nifti(image)), None
+    )
     with staged_files(dataset, list(map(Path, names)), name=case.name, copies=copies) as staging:
         for name, content in names.items():
             if isinstance(content, Path):
                 shutil.copyfile(content, staging / name)
             else:
-                _write_image(content, staging / name, dataset / name)
+                _write_image(content, staging / name, dataset / name, header)
 
 
-def _write_image(image: sitk.Image, staged: Path, final: Path) -> None:
+def _write_image(image: sitk.Image, staged: Path, final: Path, header: Nifti1Header | None) -> None:
     try:
-        sitk.WriteImage(image, str(staged), True)
+        with keep_header(staged, header, by_itk=True) as path:
+            sitk.WriteImage(image, str(path), True)
     except RuntimeError as error:
         raise OSError(f"{final} cannot be written: {_last_line(error)}") from error
 

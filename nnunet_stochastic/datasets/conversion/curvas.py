@@ -36,7 +36,7 @@ from nnunet_stochastic.datasets.conversion.common import (
     read_on_grid,
 )
 from nnunet_stochastic.datasets.conversion.run import dataset_name
-from nnunet_stochastic.io.nifti import check_not_truncated
+from nnunet_stochastic.io.images import check_image_file
 
 __all__ = ["plan_curvas"]
 
@@ -135,7 +135,7 @@ def _find_cases(folder: Path) -> dict[str, _Files]:
 
 def _convert(source: Source) -> Iterator[ConvertedCase]:
     files: _Files = source.data
-    check_not_truncated(files.image)
+    check_image_file(files.image)
     header = read_header(files.image)
     raters = np.stack([_read_annotation(path, header) for path in files.annotations])
     (case,) = source.cases

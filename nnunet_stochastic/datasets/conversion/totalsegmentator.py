@@ -36,7 +36,7 @@ from nnunet_stochastic.datasets.conversion.common import (
 )
 from nnunet_stochastic.datasets.conversion.run import dataset_name
 from nnunet_stochastic.evaluation.parallel import map_in_processes
-from nnunet_stochastic.io.nifti import check_not_truncated
+from nnunet_stochastic.io.images import check_image_file
 
 __all__ = ["MIXTURE_OF_BASES_TABLE_1", "plan_totalsegmentator"]
 
@@ -157,7 +157,7 @@ def _reason_to_skip(scan: _Scan) -> str:
 def _convert(source: Source) -> Iterator[ConvertedCase]:
     scan: _Scan = source.data
     image = scan.folder / "ct.nii.gz"
-    check_not_truncated(image)
+    check_image_file(image)
     header = read_header(image)
     labels = np.zeros(tuple(reversed(header.GetSize())), np.uint8)
     for label, name in enumerate(scan.structures, start=1):

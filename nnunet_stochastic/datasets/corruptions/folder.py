@@ -27,6 +27,7 @@ from nnunet_stochastic.datasets.corruptions.stored_image import (
     spacing_file,
 )
 from nnunet_stochastic.evaluation.parallel import map_in_threads
+from nnunet_stochastic.io.grid import check_same_grid
 from nnunet_stochastic.io.staging import remove_leftovers, staged_files
 from nnunet_stochastic.io.text import read_json, write_json
 from nnunet_stochastic.seeds import stream_seed
@@ -197,13 +198,14 @@ def _check_case(case: ImageCase) -> dict[str, Any] | str:
     except (ValueError, OSError) as error:
         return f"{case.name}: {error}"
     first = images[0]
-    for file, image in zip(case.files, images, strict=True):
-        for what, got, needed in (
-            ("shape", image.values.shape, first.values.shape),
-            ("spacing", image.spacing, first.spacing),
-        ):
-            if got != needed:
-                return f"{case.name}: {file.name} has {what} {got}, {case.files[0].name} has {needed}"
+    try:
+        for file, image in zip(case.files[1:], images[1:], strict=True):
+            (channels, *shape), (first_channels, *first_shape) = image.values.shape, first.values.shape
+            check_same_grid(file, tuple(shape), image.grid, case.files[0], tuple(first_shape), first.grid)
+            if channels != first_channels:
+                raise ValueError(f"{file} has {channels} channels, {case.files[0]} has {first_channels}")
+    except ValueError as error:
+        return f"{case.name}: {error}"
     channels = [channel for image in images for channel in image.values]
     return {
         "slice_axis": "zyx"[first.slice_axis],

@@ -14,9 +14,10 @@ float32, in which nnU-Net computes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -24,7 +25,8 @@ import SimpleITK as sitk
 import tifffile
 from skimage import io
 
-from nnunet_stochastic.io.nifti import check_not_truncated
+from nnunet_stochastic.io.grid import check_spacing
+from nnunet_stochastic.io.images import check_image_file
 from nnunet_stochastic.io.text import read_json
 
 __all__ = ["LOSSY_ENDINGS", "SUPPORTED_ENDINGS", "StoredImage", "read_stored_image", "spacing_file"]
@@ -49,6 +51,8 @@ class StoredImage:
         Whether the channels are red, green and blue; a fourth, alpha, is kept aside and written back as it was.
     number_type : numpy.dtype
         Type of the numbers in the file.
+    grid : dict
+        The voxel grid, as nnU-Net's readers describe theirs.
     """
 
     values: np.ndarray
@@ -56,6 +60,7 @@ class StoredImage:
     is_colour: bool
     number_type: np.dtype
     _write: Write
+    grid: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def slice_axis(self) -> int:
@@ -94,9 +99,9 @@ def read_stored_image(path: Path) -> StoredImage:
     read = next((read for ending, read in _READERS.items() if path.name.endswith(ending)), None)
     if read is None:
         raise ValueError(f"{path.name} is of no known format: {', '.join(_READERS)} are")
+    check_image_file(path, by_itk=False)
     try:
-        check_not_truncated(path)
-        image, is_colour, spacing, write = read(path)
+        image, is_colour, grid, write = read(path)
     except Exception as error:  # of six libraries, few of which name the file
         raise OSError(f"{path} cannot be read: {error}") from error
     if image.dtype.kind not in "iuf" or image.size == 0:
@@ -107,13 +112,14 @@ def read_stored_image(path: Path) -> StoredImage:
     values = image.astype(np.float32).reshape(shape)
     if not np.isfinite(values).all():
         raise ValueError(f"{path} has voxels that are NaN or infinite: replace them in the image")
-    *_, spacing_z, spacing_y, spacing_x = (1.0, 1.0, 1.0, *(float(step) for step in spacing))
+    *_, spacing_z, spacing_y, spacing_x = (1.0, 1.0, 1.0, *(float(step) for step in grid["spacing"]))
     original = image.shape
 
     def write_shaped(numbers: np.ndarray, target: Path) -> None:
         write(numbers.reshape(original), target)
 
-    return StoredImage(values, (spacing_z, spacing_y, spacing_x), is_colour, image.dtype, write_shaped)
+    spacing = (spacing_z, spacing_y, spacing_x)
+    return StoredImage(values, spacing, is_colour, image.dtype, write_shaped, {**grid, "spacing": spacing})
 
 
 def spacing_file(path: Path) -> Path:
@@ -121,10 +127,10 @@ def spacing_file(path: Path) -> Path:
     return path.with_name(path.stem[: -len("_0000")] + ".json")
 
 
-Read = Callable[[Path], tuple[np.ndarray, bool, tuple[float, ...], Write]]
+Read = Callable[[Path], tuple[np.ndarray, bool, Mapping[str, Any], Write]]
 
 
-def _read_nifti(path: Path) -> tuple[np.ndarray, bool, tuple[float, ...], Write]:
+def _read_nifti(path: Path) -> tuple[np.ndarray, bool, Mapping[str, Any], Write]:
     source = nibabel.load(path)
     if not isinstance(source, nibabel.Nifti1Image):  # which NIfTI-2 images are, too
         raise ValueError(f"it is no NIfTI image, but {type(source).__name__}")
@@ -134,13 +140,12 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, bool, tuple[float, ...], Write]
         header.set_data_dtype(numbers.dtype)
         nibabel.save(type(source)(numbers.T, source.affine, header), target)
 
-    return np.asanyarray(source.dataobj).T, False, source.header.get_zooms()[:3][::-1], write
+    grid = {"spacing": source.header.get_zooms()[:3][::-1], "nibabel_stuff": {"original_affine": source.affine}}
+    return np.asanyarray(source.dataobj).T, False, grid, write
 
 
-def _read_itk(path: Path) -> tuple[np.ndarray, bool, tuple[float, ...], Write]:
+def _read_itk(path: Path) -> tuple[np.ndarray, bool, Mapping[str, Any], Write]:
     source = sitk.ReadImage(str(path))
-    if source.GetNumberOfComponentsPerPixel() > 1:
-        raise ValueError("its voxels are vectors, which nnU-Net takes for slices: write a file per channel")
     spacing, origin, direction = source.GetSpacing(), source.GetOrigin(), source.GetDirection()
 
     def write(numbers: np.ndarray, target: Path) -> None:
@@ -150,19 +155,20 @@ def _read_itk(path: Path) -> tuple[np.ndarray, bool, tuple[float, ...], Write]:
         image.SetDirection(direction)
         sitk.WriteImage(image, str(target), True)
 
-    return sitk.GetArrayFromImage(source), False, spacing[:3][::-1], write
+    grid = {"spacing": spacing[:3][::-1], "sitk_stuff": {"origin": origin, "direction": direction}}
+    return sitk.GetArrayFromImage(source), False, grid, write
 
 
-def _read_picture(path: Path) -> tuple[np.ndarray, bool, tuple[float, ...], Write]:
+def _read_picture(path: Path) -> tuple[np.ndarray, bool, Mapping[str, Any], Write]:
     array = io.imread(path)
 
     def write(numbers: np.ndarray, target: Path) -> None:
         io.imsave(target, numbers, check_contrast=False)
 
-    return _colours_first(array, write) if array.ndim == 3 else (array, False, (), write)
+    return _colours_first(array, write) if array.ndim == 3 else (array, False, {"spacing": ()}, write)
 
 
-def _read_tiff(path: Path) -> tuple[np.ndarray, bool, tuple[float, ...], Write]:
+def _read_tiff(path: Path) -> tuple[np.ndarray, bool, Mapping[str, Any], Write]:
     with tifffile.TiffFile(path) as file:
         array, axes = file.series[0].asarray(), file.series[0].axes
 
@@ -172,13 +178,14 @@ def _read_tiff(path: Path) -> tuple[np.ndarray, bool, tuple[float, ...], Write]:
 
     if "S" in axes:  # colours, which may be stored plane by plane
         return _colours_first(np.moveaxis(array, axes.index("S"), -1), write)
-    spacing: tuple[float, ...] = ()
+    grid: dict[str, Any] = {"spacing": ()}
     if array.ndim == 3 and spacing_file(path).is_file():
-        spacing = tuple(read_json(spacing_file(path), dict)["spacing"])
-    return array, False, spacing, write
+        grid = read_json(spacing_file(path), dict)
+        check_spacing(grid, spacing_file(path))
+    return array, False, {"spacing": grid["spacing"]}, write
 
 
-def _colours_first(array: np.ndarray, write: Write) -> tuple[np.ndarray, bool, tuple[float, ...], Write]:
+def _colours_first(array: np.ndarray, write: Write) -> tuple[np.ndarray, bool, Mapping[str, Any], Write]:
     """A colour image (H, W, 3 or 4) as (3, 1, H, W); alpha comes back when it is written."""
     if array.ndim != 3 or array.shape[-1] not in (3, 4):
         raise ValueError(f"it is neither gray nor RGB nor RGBA: its shape is {array.shape}")
@@ -187,7 +194,7 @@ def _colours_first(array: np.ndarray, write: Write) -> tuple[np.ndarray, bool, t
     def write_colours(numbers: np.ndarray, target: Path) -> None:
         write(np.concatenate([np.moveaxis(numbers[:, 0], 0, -1), alpha.astype(numbers.dtype)], -1), target)
 
-    return np.moveaxis(array[..., :3], -1, 0)[:, None], True, (), write_colours
+    return np.moveaxis(array[..., :3], -1, 0)[:, None], True, {"spacing": ()}, write_colours
 
 
 _READERS: dict[str, Read] = {

@@ -1,5 +1,6 @@
 """TotalSegmentator from a small made-up folder: labels, what is left out, splits, geometry."""
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -139,3 +140,31 @@ def test_bad_structures(folder, structures, message):
 def test_bad_folder(tmp_path):
     with pytest.raises(ValueError, match="has no scan"):
         plan_totalsegmentator(tmp_path, 9, ["liver"])
+
+
+def test_labels_keep_the_forms_of_the_scan_and_bad_files_are_skipped(folder, raw, read_json):
+    for path in folder.rglob("*.nii.gz"):
+        scan = nibabel.load(path)
+        coregistered = scan.affine + np.eye(4)[:, :1] * [0, 0, 0, 5]
+        scan.set_sform(coregistered, 2)
+        nibabel.save(scan, path)
+    for name, value in (("s0000/ct", np.nan), ("s0001/segmentations/pancreas", np.nan)):
+        path = folder / f"{name}.nii.gz"
+        image = nibabel.load(path)
+        voxels = np.asarray(image.dataobj).astype(np.float32)
+        voxels[0, 0, 0] = value
+        image.header.set_data_dtype(np.float32)
+        nibabel.save(nibabel.Nifti1Image(voxels, None, image.header), path)
+    twin = folder / "s0002" / "segmentations" / "pancreas.nii"
+    nibabel.save(nibabel.load(twin.with_suffix(".nii.gz")), twin)
+    assert convert(folder, "-structures", "pancreas") == 0
+    dataset = raw / "Dataset009_TotalSegmentator_pancreas"
+    skipped = read_json(dataset / "conversion.json")["skipped"]
+    assert "1 voxels that are NaN" in skipped["s0000"]
+    assert "pancreas.nii.gz has 1 voxels that are NaN" in skipped["s0001"]
+    assert "pancreas.nii lies beside" in skipped["s0002"]
+    for label in dataset.glob("labels*/*.nii.gz"):
+        kept, wanted = nibabel.load(label).header, nibabel.load(folder / label.name[:5] / "ct.nii.gz").header
+        np.testing.assert_allclose(kept.get_sform(), wanted.get_sform())
+        np.testing.assert_allclose(kept.get_qform(), wanted.get_qform(), atol=1e-6)
+        assert (kept["qform_code"], kept["sform_code"]) == (wanted["qform_code"], wanted["sform_code"])

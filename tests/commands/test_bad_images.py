@@ -1,0 +1,284 @@
+"""Each kind of bad image file, given to each command that reads such a file: a message that names it, nothing done."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from nnunet_stochastic.commands import (
+    apply_calibration,
+    corrupt,
+    determine_calibration,
+    predict,
+    preprocess_raters,
+)
+from tests.commands.conftest import MadeFolders
+from tests.datasets.rater_dataset import write_rater_dataset
+from tests.inference import model_folder
+
+SHAPE = (14, 16, 15)  # z, y, x
+
+
+def header_bytes(*changes: tuple[int, str, float]) -> Callable[[Path], None]:
+    """Overwrite numbers of the header at these offsets."""
+
+    def break_file(path: Path) -> None:
+        content = bytearray(gzip.decompress(path.read_bytes()))
+        for offset, number_type, value in changes:
+            number = np.array(value, number_type).tobytes()
+            content[offset : offset + len(number)] = number
+        path.write_bytes(gzip.compress(bytes(content)))
+
+    return break_file
+
+
+def stored(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], None]:
+    """Store other voxels."""
+
+    def break_file(path: Path) -> None:
+        image = nibabel.load(path)
+        array = change(np.asarray(image.dataobj))
+        header = image.header.copy()
+        header.set_data_dtype(array.dtype)
+        nibabel.save(nibabel.Nifti1Image(array, None, header), path)
+
+    return break_file
+
+
+def moved(affine: np.ndarray) -> Callable[[Path], None]:
+    """Another place in the patient."""
+
+    def break_file(path: Path) -> None:
+        image = nibabel.load(path)
+        other = nibabel.Nifti1Image(np.asarray(image.dataobj), image.affine @ affine)
+        other.set_qform(other.affine, 1)
+        nibabel.save(other, path)
+
+    return break_file
+
+
+def with_value(value: float) -> Callable[[np.ndarray], np.ndarray]:
+    def change(array: np.ndarray) -> np.ndarray:
+        array = array.astype(np.float32)
+        array[2:4, 3, 1] = value
+        return array
+
+    return change
+
+
+def twin(path: Path) -> None:
+    nibabel.save(nibabel.load(path), path.with_suffix(""))
+
+
+def shifted(millimetres: float) -> np.ndarray:
+    affine = np.eye(4)
+    affine[0, 3] = millimetres
+    return affine
+
+
+PIXDIM, SLOPE, INTERCEPT, QUATERNION, SFORM = 80, 112, 116, 256, 280
+CODES = ((252, "<i2", 1), (254, "<i2", 1))
+#: What is wrong with a file of any kind, and what must be said of it.
+ANY = {
+    "twin": (twin, "lies beside"),
+    "NaN": (stored(with_value(np.nan)), "2 voxels that are NaN or infinite"),
+    "infinite": (stored(with_value(-np.inf)), "2 voxels that are NaN or infinite"),
+    "slope ITK leaves out": (header_bytes((SLOPE, "<f4", 1e-17), (INTERCEPT, "<f4", 3)), "scl_slope 1e-17"),
+    "intercept without slope": (header_bytes((SLOPE, "<f4", 0), (INTERCEPT, "<f4", 5)), "scl_slope 0 and scl_inter 5"),
+    "complex": (stored(lambda array: array.astype(np.complex64)), "complex numbers"),
+    "colours": (
+        stored(lambda array: np.zeros(array.shape, [("R", "u1"), ("G", "u1"), ("B", "u1")])),
+        "holds colours",
+    ),
+    "vectors": (stored(lambda array: np.stack([array] * 3, -1)[:, :, :, None]), r"a file per channel"),
+    "NaN spacing": (header_bytes((PIXDIM, "<f4", np.nan)), "has spacing .*nan"),
+    "infinite spacing": (header_bytes((PIXDIM, "<f4", np.inf)), "has spacing .*inf"),
+    "spacing 0": (header_bytes((PIXDIM, "<f4", 0)), "has spacing .*0"),
+    "negative spacing": (header_bytes((PIXDIM, "<f4", -1)), "has spacing .*-1"),
+    "NaN sform": (header_bytes(*CODES, (SFORM, "<f4", np.nan)), "has sform .*nan"),
+    "singular sform": (header_bytes(*CODES, *((SFORM + 4 * n, "<f4", 0) for n in range(3))), "has sform"),
+    "NaN qform": (header_bytes(*CODES, (QUATERNION, "<f4", np.nan)), "has qform .*nan"),
+    "no rotation": (header_bytes(*CODES, (QUATERNION, "<f4", 7)), "has qform .*7"),
+    "cut": (lambda path: path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes())[:-9])), "is truncated"),
+    "empty": (lambda path: path.write_bytes(b""), "cannot be read"),
+}
+#: And with a file that must lie on another's voxel grid.
+GRID = {
+    "mirrored": (moved(np.diag([-1, 1, 1, 1])), "differ in direction"),
+    "apart": (moved(shifted(100)), "differ in origin"),
+    "spacing": (moved(np.diag([1, 1, 2, 1])), "differ in spacing"),
+    "size": (stored(lambda array: array[:-1]), "has size"),
+}
+LABELS = {
+    "fraction": (stored(with_value(0.5)), "holds 0.5"),
+    "negative": (stored(with_value(-1)), "holds -1"),
+    "unknown label": (stored(with_value(7)), "holds 7"),
+}
+MAPS = {"negative map": (stored(with_value(-1)), "finite values of at least 0")}
+#: Corrupted copies are read and written by nibabel, which reads these right.
+BY_ITK = {"twin", "slope ITK leaves out", "intercept without slope"}
+
+
+@dataclass
+class Reading:
+    """A command, the file of it that gets broken, and how it is started: it returns the exit status."""
+
+    file: Path
+    start: Callable[[], int]
+    outputs: list[Path] = field(default_factory=list)
+    status: int = 1
+
+
+def _predict(root: Path, file: str, *options: str) -> Reading:
+    images = root / "images"
+    start = ["-i", images, "-o", root / "out", "-m", root / "model/nnUNetTrainer__nnUNetPlans__3d_fullres"]
+    options = (
+        "-f",
+        "0",
+        "-device",
+        "cpu",
+        "--disable_tta",
+        "--disable_progress_bar",
+        "-npp",
+        "0",
+        "-nps",
+        "0",
+        *options,
+    )
+    written = [root / "out/b.nii.gz"]
+    return Reading(images / file, lambda: predict.main([*map(str, start), *options]), written)
+
+
+@pytest.fixture(scope="module")
+def predicting(tmp_path_factory) -> Path:
+    """A model of two channels, and a case."""
+    root = tmp_path_factory.mktemp("predicting")
+    folder = root / "model/nnUNetTrainer__nnUNetPlans__3d_fullres"
+    model_folder.write_model_folder(folder, channels=2)
+    for channel in range(2):
+        array = model_folder.image_array(channel, SHAPE)
+        model_folder.write_image(root / f"images/b_{channel:04d}.nii.gz", array)
+    return root
+
+
+@pytest.fixture(scope="module")
+def evaluating(tmp_path_factory) -> MadeFolders:
+    folders = MadeFolders(tmp_path_factory.mktemp("evaluating"))
+    folders.add("id", ["case_a", "case_b"], seed=0)
+    folders.add("val", ["case_a"], seed=1)
+    folders.calibrate()
+    return folders
+
+
+def copy_of(folder: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(folder, tmp_path / "copy", dirs_exist_ok=True)
+
+
+def expect_message(reading: Reading, kind: tuple, capsys) -> None:
+    break_file, message = kind
+    break_file(reading.file)
+    assert reading.start() == reading.status
+    error = capsys.readouterr()
+    text = error.err + error.out
+    lines = [line for line in text.splitlines() if reading.file.name in line]
+    assert lines, text
+    assert "Traceback" not in text
+    assert any(re.search(message, line) for line in lines), text
+    for output in reading.outputs:
+        assert not output.exists()
+
+
+def cases(*kinds: dict, without: set[str] = frozenset()):
+    merged = {name: kind for table in kinds for name, kind in table.items() if name not in without}
+    return pytest.mark.parametrize("kind", merged.values(), ids=merged.keys())
+
+
+@cases(ANY, GRID)
+def test_predict_a_channel(predicting, tmp_path, capsys, kind):
+    expect_message(_predict(copy_of(predicting, tmp_path), "b_0001.nii.gz"), kind, capsys)
+
+
+SOME = {"twin", "NaN", "infinite", "complex", "NaN spacing", "apart", "negative"}
+EVALUATED = ["raters/case_b_rater1", "pred/case_b", "pred/samples/case_b_002", "pred/total/case_b"]
+
+
+@cases(ANY, GRID, LABELS)
+def test_evaluate_a_reference(evaluating, tmp_path, capsys, kind):
+    folders = MadeFolders(copy_of(evaluating.root, tmp_path))
+    path = folders.root / "id/gt/case_b.nii.gz"
+    expect_message(Reading(path, folders.evaluate, [folders.root / "out/summary.json"]), kind, capsys)
+
+
+@pytest.mark.parametrize(("measure", "largest"), [("AU", 0.7), ("EU", 0.7), ("TU", 1.39)])
+def test_maps_of_more_than_the_entropy_of_the_classes(evaluating, tmp_path, capsys, measure, largest):
+    folders = MadeFolders(copy_of(evaluating.root, tmp_path))
+    path = folders.map_file("id", measure, "case_b")
+    stored(with_value(largest))(path)
+    if measure != "AU":
+        assert folders.evaluate() == 0  # in spite of rounding
+    kind = (stored(with_value(1.1 * largest)), f"which is more than {np.log(2) * (1 + (measure == 'TU')):g}")
+    shutil.rmtree(folders.root / "out", ignore_errors=True)
+    expect_message(Reading(path, folders.evaluate, [folders.root / "out/summary.json"]), kind, capsys)
+
+
+@pytest.mark.parametrize("file", EVALUATED)
+@cases({name: kind for name, kind in (ANY | GRID | LABELS).items() if name in SOME})
+def test_evaluate_other_files(evaluating, tmp_path, capsys, kind, file):
+    if kind in LABELS.values() and "total" in file:
+        kind = MAPS["negative map"]
+    folders = MadeFolders(copy_of(evaluating.root, tmp_path))
+    path = folders.root / "id" / f"{file}.nii.gz"
+    expect_message(Reading(path, folders.evaluate, [folders.root / "out/summary.json"]), kind, capsys)
+
+
+@pytest.mark.parametrize("file", ["gt/case_b", "pred/total/case_b"])
+@cases({name: kind for name, kind in (ANY | GRID).items() if name in SOME})
+def test_determine_calibration(evaluating, tmp_path, capsys, kind, file):
+    folders = MadeFolders(copy_of(evaluating.root, tmp_path))
+    options = [*folders.options("id", "-val"), "-np", "1", "--disable_progress_bar"]
+    path = folders.root / "id" / f"{file}.nii.gz"
+    written = [folders.root / "id/pred/calibration.json"]
+    expect_message(Reading(path, lambda: determine_calibration.main(options), written), kind, capsys)
+
+
+@pytest.mark.parametrize("file", ["pred/case_b", "pred/total/case_b"])
+@cases({name: kind for name, kind in ANY.items() if name in SOME})
+def test_apply_calibration(evaluating, tmp_path, capsys, kind, file):
+    folders = MadeFolders(copy_of(evaluating.root, tmp_path))
+    root = folders.root
+    options = ["-i", root / "id/pred", "-calibration", root / "val/pred/calibration.json", "-o", root / "confidence"]
+    start = [*map(str, options), "-np", "1", "--disable_progress_bar"]
+    path = root / "id" / f"{file}.nii.gz"
+    written = [root / "confidence/confidence_total/case_b.nii.gz"]
+    expect_message(Reading(path, lambda: apply_calibration.main(start), written), kind, capsys)
+
+
+@cases(ANY, GRID, without=BY_ITK)
+def test_corrupt(predicting, tmp_path, capsys, kind):
+    root = copy_of(predicting, tmp_path)
+    options = ["-i", root / "images", "-o", root / "corrupted", "--shifts", "blur", "--disable_progress_bar"]
+    reading = Reading(
+        root / "images/b_0001.nii.gz",
+        lambda: corrupt.main([*map(str, options)]),
+        [root / "corrupted/blur/b_0000.nii.gz"],
+    )
+    if kind in GRID.values() and kind is not GRID["size"]:
+        kind = (kind[0], "differ in")
+    expect_message(reading, kind, capsys)
+
+
+@pytest.mark.parametrize("what", ["image", "mask"])
+@cases(ANY)
+def test_preprocess_raters(tmp_path, monkeypatch, capsys, kind, what):
+    dataset = write_rater_dataset(tmp_path, monkeypatch)
+    path = dataset.mask_file("case_1", 1) if what == "mask" else Path(dataset.image_files("case_1")[1])
+    start = ["-d", "999", "-np", "1", "--disable_progress_bar"]
+    expect_message(Reading(path, lambda: preprocess_raters.main(start), [dataset.raters / "case_1.json"]), kind, capsys)
