@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
@@ -17,12 +16,13 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import nn
 
 from nnunet_stochastic.checkpoints import read_checkpoint
+from nnunet_stochastic.io.hashing import file_sha256
 from nnunet_stochastic.io.text import read_json
 from nnunet_stochastic.networks import DistributionNetwork
 from nnunet_stochastic.outcomes import OutcomeSpace
 from nnunet_stochastic.posteriors import WeightPosterior
 
-__all__ = ["Checkpoint", "Model", "file_sha256", "load_model", "load_weights"]
+__all__ = ["Checkpoint", "Model", "load_model", "load_weights"]
 
 
 @dataclass(frozen=True)
@@ -276,12 +276,3 @@ def _build_network(
         label_manager.num_segmentation_heads,
         enable_deep_supervision=False,
     )
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
