@@ -31,12 +31,15 @@ from nnunet_stochastic.inference.cases import (
     find_cases,
 )
 from nnunet_stochastic.inference.collapse import epistemic_ratio
+from nnunet_stochastic.inference.folder_lock import locked_output_folder
 from nnunet_stochastic.inference.images import map_ending, write_map
 from nnunet_stochastic.inference.predictor import StochasticPredictor
 from nnunet_stochastic.inference.record import Record, earlier_predictions
 from nnunet_stochastic.inference.restore import GridPrediction, Prediction
 from nnunet_stochastic.inference.threads import results_ahead, thread_executor
 from nnunet_stochastic.inference.volumes import structure_volumes, summarize_volumes
+from nnunet_stochastic.inference.weight_cache import remove_dead_caches
+from nnunet_stochastic.io.folders import require_writable
 from nnunet_stochastic.io.grid import voxel_volume_ml
 from nnunet_stochastic.io.nifti import check_not_truncated, check_stored_values
 from nnunet_stochastic.io.text import write_json
@@ -132,33 +135,38 @@ def predict_folder(
         save_probabilities,
         predictor.options.num_saved_samples,
     )
-    cases = cases[part_id::num_parts]
-    names = {case.name for case in cases}
-    foreign = output.common_files()  # before the records are read: another part may write both meanwhile
-    earlier = earlier_predictions(output.folder)
-    output.check_free(names, foreign, earlier)
-    output.create()
-    settings = {**predictor.settings(), "save_probabilities": save_probabilities}
-    record = Record(
-        output.folder,
-        settings,
-        resume=continue_prediction,
-        num_parts=num_parts,
-        part_id=part_id,
-        other_cases=names | (earlier.cases if num_parts == 1 else set()),
-    )
-    _copy_model_files(predictor, images, output, num_parts, part_id)
+    require_writable(output.folder)
+    remove_dead_caches()
+    with locked_output_folder(output.folder, num_parts=num_parts, part_id=part_id):
+        cases = cases[part_id::num_parts]
+        names = {case.name for case in cases}
+        foreign = output.common_files()  # before the records are read: another part may write both meanwhile
+        earlier = earlier_predictions(output.folder)
+        output.check_free(names, foreign, earlier)
+        output.create()
+        settings = {**predictor.settings(), "save_probabilities": save_probabilities}
+        record = Record(
+            output.folder,
+            settings,
+            resume=continue_prediction,
+            num_parts=num_parts,
+            part_id=part_id,
+            other_cases=names | (earlier.cases if num_parts == 1 else set()),
+        )
+        _copy_model_files(predictor, images, output, num_parts, part_id)
 
-    output.discard_leftovers(names)
-    pipeline = _Pipeline(predictor, output, record)
-    if continue_prediction:
-        if others := sorted(record.cases.keys() - names):
-            _note(f"of other images, and kept: {', '.join(others)}")
-        with thread_executor(preprocessing_threads) as executor:
-            cases = [case for case, done in zip(cases, executor.map(pipeline.is_done, cases), strict=True) if not done]
-    failures = pipeline.run(cases, preprocessing_threads, export_threads, progress)
-    record.finish()
-    return FolderReport(failures, record.cases)
+        output.discard_leftovers(names)
+        pipeline = _Pipeline(predictor, output, record)
+        if continue_prediction:
+            if others := sorted(record.cases.keys() - names):
+                _note(f"of other images, and kept: {', '.join(others)}")
+            with thread_executor(preprocessing_threads) as executor:
+                cases = [
+                    case for case, done in zip(cases, executor.map(pipeline.is_done, cases), strict=True) if not done
+                ]
+        failures = pipeline.run(cases, preprocessing_threads, export_threads, progress)
+        record.finish()
+        return FolderReport(failures, record.cases)
 
 
 def _note(text: str) -> None:
@@ -219,7 +227,16 @@ class _Pipeline:
     def run(
         self, cases: Sequence[InputCase], preprocessing_threads: int, export_threads: int, progress: bool
     ) -> dict[str, str]:
-        """Predict the cases; returns what failed."""
+        """Predict the cases; returns what failed. An interruption leaves no case half-written."""
+        try:
+            self._run(cases, preprocessing_threads, export_threads, progress)
+        except BaseException:
+            for case in cases:
+                self.output.discard(case.name)
+            raise
+        return self.failures
+
+    def _run(self, cases: Sequence[InputCase], preprocessing_threads: int, export_threads: int, progress: bool) -> None:
         exports: deque[tuple[InputCase, Future]] = deque()
         with (
             thread_executor(preprocessing_threads) as preprocessing,
@@ -245,7 +262,6 @@ class _Pipeline:
                     exports.append((case, export))
             while exports:
                 finish_export()
-        return self.failures
 
     def read(self, case: InputCase) -> tuple[Tensor, dict[str, Any]]:
         """Read and preprocess a case."""
