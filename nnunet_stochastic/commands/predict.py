@@ -239,7 +239,8 @@ def _add_uncertainty_options(parser: argparse.ArgumentParser) -> None:
         default=0,
         metavar="N",
         help="also write N whole segmentations per case to samples/, each one plausible outcome, and how volumes vary "
-        "over them (default: %(default)s)",
+        "over them; of what they need 512 MiB are held at a time, and one sample per export thread "
+        "(default: %(default)s)",
     )
     add(
         "--rescale_epistemic",
