@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections import defaultdict
@@ -43,9 +44,14 @@ class InputCase:
     files: tuple[Path, ...]
     previous_stage: Path | None = None
 
+    @property
+    def inputs(self) -> tuple[Path, ...]:
+        """The image's files, and the segmentation of the previous stage if there is one."""
+        return self.files if self.previous_stage is None else (*self.files, self.previous_stage)
+
     def sha256(self) -> list[str]:
         """Hashes of all files that are read for the case."""
-        files = [*self.files, *([self.previous_stage] if self.previous_stage is not None else [])]
+        files = self.inputs
         # nnU-Net's reader of TIFF takes the spacing from such a file.
         spacing = sorted({path.with_name(f"{self.name}.json") for path in files if path.suffix in _TIFF_ENDINGS})
         return [file_sha256(path) for path in (*files, *(path for path in spacing if path.is_file()))]
@@ -172,8 +178,8 @@ class OutputFolder:
         files = sorted(path.relative_to(begun).as_posix() for path in begun.rglob("*") if path.is_file())
         return {name: file_sha256(begun / name) for name in files}
 
-    def check_free(self, cases: Collection[str], foreign: Collection[Path], earlier: EarlierPredictions) -> None:
-        """Raise ``ValueError`` if files would be replaced that no earlier prediction wrote.
+    def check_free(self, cases: Sequence[InputCase], foreign: Collection[Path], earlier: EarlierPredictions) -> None:
+        """Raise ``ValueError`` if files would be replaced that no earlier prediction wrote, or that are predicted now.
 
         Parameters
         ----------
@@ -185,7 +191,10 @@ class OutputFolder:
             What the records in the folder say.
         """
         replaced = [] if earlier.exist else list(foreign)
-        replaced += [path for case in cases if not earlier.own(case) for path in self._files_there(case)]
+        inputs = {file.resolve() for case in cases for file in case.inputs}
+        for case in cases:
+            own = earlier.own(case.name)
+            replaced += [path for path in self._files_there(case.name) if not own or path.resolve() in inputs]
         if replaced:
             names = [str(path.relative_to(self.folder)) for path in replaced]
             raise ValueError(
@@ -302,5 +311,8 @@ def check_output_folder(
     inputs = [path for path in (images_folder, previous_stage) if path is not None]
     if output in {Path(path).resolve() for path in inputs}:
         raise ValueError(f"{folder} holds what is to be predicted: choose another output folder with -o")
+    roots = {name: os.environ.get(name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
+    if found := [name for name, path in roots.items() if path and Path(path).resolve() == output]:
+        raise ValueError(f"{folder} is {found[0]}: choose another output folder with -o")
     if _DATASET_FOLDERS.fullmatch(output.name) and (output.parent / "dataset.json").is_file():
         raise ValueError(f"{folder} is of the data set {output.parent.name}: choose another output folder with -o")

@@ -142,7 +142,7 @@ def predict_folder(
         names = {case.name for case in cases}
         foreign = output.common_files()  # before the records are read: another part may write both meanwhile
         earlier = earlier_predictions(output.folder)
-        output.check_free(names, foreign, earlier)
+        output.check_free(cases, foreign, earlier)
         output.create()
         settings = {**predictor.settings(), "save_probabilities": save_probabilities}
         record = Record(
@@ -151,7 +151,7 @@ def predict_folder(
             resume=continue_prediction,
             num_parts=num_parts,
             part_id=part_id,
-            other_cases=names | (earlier.cases if num_parts == 1 else set()),
+            other_cases=names | earlier.cases,
         )
         _copy_model_files(predictor, images, output, num_parts, part_id)
 
@@ -204,8 +204,10 @@ class _Pipeline:
         if entry is None:
             return False
         recorded = entry.get("files", {})
-        if entry.get("input_sha256") != case.sha256():
-            reason: str | None = "its images are not those of which the files there were predicted"
+        if "input_sha256" not in entry:
+            reason: str | None = "the record has no hashes of its images and files"
+        elif entry["input_sha256"] != case.sha256():
+            reason = "its images are not those of which the files there were predicted"
         elif any(name.startswith("samples/") for name in self.output.surplus(case.name, recorded)):
             reason = "fewer samples are asked for"
         else:

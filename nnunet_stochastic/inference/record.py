@@ -172,9 +172,13 @@ def _read(path: Path) -> dict[str, Any] | None:
     others = content.get("other_cases", [])
     if not (isinstance(settings, dict) and isinstance(cases, dict) and isinstance(others, list)):
         raise ValueError(f"{path}: objects settings and cases are needed; {remedy}")
-    if wrong := [name for name, entry in cases.items() if not isinstance(entry, dict)]:
-        raise ValueError(f"{path}: cases: {wrong[0]}: an object is needed; {remedy}")
+    if wrong := [name for name, entry in cases.items() if not _is_entry(entry)]:
+        raise ValueError(f"{path}: cases: {wrong[0]}: an object is needed, and of its files too; {remedy}")
     return content
+
+
+def _is_entry(entry: Any) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("files", {}), dict)
 
 
 def _check_same_settings(path: Path, earlier: dict[str, Any], settings: dict[str, Any]) -> None:

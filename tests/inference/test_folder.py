@@ -271,7 +271,15 @@ def test_a_record_that_is_cut_short_counts_as_absent(predictor, images, tmp_path
 
 @pytest.mark.parametrize(
     "content",
-    ["[]", "null", "{}", '{"settings": {}}', '{"settings": [], "cases": {}}', '{"settings": {}, "cases": {"a": 1}}'],
+    [
+        "[]",
+        "null",
+        "{}",
+        '{"settings": {}}',
+        '{"settings": [], "cases": {}}',
+        '{"settings": {}, "cases": {"a": 1}}',
+        '{"settings": {}, "cases": {"a": {"files": []}}}',
+    ],
 )
 @pytest.mark.parametrize("continued", [True, False])
 def test_what_is_no_record_is_refused(predictor, images, tmp_path, content, continued):
@@ -332,6 +340,13 @@ def test_folders_of_the_input_are_no_output_folders(predictor, images, tmp_path,
     for out in (images, "images", "./images/../images", "link"):
         with pytest.raises(ValueError, match="holds what is to be predicted: choose another"):
             predict_folder(predictor, images, out)
+    monkeypatch.setenv("nnUNet_results", str(tmp_path))
+    with pytest.raises(ValueError, match="is nnUNet_results: choose another"):
+        predict_folder(predictor, images, tmp_path)
+    (images / "scan.nii.gz").write_bytes((images / "a_0000.nii.gz").read_bytes())
+    before = sorted(images.iterdir())
+    with pytest.raises(ValueError, match=r"scan\.nii\.gz"):
+        predict_folder(predictor, [[images / "scan.nii.gz"]], images)
     with pytest.raises(ValueError, match="the output folder has no name"):
         predict_folder(predictor, images, "")
     (tmp_path / "Dataset001" / "labelsTs").mkdir(parents=True)
@@ -339,6 +354,30 @@ def test_folders_of_the_input_are_no_output_folders(predictor, images, tmp_path,
     with pytest.raises(ValueError, match="labelsTs is of the data set Dataset001"):
         predict_folder(predictor, images, tmp_path / "Dataset001" / "labelsTs")
     assert sorted(images.iterdir()) == before
+
+
+def test_parts_may_replace_an_earlier_prediction(predictor, images, tmp_path):
+    """Also those that start when another has put the record together."""
+    predict_folder(predictor, images, tmp_path / "out")
+    reference = files_of(tmp_path / "out")
+    for part in range(2):
+        predict_folder(predictor, images, tmp_path / "out", num_parts=2, part_id=part)
+    assert files_of(tmp_path / "out") == reference
+    assert list(json.loads((tmp_path / "out" / "uncertainty.json").read_text())["cases"]) == list(NAMES)
+
+
+def test_a_record_without_hashes_is_no_proof(predictor, images, tmp_path, predicted_cases):
+    """As earlier versions wrote it."""
+    predict_folder(predictor, images, tmp_path)
+    path = tmp_path / "uncertainty.json"
+    whole = path.read_text()
+    record = json.loads(whole)
+    del record["cases"]["b"]["input_sha256"], record["cases"]["b"]["files"]
+    path.write_text(json.dumps(record))
+    predicted_cases.clear()
+    predict_folder(predictor, images, tmp_path, continue_prediction=True)
+    assert predicted_cases == ["b"]
+    assert path.read_text() == whole
 
 
 def test_an_earlier_prediction_may_be_replaced_whatever_interrupted_it(predictor, images, tmp_path, monkeypatch):
