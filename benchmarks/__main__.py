@@ -23,6 +23,7 @@ BENCHMARKS = (
     "exact_estimator",
     "generative_models",
     "inference_memory",
+    "sample_memory",
     "export_memory",
 )
 

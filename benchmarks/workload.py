@@ -67,21 +67,21 @@ def workload_for(device: torch.device) -> Workload:
     return _CUDA if device.type == "cuda" else _CPU
 
 
-def write_model_folder(results: Path, workload: Workload, *, num_folds: int = 1) -> Path:
+def write_model_folder(results: Path, workload: Workload, *, num_folds: int = 1, trainer_name: str = TRAINER) -> Path:
     """Write folds 0 … num_folds - 1 into ``results``, laid out as nnUNet_results, and return the model's folder."""
-    folder = results / DATASET / f"{TRAINER}__nnUNetPlans__{CONFIGURATION}"
+    folder = results / DATASET / f"{trainer_name}__nnUNetPlans__{CONFIGURATION}"
     folder.mkdir(parents=True)
     (folder / "plans.json").write_text(json.dumps(plans(workload)))
     (folder / "dataset.json").write_text(json.dumps(dataset_json(2)))
     manager = PlansManager(plans(workload))
-    trainer = recursive_find_trainer_class_by_name(TRAINER)
+    trainer = recursive_find_trainer_class_by_name(trainer_name)
     for fold in range(num_folds):
         torch.manual_seed(fold)
         network = trainer.build_network_architecture(manager, manager.get_configuration(CONFIGURATION), 1, 2, True)
         checkpoint = {
             "network_weights": network.state_dict(),
             "init_args": {"configuration": CONFIGURATION, "fold": fold},
-            "trainer_name": TRAINER,
+            "trainer_name": trainer_name,
             "inference_allowed_mirroring_axes": (0, 1, 2),
         }
         (folder / f"fold_{fold}").mkdir()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +21,45 @@ __all__ = ["main"]
 
 @report_errors
 def main(argv: Sequence[str] | None = None) -> int:
-    """Predict a folder; return 0 if all cases went well and 1 if some failed."""
+    """Predict a folder; return 0 if all cases went well, 1 if some failed, 128 + the signal where one ended it."""
     arguments = _parser().parse_args(argv)
+    for option in ("i", "o"):
+        if not getattr(arguments, option):
+            raise ValueError(f"-{option} is empty: name a folder")
+    try:
+        with _terminated_as_interrupted():
+            return _predict(arguments)
+    except KeyboardInterrupt as interruption:
+        terminated = isinstance(interruption, _Terminated)
+        print(
+            f"{'terminated' if terminated else 'interrupted'}: complete cases are kept, and the same command with "
+            "--continue_prediction goes on",
+            file=sys.stderr,
+        )
+        return 128 + (signal.SIGTERM if terminated else signal.SIGINT)
+
+
+class _Terminated(KeyboardInterrupt):
+    """The end by SIGTERM, as a cluster sends it where the time is over: tidied up after like an interruption."""
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # others are sent no signals
+        yield
+        return
+
+    def end(number: int, frame: object) -> None:
+        raise _Terminated
+
+    previous = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _predict(arguments: argparse.Namespace) -> int:
     # After parsing: nnU-Net takes seconds to import, and a typing error should not wait for it.
     from nnunet_stochastic.inference import (
         PredictionOptions,
@@ -201,7 +241,8 @@ def _add_uncertainty_options(parser: argparse.ArgumentParser) -> None:
         default=0,
         metavar="N",
         help="also write N whole segmentations per case to samples/, each one plausible outcome, and how volumes vary "
-        "over them (default: %(default)s)",
+        "over them; of what they need 512 MiB are held at a time, and one sample per export thread "
+        "(default: %(default)s)",
     )
     add(
         "--rescale_epistemic",

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nnunet_stochastic.inference.record import EarlierPredictions
 from nnunet_stochastic.io.folders import require_writable
+from nnunet_stochastic.io.hashing import file_sha256
 from nnunet_stochastic.io.staging import publish, remove_leftovers, stage, staging_path
 from nnunet_stochastic.maps import MAP_NAMES, MapName
 
-__all__ = ["InputCase", "OutputFolder", "cases_from_files", "find_input_cases"]
+__all__ = ["InputCase", "OutputFolder", "cases_from_files", "check_output_folder", "find_input_cases"]
+
+_TIFF_ENDINGS = (".tif", ".tiff")
+#: Files of the whole folder that a prediction writes, beside its record.
+_COMMON_FILES = ("dataset.json", "plans.json", "predict_from_raw_data_args.json", "volumes.csv")
+#: What tells a folder of a data set, of a trained model or of its fold.
+_FOREIGN_MARKS = ("dataset_fingerprint.json", "splits_final.json", "checkpoint_final.pth", "checkpoint_best.pth")
+_DATASET_FOLDERS = re.compile("(images|labels|raters)T[rs]")
 
 
 @dataclass(frozen=True)
@@ -33,6 +43,18 @@ class InputCase:
     name: str
     files: tuple[Path, ...]
     previous_stage: Path | None = None
+
+    @property
+    def inputs(self) -> tuple[Path, ...]:
+        """The image's files, and the segmentation of the previous stage if there is one."""
+        return self.files if self.previous_stage is None else (*self.files, self.previous_stage)
+
+    def sha256(self) -> list[str]:
+        """Hashes of all files that are read for the case."""
+        files = self.inputs
+        # nnU-Net's reader of TIFF takes the spacing from such a file.
+        spacing = sorted({path.with_name(f"{self.name}.json") for path in files if path.suffix in _TIFF_ENDINGS})
+        return [file_sha256(path) for path in (*files, *(path for path in spacing if path.is_file()))]
 
 
 def find_input_cases(
@@ -131,6 +153,70 @@ class OutputFolder:
             (self.folder / file).is_file() for file in self.relative_files(case)
         )
 
+    def damage(self, case: str, recorded: Mapping[str, str]) -> str | None:
+        """What is wrong with the files of a case, given their hashes by their relative paths; ``None``: nothing."""
+        for file in (Path(self.segmentation(case).name), *self.relative_files(case)):
+            name = file.as_posix()
+            if not (self.folder / file).is_file():
+                return f"{self.folder / file} is missing"
+            if name not in recorded:
+                return f"{self.folder / file} has no hash in the record"
+        for name in sorted(self._own_names(case) & recorded.keys()):
+            if not (self.folder / name).is_file():
+                return f"{self.folder / name} is missing"
+            if file_sha256(self.folder / name) != recorded[name]:
+                return f"{self.folder / name} is damaged or was replaced"
+        return None
+
+    def surplus(self, case: str, recorded: Collection[str]) -> set[str]:
+        """Those of the recorded files of a case that this prediction does not write."""
+        return set(recorded) - self._own_names(case)
+
+    def staged_sha256(self, case: str) -> dict[str, str]:
+        """Hashes of all files of a case in its hidden folder, by their paths relative to it."""
+        begun = self.begun(case)
+        files = sorted(path.relative_to(begun).as_posix() for path in begun.rglob("*") if path.is_file())
+        return {name: file_sha256(begun / name) for name in files}
+
+    def check_free(self, cases: Sequence[InputCase], foreign: Collection[Path], earlier: EarlierPredictions) -> None:
+        """Raise ``ValueError`` if files would be replaced that no earlier prediction wrote, or that are predicted now.
+
+        Parameters
+        ----------
+        cases
+            Cases to predict.
+        foreign
+            What ``common_files`` found before the records were read.
+        earlier
+            What the records in the folder say.
+        """
+        replaced = [] if earlier.exist else list(foreign)
+        inputs = {file.resolve() for case in cases for file in case.inputs}
+        for case in cases:
+            own = earlier.own(case.name)
+            replaced += [path for path in self._files_there(case.name) if not own or path.resolve() in inputs]
+        if replaced:
+            names = [str(path.relative_to(self.folder)) for path in replaced]
+            raise ValueError(
+                f"{self.folder} holds files that no earlier prediction wrote, among them {', '.join(names[:3])} "
+                f"({len(names)} in all): choose another output folder with -o"
+            )
+
+    def common_files(self) -> list[Path]:
+        """Files of the whole folder that are there, and files of a data set or model in their place."""
+        found = [self.folder / name for name in (*_COMMON_FILES, *_FOREIGN_MARKS)]
+        return [path for path in found if path.exists()]
+
+    def withdraw(self, case: str) -> None:
+        """Remove the published files of a case, the segmentation first."""
+        for path in self._files_there(case):
+            path.unlink()
+
+    def remove_stale(self, case: str) -> None:
+        """Remove files of the case that an earlier prediction wrote and this one does not."""
+        for file in self._stale_files(case):
+            file.unlink()
+
     def create(self) -> None:
         """Make the folder and those of maps and samples; raise if nothing can be written there."""
         names = [*self.maps, *(["samples"] if self.num_samples else [])]
@@ -165,8 +251,7 @@ class OutputFolder:
         """
 
         def in_place() -> None:
-            for file in self._stale_files(case):
-                file.unlink()
+            self.remove_stale(case)
             before_last()
 
         files = [*self.relative_files(case), Path(self.segmentation(case).name)]
@@ -181,12 +266,53 @@ class OutputFolder:
         """Remove what interrupted predictions of cases have left behind."""
         remove_leftovers(self.folder, cases)
 
-    def _stale_files(self, case: str) -> list[Path]:
-        """Files of the case that an earlier prediction wrote and this one does not."""
-        written = {self.folder / file for file in self.relative_files(case)}
-        known = [self.folder / name / f"{case}{self.map_ending}" for name in MAP_NAMES]
+    def _own_names(self, case: str) -> set[str]:
+        """All files of a case, relative to the folder, with those that writers put beside them."""
+        files = [Path(self.segmentation(case).name), *self.relative_files(case)]
+        return {file.as_posix() for each in files for file in _with_spacing(each)}
+
+    def _files_there(self, case: str) -> list[Path]:
+        """Whatever a prediction of the case with any options writes and is there, the segmentation first."""
+        known = [self.segmentation(case)]
+        known += [self.folder / name / f"{case}{self.map_ending}" for name in MAP_NAMES]
         known += [self.folder / f"{case}.npz", self.folder / f"{case}.pkl"]
         sample = re.compile(re.escape(case) + r"_\d{3,}" + re.escape(self.file_ending))
         if (self.folder / "samples").is_dir():
             known += [path for path in (self.folder / "samples").iterdir() if sample.fullmatch(path.name)]
-        return [path for path in known if path not in written and path.is_file()]
+        return [path for each in known for path in _with_spacing(each) if path.exists()]
+
+    def _stale_files(self, case: str) -> list[Path]:
+        written = {self.folder / name for name in self._own_names(case)}
+        return [path for path in self._files_there(case) if path not in written]
+
+
+def _with_spacing(file: Path) -> list[Path]:
+    """A file and, if it is a TIFF, that with its spacing."""
+    return [file, *([file.with_suffix(".json")] if file.suffix in _TIFF_ENDINGS else [])]
+
+
+def check_output_folder(
+    folder: str | Path, images_folder: str | Path | None, previous_stage: str | Path | None
+) -> None:
+    """Raise ``ValueError`` if predictions would be written among what they are made of.
+
+    Parameters
+    ----------
+    folder
+        Output folder.
+    images_folder
+        Folder of the images, if they were named so.
+    previous_stage
+        Folder of the segmentations of a previous stage, if there is one.
+    """
+    if not str(folder):
+        raise ValueError("the output folder has no name: choose one with -o")
+    output = Path(folder).resolve()
+    inputs = [path for path in (images_folder, previous_stage) if path is not None]
+    if output in {Path(path).resolve() for path in inputs}:
+        raise ValueError(f"{folder} holds what is to be predicted: choose another output folder with -o")
+    roots = {name: os.environ.get(name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
+    if found := [name for name, path in roots.items() if path and Path(path).resolve() == output]:
+        raise ValueError(f"{folder} is {found[0]}: choose another output folder with -o")
+    if _DATASET_FOLDERS.fullmatch(output.name) and (output.parent / "dataset.json").is_file():
+        raise ValueError(f"{folder} is of the data set {output.parent.name}: choose another output folder with -o")

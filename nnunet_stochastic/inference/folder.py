@@ -2,7 +2,8 @@
 
 Preprocessing and export run in threads: both spend their time in code that releases the interpreter's lock, and a
 process would first import everything again. Both queues are bounded, so memory does not grow with the number of cases.
-A case that fails is reported and the others go on.
+A case that fails is reported and the others go on. Files are kept as they are only where the record shows that they are
+whole and of the same images, model and settings; see ``record``.
 """
 
 from __future__ import annotations
@@ -22,14 +23,23 @@ from torch import Tensor
 from tqdm import tqdm
 
 from nnunet_stochastic.degenerate_samples import degenerate_samples
-from nnunet_stochastic.inference.cases import InputCase, OutputFolder, cases_from_files, find_input_cases
+from nnunet_stochastic.inference.cases import (
+    InputCase,
+    OutputFolder,
+    cases_from_files,
+    check_output_folder,
+    find_input_cases,
+)
 from nnunet_stochastic.inference.collapse import epistemic_ratio
+from nnunet_stochastic.inference.folder_lock import locked_output_folder
 from nnunet_stochastic.inference.images import map_ending, write_labels, write_map
 from nnunet_stochastic.inference.predictor import StochasticPredictor
-from nnunet_stochastic.inference.record import Record
+from nnunet_stochastic.inference.record import Record, earlier_predictions
 from nnunet_stochastic.inference.restore import GridPrediction, Prediction
 from nnunet_stochastic.inference.threads import results_ahead, thread_executor
 from nnunet_stochastic.inference.volumes import structure_volumes, summarize_volumes
+from nnunet_stochastic.inference.weight_cache import remove_dead_caches
+from nnunet_stochastic.io.folders import require_writable
 from nnunet_stochastic.io.grid import SOURCE, check_same_grid, voxel_volume_ml
 from nnunet_stochastic.io.images import read_image, read_label_map
 from nnunet_stochastic.io.text import write_json
@@ -80,7 +90,8 @@ def predict_folder(
     save_probabilities
         Whether to write CASE.npz and CASE.pkl in nnU-Net's format, too.
     continue_prediction
-        Whether to skip the cases that are complete in the folder and in its uncertainty.json.
+        Whether to skip the cases that are complete in the folder and in its uncertainty.json, if their images and files
+        are those that the record says; other settings than the record's are an error.
     previous_stage_folder
         Folder of the previous stage's segmentations, for a cascade.
     preprocessing_threads, export_threads
@@ -104,6 +115,8 @@ def predict_folder(
             else f"{model.configuration_name} is a cascade: predict the images with {stage} first and name that folder "
             "with -prev_stage_predictions"
         )
+    images_folder = images if isinstance(images, (str, Path)) else None
+    check_output_folder(output_folder, images_folder, previous_stage_folder)
     file_ending = model.dataset_json["file_ending"]
     if isinstance(images, (str, Path)):
         cases = find_input_cases(
@@ -123,18 +136,42 @@ def predict_folder(
         save_probabilities,
         predictor.options.num_saved_samples,
     )
-    output.create()
-    settings = {**predictor.settings(), "save_probabilities": save_probabilities}
-    record = Record(output.folder, settings, resume=continue_prediction, num_parts=num_parts, part_id=part_id)
-    _copy_model_files(predictor, images, output, num_parts, part_id)
+    require_writable(output.folder)
+    remove_dead_caches()
+    with locked_output_folder(output.folder, num_parts=num_parts, part_id=part_id):
+        cases = cases[part_id::num_parts]
+        names = {case.name for case in cases}
+        foreign = output.common_files()  # before the records are read: another part may write both meanwhile
+        earlier = earlier_predictions(output.folder)
+        output.check_free(cases, foreign, earlier)
+        output.create()
+        settings = {**predictor.settings(), "save_probabilities": save_probabilities}
+        record = Record(
+            output.folder,
+            settings,
+            resume=continue_prediction,
+            num_parts=num_parts,
+            part_id=part_id,
+            other_cases=names | earlier.cases,
+        )
+        _copy_model_files(predictor, images, output, num_parts, part_id)
 
-    cases = cases[part_id::num_parts]
-    output.discard_leftovers({case.name for case in cases})
-    if continue_prediction:
-        cases = [case for case in cases if case.name not in record.cases or not output.is_complete(case.name)]
-    failures = _Pipeline(predictor, output, record).run(cases, preprocessing_threads, export_threads, progress)
-    record.finish()
-    return FolderReport(failures, record.cases)
+        output.discard_leftovers(names)
+        pipeline = _Pipeline(predictor, output, record)
+        if continue_prediction:
+            if others := sorted(record.cases.keys() - names):
+                _note(f"of other images, and kept: {', '.join(others)}")
+            with thread_executor(preprocessing_threads) as executor:
+                cases = [
+                    case for case, done in zip(cases, executor.map(pipeline.is_done, cases), strict=True) if not done
+                ]
+        failures = pipeline.run(cases, preprocessing_threads, export_threads, progress)
+        record.finish()
+        return FolderReport(failures, record.cases)
+
+
+def _note(text: str) -> None:
+    tqdm.write(f"note: {text}", file=sys.stderr)
 
 
 @dataclass(frozen=True)
@@ -160,11 +197,49 @@ class _Pipeline:
         self.predictor, self.output, self.record = predictor, output, record
         self.reader_writer = predictor.model.plans_manager.image_reader_writer_class
         self.failures: dict[str, str] = {}
+        self._input_sha256: dict[str, list[str]] = {}
+
+    def is_done(self, case: InputCase) -> bool:
+        """Whether the files of a case are those that would be written; what is not asked for any more is removed."""
+        entry = self.record.cases.get(case.name)
+        if entry is None:
+            return False
+        recorded = entry.get("files", {})
+        if "input_sha256" not in entry:
+            reason: str | None = "the record has no hashes of its images and files"
+        elif entry["input_sha256"] != case.sha256():
+            reason = "its images are not those of which the files there were predicted"
+        elif any(name.startswith("samples/") for name in self.output.surplus(case.name, recorded)):
+            reason = "fewer samples are asked for"
+        else:
+            reason = self.output.damage(case.name, recorded)
+        if reason is not None:
+            _note(f"case {case.name} is predicted again: {reason}")
+            return False
+        kept = entry | {"input_files": _absolute(case.files)}
+        if surplus := self.output.surplus(case.name, recorded):
+            kept["files"] = {name: digest for name, digest in recorded.items() if name not in surplus}
+            for name in {Path(file).parent.name for file in surplus} - {""}:
+                kept.pop(f"mean_{name}", None)
+            kept["epistemic_to_aleatoric"] = epistemic_ratio(kept, factor=self.predictor.options.epistemic_factor)
+        if kept != entry:
+            self.record.add(case.name, kept)
+        self.output.remove_stale(case.name)
+        return True
 
     def run(
         self, cases: Sequence[InputCase], preprocessing_threads: int, export_threads: int, progress: bool
     ) -> dict[str, str]:
-        """Predict the cases; returns what failed."""
+        """Predict the cases; returns what failed. An interruption leaves no case half-written."""
+        try:
+            self._run(cases, preprocessing_threads, export_threads, progress)
+        except BaseException:
+            for case in cases:
+                self.output.discard(case.name)
+            raise
+        return self.failures
+
+    def _run(self, cases: Sequence[InputCase], preprocessing_threads: int, export_threads: int, progress: bool) -> None:
         exports: deque[tuple[InputCase, Future]] = deque()
         with (
             thread_executor(preprocessing_threads) as preprocessing,
@@ -190,10 +265,11 @@ class _Pipeline:
                     exports.append((case, export))
             while exports:
                 finish_export()
-        return self.failures
 
     def read(self, case: InputCase) -> tuple[Tensor, dict[str, Any]]:
         """Read and preprocess a case."""
+        # Taken before the files are read: what changes meanwhile is noticed when the prediction is continued.
+        self._input_sha256[case.name] = case.sha256()
         reader = self.reader_writer()
         image, properties = read_image(case.files, reader)
         previous = None
@@ -242,7 +318,10 @@ class _Pipeline:
             nnunets = {key: value for key, value in properties.items() if key != SOURCE}
             save_pickle(nnunets, str(folder / f"{case.name}.pkl"))
         write_labels(prediction.segmentation, folder / segmentation.name, properties, self.reader_writer)
-        entry = self._entry(case, prediction, properties, samples)
+        entry = self._entry(case, prediction, properties, samples) | {
+            "input_sha256": self._input_sha256[case.name],
+            "files": self.output.staged_sha256(case.name),
+        }
         self.output.publish(case.name, before_last=lambda: self.record.add(case.name, entry))
 
     def _entry(
@@ -252,7 +331,7 @@ class _Pipeline:
         properties: dict[str, Any],
         samples: Sequence[_WrittenSample],
     ) -> dict[str, Any]:
-        entry: dict[str, Any] = {"input_files": [str(file.resolve()) for file in case.files]}
+        entry: dict[str, Any] = {"input_files": _absolute(case.files)}
         for name, array in prediction.maps.items():
             entry[f"mean_{name}"] = float(array.mean(dtype=np.float64))
         entry["epistemic_to_aleatoric"] = epistemic_ratio(entry, factor=self.predictor.options.epistemic_factor)
@@ -270,14 +349,27 @@ class _Pipeline:
         labels = self.predictor.model.dataset_json["labels"]
         return {} if voxel_ml is None else structure_volumes(segmentation, labels, voxel_ml)
 
+    def withdraw(self, case: InputCase) -> None:
+        """Let no earlier prediction pass for that of a case that failed."""
+        try:
+            self.output.withdraw(case.name)
+            self.record.remove(case.name)
+        except OSError as error:  # the case's own failure is the message
+            tqdm.write(f"earlier files of case {case.name} could not be removed: {error}", file=sys.stderr)
+
     @contextmanager
     def _reporting(self, case: InputCase) -> Iterator[None]:
         try:
             yield
         except Exception as error:  # readers raise what their libraries raise: any Exception is this case's failure
             self.output.discard(case.name)
+            self.withdraw(case)
             self.failures[case.name] = str(error) or type(error).__name__
             tqdm.write(f"case {case.name} failed: {self.failures[case.name]}", file=sys.stderr)
+
+
+def _absolute(files: Sequence[Path]) -> list[str]:
+    return [str(file.resolve()) for file in files]
 
 
 class _SampleExport:

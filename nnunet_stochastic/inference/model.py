@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from nnunetv2.utilities.label_handling.label_handling import LabelManager, determine_num_input_channels
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import nn
 
 from nnunet_stochastic.checkpoints import read_checkpoint
+from nnunet_stochastic.inference.weight_cache import WeightCache
+from nnunet_stochastic.io.hashing import file_sha256
 from nnunet_stochastic.io.text import read_json
 from nnunet_stochastic.networks import DistributionNetwork
 from nnunet_stochastic.outcomes import OutcomeSpace
 from nnunet_stochastic.posteriors import WeightPosterior
 
-__all__ = ["Checkpoint", "Model", "file_sha256", "load_model", "load_weights"]
+__all__ = ["Checkpoint", "Model", "load_model", "load_weights"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class Model:
     current_weights: Hashable = None
     #: What has turned the network into a member.
     active_posterior: WeightPosterior | None = None
-    _cache: _WeightCache = field(default_factory=lambda: _WeightCache())
+    _cache: WeightCache = field(default_factory=WeightCache)
 
     def deactivate_posterior(self) -> None:
         """Undo what made the network a member, weights apart."""
@@ -104,42 +103,6 @@ class Model:
     def num_image_channels(self) -> int:
         """Channels of the image, without those of a previous stage's segmentation."""
         return len(self.dataset_json.get("channel_names") or self.dataset_json["modality"])
-
-
-class _WeightCache:
-    """Weights that were made before, in a temporary folder: read in milliseconds, while memory holds one set at a time.
-
-    A checkpoint holds much besides the weights, and a draw of SWAG reads all snapshots: done for every member and
-    image, either takes longer than a small image. What is made for the first time may stay the only time: it is not
-    written.
-    """
-
-    def __init__(self) -> None:
-        self._folder: TemporaryDirectory | None = None
-        self._files: dict[Hashable, Path | None] = {}
-
-    def __reduce__(self) -> tuple[type[_WeightCache], tuple[()]]:
-        return _WeightCache, ()  # a copy has none of the files, which go when this one does
-
-    def restore(self, weights: Hashable, network: nn.Module) -> bool:
-        """Put the weights into the network; False where they are not kept."""
-        path = self._files.get(weights)
-        if path is None:
-            return False
-        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True, mmap=True))
-        return True
-
-    def note(self, weights: Hashable, network: nn.Module) -> None:
-        """The network has been given these weights: keep them, if it is not for the first time."""
-        if weights not in self._files:
-            self._files[weights] = None
-            return
-        if self._folder is None:
-            self._folder = TemporaryDirectory(prefix="nnunet_stochastic_")
-        number = sum(path is not None for path in self._files.values())
-        path = Path(self._folder.name) / f"{number}.pth"
-        torch.save(network.state_dict(), path)
-        self._files[weights] = path
 
 
 def load_model(
@@ -280,12 +243,3 @@ def _build_network(
         label_manager.num_segmentation_heads,
         enable_deep_supervision=False,
     )
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

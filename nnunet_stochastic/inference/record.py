@@ -1,5 +1,10 @@
 """uncertainty.json: with which settings a folder was predicted, and a summary of each case; volumes.csv from it.
 
+The entry of a case ties its files to what they came from: ``input_sha256`` has the hashes of all files that were read
+for it, ``files`` those of all that were written. Cases that may have files and have no entry, because they did not get
+to their end or are of an earlier prediction, are named under ``other_cases``: so every file that predictions wrote into
+the folder can be told from others.
+
 Each of ``num_parts`` concurrent commands keeps a record of its own, uncertainty_part{i}of{n}.json, from which
 uncertainty.json is put together; a single command writes uncertainty.json alone.
 """
@@ -7,13 +12,15 @@ uncertainty.json is put together; a single command writes uncertainty.json alone
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nnunet_stochastic.inference.volumes import write_volume_table
 from nnunet_stochastic.io.text import as_read_back, read_json, write_json
 
-__all__ = ["Record"]
+__all__ = ["EarlierPredictions", "Record", "earlier_predictions"]
 
 # Settings that change no voxel of a file, so a prediction may be continued with others.
 _FREE_SETTINGS = {
@@ -26,6 +33,46 @@ _FREE_SETTINGS = {
     "save_probabilities",
     "versions",
 }
+
+_ABSENT = "absent"
+_LONGEST_VALUE = 80
+
+
+@dataclass(frozen=True)
+class EarlierPredictions:
+    """What the records in a folder say of it.
+
+    Parameters
+    ----------
+    exist
+        Whether there is a record.
+    cases
+        Cases whose files are or may be there.
+    complete
+        False where an interruption has cut a record short: it may have named any case.
+    """
+
+    exist: bool
+    cases: frozenset[str]
+    complete: bool
+
+    def own(self, case: str) -> bool:
+        """Whether the files of a case are or may be an earlier prediction's."""
+        return case in self.cases or not self.complete
+
+
+def earlier_predictions(folder: Path) -> EarlierPredictions:
+    """Read all records of a folder, which need not be there.
+
+    Raises
+    ------
+    ValueError
+        If a file has the name of a record and is none.
+    """
+    paths = sorted({*folder.glob("uncertainty.json"), *folder.glob("uncertainty_part*of*.json")})
+    contents = [_read(path) for path in paths]
+    cases = {name for content in contents if content for name in (*content["cases"], *content.get("other_cases", ()))}
+    return EarlierPredictions(bool(paths), frozenset(cases), None not in contents)
 
 
 class Record:
@@ -41,21 +88,30 @@ class Record:
         Whether to keep the cases of an earlier command with the same settings; other settings are an error.
     num_parts, part_id
         Number of concurrent commands, as in nnU-Net, and which of them this one is, from 0.
+    other_cases
+        Cases that may come to have files without an entry: those to predict, and those of earlier predictions.
     """
 
     def __init__(
-        self, folder: Path, settings: dict[str, Any], *, resume: bool = False, num_parts: int = 1, part_id: int = 0
+        self,
+        folder: Path,
+        settings: dict[str, Any],
+        *,
+        resume: bool = False,
+        num_parts: int = 1,
+        part_id: int = 0,
+        other_cases: Collection[str] = (),
     ) -> None:
         self._folder, self._num_parts = folder, num_parts
         self.path = folder / ("uncertainty.json" if num_parts == 1 else f"uncertainty_part{part_id}of{num_parts}.json")
         self._lock = threading.Lock()
         cases: dict[str, Any] = {}
-        if resume and self.path.is_file():
-            earlier = read_json(self.path, dict, remedy="predict into another output folder")
+        if resume and (earlier := _read(self.path)):
             _check_same_settings(self.path, earlier["settings"], settings)
             cases = earlier["cases"]
         self._content = {"settings": settings, "cases": cases}
-        write_json(self.path, self._content)
+        self._other_cases = set(other_cases)
+        self._write()
 
     @property
     def cases(self) -> dict[str, Any]:
@@ -67,7 +123,18 @@ class Record:
         with self._lock:
             self._content["cases"][case] = entry
             self._content["cases"] = dict(sorted(self._content["cases"].items()))
-            write_json(self.path, self._content)
+            self._write()
+
+    def remove(self, case: str) -> None:
+        """Remove the entry of a case, if there is one, and write the record."""
+        with self._lock:
+            if self._content["cases"].pop(case, None) is not None:
+                self._other_cases.add(case)
+                self._write()
+
+    def _write(self) -> None:
+        others = sorted(self._other_cases - self._content["cases"].keys())
+        write_json(self.path, self._content | ({"other_cases": others} if others else {}))
 
     def finish(self) -> None:
         """Put uncertainty.json together from the parts that are there, and write the table of volumes."""
@@ -85,20 +152,53 @@ class Record:
             return {"settings": self._content["settings"], "cases": dict(self._content["cases"])}
         cases = {}
         for part in sorted(self._folder.glob(f"uncertainty_part*of{self._num_parts}.json")):
-            content = read_json(part, dict, remedy="predict that part again")
+            content = _read(part)
+            if content is None:
+                raise ValueError(f"{part}: the file is cut short; predict that part again")
             _check_same_settings(part, content["settings"], self._content["settings"])
             cases.update(content["cases"])
         return {"settings": self._content["settings"], "cases": dict(sorted(cases.items()))}
 
 
+def _read(path: Path) -> dict[str, Any] | None:
+    """Content of a record; ``None`` where there is none, or an interruption has cut it short."""
+    try:
+        read_json(path, object)
+    except (FileNotFoundError, ValueError):
+        return None
+    remedy = "it is no record of a prediction: choose another output folder"
+    content = read_json(path, dict, remedy=remedy)
+    settings, cases = content.get("settings"), content.get("cases")
+    others = content.get("other_cases", [])
+    if not (isinstance(settings, dict) and isinstance(cases, dict) and isinstance(others, list)):
+        raise ValueError(f"{path}: objects settings and cases are needed; {remedy}")
+    if wrong := [name for name, entry in cases.items() if not _is_entry(entry)]:
+        raise ValueError(f"{path}: cases: {wrong[0]}: an object is needed, and of its files too; {remedy}")
+    return content
+
+
+def _is_entry(entry: Any) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("files", {}), dict)
+
+
 def _check_same_settings(path: Path, earlier: dict[str, Any], settings: dict[str, Any]) -> None:
     earlier, settings = as_read_back([earlier, settings])
-    different = [
-        f"{key} was {earlier.get(key)!r} and is now {settings.get(key)!r}"
-        for key in sorted((earlier.keys() | settings.keys()) - _FREE_SETTINGS)
-        if earlier.get(key) != settings.get(key)
-    ]
-    if different:
+    deciding = [{key: each[key] for key in each.keys() - _FREE_SETTINGS} for each in (earlier, settings)]
+    if different := list(_differences("", *deciding)):
         raise ValueError(
             f"{path} was written with other settings ({'; '.join(different)}); use another output folder or those"
         )
+
+
+def _differences(place: str, earlier: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[str]:
+    for key in sorted(earlier.keys() | settings.keys()):
+        was, now = (each.get(key, _ABSENT) for each in (earlier, settings))
+        if isinstance(was, dict) and isinstance(now, dict):
+            yield from _differences(f"{place}{key}: ", was, now)
+        elif was != now:
+            yield f"{place}{key} was {_text(was)} and is now {_text(now)}"
+
+
+def _text(value: Any) -> str:
+    text = value if value is _ABSENT else repr(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]} …"

@@ -33,7 +33,7 @@ __all__ = ["SampleBlend", "SampleDraw", "draws_of_members", "groups_of_draws", "
 # Edge of the blocks in which noise is drawn, by the number of the patch's axes: 4096 voxels each. Larger blocks waste
 # more noise at the border of a tile, smaller ones need more generators.
 _BLOCK_EDGE = {2: 64, 3: 16}
-_BYTES_AT_ONCE = 1 << 30  # log-ratios of samples that are blended in one pass over the tiles
+_BYTES_AT_ONCE = 512 << 20  # log-ratios of samples that are blended in one pass over the tiles
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,11 @@ def draws_of_members(
 
 
 def groups_of_draws(
-    draws: Sequence[SampleDraw], space: OutcomeSpace, shape: Sequence[int]
+    draws: Sequence[SampleDraw], space: OutcomeSpace, shape: Sequence[int], *, members: int = 1
 ) -> list[Sequence[SampleDraw]]:
-    """Draws that are blended in one pass over the tiles: as many as 1 GiB holds, at least one."""
+    """Draws that are blended in one pass over the tiles: as many as 512 MiB hold, of each member at least one."""
     volume = 4 * space.num_log_ratios * shape[0] * shape[1] * shape[2]
-    at_once = max(1, _BYTES_AT_ONCE // volume)
+    at_once = max(1, _BYTES_AT_ONCE // (volume * members))
     return [draws[first : first + at_once] for first in range(0, len(draws), at_once)]
 
 
@@ -147,7 +147,8 @@ class SampleBlend:
     ) -> None:
         self._draws, self._space, self._noise = draws, space, noise
         self._stitching = stitching
-        self._sums = stitching.zeros(len(draws), space.num_log_ratios)
+        # Each in memory of its own, which is free again as soon as the sample has been exported.
+        self._sums = [stitching.zeros(space.num_log_ratios) for _ in draws]
 
     def add_view(self, distribution: LogitDistribution, tile: Tile, view: View) -> None:
         """Add a view of a tile to the samples that are of it."""
@@ -157,9 +158,9 @@ class SampleBlend:
                 self._stitching.add(self._sums[place], tile, log_ratios / len(draw.views))
 
     def samples(self) -> Iterator[tuple[int, Tensor]]:
-        """Index of each sample and its log-ratios (D, *S), once all views of all tiles have been added."""
-        for draw, total in zip(self._draws, self._sums, strict=True):
-            yield draw.index, self._stitching.finish(total)
+        """Index of each sample and its log-ratios (D, *S), once all views of all tiles have been added; only once."""
+        for draw in self._draws:
+            yield draw.index, self._stitching.finish(self._sums.pop(0))
 
     def _in_tile(self, distribution: LogitDistribution, tile: Tile, view: View, draw: SampleDraw) -> Tensor:
         """Log-ratios (D, *T) of a sample in a view of a tile, in the orientation of the image."""

@@ -16,15 +16,18 @@ from nnunet_stochastic import __version__
 from nnunet_stochastic.epistemic import EPISTEMIC_METHODS, EPISTEMIC_OPTIONS, NO_METHOD, NUM_MEMBERS, EpistemicMethod
 from nnunet_stochastic.inference.collapse import STAND_IN_NOTE
 from nnunet_stochastic.inference.members import Member
-from nnunet_stochastic.inference.model import Model, file_sha256
+from nnunet_stochastic.inference.model import Model
 from nnunet_stochastic.inference.options import PredictionOptions
 from nnunet_stochastic.inference.sliding_window import TTA_SHIFT_SD, View
+from nnunet_stochastic.io.hashing import content_sha256, file_sha256
 from nnunet_stochastic.maps import MapName
 from nnunet_stochastic.posteriors import posterior_class
 from nnunet_stochastic.prediction_choices import SettledEstimator
 
 __all__ = ["AVERAGED", "BLENDED", "describe_settings"]
 
+#: Keys of dataset.json that decide about the files of a prediction.
+_DECIDING_KEYS = ("channel_names", "modality", "labels", "regions_class_order", "file_ending")
 #: How tiles and views become one prediction, in a record.
 BLENDED = "blended as laws of the logits"
 AVERAGED = "averaged as probabilities"
@@ -66,6 +69,8 @@ def describe_settings(
         "trainer": model.trainer_name,
         "configuration": model.configuration_name,
         "checkpoints": checkpoints,
+        "plans_sha256": content_sha256(model.plans_manager.plans),
+        "dataset_sha256": content_sha256({key: model.dataset_json.get(key) for key in _DECIDING_KEYS}),
         "members": len(members),
         "num_samples": options.num_samples if has_samples else 1,
         "seed": options.seed,

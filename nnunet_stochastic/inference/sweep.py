@@ -107,7 +107,13 @@ class Sweep:
             for together in _swept_together(members):
                 collectors += [make_collector() for _ in range(len(together) - len(collectors))]
                 runs = [
-                    _MemberRun(self, members[index], draws_of_members[index] if self.on_sample else (), collector)
+                    _MemberRun(
+                        self,
+                        members[index],
+                        draws_of_members[index] if self.on_sample else (),
+                        collector,
+                        members_together=len(together),
+                    )
                     for index, collector in zip(together, collectors, strict=False)
                 ]
                 self._run(runs, bar.update)
@@ -150,10 +156,19 @@ class Sweep:
 class _MemberRun:
     """A member on its way over the tiles."""
 
-    def __init__(self, sweep: Sweep, member: Member, draws: Sequence[SampleDraw], collector: MemberCollector) -> None:
+    def __init__(
+        self,
+        sweep: Sweep,
+        member: Member,
+        draws: Sequence[SampleDraw],
+        collector: MemberCollector,
+        *,
+        members_together: int,
+    ) -> None:
         self.sweep, self.member, self.collector = sweep, member, collector
         self._draws = draws
-        self._first, *self._others = groups_of_draws(draws, sweep.model.space, sweep.image.shape[1:]) or [()]
+        groups = groups_of_draws(draws, sweep.model.space, sweep.image.shape[1:], members=members_together)
+        self._first, *self._others = groups or [()]
         self._blend: SampleBlend | None = None
         self._samples_are_of_law = False
         self.views = list(dict.fromkeys([*sweep.views, *_views_of(self._first)]))

@@ -2,8 +2,8 @@
 
     mean = 1/T Σ_i θ_i,    σ² = 1/T Σ_i (θ_i - mean)²
 
-Mean and variance are in ``fold_X/swag.pth``; deviations from the mean are computed from the snapshots when a draw needs
-them.
+Mean and variance are in ``fold_X/swag.pth``, with the hashes of the snapshots; deviations from the mean are computed
+from the snapshots when a draw needs them.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nnunet_stochastic.checkpoints import read_checkpoint
+from nnunet_stochastic.io.hashing import file_sha256
 from nnunet_stochastic.io.staging import staged_file
 from nnunet_stochastic.posteriors.snapshots import saved_epochs, snapshot_path
 
@@ -55,7 +57,15 @@ def fit_swag(fold_folder: Path, epochs: Sequence[int]) -> Path:
         variances[name] = (squares / len(snapshots)).float()
     path = fold_folder / SWAG_FILE
     with staged_file(path) as staged:
-        torch.save({"mean": means, "variance": variances, "epochs": list(epochs)}, staged)
+        torch.save(
+            {
+                "mean": means,
+                "variance": variances,
+                "epochs": list(epochs),
+                "snapshots_sha256": [file_sha256(snapshot_path(fold_folder, epoch)) for epoch in epochs],
+            },
+            staged,
+        )
     return path
 
 
@@ -105,6 +115,7 @@ class SwagMoments:
             snapshot = _read_snapshot(snapshot_path(folder, epoch))
             _require_fit(snapshot, moments["mean"], f"{snapshot_path(folder, epoch)} and {path}")
             snapshots.append(snapshot)
+        _require_same_training(folder, moments, snapshots)
         return cls(folder, moments["mean"], moments["variance"], tuple(snapshots))
 
     def parameters_of(self, network: nn.Module) -> dict[str, nn.Parameter]:
@@ -118,6 +129,29 @@ def _read_snapshot(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"the snapshot {path} is missing: SWAG needs all that its training took")
     return read_checkpoint(path)
+
+
+def _require_same_training(folder: Path, moments: Mapping[str, Any], snapshots: Sequence[Mapping[str, Tensor]]) -> None:
+    """Raise unless the snapshots are those of which the moments were made."""
+    epochs = moments["epochs"]
+    recorded = moments.get("snapshots_sha256")
+    if recorded is None:  # written before the hashes were: no snapshot can be told from the others
+        for name, mean in moments["mean"].items():
+            found = torch.stack([snapshot[name] for snapshot in snapshots]).double().mean(0).float()
+            if not torch.allclose(found, mean, rtol=1e-5, atol=1e-7):
+                raise ValueError(
+                    f"the snapshots in {snapshot_path(folder, epochs[0]).parent} are not those of which "
+                    f"{folder / SWAG_FILE} was made: the mean of {name} differs. Restore the files of one training, or "
+                    "train again"
+                )
+        return
+    for epoch, expected in zip(epochs, recorded, strict=True):
+        path = snapshot_path(folder, epoch)
+        if file_sha256(path) != expected:
+            raise ValueError(
+                f"{path} is not the snapshot of which {folder / SWAG_FILE} was made: it is damaged or of another "
+                "training. Restore it, or train again"
+            )
 
 
 def _require_fit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str) -> None:

@@ -65,7 +65,6 @@ def take_places(stack: ExitStack, files: Sequence[Path], count: int) -> list[int
 
 
 def _lock(file: Path):
-    # Installed with the extra `study`.
     from filelock import FileLock
 
     file.parent.mkdir(parents=True, exist_ok=True)

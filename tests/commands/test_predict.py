@@ -1,5 +1,8 @@
+import gc
 import json
 import shutil
+import signal
+import tempfile
 
 import nibabel
 import numpy as np
@@ -7,6 +10,8 @@ import pytest
 import torch
 
 from nnunet_stochastic.commands.predict import main
+from nnunet_stochastic.inference import StochasticPredictor
+from nnunet_stochastic.inference.folder_lock import locked_output_folder
 from tests.inference import model_folder as folders
 
 
@@ -168,6 +173,56 @@ def test_input_and_output_folders(trained, tmp_path, capsys):
     assert "cannot be written" in capsys.readouterr().err
     assert run(tmp_path, tmp_path / "out", *model(trained), "-f", "0") == 1
     assert "there is no input folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("number", "word"), [(signal.SIGTERM, "terminated"), (signal.SIGINT, "interrupted")])
+def test_a_signal_tidies_up_and_says_how_to_go_on(trained, tmp_path, monkeypatch, capsys, number, word):
+    for name in "abcd":
+        folders.write_image(tmp_path / "images" / f"{name}_0000.nii.gz", folders.image_array(ord(name), (14, 16, 15)))
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    predict_grid, weights = StochasticPredictor.predict_grid, []
+
+    def end_at_c(self, data, *, case="", **options):
+        result = predict_grid(self, data, case=case, **options)
+        if case == "c":
+            weights.extend((tmp_path / "tmp").rglob("*.pth"))
+            signal.raise_signal(number)
+        return result
+
+    monkeypatch.setattr(StochasticPredictor, "predict_grid", end_at_c)
+    handler = signal.getsignal(signal.SIGTERM)
+    arguments = [*model(trained), "-f", "0", "1", "--save_samples", "2"]
+    assert run(tmp_path, tmp_path / "out", *arguments) == 128 + number
+    assert f"{word}: complete cases are kept, and the same command with --continue_prediction goes on" in (
+        capsys.readouterr().err
+    )
+    assert signal.getsignal(signal.SIGTERM) == handler
+    gc.collect()
+    assert weights
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert not list((tmp_path / "out").glob(".*"))
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.nii.gz")) == ["a.nii.gz", "b.nii.gz"]
+    monkeypatch.undo()
+    assert run(tmp_path, tmp_path / "out", *arguments, "--continue_prediction") == 0
+    assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 4
+
+
+@pytest.mark.parametrize("continued", [[], ["--continue_prediction"]])
+def test_another_command_in_the_folder(trained, tmp_path, capsys, continued):
+    with locked_output_folder(tmp_path):
+        before = list(tmp_path.iterdir())
+        assert run(trained, tmp_path, *model(trained), "-f", "0", *continued) == 1
+        assert f"error: another command writes {tmp_path}: wait until it has ended" in capsys.readouterr().err
+        assert list(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("option", ["-o", "-i"])
+def test_folders_without_a_name(trained, tmp_path, monkeypatch, capsys, option):
+    monkeypatch.chdir(tmp_path)
+    assert run(trained, tmp_path / "out", *model(trained), "-f", "0", option, "") == 1
+    assert f"error: {option} is empty: name a folder" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_fold_is_a_number_or_all(trained, tmp_path, capsys):

@@ -1,4 +1,7 @@
+import dataclasses
 import json
+import os
+import shutil
 from pathlib import Path
 
 import nibabel
@@ -10,6 +13,7 @@ from nnunetv2.ensembling.ensemble import merge_files
 from nnunetv2.evaluation.evaluate_predictions import compute_metrics
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from skimage import io
 
 from nnunet_stochastic.inference import PredictionOptions, StochasticPredictor, predict_folder
@@ -141,10 +145,262 @@ def test_continuing_predicts_what_is_missing(predictor, images, tmp_path):
     reference = files_of(out)
     (out / "a.nii.gz").unlink()
     (out / "variance" / "b.nii.gz").unlink()
-    (out / "c.nii.gz").write_bytes(b"left alone")
     assert predict_folder(predictor, images, out, continue_prediction=True).failures == {}
-    assert files_of(out) == {**reference, "c.nii.gz": b"left alone"}
+    assert files_of(out) == reference
     assert list(json.loads((out / "uncertainty.json").read_text())["cases"]) == list(NAMES)
+
+
+@pytest.fixture
+def predicted_cases(predictor, monkeypatch):
+    """Names of the cases whose network has run, since the list was cleared."""
+    names, predict_grid = [], StochasticPredictor.predict_grid
+
+    def noting(self, data, *, case="", **options):
+        names.append(case)
+        return predict_grid(self, data, case=case, **options)
+
+    monkeypatch.setattr(StochasticPredictor, "predict_grid", noting)
+    return names
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+DAMAGES = {
+    "cut": cut,
+    "emptied": lambda path: path.write_bytes(b""),
+    "another's": lambda path: path.write_bytes(path.with_name(path.name.replace("b", "c")).read_bytes()),
+    "one byte": lambda path: path.write_bytes(path.read_bytes()[:-1] + bytes([path.read_bytes()[-1] ^ 1])),
+}
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        ("b.nii.gz", "another's"),
+        ("epistemic/b.nii.gz", "cut"),
+        ("samples/b_001.nii.gz", "emptied"),
+        ("b.npz", "one byte"),
+        ("b.pkl", "cut"),
+    ],
+)
+def test_damaged_files_are_predicted_again(predictor, images, tmp_path, predicted_cases, capsys, file, damage):
+    options = PredictionOptions(num_samples=2, mirroring=False, num_saved_samples=2)
+    predictor = StochasticPredictor(predictor.model, options=options)
+    predict_folder(predictor, images, tmp_path, save_probabilities=True)
+    reference, record = files_of(tmp_path), (tmp_path / "uncertainty.json").read_text()
+    predicted_cases.clear()
+    DAMAGES[damage](tmp_path / file)
+    predict_folder(predictor, images, tmp_path, save_probabilities=True, continue_prediction=True)
+    assert predicted_cases == ["b"]
+    assert f"case b is predicted again: {tmp_path / file} is damaged or was replaced" in capsys.readouterr().err
+    assert files_of(tmp_path) == reference
+    assert (tmp_path / "uncertainty.json").read_text() == record
+
+
+def test_other_images_are_predicted_again(predictor, images, tmp_path, folders, predicted_cases, capsys):
+    """Of the same names in another folder; equal ones are not."""
+    out, others = tmp_path / "out", tmp_path / "others"
+    predict_folder(predictor, images, out)
+    shutil.copytree(images, others)
+    folders.write_image(others / "c_0000.nii.gz", folders.image_array(9, (14, 16, 15)), spacing=(0.9, 1.0, 1.2))
+    predicted_cases.clear()
+    predict_folder(predictor, others, out, continue_prediction=True)
+    assert predicted_cases == ["c"]
+    assert "case c is predicted again: its images are not those" in capsys.readouterr().err
+    predict_folder(predictor, others, tmp_path / "fresh")
+    assert files_of(out) == files_of(tmp_path / "fresh")
+    assert (out / "uncertainty.json").read_text() == (tmp_path / "fresh" / "uncertainty.json").read_text()
+
+
+def test_an_image_that_cannot_be_read_any_more_leaves_no_old_prediction(predictor, images, tmp_path):
+    predict_folder(predictor, images, tmp_path / "out")
+    (images / "b_0000.nii.gz").write_bytes(b"no image")
+    assert list(predict_folder(predictor, images, tmp_path / "out", continue_prediction=True).failures) == ["b"]
+    assert not [name for name in files_of(tmp_path / "out") if name.split("/")[-1].startswith("b")]
+    record = json.loads((tmp_path / "out" / "uncertainty.json").read_text())
+    assert (list(record["cases"]), record["other_cases"]) == (["a", "c", "d"], ["b"])
+
+
+def test_cases_of_other_images_are_kept_and_named(predictor, images, tmp_path, predicted_cases, capsys):
+    predict_folder(predictor, images, tmp_path / "out")
+    for name in "abc":
+        (images / f"{name}_0000.nii.gz").unlink()
+    predicted_cases.clear()
+    predict_folder(predictor, images, tmp_path / "out", continue_prediction=True)
+    assert predicted_cases == []
+    assert "of other images, and kept: a, b, c" in capsys.readouterr().err
+    assert list(json.loads((tmp_path / "out" / "uncertainty.json").read_text())["cases"]) == list(NAMES)
+
+
+def test_what_is_not_asked_for_any_more_is_removed(predictor, images, tmp_path, predicted_cases):
+    """Maps and probabilities without predicting again; fewer samples have other volumes."""
+    many, few = (
+        PredictionOptions(num_samples=2, mirroring=False, num_saved_samples=count, maps=maps)
+        for count, maps in ((3, ("total", "aleatoric", "variance")), (2, ("variance",)))
+    )
+    mid = dataclasses.replace(many, maps=("variance",))
+    predict_folder(
+        StochasticPredictor(predictor.model, options=many), images, tmp_path / "out", save_probabilities=True
+    )
+    predicted_cases.clear()
+    for options, predicted in ((mid, []), (few, list(NAMES))):
+        asked = StochasticPredictor(predictor.model, options=options)
+        predict_folder(asked, images, tmp_path / "out", continue_prediction=True)
+        assert predicted_cases == predicted
+        fresh = tmp_path / f"fresh_{options.num_saved_samples}"
+        predict_folder(asked, images, fresh)
+        assert files_of(tmp_path / "out") == files_of(fresh)
+        assert (tmp_path / "out" / "uncertainty.json").read_text() == (fresh / "uncertainty.json").read_text()
+        predicted_cases.clear()
+
+
+@pytest.mark.parametrize("content", ["", '{"settings": {', None])
+def test_a_record_that_is_cut_short_counts_as_absent(predictor, images, tmp_path, predicted_cases, content):
+    predict_folder(predictor, images, tmp_path)
+    reference, path = files_of(tmp_path), tmp_path / "uncertainty.json"
+    record = path.read_text()
+    path.write_text(record[: len(record) // 2] if content is None else content)
+    predicted_cases.clear()
+    predict_folder(predictor, images, tmp_path, continue_prediction=True)
+    assert predicted_cases == list(NAMES)
+    assert files_of(tmp_path) == reference
+    assert path.read_text() == record
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        "null",
+        "{}",
+        '{"settings": {}}',
+        '{"settings": [], "cases": {}}',
+        '{"settings": {}, "cases": {"a": 1}}',
+        '{"settings": {}, "cases": {"a": {"files": []}}}',
+    ],
+)
+@pytest.mark.parametrize("continued", [True, False])
+def test_what_is_no_record_is_refused(predictor, images, tmp_path, content, continued):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "uncertainty.json").write_text(content)
+    with pytest.raises(ValueError, match=r"out/uncertainty.json: .*choose another output folder"):
+        predict_folder(predictor, images, tmp_path / "out", continue_prediction=continued)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["uncertainty.json"]
+
+
+def test_another_model_is_refused_by_name(predictor, images, tmp_path):
+    predict_folder(predictor, images, tmp_path / "out")
+    model = predictor.model
+    plans = model.plans_manager.plans | {"foreground_intensity_properties_per_channel": {}}
+    changed = {
+        "checkpoints: fold_0: sha256": {"checkpoints": (dataclasses.replace(model.checkpoints[0], sha256="0"),)},
+        "plans_sha256": {"plans_manager": PlansManager(plans)},
+        "dataset_sha256": {"dataset_json": model.dataset_json | {"channel_names": {"0": "CT"}}},
+    }
+    for name, other in changed.items():
+        with pytest.raises(ValueError, match=rf"{name} was '.*' and is now"):
+            predict_folder(
+                StochasticPredictor(dataclasses.replace(model, **other), options=predictor.options),
+                images,
+                tmp_path / "out",
+                continue_prediction=True,
+            )
+
+
+FOREIGN = {
+    "a label map": "b.nii.gz",
+    "a map": "variance/c.nii.gz",
+    "a sample": "samples/a_017.nii.gz",
+    "probabilities": "d.npz",
+    "a data set": "dataset.json",
+    "a model": "plans.json",
+    "a fold": "checkpoint_final.pth",
+}
+
+
+@pytest.mark.parametrize("continued", [True, False])
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_files_of_others_are_not_replaced(predictor, images, tmp_path, kind, continued):
+    path = tmp_path / "out" / FOREIGN[kind]
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"precious")
+    with pytest.raises(ValueError, match=rf"{path.name} \(1 in all\): choose another output folder with -o"):
+        predict_folder(predictor, images, tmp_path / "out", continue_prediction=continued)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == {
+        path.name: b"precious"
+    }
+
+
+def test_folders_of_the_input_are_no_output_folders(predictor, images, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(images)
+    before = sorted(images.iterdir())
+    for out in (images, "images", "./images/../images", "link"):
+        with pytest.raises(ValueError, match="holds what is to be predicted: choose another"):
+            predict_folder(predictor, images, out)
+    monkeypatch.setenv("nnUNet_results", str(tmp_path))
+    with pytest.raises(ValueError, match="is nnUNet_results: choose another"):
+        predict_folder(predictor, images, tmp_path)
+    (images / "scan.nii.gz").write_bytes((images / "a_0000.nii.gz").read_bytes())
+    before = sorted(images.iterdir())
+    with pytest.raises(ValueError, match=r"scan\.nii\.gz"):
+        predict_folder(predictor, [[images / "scan.nii.gz"]], images)
+    with pytest.raises(ValueError, match="the output folder has no name"):
+        predict_folder(predictor, images, "")
+    (tmp_path / "Dataset001" / "labelsTs").mkdir(parents=True)
+    (tmp_path / "Dataset001" / "dataset.json").write_text("{}")
+    with pytest.raises(ValueError, match="labelsTs is of the data set Dataset001"):
+        predict_folder(predictor, images, tmp_path / "Dataset001" / "labelsTs")
+    assert sorted(images.iterdir()) == before
+
+
+def test_parts_may_replace_an_earlier_prediction(predictor, images, tmp_path):
+    """Also those that start when another has put the record together."""
+    predict_folder(predictor, images, tmp_path / "out")
+    reference = files_of(tmp_path / "out")
+    for part in range(2):
+        predict_folder(predictor, images, tmp_path / "out", num_parts=2, part_id=part)
+    assert files_of(tmp_path / "out") == reference
+    assert list(json.loads((tmp_path / "out" / "uncertainty.json").read_text())["cases"]) == list(NAMES)
+
+
+def test_a_record_without_hashes_is_no_proof(predictor, images, tmp_path, predicted_cases):
+    """As earlier versions wrote it."""
+    predict_folder(predictor, images, tmp_path)
+    path = tmp_path / "uncertainty.json"
+    whole = path.read_text()
+    record = json.loads(whole)
+    del record["cases"]["b"]["input_sha256"], record["cases"]["b"]["files"]
+    path.write_text(json.dumps(record))
+    predicted_cases.clear()
+    predict_folder(predictor, images, tmp_path, continue_prediction=True)
+    assert predicted_cases == ["b"]
+    assert path.read_text() == whole
+
+
+def test_an_earlier_prediction_may_be_replaced_whatever_interrupted_it(predictor, images, tmp_path, monkeypatch):
+    """Its record names the cases that it had only begun, and those of the prediction before."""
+    out, other = tmp_path / "out", PredictionOptions(num_samples=2, mirroring=False, seed=1)
+    predict_folder(predictor, images, out)
+    replace = os.replace
+
+    def interrupt(source, target):
+        if str(target).endswith("total/b.nii.gz"):
+            replace(source, target)
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", interrupt)
+    other_seed = StochasticPredictor(predictor.model, options=other)
+    with pytest.raises(KeyboardInterrupt):
+        predict_folder(other_seed, images, out, export_threads=0)
+    monkeypatch.undo()
+    predict_folder(other_seed, images, out)
+    predict_folder(other_seed, images, tmp_path / "fresh")
+    assert files_of(out) == files_of(tmp_path / "fresh")
+    assert (out / "uncertainty.json").read_text() == (tmp_path / "fresh" / "uncertainty.json").read_text()
 
 
 def test_continuing_with_other_settings_is_an_error(predictor, images, tmp_path):

@@ -1,10 +1,14 @@
+import weakref
+
 import numpy as np
 import pytest
 import torch
 
-from nnunet_stochastic.inference.samples import SampleDraw, draws_of_members, voxel_noise
+from nnunet_stochastic.inference import PredictionOptions, StochasticPredictor
+from nnunet_stochastic.inference.samples import SampleDraw, draws_of_members, groups_of_draws, voxel_noise
 from nnunet_stochastic.inference.seeds import NoiseKey
 from nnunet_stochastic.inference.sliding_window import View, mirrored_views
+from nnunet_stochastic.inference.stitching import Stitching
 from nnunet_stochastic.outcomes import OutcomeSpace
 from nnunet_stochastic.voxel_law import law_with_noise
 
@@ -159,6 +163,39 @@ def test_a_few_samples_at_a_time_are_the_same(draw, monkeypatch):
     monkeypatch.setattr("nnunet_stochastic.inference.samples._BYTES_AT_ONCE", 2 * 4 * data.numel())
     apart = draw("low rank", data, 5, **options)
     assert torch.equal(together, apart)
+
+
+def test_memory_is_that_of_one_pass(tmp_path, folders, stochastic_trainer, monkeypatch):
+    """However many samples there are; those that were handed over are not kept for the next pass."""
+    model = folders.write_model_folder(tmp_path / "model", trainer=stochastic_trainer)
+    data, zeros, sums = torch.randn(1, 16, 16, 40), Stitching.zeros, []
+    monkeypatch.setattr("nnunet_stochastic.inference.samples._BYTES_AT_ONCE", 2 * 4 * data.numel())
+    peaks = []
+
+    def counting(self, *channels):
+        total = zeros(self, *channels)
+        sums.append(weakref.ref(total))
+        peaks[-1] = max(peaks[-1], sum(tensor.numel() for ref in sums if (tensor := ref()) is not None))
+        return total
+
+    monkeypatch.setattr(Stitching, "zeros", counting)
+    for count in (2, 3, 7):
+        options = PredictionOptions(num_samples=2, mirroring=False, num_saved_samples=count)
+        predictor = StochasticPredictor.from_model_folder(model, folds=(0,), options=options)
+        indices = []
+        peaks.append(0)
+        predictor.predict_grid(data, on_sample=lambda index, _: indices.append(index))  # noqa: B023
+        assert indices == list(range(count))
+    assert peaks[0] > 2 * data.numel()
+    assert peaks == [peaks[0]] * 3
+
+
+def test_members_of_one_pass_share_its_memory():
+    draws = [SampleDraw(index, PLAIN) for index in range(24)]
+    shape = (128, 256, 512)  # 64 MiB
+    assert [len(group) for group in groups_of_draws(draws, TWO, shape)] == [8, 8, 8]
+    assert [len(group) for group in groups_of_draws(draws[:6], TWO, shape, members=4)] == [2, 2, 2]
+    assert [len(group) for group in groups_of_draws(draws[:2], TWO, shape, members=12)] == [1, 1]
 
 
 def test_samples_of_slices_have_noise_of_their_own(sweeping):

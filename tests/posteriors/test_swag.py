@@ -214,6 +214,21 @@ def test_missing_snapshot_and_foreign_files(folder: Path, tmp_path: Path) -> Non
         SwagMoments.load(folder)
 
 
+@pytest.mark.parametrize("hashed", [True, False])
+def test_snapshots_of_another_training_are_refused(folder: Path, hashed: bool) -> None:
+    """Also by a ``swag.pth`` of a time when it had no hashes of its snapshots."""
+    if not hashed:
+        moments = torch.load(folder / SWAG_FILE)
+        del moments["snapshots_sha256"]
+        torch.save(moments, folder / SWAG_FILE)
+    SwagMoments.load(folder)
+    snapshot = torch.load(snapshot_path(folder, 9))
+    snapshot["first.weight"] += 0.01
+    torch.save(snapshot, snapshot_path(folder, 9))
+    with pytest.raises(ValueError, match=r"of which .*swag.pth was made"):
+        SwagMoments.load(folder)
+
+
 def test_another_network_and_bad_arguments_change_nothing(folder: Path) -> None:
     posterior = swag(folder)
     other = TwoLayers()

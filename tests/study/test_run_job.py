@@ -19,7 +19,6 @@ from nnunet_stochastic.study.plan import Plan
 from nnunet_stochastic.study.run_job import GPUS_VARIABLE, run
 
 pytest.importorskip("yaml")
-pytest.importorskip("filelock")
 
 DATASET = "Dataset007_Toy"
 SSN = f"{DATASET}/nnUNetTrainerSSN"

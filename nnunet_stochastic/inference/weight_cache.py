@@ -1,0 +1,121 @@
+"""Weights that were made before, in a temporary folder: read in milliseconds, while memory holds one set at a time.
+
+A checkpoint holds much besides the weights, and a draw of SWAG reads all snapshots: done for every member and image,
+either takes longer than a small image. What is made for the first time may stay the only time: it is not written.
+
+    TMPDIR/nnunet_stochastic_weights_abc/lock    locked as long as the process lives
+    TMPDIR/nnunet_stochastic_weights_abc/0.pth
+
+A process that is killed leaves its folder, and the next one removes it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+import weakref
+from collections.abc import Hashable
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+from torch import nn
+from tqdm import tqdm
+
+__all__ = ["WeightCache", "remove_dead_caches"]
+
+_PREFIX = "nnunet_stochastic_weights_"
+
+
+class WeightCache:
+    """Keeps weights as long as there is room in the temporary folder; without, they are made anew each time."""
+
+    def __init__(self) -> None:
+        self._folder: Path | None = None
+        self._files: dict[Hashable, Path | None] = {}
+        self._has_room = True
+
+    def __reduce__(self) -> tuple[type[WeightCache], tuple[()]]:
+        return WeightCache, ()  # a copy has none of the files, which go when this one does
+
+    def restore(self, weights: Hashable, network: nn.Module) -> bool:
+        """Put the weights into the network; False where they are not kept."""
+        path = self._files.get(weights)
+        if path is None:
+            return False
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except (OSError, RuntimeError) as error:  # somebody tidied the temporary folder up
+            self._give_up(error)
+            return False
+        network.load_state_dict(state)
+        return True
+
+    def note(self, weights: Hashable, network: nn.Module) -> None:
+        """The network has been given these weights: keep them, if it is not for the first time."""
+        if weights not in self._files:
+            self._files[weights] = None
+            return
+        if not self._has_room:
+            return
+        try:
+            if self._folder is None:
+                self._folder = self._make_folder()
+            number = sum(path is not None for path in self._files.values())
+            path = self._folder / f"{number}.pth"
+            torch.save(network.state_dict(), path)
+        except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError where the disk is full
+            self._give_up(error)
+            return
+        self._files[weights] = path
+
+    def _make_folder(self) -> Path:
+        folder = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}"))
+        lock = FileLock(folder / "lock", thread_local=False)
+        try:
+            lock.acquire(timeout=0)
+            # Only now by its name: a process that looks for folders without an owner must not find it unlocked.
+            named = folder.rename(folder.with_name(folder.name[1:]))
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        weakref.finalize(self, _remove, named, lock)
+        return named
+
+    def _give_up(self, error: Exception) -> None:
+        self._has_room = False
+        self._files = dict.fromkeys(self._files)
+        where = "the temporary folder" if self._folder is None else self._folder.parent
+        if self._folder is not None:
+            for path in self._folder.glob("*.pth"):
+                path.unlink(missing_ok=True)
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        tqdm.write(
+            f"note: weights of members cannot be kept in {where} ({reason}): they are made again for each image, which "
+            "is slower; TMPDIR names another folder",
+            file=sys.stderr,
+        )
+
+
+def remove_dead_caches() -> None:
+    """Remove the folders whose processes have ended without doing so."""
+    try:
+        folders = sorted(Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"))
+    except OSError:
+        return
+    for folder in folders:
+        if not (folder / "lock").is_file():
+            continue
+        lock = FileLock(folder / "lock", thread_local=False)
+        try:
+            lock.acquire(timeout=0)
+        except (Timeout, OSError, NotImplementedError):  # alive, or another user's
+            continue
+        _remove(folder, lock)
+
+
+def _remove(folder: Path, lock: FileLock) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    lock.release()
+    shutil.rmtree(folder, ignore_errors=True)  # Windows removes no locked file

@@ -1,0 +1,81 @@
+import gc
+import shutil
+import tempfile
+
+import pytest
+import torch
+from filelock import FileLock
+
+from nnunet_stochastic.inference import PredictionOptions, StochasticPredictor, predict_folder
+from nnunet_stochastic.inference.weight_cache import WeightCache, remove_dead_caches
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path, monkeypatch):
+    """The system's folder of temporary files."""
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    return tmp_path / "tmp"
+
+
+def fill(cache: WeightCache) -> None:
+    network = torch.nn.Linear(1, 1)
+    cache.note("weights", network)
+    cache.note("weights", network)
+
+
+def test_folders_of_dead_processes_are_removed_and_no_others(temporary):
+    cache = WeightCache()
+    fill(cache)
+    (alive,) = temporary.iterdir()
+    dead = temporary / "nnunet_stochastic_weights_dead"
+    others = temporary / "nnunet_stochastic_weights_of_mine"
+    for folder, files in ((dead, ("lock", "0.pth")), (others, ("a",))):
+        folder.mkdir()
+        for file in files:
+            (folder / file).touch()
+    remove_dead_caches()
+    assert sorted(temporary.iterdir()) == sorted([alive, others])
+    assert cache.restore("weights", torch.nn.Linear(1, 1))
+    del cache
+    gc.collect()
+    assert list(temporary.iterdir()) == [others]
+    remove_dead_caches()
+
+
+def test_a_folder_is_locked_as_long_as_it_has_its_name(temporary):
+    cache = WeightCache()
+    fill(cache)
+    (folder,) = temporary.iterdir()
+    with pytest.raises(TimeoutError), FileLock(folder / "lock", timeout=0):
+        pass
+    del cache
+
+
+@pytest.mark.parametrize("trouble", ["full", "tidied"])
+def test_predictions_go_on_without_room_for_weights(tmp_path, temporary, folders, monkeypatch, capsys, trouble):
+    model = folders.write_model_folder(tmp_path / "model", folds=(0, 1))
+    for seed in range(4):
+        folders.write_image(tmp_path / "images" / f"{seed}_0000.nii.gz", folders.image_array(seed, (14, 16, 15)))
+
+    def maps(out):
+        predictor = StochasticPredictor.from_model_folder(
+            model, folds=(0, 1), options=PredictionOptions(mirroring=False)
+        )
+        report = predict_folder(predictor, tmp_path / "images", out, preprocessing_threads=0, export_threads=0)
+        assert report.failures == {}
+        return {path.name: path.read_bytes() for path in (out / "epistemic").iterdir()}
+
+    expected, save = maps(tmp_path / "reference"), torch.save
+
+    def save_badly(content, path, **options):
+        save(content, path, **options)
+        if trouble == "full":
+            path.write_bytes(path.read_bytes()[:100])
+            raise RuntimeError("[enforce fail at inline_container.cc] . PytorchStreamWriter failed writing file")
+        shutil.rmtree(path.parent)
+
+    monkeypatch.setattr(torch, "save", save_badly)
+    assert maps(tmp_path / "out") == expected
+    assert capsys.readouterr().err.count(f"weights of members cannot be kept in {temporary}") == 1
+    assert not list(temporary.rglob("*.pth"))
