@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import SimpleITK as sitk
 
-from nnunet_stochastic.io.nifti import check_not_truncated
+from nnunet_stochastic.io.nifti import check_not_truncated, check_stored_values
 from nnunet_stochastic.io.staging import staged_files
 
 __all__ = [
@@ -38,10 +38,12 @@ __all__ = [
     "read_header",
     "read_itk_image",
     "read_on_grid",
+    "reasons",
 ]
 
 TRAIN, VALIDATION, TEST = "train", "val", "test"
 _SUFFIXES = {TRAIN: "Tr", VALIDATION: "Tr", TEST: "Ts"}
+_SHOWN_REASONS = 20
 _GRID_TOLERANCE = 1e-3  # mm, and of direction cosines: NIfTI files keep them in single precision
 
 
@@ -167,11 +169,26 @@ def fifth(count: int) -> int:
     return -(-count // 5)
 
 
-def draw(names: Sequence[str], count: int, random: np.random.Generator) -> tuple[list[str], list[str]]:
-    """Names drawn at random, and the rest, both sorted; the order of ``names`` has no influence."""
+def reasons(skipped: Sequence[Skipped]) -> str:
+    """What was left out and why, a line each, for a message; of many the first."""
+    lines = [f"\n  {skip.name}: {skip.reason}" for skip in skipped[:_SHOWN_REASONS]]
+    more = len(skipped) - len(lines)
+    return "".join(lines) + (f"\n  and {more} more" if more else "")
+
+
+def draw(
+    names: Sequence[str], count: int, random: np.random.Generator, *, skipped: Sequence[Skipped] = ()
+) -> tuple[list[str], list[str]]:
+    """Names drawn at random, and the rest, both sorted; the order of ``names`` has no influence.
+
+    ``skipped`` is what was left out before, which a message about too few names lists.
+    """
     names = sorted(names)
     if not 0 < count < len(names):
-        raise ValueError(f"cannot split {len(names)} into {count} and at least one other; more data are needed")
+        raise ValueError(
+            f"cannot split {len(names)} into {count} and at least one other; more data are needed"
+            + (f"; was skipped:{reasons(skipped)}" if skipped else "")
+        )
     order = random.permutation(len(names))
     return sorted(names[i] for i in order[:count]), sorted(names[i] for i in order[count:])
 
@@ -213,12 +230,14 @@ def read_header(path: Path) -> sitk.ImageFileReader:
 
 
 def read_itk_image(path: Path) -> sitk.Image:
-    """An image; ``OSError`` if it is missing, truncated, or cannot be read."""
+    """An image; ``OSError`` if it is missing, truncated, or cannot be read, ``ValueError`` if voxels are NaN."""
     check_not_truncated(path)
     try:
-        return sitk.ReadImage(str(path))
+        image = sitk.ReadImage(str(path))
     except RuntimeError as error:
         raise OSError(f"{path} cannot be read: {_last_line(error)}") from error
+    check_stored_values(path)
+    return image
 
 
 def read_on_grid(path: Path, reference: sitk.Image | sitk.ImageFileReader) -> np.ndarray:

@@ -33,6 +33,7 @@ from nnunet_stochastic.datasets.conversion.common import (
     convert_source,
     label_file,
     part_suffix,
+    reasons,
 )
 from nnunet_stochastic.evaluation.parallel import map_in_processes
 from nnunet_stochastic.io.staging import remove_leftovers
@@ -198,8 +199,9 @@ class PlannedFolder:
 def _check_split(parts: Mapping[str, str], skipped: Sequence[Skipped]) -> None:
     """Raise if nothing is there to train or to validate on."""
     if absent := {TRAIN, VALIDATION} - set(parts.values()):
-        reasons = "".join(f"\n  {skip.name}: {skip.reason}" for skip in skipped)
-        raise ValueError(f"there is no case for {' and '.join(sorted(absent))}; was skipped:{reasons or ' nothing'}")
+        raise ValueError(
+            f"there is no case for {' and '.join(sorted(absent))}; was skipped:{reasons(skipped) or ' nothing'}"
+        )
 
 
 def _write_splits(

@@ -14,6 +14,7 @@ float32, in which nnU-Net computes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +98,7 @@ def read_stored_image(path: Path) -> StoredImage:
     try:
         check_not_truncated(path)
         image, is_colour, spacing, write = read(path)
+        *_, spacing_z, spacing_y, spacing_x = (1.0, 1.0, 1.0, *(float(step) for step in spacing))
     except Exception as error:  # of six libraries, few of which name the file
         raise OSError(f"{path} cannot be read: {error}") from error
     if image.dtype.kind not in "iuf" or image.size == 0:
@@ -107,13 +109,15 @@ def read_stored_image(path: Path) -> StoredImage:
     values = image.astype(np.float32).reshape(shape)
     if not np.isfinite(values).all():
         raise ValueError(f"{path} has voxels that are NaN or infinite: replace them in the image")
-    *_, spacing_z, spacing_y, spacing_x = (1.0, 1.0, 1.0, *(float(step) for step in spacing))
+    steps = (spacing_z, spacing_y, spacing_x)
+    if not all(0 < step < math.inf for step in steps):
+        raise ValueError(f"{path} has the spacing {steps} along (z, y, x); correct its header: finite, above 0")
     original = image.shape
 
     def write_shaped(numbers: np.ndarray, target: Path) -> None:
         write(numbers.reshape(original), target)
 
-    return StoredImage(values, (spacing_z, spacing_y, spacing_x), is_colour, image.dtype, write_shaped)
+    return StoredImage(values, steps, is_colour, image.dtype, write_shaped)
 
 
 def spacing_file(path: Path) -> Path:
@@ -128,6 +132,8 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, bool, tuple[float, ...], Write]
     source = nibabel.load(path)
     if not isinstance(source, nibabel.Nifti1Image):  # which NIfTI-2 images are, too
         raise ValueError(f"it is no NIfTI image, but {type(source).__name__}")
+    if not np.isfinite(source.affine).all():
+        raise ValueError("its affine has NaN or infinities; correct its header")
 
     def write(numbers: np.ndarray, target: Path) -> None:
         header = source.header.copy()
@@ -174,7 +180,9 @@ def _read_tiff(path: Path) -> tuple[np.ndarray, bool, tuple[float, ...], Write]:
         return _colours_first(np.moveaxis(array, axes.index("S"), -1), write)
     spacing: tuple[float, ...] = ()
     if array.ndim == 3 and spacing_file(path).is_file():
-        spacing = tuple(read_json(spacing_file(path), dict)["spacing"])
+        spacing = tuple(read_json(spacing_file(path), dict).get("spacing") or ())
+        if len(spacing) != 3:
+            raise ValueError(f'{spacing_file(path)} needs "spacing": [Z, Y, X]')
     return array, False, spacing, write
 
 
