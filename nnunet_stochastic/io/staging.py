@@ -27,7 +27,16 @@ from pathlib import Path
 
 from nnunet_stochastic.io.written import check_written
 
-__all__ = ["publish", "remove_leftovers", "stage", "staged_file", "staged_files", "staged_folder", "staging_path"]
+__all__ = [
+    "is_leftover",
+    "publish",
+    "remove_leftovers",
+    "stage",
+    "staged_file",
+    "staged_files",
+    "staged_folder",
+    "staging_path",
+]
 
 _MARK = ".unfinished-"
 _LEFTOVER = re.compile(r"\.(.+)" + re.escape(_MARK) + r"\d+", re.DOTALL)
@@ -155,6 +164,11 @@ def publish(
     before_last()
     os.replace(staging / last, folder / last)
     _flush_folder((folder / last).parent)
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a path is the hidden folder of a command, at work or interrupted."""
+    return _LEFTOVER.fullmatch(path.name) is not None
 
 
 def remove_leftovers(folder: Path, names: Collection[str] | None = None) -> None:

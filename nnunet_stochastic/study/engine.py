@@ -94,7 +94,7 @@ class Engine:
             with _passing_on_signals(process):
                 left = list(jobs)
                 while (status := process.poll()) is None or left:
-                    done = [job for job in left if plan.records.done(job.key).is_file()]
+                    done = [job for job in left if plan.records.is_recorded(job.key)]
                     for job in done:
                         on_done(job)
                     left = [job for job in left if job not in done]

@@ -14,6 +14,7 @@ from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
 from nnunet_stochastic.io.staging import remove_leftovers, staged_file
+from nnunet_stochastic.io.written import check_checksums
 from nnunet_stochastic.targets import Target, encode_target
 from nnunet_stochastic.training.phases import TrainingPhase
 from nnunet_stochastic.training.raters import RaterFolder, choose_training_labels, count_raters
@@ -214,5 +215,15 @@ class BaseTrainer(SeededTrainer):
             super().save_checkpoint(str(staged))
 
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:
+        if isinstance(filename_or_checkpoint, str):
+            self.require_whole(filename_or_checkpoint)
         super().load_checkpoint(filename_or_checkpoint)
         self._resumed = True
+
+    @staticmethod
+    def require_whole(checkpoint: str) -> None:
+        """Raise ``OSError`` for a checkpoint that a power cut has damaged."""
+        try:
+            check_checksums(Path(checkpoint))
+        except OSError as error:
+            raise OSError(f"{error}; remove it, and --c goes on from another one, or train anew") from error
