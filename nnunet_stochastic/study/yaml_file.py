@@ -11,6 +11,8 @@ import yaml
 
 __all__ = ["YamlFile"]
 
+_MOST_PARTS = 100_000
+
 
 @dataclass(frozen=True)
 class YamlFile:
@@ -50,9 +52,18 @@ class YamlFile:
         try:
             loader = Loader(file.read_text(encoding="utf-8"))
             root = loader.get_single_node()
-            return cls(None if root is None else loader.construct_document(root), root)
+            if root is None:
+                return cls(None, None)
+            _count_parts(root, {})
+            content = loader.construct_document(root)
         except yaml.YAMLError as error:
             raise ValueError(f"{file} is no YAML file: {error}") from error
+        except RecursionError as error:
+            raise ValueError(f"{file} is no YAML file of a study: it is nested too deeply") from error
+        except ValueError as error:  # of dates that are none, and of bytes that are no UTF-8
+            known = str(error).startswith(str(file))
+            raise error if known else ValueError(f"{file} is no YAML file of a study: {error}") from error
+        return cls(content, root)
 
     def line(self, path: Sequence[str | int]) -> int:
         """Line of a key or an entry, from 1; of what it would stand in, if it is not there.
@@ -73,6 +84,20 @@ class YamlFile:
                 break
             _, line, node = found
         return line + 1
+
+
+def _count_parts(node: yaml.Node, counted: dict[int, int]) -> int:
+    """Number of parts of a node, where each alias stands for all that it names; an error beyond what a study needs."""
+    if counted.get(id(node)) == 0:
+        raise ValueError(f"line {node.start_mark.line + 1} holds itself by an alias")
+    if id(node) not in counted:
+        counted[id(node)] = 0
+        children = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+        parts = children if isinstance(node, yaml.CollectionNode) else []
+        counted[id(node)] = 1 + sum(_count_parts(part, counted) for part in parts)
+        if counted[id(node)] > _MOST_PARTS:
+            raise ValueError(f"line {node.start_mark.line + 1} has more than {_MOST_PARTS} parts, aliases counted each")
+    return counted[id(node)]
 
 
 def _parts(node: yaml.Node) -> list[tuple[str, int, yaml.Node]]:
