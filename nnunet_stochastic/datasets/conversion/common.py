@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import SimpleITK as sitk
 
+from nnunet_stochastic.io.names import check_names
 from nnunet_stochastic.io.nifti import check_not_truncated, check_stored_values
 from nnunet_stochastic.io.staging import staged_files
 
@@ -144,6 +145,7 @@ class Conversion:
             names = [name for source in self.sources for name in source.cases]
             twice = sorted({name for name in names if names.count(name) > 1})
             raise ValueError(f"case names occur more than once: {', '.join(twice)}; rename the files")
+        check_names(parts, "the data set")
         object.__setattr__(self, "parts", parts)
         patients = {name: source.patient for source in self.sources for name in source.cases}
         object.__setattr__(self, "patients", patients)

@@ -27,6 +27,7 @@ from nnunet_stochastic.datasets.corruptions.stored_image import (
     spacing_file,
 )
 from nnunet_stochastic.evaluation.parallel import map_in_threads
+from nnunet_stochastic.io.names import check_names
 from nnunet_stochastic.io.staging import remove_leftovers, staged_files
 from nnunet_stochastic.io.text import read_json, write_json
 from nnunet_stochastic.io.written import is_whole
@@ -157,6 +158,7 @@ def find_images(folder: str | Path) -> list[ImageCase]:
             names[path.name[-len(ending) :]].append(path.name[: -len(ending)])
     if not names:
         raise FileNotFoundError(f"no images in {folder}: {', '.join(SUPPORTED_ENDINGS)} are read")
+    check_names((stem for stems in names.values() for stem in stems), folder)
     if len(names) > 1:
         counts = ", ".join(f"{len(stems)} of {ending}" for ending, stems in names.items())
         raise ValueError(f"the images of {folder} have several endings ({counts}): keep those of one data set")
