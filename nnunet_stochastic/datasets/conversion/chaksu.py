@@ -203,7 +203,7 @@ def _read_mask(path: Path, shape: tuple[int, ...]) -> np.ndarray:
         If it is of another shape, is partly transparent, or covers most of the photograph, as an inverted one does.
     """
     image = _read_picture(path)
-    if image.has_transparency_data and image.convert("RGBA").getextrema()[3][0] < _OPAQUE:
+    if image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < _OPAQUE:
         raise ValueError(f"{path} is partly transparent, so what it marks is unknown; save it in black and white")
     mask = np.asarray(image.convert("L")) > 0
     if mask.shape != shape:
