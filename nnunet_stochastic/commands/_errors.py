@@ -11,6 +11,8 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from nnunet_stochastic.commands._streams import lenient_streams
+
 __all__ = ["TRACEBACK_VARIABLE", "report_errors"]
 
 TRACEBACK_VARIABLE = "nnUNet_stochastic_traceback"
@@ -26,15 +28,16 @@ def report_errors(main: Main) -> Main:
 
     @functools.wraps(main)
     def reporting(argv: Sequence[str] | None = None) -> int:
-        try:
-            return main(argv)
-        except (ValueError, OSError) as error:
-            if os.environ.get(TRACEBACK_VARIABLE):
-                raise
-            print(f"error: {error}\n(set {TRACEBACK_VARIABLE}=1 to see where it was raised)", file=sys.stderr)
-            return 1
-        except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
-            return 130
+        with lenient_streams():
+            try:
+                return main(argv)
+            except (ValueError, OSError) as error:
+                if os.environ.get(TRACEBACK_VARIABLE):
+                    raise
+                print(f"error: {error}\n(set {TRACEBACK_VARIABLE}=1 to see where it was raised)", file=sys.stderr)
+                return 1
+            except KeyboardInterrupt:
+                print("interrupted", file=sys.stderr)
+                return 130
 
     return reporting

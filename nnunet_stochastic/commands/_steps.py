@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from nnunet_stochastic.io.text import read_json, write_text
+from nnunet_stochastic.io.text import read_json_if_complete, write_text
 from nnunet_stochastic.processes import CommandFailed, run_logged
 
 __all__ = ["RECORD", "Report", "Step", "assignment", "minutes", "read_done_steps", "run_steps", "write_done_steps"]
@@ -48,11 +48,12 @@ class Step:
 
 
 def read_done_steps(folder: Path) -> dict[str, str]:
-    """Read which steps are done in `folder`: name -> the command that did it."""
-    remedy = "start over with --overwrite"
-    record = read_json(folder / RECORD, dict, remedy=remedy)
-    if "done" not in record:
-        raise ValueError(f"{folder / RECORD} does not say which steps are done; {remedy}")
+    """The steps that are done in `folder`: name -> the command that did it; none by a record that was cut short."""
+    record = read_json_if_complete(folder / RECORD, dict)
+    if record is None:
+        return {}
+    if not isinstance(record.get("done"), dict):
+        raise ValueError(f"{folder / RECORD} does not say which steps are done; start over with --overwrite")
     return record["done"]
 
 

@@ -24,6 +24,7 @@ from nnunet_stochastic.commands._steps import RECORD, Report, Step, assignment, 
 from nnunet_stochastic.datasets.demo import DATASET_ID, DATASET_NAME, write_demo_dataset
 from nnunet_stochastic.datasets.demo_plans import DEMO_CONFIGURATION, DEMO_PLANS, demo_plans
 from nnunet_stochastic.io.folders import require_writable
+from nnunet_stochastic.io.staging import is_leftover
 from nnunet_stochastic.io.text import read_json, write_text
 from nnunet_stochastic.patients import PATIENTS_FILE
 
@@ -222,7 +223,7 @@ def _results(folder: Path, *, dataset_only: bool) -> list[tuple[str, Path]]:
 def _prepare_folder(folder: Path, *, overwrite: bool) -> None:
     """Make `folder` if need be; refuse one that holds something else, or that cannot be written."""
     require_writable(folder)
-    if not (folder / RECORD).exists() and any(folder.iterdir()):
+    if not (folder / RECORD).exists() and any(map(_is_foreign, folder.iterdir())):
         raise ValueError(
             f"the folder {folder} holds files that are not the demo's; choose an empty or a new one with -o"
         )
@@ -231,10 +232,15 @@ def _prepare_folder(folder: Path, *, overwrite: bool) -> None:
             if (folder / name).exists():
                 shutil.rmtree(folder / name)
         (folder / RECORD).unlink(missing_ok=True)
-    for name in SUBFOLDERS[:3]:
-        (folder / name).mkdir(exist_ok=True)
     if not (folder / RECORD).exists():
         write_done_steps(folder, {})
+    for name in SUBFOLDERS[:3]:
+        (folder / name).mkdir(exist_ok=True)
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether something is not what an interruption may have left of a demo that had just begun."""
+    return not is_leftover(path) and (path.name not in SUBFOLDERS[:3] or not path.is_dir() or any(path.iterdir()))
 
 
 def _print_case(done: int, total: int) -> None:

@@ -20,6 +20,7 @@ from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.readers import read_label_map
 from nnunet_stochastic.io.grid import check_same_grid
 from nnunet_stochastic.io.images import ImageReader
+from nnunet_stochastic.io.names import check_names, is_apple_double
 
 __all__ = ["RaterCase", "check_masks", "find_rater_cases", "find_training_images"]
 
@@ -48,10 +49,10 @@ def find_training_images(raw: Path, dataset_json: Mapping[str, Any]) -> dict[str
         raise FileNotFoundError(f"there is no folder {raw / 'imagesTr'}; set nnUNet_raw to where the raw data are")
     ending = dataset_json["file_ending"]
     channels = range(len(dataset_json.get("channel_names", dataset_json.get("modality"))))  # the latter in old datasets
-    return {
-        str(name): tuple(raw / "imagesTr" / f"{name}_{channel:04d}{ending}" for channel in channels)
-        for name in get_identifiers_from_splitted_dataset_folder(str(raw / "imagesTr"), ending)
-    }
+    names = [str(name) for name in get_identifiers_from_splitted_dataset_folder(str(raw / "imagesTr"), ending)]
+    names = [name for name in names if not is_apple_double(name)]
+    check_names(names, raw / "imagesTr")
+    return {name: tuple(raw / "imagesTr" / f"{name}_{channel:04d}{ending}" for channel in channels) for name in names}
 
 
 def find_rater_cases(

@@ -17,6 +17,7 @@ from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.maps import FOLDERS, Measure, check_range, find_maps, read_map
 from nnunet_stochastic.evaluation.readers import ImageReader, read_label_map, read_probabilities
 from nnunet_stochastic.io.grid import check_same_grid, voxel_volume_ml
+from nnunet_stochastic.io.names import check_names
 
 __all__ = ["CaseFiles", "EvaluatedCase", "check_case", "find_cases", "load_case", "read_case_map", "read_samples"]
 
@@ -226,11 +227,13 @@ def _samples(folder: Path, file_ending: str) -> dict[str, list[Path]]:
 def _stems(folder: Path, file_ending: str) -> dict[str, Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f"the folder {folder} does not exist")
-    return {
+    stems = {
         path.name.removesuffix(file_ending): path
         for path in folder.iterdir()
         if path.name.endswith(file_ending) and not path.name.startswith(".")  # macOS leaves ._case files
     }
+    check_names(stems, folder)
+    return stems
 
 
 def _count_raters(folder: Path, file_ending: str) -> int:

@@ -28,12 +28,24 @@ from pathlib import Path
 
 from nnunet_stochastic.io.written import check_written
 
-__all__ = ["publish", "remove_leftovers", "stage", "staged_file", "staged_files", "staged_folder", "staging_path"]
+__all__ = [
+    "is_leftover",
+    "publish",
+    "remove_leftovers",
+    "stage",
+    "staged_file",
+    "staged_files",
+    "staged_folder",
+    "staging_path",
+]
 
 _MARK = ".unfinished-"
 #: Bytes of a name that still fits with mark and process number into the 255 of file systems.
 _LONGEST_NAME = 230
-_LEFTOVER = re.compile(r"\.(.+)" + re.escape(_MARK) + r"\d+", re.DOTALL)
+_LEFTOVER = re.compile(r"\.(.+)" + re.escape(_MARK) + r"(\d+)", re.DOTALL)
+#: What dead processes left in large folders, by folder.
+_LISTED: dict[Path, list[str]] = {}
+_MANY_ENTRIES = 1000
 #: What file systems answer that cannot fsync a folder, and folders that may be written and not listed.
 _NO_FSYNC_OF_FOLDERS = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EACCES}
 
@@ -108,11 +120,41 @@ def staged_folder(folder: Path, *, of_copies: bool = False) -> Iterator[Path]:
 
 
 def stage(folder: Path, name: str) -> Path:
-    """Make the empty hidden folder of this process for ``name`` in ``folder``."""
+    """Make the empty hidden folder of this process for ``name`` in ``folder``; those of dead processes are removed."""
     staging = staging_path(folder, name)
-    shutil.rmtree(staging, ignore_errors=True)
+    for left in (staging, *_left_by_dead_processes(folder, name)):
+        shutil.rmtree(left, ignore_errors=True)
     staging.mkdir()
     return staging
+
+
+def _left_by_dead_processes(folder: Path, name: str) -> list[Path]:
+    """Hidden folders for ``name`` of processes that are not there any more."""
+    left = _LISTED.get(folder)
+    if left is None:
+        try:
+            entries = os.listdir(folder)
+        except OSError:  # it may be writable and not readable
+            return []
+        left = [entry for entry in entries if _LEFTOVER.fullmatch(entry)]
+        if len(entries) > _MANY_ENTRIES:  # listing such a folder for each file would take longer than writing
+            _LISTED[folder] = left
+    matches = (_LEFTOVER.fullmatch(entry) for entry in left)
+    return [
+        folder / match[0] for match in matches if match and match[1] == _hidden(name) and not _is_alive(int(match[2]))
+    ]
+
+
+def _is_alive(process: int) -> bool:
+    if os.name == "nt":  # where signal 0 is no question
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def staging_path(folder: Path, name: str) -> Path:
@@ -179,6 +221,11 @@ def publish(
     before_last()
     os.replace(staging / last, folder / last)
     _flush_folder((folder / last).parent)
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a path is the hidden folder of a command, at work or interrupted."""
+    return _LEFTOVER.fullmatch(path.name) is not None
 
 
 def remove_leftovers(folder: Path, names: Collection[str] | None = None) -> None:

@@ -28,7 +28,7 @@ from typing import BinaryIO
 
 # The image libraries are imported where they are called: most commands write text alone.
 
-__all__ = ["check_written"]
+__all__ = ["check_checksums", "check_written", "is_whole"]
 
 _GIPL_HEADER_BYTES = 256
 #: What is raised where a header is cut; SimpleITK raises RuntimeError.
@@ -58,6 +58,33 @@ def check_written(path: Path) -> None:
             f"{path} was cut short while it was written, {free_mib:.1f} MiB are free on its disk: make room there and "
             "run the command again"
         ) from cause
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a file is there, holds something, and ends where its format says; of a power cut, many do not."""
+    if not path.is_file() or path.stat().st_size == 0:
+        return False
+    try:
+        check_written(path)
+    except Exception:  # libraries raise anything of headers that are cut or empty
+        return False
+    return True
+
+
+def check_checksums(path: Path) -> None:
+    """Raise ``OSError`` if a zip file, such as a checkpoint, is cut short or does not hold what was written.
+
+    ``torch.load`` compares no checksums: what a power cut has left empty within a file are weights of 0 to it.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # zipfile raises what a wrong number leads to
+        raise OSError(f"{path} is damaged, as a power cut leaves files: {error}") from error
+    if damaged is not None:
+        raise OSError(f"{path} is damaged, as a power cut leaves files: the checksum of {damaged} is wrong")
 
 
 def _tail(path: Path, count: int) -> bytes:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from nnunet_stochastic.epistemic import EPISTEMIC_METHODS
@@ -224,13 +225,13 @@ def to_terminal(table: pd.DataFrame, *, title: str, caption: str) -> list[Table]
         parts = {f"{title}: {dataset}": table.xs(dataset, level=0) for dataset in datasets}
     shown = []
     for heading, part in parts.items():
-        shown.append(Table(title=heading, box=box.SIMPLE_HEAD, padding=0))
+        shown.append(Table(title=escape(heading), box=box.SIMPLE_HEAD, padding=0))
         for position, name in enumerate(_head(part, "\n")):
             # Numbers are broken where the terminal is narrow, never cut.
-            shown[-1].add_column(name, justify="right" if position else "left", overflow="fold")
+            shown[-1].add_column(escape(name), justify="right" if position else "left", overflow="fold")
         for line in _body(part):
-            shown[-1].add_row(*(BOLD.sub(r"[bold]\1[/bold]", cell) for cell in line))
-    shown[-1].caption = caption
+            shown[-1].add_row(*(BOLD.sub(r"[bold]\1[/bold]", escape(cell)) for cell in line))
+    shown[-1].caption = escape(caption)
     return shown
 
 

@@ -28,6 +28,7 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
 from nnunet_stochastic.evaluation.model import STAND_IN_FOOTNOTE, STAND_IN_MARK
+from nnunet_stochastic.report.names import as_label
 from nnunet_stochastic.report.reliability import OKABE_ITO
 from nnunet_stochastic.report.slice_view import SliceView
 
@@ -119,7 +120,7 @@ def case_figure(picture: CasePicture, *, shared_scale: bool = False) -> Figure:
     handles = _legend_handles(picture, colours)
     figure, panels = _empty_row(picture, 2 + len(maps), handles)
     title = ": ".join(part for part in (picture.name, picture.view.where) if part)
-    figure.suptitle(title, fontsize="medium", wrap=True)
+    figure.suptitle(as_label(title), fontsize="medium", wrap=True)
 
     _draw_image(panels[0], picture)
     _show(panels[1], picture, picture.foreground_probability, "mean p(foreground)", cmap="gray", vmin=0, vmax=1)
@@ -267,12 +268,14 @@ def _scale_bar(ax: Axes, picture: CasePicture) -> None:
 def _legend_handles(picture: CasePicture, colours: Mapping[int, str]) -> list[Artist]:
     styles = {"prediction": PREDICTION_STYLE}
     styles |= {name: _annotation_style(index) for index, name in enumerate(picture.annotations)}
-    handles: list[Artist] = [Line2D([], [], label=name, **style) for name, style in styles.items()]
+    handles: list[Artist] = [Line2D([], [], label=as_label(name), **style) for name, style in styles.items()]
     if len(picture.class_names) == 1:
         return handles
     shown = [value for value in picture.class_names if np.any(picture.prediction == value)]
     handles += [
-        Patch(color=colours[value], alpha=0.6, label=picture.class_names[value]) for value in shown if value in colours
+        Patch(color=colours[value], alpha=0.6, label=as_label(picture.class_names[value]))
+        for value in shown
+        if value in colours
     ]
     if others := sum(value not in colours for value in shown):
         handles.append(Patch(color=OTHER_CLASSES_COLOUR, alpha=0.6, label=f"{others} other classes"))

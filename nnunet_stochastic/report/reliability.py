@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from nnunet_stochastic.conventions import Convention
 from nnunet_stochastic.metrics import ReliabilityBins, expected_calibration_error, reliability_curve
+from nnunet_stochastic.report.names import as_label
 
 __all__ = ["OKABE_ITO", "reliability_diagrams"]
 
@@ -63,7 +64,7 @@ def _draw(diagram: Axes, histogram: Axes, curves: Mapping[str, ReliabilityBins],
                 "color": colour,
                 "marker": "o",
                 "markersize": 4,
-                "label": f"{name}, ECE {errors[name]:.4f}",
+                "label": f"{as_label(name)}, ECE {errors[name]:.4f}",
             }
         else:
             style = {"color": "0.8", "linewidth": 0.7, "zorder": 1}

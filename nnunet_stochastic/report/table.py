@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from nnunet_stochastic.conventions import find_convention
@@ -39,7 +40,7 @@ def summary_table(summary: Mapping, *, annotation: str) -> Table:
         mean, dataset = result["mean"], result["dataset"]
         dice = mean["dice"] if not in_percent or mean["dice"] is None else 100 * mean["dice"]
         values = (*(mean[metric] for metric in ("nll", "brier", "ece", "mce")), dataset["ece"], dataset["mce"])
-        table.add_row(name, _number(dice, 2 if in_percent else 4), *map(_number, values))
+        table.add_row(escape(name), _number(dice, 2 if in_percent else 4), *map(_number, values))
     return table
 
 
@@ -86,7 +87,7 @@ def _add_measures(table: Table, task: Task, summary: Mapping[str, Any]) -> None:
         if any(number is not None for number in numbers):
             interval = "" if low is None else f"{low:.2f} to {high:.2f}"
             row = [_number(number, 3) for number in (*numbers, found.get("value"))]
-            table.add_row(f"{' '.join(path)} ({task.metric}{task.arrow})", *row[:3], "", row[3], interval)
+            table.add_row(f"{escape(' '.join(path))} ({task.metric}{task.arrow})", *row[:3], "", row[3], interval)
 
 
 def _add_numbers(table: Table, task: Task, found: Mapping[str, Any], mark: str) -> None:
@@ -100,7 +101,7 @@ def _add_numbers(table: Table, task: Task, found: Mapping[str, Any], mark: str) 
 
 def _add_number(table: Table, name: str, value: float | None) -> None:
     if value is not None:
-        table.add_row(name, "", "", "", _number(value, 3), "", "")
+        table.add_row(escape(name), "", "", "", _number(value, 3), "", "")
 
 
 def _number(value: float | None, digits: int = 4) -> str:

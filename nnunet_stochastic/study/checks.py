@@ -16,7 +16,7 @@ from pathlib import Path
 from string import Template
 
 from nnunet_stochastic.discovery import VARIABLE, activate
-from nnunet_stochastic.io.text import read_json
+from nnunet_stochastic.io.text import read_json, read_json_if_complete
 from nnunet_stochastic.patients import PATIENTS_FILE, read_patients
 from nnunet_stochastic.study.description import Dataset, Study
 from nnunet_stochastic.study.splits import check_splits
@@ -127,6 +127,13 @@ def _check_dataset(dataset: Dataset, folders: Folders, name: str) -> None:
     if raters != dataset.raters:
         has = f"num_raters {description['num_raters']}" if raters else "no num_raters"
         raise ValueError(f"{name}: dataset.json has {has}; write raters: {str(raters).lower()} for this dataset")
+    plans = folders.preprocessed / name / f"{dataset.plans}.json"
+    configurations = (read_json_if_complete(plans, dict) or {}).get("configurations")
+    if isinstance(configurations, dict) and dataset.configuration not in configurations:
+        raise ValueError(
+            f"{plans} has no configuration {dataset.configuration}, only {', '.join(configurations)}; correct the "
+            "configuration"
+        )
     endings = ["Ts", *(f"OOD_{shift}" for shift in dataset.ood)]
     kinds = ("images", "labels", "raters") if raters else ("images", "labels")
     if missing := [folder for ending in endings for kind in kinds if not (folder := raw / f"{kind}{ending}").is_dir()]:
@@ -161,7 +168,7 @@ def find_machine(study: Study, environment: Mapping[str, str]) -> Machine:
     """Ask torch and nnU-Net, in a process of their own: they take seconds and memory, which this one needs not."""
     names = sorted(set(_trainers(study)))
     done = subprocess.run(
-        [sys.executable, "-c", _LOOK, study.device, *names], env=dict(environment), capture_output=True, text=True
+        [sys.executable, "-P", "-c", _LOOK, study.device, *names], env=dict(environment), capture_output=True, text=True
     )
     if done.returncode != 0:
         raise ChildProcessError(f"nnU-Net cannot be imported:\n{done.stderr.strip()}")

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from nnunet_stochastic.processes import last_lines
 from nnunet_stochastic.study.job import Job
@@ -92,7 +93,7 @@ class Engine:
             with _passing_on_signals(process):
                 left = list(jobs)
                 while (status := process.poll()) is None or left:
-                    done = [job for job in left if plan.records.done(job.key).is_file()]
+                    done = [job for job in left if plan.records.is_recorded(job.key)]
                     for job in done:
                         on_done(job)
                     left = [job for job in left if job not in done]
@@ -104,9 +105,11 @@ class Engine:
 
     def command(self, plan: Plan, kinds: Sequence[str]) -> list[str]:
         """The command line of Snakemake."""
-        command = [sys.executable, "-m", "snakemake", "--snakefile", str(_SNAKEFILE)]
+        # -P: modules that lie in the study's folder are not Python's.
+        command = [sys.executable, "-P", "-m", "snakemake", "--snakefile", str(_SNAKEFILE)]
         command += ["--directory", str(plan.study.output)]
-        command += ["--config", f"study={plan.study.file}", f"kinds={','.join(kinds)}"]
+        # Snakemake reads values as YAML, again in each process that it starts.
+        command += ["--config", f"study={quote(str(plan.study.file))}", f"kinds={','.join(kinds)}"]
         # The study has its own locks and its own way to tell what is complete.
         command += ["--nolock", "--ignore-incomplete", "--drop-metadata", "--rerun-triggers", "mtime"]
         command += ["--keep-going", "--scheduler", "greedy"]

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_stochastic.io.text import read_json_if_complete
+from nnunet_stochastic.io.written import is_whole
 
 __all__ = ["are_complete", "discard_broken_checkpoints", "has_plans", "is_preprocessed"]
 
 
 def are_complete(paths: Iterable[Path]) -> bool:
-    """Whether files, or folders, are there; a checkpoint is a zip file, and must have its end."""
-    return all(zipfile.is_zipfile(path) if path.suffix == ".pth" else path.exists() for path in paths)
+    """Whether folders are there, and files whole: a checkpoint is a zip file, for one, and must have its end."""
+    return all(path.is_dir() or is_whole(path) for path in paths)
 
 
 def discard_broken_checkpoints(folder: Path) -> list[Path]:

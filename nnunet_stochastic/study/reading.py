@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from string import Template
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from nnunet_stochastic.epistemic import EPISTEMIC_METHODS, NO_METHOD
 from nnunet_stochastic.study.description import Aleatoric, Dataset, Study
-from nnunet_stochastic.study.schema import AleatoricEntry, DatasetEntry, Shared, StudyFile
+from nnunet_stochastic.study.schema import AleatoricEntry, DatasetEntry, Shared, StudyFile, shown
 from nnunet_stochastic.study.yaml_file import YamlFile
 
 __all__ = ["read_study"]
@@ -70,9 +72,9 @@ def read_study(file: Path) -> Study:
     return Study(
         file=file,
         name=file.stem if top.name is None else top.name,
-        output=(file.parent / top.output).resolve(),
+        output=(file.parent / _expanded(top.output)).resolve(),
         device=top.device,
-        trainers=None if top.trainers is None else (file.parent / top.trainers).resolve(),
+        trainers=None if top.trainers is None else (file.parent / _expanded(top.trainers)).resolve(),
         convention=top.evaluate.convention,
         evaluate_processes=top.evaluate.np,
         viewer_cases=top.report.viewer_cases,
@@ -122,6 +124,14 @@ def _models(entry: DatasetEntry) -> dict[str, tuple[str, str]]:
     return {f"{name}/{method}": (name, method) for name in entry.aleatoric for method in entry.epistemic}
 
 
+def _expanded(folder: str) -> str:
+    """A folder with ~ and $NAME as a shell reads them; ``KeyError`` or ``ValueError`` where they are not known."""
+    expanded = os.path.expanduser(Template(folder).substitute(os.environ))
+    if expanded.startswith("~"):
+        raise ValueError(folder)
+    return expanded
+
+
 def _mistakes(top: StudyFile, datasets: Sequence[DatasetEntry]) -> Iterator[_Mistake]:
     """What is wrong though each value by itself is right.
 
@@ -132,6 +142,11 @@ def _mistakes(top: StudyFile, datasets: Sequence[DatasetEntry]) -> Iterator[_Mis
     datasets
         Its datasets' entries, with what it says of all.
     """
+    for key, folder in (("output", top.output), ("trainers", top.trainers)):
+        try:
+            _expanded(folder or ".")
+        except (KeyError, ValueError):
+            yield (key,), f"has {shown(folder)}, whose ~ or $NAME is not known; set it, or write $$ for a dollar"
     for index, (written, entry) in enumerate(zip(top.datasets, datasets, strict=True)):
         yield from _mistakes_of_dataset(written, entry, ("datasets", index))
     numbers = [entry.dataset[: len("Dataset511")] for entry in datasets]
@@ -172,14 +187,14 @@ def _worded(error: ErrorDetails) -> _Mistake:
     kind, path, value = error["type"], error["loc"], error["input"]
     if path == ("datasets",):
         found = None if kind == "missing" else value
-        return path, f"must be a list with an entry `- dataset: NUMBER` per dataset, got {found!r}"
+        return path, f"must be a list with an entry `- dataset: NUMBER` per dataset, got {shown(found)}"
     if path[-1:] == ("[key]",):
         path, kind = path[:-1], kind if isinstance(value, str) else "invalid_key"
     if kind == "invalid_key":
-        return (*path[:-1], str(value)), f": a key must be text, got {value!r}; put it into quotes"
+        return (*path[:-1], str(value)[:60]), f": a key must be text, got {shown(value)}; put it into quotes"
     if kind == "missing":
         return path, f"is missing: write {_MISSING[str(path[-1])]}"
-    return path, _TEXTS.get(kind, "{message}").format(value=repr(value), message=error["msg"])
+    return path, _TEXTS.get(kind, "{message}").format(value=shown(value), message=error["msg"])
 
 
 def _as_error(file: Path, source: YamlFile, mistakes: Sequence[_Mistake]) -> ValueError:

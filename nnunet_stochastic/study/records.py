@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunet_stochastic.io.text import read_json, write_json
+from nnunet_stochastic.io.text import read_json_if_complete, write_json
 from nnunet_stochastic.study.job import Job, Key
 from nnunet_stochastic.study.presence import are_complete
 
@@ -53,7 +53,11 @@ class Records:
         done = _read(self.done(job.key))
         if not done or not are_complete(job.products):
             return False
-        return job.kind in _ADOPTED or _is_how(done["how"], job)
+        return job.kind in _ADOPTED or _is_how(done.get("how", {}), job)
+
+    def is_recorded(self, key: Key) -> bool:
+        """Whether there is a record of the job's end; one that an interruption has cut short is none."""
+        return bool(_read(self.done(key)))
 
     def begin(self, job: Job) -> bool:
         """Whether the job was begun in the same way; if not, note that it is begun now."""
@@ -110,10 +114,7 @@ class Records:
     def is_adoptable(self, job: Job) -> bool:
         """Whether somebody else did the job: data that are there, and trained models."""
         return (
-            job.kind in _ADOPTED
-            and bool(job.products)
-            and not self.done(job.key).is_file()
-            and are_complete(job.products)
+            job.kind in _ADOPTED and bool(job.products) and not self.is_recorded(job.key) and are_complete(job.products)
         )
 
     def adopt(self, jobs: Iterable[Job]) -> list[Job]:
@@ -125,15 +126,17 @@ class Records:
 
     def _why_stale(self, job: Job, stale: Mapping[Key, str]) -> str | None:
         done = _read(self.done(job.key))
+        if not done and self.done(job.key).is_file():
+            return f"{self.done(job.key)} cannot be read"
         if not done and not self._begun(job.key).is_file():
             return None
-        if done and job.kind not in _ADOPTED and not _is_how(done["how"], job):
+        if done and job.kind not in _ADOPTED and not _is_how(done.get("how", {}), job):
             return "its commands have changed"
         upstream = next((key for key in job.needs if key in stale), None)
         if upstream is not None and job.kind not in _INDEPENDENT:
             return f"{' '.join(upstream)} is done again"
         if done and (missing := next((path for path in job.products if not are_complete([path])), None)):
-            return f"{missing} is gone"
+            return f"{missing} is gone or damaged"
         return None
 
     def _begun(self, key: Key) -> Path:
@@ -172,4 +175,5 @@ def _made(file: Path) -> Path:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    return read_json(file, dict, remedy="remove it") if file.is_file() else {}
+    """A record; empty where there is none, or one that an interruption has cut short."""
+    return read_json_if_complete(file, dict) or {}

@@ -104,7 +104,9 @@ def _run_commands(plan: Plan, job: Job, environment: Mapping[str, str], stream: 
             continue
         _note(stream, shlex.join(command.argv))
         plan.records.running(job, index)
-        run_logged(command.argv, stream, environment, folder=plan.study.folder)
+        # Modules that lie in the study's folder are not Python's; what the user's own commands import is theirs.
+        safe = {"PYTHONSAFEPATH": "1"} if command.argv[0] == sys.executable else {}
+        run_logged(command.argv, stream, {**environment, **safe}, folder=plan.study.folder)
         num_run += 1
     return num_run
 

@@ -38,11 +38,13 @@ __all__ = [
     "Shared",
     "StudyFile",
     "json_schema",
+    "shown",
 ]
 
 _DEFAULT_TRAINER = "nnUNetTrainer{aleatoric}{epistemic}"
 _DEVICES = ("cuda", "cpu", "mps")
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
+_LONGEST_SHOWN = 200
 _DATASET = r"Dataset[0-9]{3}_[A-Za-z0-9_.-]*"
 
 
@@ -69,7 +71,13 @@ class _Rule:
         try:
             return validate(value)
         except ValueError as error:
-            raise _mistake(self.message.format(value=repr(value))) from error
+            raise _mistake(self.message.format(value=shown(value))) from error
+
+
+def shown(value: Any) -> str:
+    """A value as it is told in a message: of a long one the beginning."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 
 def _mistake(message: str) -> PydanticCustomError:
@@ -96,7 +104,7 @@ def _by_name(value: Any) -> Any:
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return dict.fromkeys(_different(value))
     if not isinstance(value, dict):
-        raise _mistake(f"must be a mapping (NAME: OPTIONS) or a list of names, such as [one, two], got {value!r}")
+        raise _mistake(f"must be a mapping (NAME: OPTIONS) or a list of names, such as [one, two], got {shown(value)}")
     return value
 
 
@@ -109,8 +117,28 @@ def _dataset_name(value: Any) -> str:
 
 
 def _trainer_pattern(value: str) -> str:
-    if {field for _, field, _, _ in string.Formatter().parse(value) if field is not None} != {"aleatoric", "epistemic"}:
+    fields = [parts[1:] for parts in string.Formatter().parse(value) if parts[1] is not None]
+    # Names alone: a width or a conversion would change what stands for them.
+    if {name for name, *_ in fields} != {"aleatoric", "epistemic"} or any(form or how for _, form, how in fields):
         raise ValueError(value)
+    return value
+
+
+def _without_nul(value: str) -> str:
+    if "\0" in value:
+        raise ValueError(value)
+    return value
+
+
+def _at_most_1(value: float) -> float:
+    if value > 1:
+        raise _mistake(f"must be at most 1, got {value:g}")
+    return value
+
+
+def _variable_name(value: str) -> str:
+    if not value or "=" in value or "\0" in value:
+        raise _mistake(f": {shown(value)} is no name of an environment variable")
     return value
 
 
@@ -118,11 +146,14 @@ def _text_of_number(value: Any) -> Any:
     return str(value) if type(value) in (int, float) else value
 
 
-Text = Annotated[str, Field(pattern=r"\S"), _Rule("must be text, got {value}; put it into quotes")]
+Text = Annotated[
+    str, Field(pattern=r"\S"), AfterValidator(_without_nul), _Rule("must be text, got {value}; put it into quotes")
+]
 Name = Annotated[str, Field(pattern=f"^{_NAME}$"), _Rule("must be of letters, digits, '-', '_' and '.', got {value}")]
 Whole = Annotated[int, Field(ge=0), _Rule("must be a whole number of at least 0, got {value}")]
 Count = Annotated[int, Field(ge=1), _Rule("must be a whole number of at least 1, got {value}")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), _Rule("must be a number above 0, got {value}")]
+Share = Annotated[Positive, AfterValidator(_at_most_1)]
 Flag = Annotated[bool, _Rule("must be true or false, got {value}")]
 Corruption = Annotated[str, _one_of(CORRUPTIONS)]
 Method = Annotated[str, _one_of(tuple(EPISTEMIC_METHODS))]
@@ -131,6 +162,7 @@ KindOrAll = Annotated[str, _kind_of_job("all")]
 Variable = Annotated[
     str,
     BeforeValidator(_text_of_number, json_schema_input_type=str | float),
+    AfterValidator(_without_nul),
     _Rule("must be text or a number, got {value}; put it into quotes"),
 ]
 
@@ -177,7 +209,7 @@ class _OptionsOfAll(_Mapping):
     """Whether sums over tiles are kept in main memory."""
     trust_checkpoint: Flag | None = None
     """Whether a checkpoint that has more than plain data may be loaded."""
-    step_size: Positive | None = None
+    step_size: Share | None = None
     """Step between tiles, as a share of their size."""
     npp: Whole | None = None
     """Number of threads that preprocess."""
@@ -329,7 +361,7 @@ class StudyFile(Shared):
     """How predictions are evaluated."""
     report: Report = Field(default_factory=Report)
     """How the page is made."""
-    variables: dict[KindOrAll, dict[str, Variable]] = {}
+    variables: dict[KindOrAll, dict[Annotated[str, AfterValidator(_variable_name)], Variable]] = {}
     """Environment variables by kind of job, or of all."""
     resources: dict[Kind, Resource] = {}
     """Threads, GPUs and what Snakemake is told, by kind of job."""

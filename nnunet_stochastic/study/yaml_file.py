@@ -11,6 +11,8 @@ import yaml
 
 __all__ = ["YamlFile"]
 
+_MOST_PARTS = 100_000
+
 
 @dataclass(frozen=True)
 class YamlFile:
@@ -45,10 +47,13 @@ class YamlFile:
         try:
             loader = _Loader(text)
             root = loader.get_single_node()
+            if root is None:
+                return cls(None, None)
+            _count_parts(root, {})
             if twice := next(_keys_that_are_there_twice(root), None):
                 line = twice.start_mark.line + 1
                 raise ValueError(f"{file}, line {line}: {twice.value} is there twice; leave one")
-            return cls(None if root is None else loader.construct_document(root), root)
+            return cls(loader.construct_document(root), root)
         except yaml.reader.ReaderError as error:
             line = text[: error.position].count("\n") + 1
             raise ValueError(f"{file}, line {line}: YAML has no character {chr(error.character)!r}") from error
@@ -56,6 +61,9 @@ class YamlFile:
             raise ValueError(f"{file} is no YAML file: {error}") from error
         except RecursionError as error:
             raise ValueError(f"{file} is no YAML file of a study: it is nested too deeply") from error
+        except ValueError as error:
+            known = str(error).startswith(str(file))
+            raise error if known else ValueError(f"{file} is no YAML file of a study: {error}") from error
 
     def line(self, path: Sequence[str | int]) -> int:
         """Line of a key or an entry, from 1; of what it would stand in, if it is not there.
@@ -113,6 +121,20 @@ def _keys_that_are_there_twice(root: yaml.Node | None) -> Iterator[yaml.Node]:
 def _text_of(key: yaml.Node) -> str:
     """A key as the content has it: ``on`` is True there."""
     return str(_Loader("").construct_object(key, deep=True))
+
+
+def _count_parts(node: yaml.Node, counted: dict[int, int]) -> int:
+    """Number of parts of a node, where each alias stands for all that it names; an error beyond what a study needs."""
+    if counted.get(id(node)) == 0:
+        raise ValueError(f"line {node.start_mark.line + 1} holds itself by an alias")
+    if id(node) not in counted:
+        counted[id(node)] = 0
+        children = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+        parts = children if isinstance(node, yaml.CollectionNode) else []
+        counted[id(node)] = 1 + sum(_count_parts(part, counted) for part in parts)
+        if counted[id(node)] > _MOST_PARTS:
+            raise ValueError(f"line {node.start_mark.line + 1} has more than {_MOST_PARTS} parts, aliases counted each")
+    return counted[id(node)]
 
 
 def _parts(node: yaml.Node) -> list[tuple[str, int, yaml.Node]]:

@@ -14,7 +14,9 @@ from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
 from nnunet_stochastic.io.staging import remove_leftovers, staged_file
+from nnunet_stochastic.io.written import check_checksums
 from nnunet_stochastic.targets import Target, encode_target
+from nnunet_stochastic.training.fold_lock import lock_fold
 from nnunet_stochastic.training.phases import TrainingPhase
 from nnunet_stochastic.training.raters import RaterFolder, choose_training_labels, count_raters
 from nnunet_stochastic.training.sample_check import CHECKED_BATCHES, foreground_shares, warning_about_samples
@@ -92,6 +94,8 @@ class BaseTrainer(SeededTrainer):
         return []
 
     def on_train_start(self) -> None:
+        if self.local_rank == 0 and not self.disable_checkpointing:
+            lock_fold(Path(self.output_folder))
         super().on_train_start()
         for phase in self.phases():
             if phase.epochs < phase.planned:
@@ -214,5 +218,15 @@ class BaseTrainer(SeededTrainer):
             super().save_checkpoint(str(staged))
 
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:
+        if isinstance(filename_or_checkpoint, str):
+            self.require_whole(filename_or_checkpoint)
         super().load_checkpoint(filename_or_checkpoint)
         self._resumed = True
+
+    @staticmethod
+    def require_whole(checkpoint: str) -> None:
+        """Raise ``OSError`` for a checkpoint that a power cut has damaged."""
+        try:
+            check_checksums(Path(checkpoint))
+        except OSError as error:
+            raise OSError(f"{error}; remove it, and --c goes on from another one, or train anew") from error

@@ -116,6 +116,7 @@ class FineTuningTrainer(BaseTrainer):
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:
         """Resume as nnU-Net does, with the recipe that the checkpoint was trained with."""
         if not self.was_initialized:
+            self.require_whole(filename_or_checkpoint)
             init_args = read_checkpoint(Path(filename_or_checkpoint))["init_args"]
             start = init_args["stochastic_starting_checkpoint"]
             self._set_recipe(init_args["stochastic_recipe"], None if start is None else Path(start))

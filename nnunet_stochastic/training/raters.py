@@ -90,22 +90,37 @@ class RaterFolder:
         return [*(file(case, r) for r in raters for file in (self.mask, self.class_locations)), self.record(case)]
 
     def is_complete(self, case: str, sources: list[list] | None = None) -> bool:
-        """Whether every file of the case is there, made with these settings and, if given, from these ``sources``."""
+        """Whether every file of the case is whole, made with these settings and, if given, from these ``sources``."""
         record = read_json_if_complete(self.record(case), dict)
         if record is None:
             return False
+        sizes = self.sizes(case)
         return (
             record.get("settings") == self.settings
             and (sources is None or record.get("sources") == sources)
-            and all(file.is_file() for file in self.files(case))
+            and record.get("sizes", sizes) == sizes  # earlier versions did not record them
+            and all(sizes.values())
         )
+
+    def sizes(self, case: str, folder: Path | None = None) -> dict[str, int]:
+        """Bytes of the case's files, but its record, 0 of what is not there; in another folder if given."""
+        files = [(folder or self.path) / file.name for file in self.files(case)[:-1]]
+        return {file.name: file.stat().st_size if file.is_file() else 0 for file in files}
 
     def load(self, case: str, rater: int) -> tuple[blosc2.NDArray, dict]:
         """A rater's segmentation (1, z, y, x), opened and not yet read, and class_locations."""
         # Memory mapping as nnU-Net opens its own files, and not on Windows either.
         mapping = {} if os.name == "nt" else {"mmap_mode": "r"}
-        mask = blosc2.open(urlpath=str(self.mask(case, rater)), mode="r", dparams={"nthreads": 1}, **mapping)
-        return mask, load_pickle(str(self.class_locations(case, rater)))
+        path = self.mask(case, rater)
+        try:
+            mask = blosc2.open(urlpath=str(path), mode="r", dparams={"nthreads": 1}, **mapping)
+            path = self.class_locations(case, rater)
+            return mask, load_pickle(str(path))
+        except Exception as error:  # of blosc2 and pickle, neither of which names the file
+            raise OSError(
+                f"{path} cannot be read: {error}; remove {self.record(case)} and run "
+                "nnunet_stochastic_preprocess_raters again"
+            ) from error
 
 
 class RaterDataset:

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 
+from nnunet_stochastic.io.written import check_checksums
 from nnunet_stochastic.posteriors.snapshots import (
     delete_snapshots,
     refuse_batch_norm,
@@ -88,6 +89,15 @@ class SnapshotTrainer(BaseTrainer):
                 f"of {len(missing)} earlier epochs ({', '.join(map(str, missing))}); were they deleted, or is the "
                 "checkpoint of an earlier training? put them back, or train anew without --c"
             )
+        for epoch in range(self.first_snapshot_epoch, self.current_epoch):
+            try:
+                check_checksums(snapshot_path(folder, epoch))
+            except OSError as error:
+                raise OSError(
+                    f"{error}; SWAG needs all snapshots. Put a copy back, or train anew without --c; if "
+                    f"checkpoint_best.pth is of an earlier epoch than {epoch}, --c goes on from it once "
+                    "checkpoint_latest.pth and checkpoint_final.pth are removed"
+                ) from error
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()

@@ -39,6 +39,23 @@ def test_damaged_record(tmp_path, capsys, small_dataset):
     assert "--overwrite" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("content", ["", '{"done": {"data', "\0\0\0"])
+def test_record_that_a_power_cut_damaged_loses_no_data(tmp_path, capsys, small_dataset, content):
+    assert demo.main(["-o", str(tmp_path), "--dataset_only"]) == 0
+    record = (tmp_path / "demo.json").read_text()
+    made = (tmp_path / "nnUNet_raw" / DATASET_NAME / "dataset.json").stat().st_mtime_ns
+    (tmp_path / "demo.json").write_text(content)
+    assert demo.main(["-o", str(tmp_path), "--dataset_only"]) == 0
+    assert (tmp_path / "demo.json").read_text() == record
+    assert (tmp_path / "nnUNet_raw" / DATASET_NAME / "dataset.json").stat().st_mtime_ns == made
+
+
+def test_what_an_interruption_at_the_beginning_leaves_is_the_demos_own(tmp_path, small_dataset):
+    (tmp_path / "nnUNet_raw").mkdir()
+    (tmp_path / ".demo.json.unfinished-1").mkdir()
+    assert demo.main(["-o", str(tmp_path), "--dataset_only"]) == 0
+
+
 def test_dataset_only_then_again_then_anew(tmp_path, capsys, small_dataset, monkeypatch):
     folder = tmp_path / "new" / "demo"
     monkeypatch.delenv("nnUNet_raw", raising=False)

@@ -215,3 +215,17 @@ def test_settings_are_checked_first(images, tmp_path):
         corrupt_folder(images, tmp_path / "out", ranges={"fog": (0, 1)})
     with pytest.raises(FileNotFoundError, match="no input folder"):
         corrupt_folder(tmp_path / "none", tmp_path / "out", ranges={"blur": (0.1, 0.2)})
+
+
+@pytest.mark.parametrize("content", [b"", b"cut"])
+def test_images_that_a_power_cut_damaged_are_made_again(images, tmp_path, content):
+    options = {"ranges": {"blur": RANGES["blur"]}, "seed": 3}
+    corrupt_folder(images, tmp_path / "out", **options)
+    whole = contents(tmp_path / "out")
+    (tmp_path / "out" / "blur" / "case_1_0001.nii.gz").write_bytes(content)
+    report = corrupt_folder(images, tmp_path / "out", resume=True, **options)
+    assert report.num_written == 1
+    assert contents(tmp_path / "out") == whole
+    (tmp_path / "out" / "blur" / MANIFEST).write_bytes(content)
+    with pytest.raises(ValueError, match=r"manifest.json: not valid JSON.*remove the folder .*blur"):
+        corrupt_folder(images, tmp_path / "out", resume=True, **options)

@@ -175,6 +175,27 @@ def test_files_that_are_no_images(tmp_path):
         read_stored_image(tmp_path / "bits_0000.tif")
 
 
+def test_headers_that_say_nothing_of_the_spacing(tmp_path):
+    path = write_itk(tmp_path / "case_0000.nii")
+    whole = path.read_bytes()
+    for place, value, error, message in (
+        (88, np.nan, ValueError, "has the spacing"),
+        (84, np.inf, ValueError, "has the spacing"),
+        (280, np.nan, OSError, "affine has NaN"),
+    ):
+        damaged = bytearray(whole)
+        damaged[place : place + 4] = np.float32(value).tobytes()
+        path.write_bytes(bytes(damaged))
+        with pytest.raises(error, match=rf"case_0000\.nii.*{message}"):
+            read_stored_image(path)
+    tiff = tmp_path / "case_0000.tif"
+    tifffile.imwrite(tiff, ARRAY, photometric="minisblack")
+    for spacing in ("", "null", '["a", 1, 1]', "[NaN, 1, 1]", "[0, 1, 1]", "[1, 1]"):
+        (tmp_path / "case.json").write_text(f'{{"spacing": {spacing}}}')
+        with pytest.raises((OSError, ValueError), match=r"case_0000\.tif"):
+            read_stored_image(tiff)
+
+
 def test_values_of_another_shape_are_not_written(tmp_path):
     image = read_stored_image(write_itk(tmp_path / "case_0000.nii.gz"))
     with pytest.raises(ValueError, match=r"shape \(1, 4, 5, 6\) are needed, got \(1, 4, 5, 7\)"):

@@ -219,6 +219,22 @@ def test_a_complete_case_whose_mask_was_damaged_is_complete_no_more(dataset):
     assert [folder_of(dataset).is_complete(case) for case in dataset.cases] == [True, True, False]
 
 
+@pytest.mark.parametrize("ending", ["b2nd", "pkl", "json"])
+@pytest.mark.parametrize("size", [0, 20])
+def test_files_that_a_power_cut_damaged_are_made_again(dataset, ending, size):
+    preprocess(dataset)
+    name = "case_1.json" if ending == "json" else f"case_1_rater1.{ending}"
+    path = dataset.raters / name
+    whole = path.read_bytes()
+    path.write_bytes(whole[:size])
+    assert [folder_of(dataset).is_complete(case) for case in dataset.cases] == [True, False, True]
+    if ending != "json":
+        with pytest.raises(OSError, match=rf"{name} cannot be read.*case_1\.json"):
+            folder_of(dataset).load("case_1", 1)
+    preprocess(dataset)
+    assert path.read_bytes() == whole
+
+
 def test_all_problems_are_listed_at_once(dataset, write_volume):
     mask = sitk.GetArrayFromImage(sitk.ReadImage(str(dataset.mask_file("case_0", 0))))
     dataset.mask_file("case_0", 1).unlink()

@@ -3,6 +3,8 @@
 import errno
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -337,3 +339,25 @@ def test_what_the_same_process_left_is_no_part_of_the_next(tmp_path):
     with staged_file(tmp_path / "case.txt") as staged:
         staged.write_text(NEW)
     assert contents(tmp_path) == {"case.txt": NEW}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="nobody can be asked there whether a process lives")
+@pytest.mark.parametrize("num_others", [0, 1100])
+def test_what_dead_processes_left_of_a_file_is_removed_with_its_next_writing(tmp_path, num_others):
+    for number in range(num_others):
+        (tmp_path / str(number)).touch()
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    alive = os.getppid()
+    for name in ("page.html", "other.html"):
+        for process in (dead.pid, alive):
+            left = tmp_path / f".{name}.unfinished-{process}"
+            left.mkdir()
+            (left / name).write_text("half a page")
+    for _ in range(2):
+        with staged_file(tmp_path / "page.html") as staged:
+            staged.write_text("page")
+    assert sorted(path.name for path in tmp_path.glob(".*")) == sorted(
+        [f".other.html.unfinished-{dead.pid}", f".other.html.unfinished-{alive}", f".page.html.unfinished-{alive}"]
+    )
+    assert (tmp_path / "page.html").read_text() == "page"

@@ -1,17 +1,20 @@
 """Every format that a prediction writes: whole files pass, and a file cut at any place is noticed."""
 
+import gzip
+
 import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
 import tifffile
+import torch
 from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
 from nnunetv2.imageio.nibabel_reader_writer import NibabelIO
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 
 from nnunet_stochastic.inference.images import write_map
-from nnunet_stochastic.io.written import check_written
+from nnunet_stochastic.io.written import check_checksums, check_written, is_whole
 
 MAP = np.random.default_rng(0).random((4, 5, 6)).astype(np.float32)
 LABELS = np.random.default_rng(0).integers(0, 3, (4, 5, 6)).astype(np.uint8)
@@ -113,3 +116,30 @@ def test_other_formats_pass(tmp_path):
     path = tmp_path / "map.json"
     path.write_text("{")
     check_written(path)
+
+
+def test_checksums(tmp_path):
+    path = tmp_path / "checkpoint.pth"
+    torch.save({"weights": torch.ones(100_000)}, path)
+    whole = path.read_bytes()
+    check_checksums(path)
+    assert is_whole(path)
+    path.write_bytes(whole[:100_000] + bytes(4096) + whole[104_096:])
+    with pytest.raises(OSError, match=r"checkpoint.pth is damaged.*data/0"):
+        check_checksums(path)
+    for content in (whole[:1000], b""):
+        path.write_bytes(content)
+        assert not is_whole(path)
+        with pytest.raises(OSError, match=r"checkpoint.pth is damaged"):
+            check_checksums(path)
+
+
+def test_what_is_whole(tmp_path):
+    path = tmp_path / "file.nii.gz"
+    assert not is_whole(path)
+    assert not is_whole(tmp_path)
+    for content in (b"", bytes(1000), gzip.compress(bytes(352)), gzip.compress(b"")):
+        path.write_bytes(content)
+        assert not is_whole(path)
+    (tmp_path / "text.csv").write_bytes(b"x")
+    assert is_whole(tmp_path / "text.csv")

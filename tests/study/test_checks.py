@@ -67,6 +67,20 @@ def test_dataset_as_the_study_says(check, make_dataset):
     check(without)
 
 
+def test_a_configuration_that_the_plans_lack(check, make_dataset, nnunet):
+    make_dataset("Dataset007_One", num_raters=3, endings=("Ts", "OOD_far"))
+    folder = nnunet / "preprocessed" / "Dataset007_One"
+    folder.mkdir()
+    plans = folder / "nnUNetPlans.json"
+    once = STUDY.replace("seeds: 2", "seeds: 1")
+    plans.write_text(json.dumps({"configurations": {"3d_fullres": {}, "3d_lowres": {}}}))
+    with pytest.raises(ValueError, match=r"nnUNetPlans.json has no configuration 2d, only 3d_fullres, 3d_lowres"):
+        check(once)
+    for content in (json.dumps({"configurations": {"2d": {}}}), ""):  # planning makes what cannot be read again
+        plans.write_text(content)
+        check(once)
+
+
 def test_patients_of_all_cases_that_are_evaluated(check, make_dataset):
     raw = make_dataset("Dataset007_One", endings=("Tr", "Ts", "OOD_far"))
     for name in ("labelsTr/a.png", "labelsTs/b.png", "labelsOOD_far/c.png", "labelsOOD_far/._c.png"):

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.study.stand_ins import StandIns
+
 pytest.importorskip("snakemake")
 pytestmark = pytest.mark.slow
 
@@ -150,3 +152,14 @@ def test_an_error_of_snakemake_itself_is_shown(stand_ins):
     printed = stand_ins.run("--", "--executor", "no_such_plugin", status=1)
     assert "Snakemake failed" in printed
     assert "no_such_plugin" in printed
+
+
+@pytest.mark.parametrize("name", ["run #1", "a: b", "it's {one}"])
+def test_folders_may_have_any_name(tmp_path, name):
+    study = StandIns(tmp_path / "programs")  # in PYTHONPATH, which a colon would split
+    folder = tmp_path / name
+    folder.mkdir()
+    study.file, study.output = study.file.rename(folder / "study.yaml"), folder / "out"
+    (folder / "inspect.py").write_text("raise RuntimeError('not of Python')\n")
+    study.run("--until", "plan")
+    assert (study.output / "done" / "plan" / f"{TOY}.json").is_file()

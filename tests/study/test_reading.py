@@ -427,3 +427,54 @@ def test_parts_may_be_named_and_used_again(write_study):
 def test_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no\.yaml; name the YAML file"):
         read_study(tmp_path / "no.yaml")
+
+
+def test_folders_are_read_as_by_a_shell(write_study, nnunet, monkeypatch):
+    monkeypatch.setenv("HOME", str(nnunet / "home"))
+    monkeypatch.setenv("WHERE", str(nnunet / "where"))
+    for written, meant in (
+        ("~/out", nnunet / "home" / "out"),
+        ("$WHERE/out", nnunet / "where" / "out"),
+        ("${WHERE}s", nnunet / "wheres"),
+        ("a$$b", nnunet / "a$b"),
+        ("a~b", nnunet / "a~b"),
+    ):
+        assert read_study(write_study(SMALL.replace("output: results", f"output: {written}"))).output == meant
+    for unknown in ("$NOT_SET_ANYWHERE/out", "~no_such_user_here/out", "a$"):
+        with pytest.raises(ValueError, match=r"output has .* is not known; set it"):
+            read_study(write_study(SMALL.replace("output: results", f"output: {unknown}")))
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("predict: {step_size: 5}", r"predict.step_size must be at most 1, got 5"),
+        ('trainer: "nnUNetTrainer{aleatoric:20}{epistemic}"', r"trainer must have \{aleatoric\} and \{epistemic\}"),
+        ('trainer: "nnUNetTrainer{aleatoric!r}{epistemic}"', r"trainer must have \{aleatoric\} and \{epistemic\}"),
+        ('variables: {all: {NAME: "a\\0b"}}', r"variables.all.NAME must be text or a number"),
+        ('variables: {all: {"a=b": 1}}', r"'a=b' is no name of an environment variable"),
+        ('name: "a\\0b"', r"name must be text"),
+        (f"name: [{'x' * 5000}]", r"name must be text, got \['x{100,200}…; put"),
+        ("name: 2024-99-99", r"is no YAML file of a study: month must be"),
+        ("name: &a [*a]", r"holds itself by an alias"),
+        (f"name: {'[' * 3000}{']' * 3000}", r"nested too deeply"),
+        (
+            "a0: &a0 [x, x]\n" + "\n".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)),
+            r"has more than 100000 parts",
+        ),
+    ],
+)
+def test_values_that_only_a_job_would_find_wrong(write_study, lines, message):
+    key = lines.partition(":")[0]
+    kept = [line for line in SMALL.splitlines() if not line.startswith(f"{key}:")]
+    with pytest.raises(ValueError, match=message) as error:
+        read_study(write_study("\n".join([lines, *kept])))
+    assert "study.yaml" in str(error.value)
+    assert len(str(error.value)) < 1000
+
+
+def test_a_file_that_is_not_utf8(write_study):
+    file = write_study("")
+    file.write_bytes(b"output: \xff")
+    with pytest.raises(ValueError, match=r"study\.yaml is no YAML file of a study: .*utf-8"):
+        read_study(file)

@@ -68,6 +68,36 @@ def test_commands_that_are_done_are_left_out(toy):
     assert names(toy.calls()) == [Path(sys.executable).name]
 
 
+@pytest.mark.parametrize("content", [b"", b'{"how": {', bytes(100), b"[]"])
+@pytest.mark.parametrize("folder", ["done", "begun"])
+def test_a_record_that_a_power_cut_damaged_is_none(toy, folder, content):
+    run(toy.file, "plan", DATASET)
+    toy.calls()
+    (toy.output / folder / "plan" / f"{DATASET}.json").write_bytes(content)
+    plan = Plan.read(toy.file)
+    jobs = plan.current_jobs()
+    stale = plan.records.stale(jobs)
+    if folder == "begun":
+        assert plan.records.is_done(jobs["plan", DATASET])
+        assert ("plan", DATASET) not in stale
+        return
+    assert not plan.records.is_done(jobs["plan", DATASET])
+    assert not plan.records.is_recorded(("plan", DATASET))
+    assert stale["plan", DATASET].endswith(f"{DATASET}.json cannot be read")
+    plan.records.forget(stale)
+    assert not plan.records.done(("plan", DATASET)).exists()
+    run(toy.file, "plan", DATASET)
+    assert names(toy.calls()) == [Path(sys.executable).name]  # plans and cases are complete
+
+
+def test_an_empty_product_is_none(toy):
+    run(toy.file, "plan", DATASET)
+    job = Plan.read(toy.file).jobs["plan", DATASET]
+    file = next(path for path in job.products if path.is_file())
+    file.write_bytes(b"")
+    assert not Plan.read(toy.file).records.is_done(job)
+
+
 def test_a_trained_model_is_taken_as_it_is(toy):
     run(toy.file, "plan", DATASET)
     run(toy.file, "train", f"{SSN}/seed_0")

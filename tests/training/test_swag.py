@@ -255,6 +255,24 @@ def test_resuming_a_finished_training_keeps_what_it_has(dataset, tmp_path: Path)
             train(dataset, tmp_path, resume=True)
 
 
+def test_files_that_a_power_cut_damaged_are_refused_before_the_first_epoch(dataset, tmp_path: Path) -> None:
+    with short_training():
+        train(dataset, tmp_path)
+        for name, message in (
+            ("swag/epoch_0001.pth", r"epoch_0001\.pth is damaged.*train anew without --c"),
+            ("checkpoint_final.pth", r"checkpoint_final\.pth is damaged.*remove it, and --c goes on"),
+        ):
+            path = fold(tmp_path) / name
+            whole = path.read_bytes()
+            middle = len(whole) // 2
+            for content in (b"", whole[:1000], whole[:middle] + bytes(4096) + whole[middle + 4096 :]):
+                path.write_bytes(content)
+                with pytest.raises(OSError, match=message):
+                    train(dataset, tmp_path, resume=True)
+            path.write_bytes(whole)
+        train(dataset, tmp_path, resume=True)
+
+
 def test_nothing_is_written_where_checkpointing_is_disabled(dataset, tmp_path: Path) -> None:
     os.environ["nnUNet_results"] = str(tmp_path)
     with short_training() as changes:

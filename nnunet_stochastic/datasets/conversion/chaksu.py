@@ -4,7 +4,8 @@ A case is x(3, 128, 128), y_1 … y_5 ∈ {0, disc 1, cup 2}. Of each annotation
 that share a side) is kept; the disc is joined with the cup, so that the cup lies inside. The crop is a square around
 the middle of the box of all five discs, its side twice the mean diameter of the device's discs, so that devices differ
 in their images but not in the size of the disc; outside of the photograph it is black. It is resized to 128 x 128:
-images by the mean over each new pixel's area, labels by the pixel in its middle.
+images by the mean over each new pixel's area, labels by the pixel in its middle. Photographs and masks are taken as
+they are shown, turned as their EXIF orientation says.
 
 Remidio is the data set, with the original test split; a fifth of its training images are for validation. Bosch and
 Forus are out of distribution, all of their images. Nothing that is published says which images are of one patient, so
@@ -23,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from PIL import Image
+from PIL import Image, ImageOps
 from scipy import ndimage
 
 from nnunet_stochastic.datasets.conversion.common import (
@@ -48,6 +49,8 @@ IMAGE_SIZE = 128
 DISC_DIAMETERS = {"Bosch": 225.29, "Forus": 325.02, "Remidio": 448.05}  # mean, in pixels
 _IN_DISTRIBUTION = "Remidio"
 _PHOTOGRAPHS, _ANNOTATIONS = "1.0_Original_Fundus_Images", "3.0_Doctors_Annotations_Binary_OD_OC"
+_OPAQUE = 255
+_LARGEST_SHARE = 0.5  # of a photograph; the largest discs are below a tenth
 _ENDINGS = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff"}
 _CLASSES = {"background": 0, "disc": 1, "cup": 2}
 
@@ -88,7 +91,7 @@ def plan_chaksu(folder: Path, number: int, *, seed: int = 0) -> Conversion:
                 else:
                     found.append((case, split, result))
     training = [case for case, split, files in found if split == "Train" and files.device == _IN_DISTRIBUTION]
-    validation = set(draw(training, fifth(len(training)), np.random.default_rng(seed))[0])
+    validation = set(draw(training, fifth(len(training)), np.random.default_rng(seed), skipped=skipped)[0])
 
     def part(case: str, split: str, device: str) -> str:
         if device != _IN_DISTRIBUTION:
@@ -164,8 +167,7 @@ def _by_stem(folder: Path) -> dict[str, Path]:
 
 def _convert(source: Source) -> Iterator[ConvertedCase]:
     files: _Files = source.data
-    with Image.open(files.photograph) as photograph:
-        colours = np.asarray(photograph.convert("RGB"))
+    colours = np.asarray(_read_picture(files.photograph).convert("RGB"))
     discs, cups = [], []
     for disc, cup in files.masks:
         cups.append(_largest_component(_read_mask(cup, colours.shape[:2])))
@@ -193,12 +195,31 @@ def _convert(source: Source) -> Iterator[ConvertedCase]:
 
 
 def _read_mask(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """A mask, bool (y, x): everything that is not black; ``ValueError`` if it is of another shape."""
-    with Image.open(path) as image:
-        mask = np.asarray(image.convert("L")) > 0
+    """A mask, bool (y, x): everything that is not black.
+
+    Raises
+    ------
+    ValueError
+        If it is of another shape, is partly transparent, or covers most of the photograph, as an inverted one does.
+    """
+    image = _read_picture(path)
+    if image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < _OPAQUE:
+        raise ValueError(f"{path} is partly transparent, so what it marks is unknown; save it in black and white")
+    mask = np.asarray(image.convert("L")) > 0
     if mask.shape != shape:
         raise ValueError(f"{path} has {mask.shape} pixels (y, x), the photograph {shape}")
+    if (share := mask.mean()) > _LARGEST_SHARE:
+        raise ValueError(f"{path} marks {share:.0%} of the photograph; structures are white, all else black: invert it")
     return mask
+
+
+def _read_picture(path: Path) -> Image.Image:
+    """A picture as it is shown, turned as its EXIF orientation says; ``OSError`` if it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            return ImageOps.exif_transpose(image)
+    except Exception as error:  # of Pillow's many readers, few of which name the file
+        raise OSError(f"{path} cannot be read: {error}") from error
 
 
 def _largest_component(mask: np.ndarray) -> np.ndarray:

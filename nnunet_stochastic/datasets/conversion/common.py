@@ -19,6 +19,7 @@ import SimpleITK as sitk
 from nibabel.nifti1 import Nifti1Header
 
 from nnunet_stochastic.io.images import check_image_file
+from nnunet_stochastic.io.names import check_names
 from nnunet_stochastic.io.nifti import is_nifti, keep_header, read_nifti_header
 from nnunet_stochastic.io.staging import staged_files
 
@@ -40,10 +41,12 @@ __all__ = [
     "read_header",
     "read_itk_image",
     "read_on_grid",
+    "reasons",
 ]
 
 TRAIN, VALIDATION, TEST = "train", "val", "test"
 _SUFFIXES = {TRAIN: "Tr", VALIDATION: "Tr", TEST: "Ts"}
+_SHOWN_REASONS = 20
 _GRID_TOLERANCE = 1e-3  # mm, and of direction cosines: NIfTI files keep them in single precision
 
 
@@ -144,6 +147,7 @@ class Conversion:
             names = [name for source in self.sources for name in source.cases]
             twice = sorted({name for name in names if names.count(name) > 1})
             raise ValueError(f"case names occur more than once: {', '.join(twice)}; rename the files")
+        check_names(parts, "the data set")
         object.__setattr__(self, "parts", parts)
         patients = {name: source.patient for source in self.sources for name in source.cases}
         object.__setattr__(self, "patients", patients)
@@ -169,11 +173,26 @@ def fifth(count: int) -> int:
     return -(-count // 5)
 
 
-def draw(names: Sequence[str], count: int, random: np.random.Generator) -> tuple[list[str], list[str]]:
-    """Names drawn at random, and the rest, both sorted; the order of ``names`` has no influence."""
+def reasons(skipped: Sequence[Skipped]) -> str:
+    """What was left out and why, a line each, for a message; of many the first."""
+    lines = [f"\n  {skip.name}: {skip.reason}" for skip in skipped[:_SHOWN_REASONS]]
+    more = len(skipped) - len(lines)
+    return "".join(lines) + (f"\n  and {more} more" if more else "")
+
+
+def draw(
+    names: Sequence[str], count: int, random: np.random.Generator, *, skipped: Sequence[Skipped] = ()
+) -> tuple[list[str], list[str]]:
+    """Names drawn at random, and the rest, both sorted; the order of ``names`` has no influence.
+
+    ``skipped`` is what was left out before, which a message about too few names lists.
+    """
     names = sorted(names)
     if not 0 < count < len(names):
-        raise ValueError(f"cannot split {len(names)} into {count} and at least one other; more data are needed")
+        raise ValueError(
+            f"cannot split {len(names)} into {count} and at least one other; more data are needed"
+            + (f"; was skipped:{reasons(skipped)}" if skipped else "")
+        )
     order = random.permutation(len(names))
     return sorted(names[i] for i in order[:count]), sorted(names[i] for i in order[count:])
 

@@ -90,7 +90,7 @@ def plan_curvas(
     for part in (TEST, VALIDATION):
         if folders[part] is None:
             training = [name for name, where in parts.items() if where == TRAIN]
-            parts |= dict.fromkeys(draw(training, fifth(len(training)), random)[0], part)
+            parts |= dict.fromkeys(draw(training, fifth(len(training)), random, skipped=skipped)[0], part)
     sources = [Source(name, {name: parts[name]}, files, name) for cases in complete.values() for name, files in cases]
     return Conversion(
         dataset_name(number, "CURVAS"),

@@ -15,7 +15,7 @@ must be among its four annotations. Pixels are not resampled.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -143,7 +143,9 @@ def plan_lidc(
             show_progress=show_progress,
         )
     )
-    parts = _split({record.patient for record, (nodules, _) in zip(records, grouped, strict=True) if nodules}, options)
+    skipped = [skip for _, skips in grouped for skip in skips]
+    patients = {record.patient for record, (nodules, _) in zip(records, grouped, strict=True) if nodules}
+    parts = _split(patients, options, skipped)
     wanted = [(record, nodules) for record, (nodules, _) in zip(records, grouped, strict=True) if nodules]
     found = map_in_processes(
         partial(_find_crops, folder, database, options),
@@ -152,7 +154,6 @@ def plan_lidc(
         description="scans",
         show_progress=show_progress,
     )
-    skipped = [skip for _, skips in grouped for skip in skips]
     sources = []
     for cases, skips in found:
         skipped += skips
@@ -276,12 +277,12 @@ def _case_files(case: str, scan: DicomScan, box: Box, origin: np.ndarray, masks:
     )
 
 
-def _split(patients: set[str], options: LidcOptions) -> dict[str, str]:
+def _split(patients: set[str], options: LidcOptions, skipped: Sequence[Skipped]) -> dict[str, str]:
     """60/20/20; fifths are rounded up."""
     random = np.random.default_rng(options.seed)
     count = fifth(len(patients))
-    test, others = draw(list(patients), count, random)
-    validation, training = draw(others, count, random)
+    test, others = draw(list(patients), count, random, skipped=skipped)
+    validation, training = draw(others, count, random, skipped=skipped)
     return dict.fromkeys(test, TEST) | dict.fromkeys(validation, VALIDATION) | dict.fromkeys(training, TRAIN)
 
 

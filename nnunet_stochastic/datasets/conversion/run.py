@@ -33,10 +33,13 @@ from nnunet_stochastic.datasets.conversion.common import (
     convert_source,
     label_file,
     part_suffix,
+    reasons,
 )
 from nnunet_stochastic.evaluation.parallel import map_in_processes
+from nnunet_stochastic.io.images import check_image_file
 from nnunet_stochastic.io.staging import remove_leftovers
-from nnunet_stochastic.io.text import as_read_back, read_json, write_json
+from nnunet_stochastic.io.text import as_read_back, read_json, read_json_if_complete, write_json
+from nnunet_stochastic.io.written import is_whole
 from nnunet_stochastic.patients import PATIENTS_FILE, write_patients
 
 __all__ = ["Converted", "PlannedFolder", "dataset_name"]
@@ -102,17 +105,30 @@ class PlannedFolder:
         if self.path.exists() and any(self.path.iterdir()):
             self._check_existing()
         self.missing = {
-            name
-            for name, part in conversion.parts.items()
-            if overwrite or not label_file(self.path, name, part, conversion.ending).is_file()
+            name for name, part in conversion.parts.items() if overwrite or not self._is_complete(name, part)
         }
+
+    def _is_complete(self, name: str, part: str) -> bool:
+        """Whether the files of a case are whole; images that are copies may end as their makers like."""
+        ending, suffix = self.conversion.ending, part_suffix(part)
+        description = self.conversion.description
+        raters = (self.path / f"raters{suffix}" / f"{name}_rater{n}{ending}" for n in range(_num_raters(description)))
+        images = (
+            self.path / f"images{suffix}" / f"{name}_{channel:04d}{ending}"
+            for channel in range(len(description["channel_names"]))
+        )
+        label = label_file(self.path, name, part, ending)
+        return all(map(is_whole, (label, *raters))) and all(is_whole(file) or _is_readable(file) for file in images)
 
     def _check_existing(self) -> None:
         if not (self.path / _SETTINGS).is_file():
             raise ValueError(f"{self.path} exists and was not written by this command; choose another -d or remove it")
-        record = read_json(self.path / _SETTINGS, dict, remedy="choose another -d or remove that folder")
         if self.overwrite:
             return
+        remedy = "--overwrite replaces the dataset, or choose another -d"
+        record = read_json(self.path / _SETTINGS, dict, remedy=remedy)
+        if not all(isinstance(record.get(key), dict) for key in ("settings", "parts")):
+            raise ValueError(f"{self.path / _SETTINGS} does not say how the dataset was made; {remedy}")
         found, settings = record["settings"], as_read_back(dict(self.conversion.settings))
         if found != settings:
             different = [
@@ -160,7 +176,7 @@ class PlannedFolder:
 
     def _make_folders(self) -> None:
         conversion = self.conversion
-        kinds = ("images", "labels", "raters") if "num_raters" in conversion.description else ("images", "labels")
+        kinds = ("images", "labels", "raters") if _num_raters(conversion.description) else ("images", "labels")
         self.path.mkdir(parents=True, exist_ok=True)
         if self.missing:  # nnU-Net takes a folder with this file for a whole dataset
             (self.path / _DESCRIPTION).unlink(missing_ok=True)
@@ -169,6 +185,8 @@ class PlannedFolder:
         for suffix in {part_suffix(part) for part in conversion.parts.values()}:
             for kind in kinds:
                 (self.path / f"{kind}{suffix}").mkdir(exist_ok=True)
+        for name in self.missing:  # what is there of them is damaged
+            label_file(self.path, name, conversion.parts[name], conversion.ending).unlink(missing_ok=True)
 
     def _finish(self, complete: dict[str, str], skipped: list[Skipped], previous: list[Any] | None) -> Converted:
         conversion = self.conversion
@@ -198,8 +216,9 @@ class PlannedFolder:
 def _check_split(parts: Mapping[str, str], skipped: Sequence[Skipped]) -> None:
     """Raise if nothing is there to train or to validate on."""
     if absent := {TRAIN, VALIDATION} - set(parts.values()):
-        reasons = "".join(f"\n  {skip.name}: {skip.reason}" for skip in skipped)
-        raise ValueError(f"there is no case for {' and '.join(sorted(absent))}; was skipped:{reasons or ' nothing'}")
+        raise ValueError(
+            f"there is no case for {' and '.join(sorted(absent))}; was skipped:{reasons(skipped) or ' nothing'}"
+        )
 
 
 def _write_splits(
@@ -207,7 +226,7 @@ def _write_splits(
 ) -> tuple[Path | None, bool]:
     """Write the splits where nnU-Net reads them, unless someone else has written other ones there."""
     file = Path(nnUNet_preprocessed) / dataset.name / _SPLITS if nnUNet_preprocessed.is_set() else None
-    kept = file is not None and file.is_file() and _read_splits(file) not in (previous, splits)
+    kept = file is not None and (found := _read_splits(file)) is not None and found not in (previous, splits)
     if file is not None and not kept:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, splits)
@@ -216,5 +235,20 @@ def _write_splits(
 
 
 def _read_splits(file: Path) -> list[Any] | None:
-    """Splits of a file, ``None`` if there is none."""
-    return read_json(file, list, remedy="remove or restore it") if file.is_file() else None
+    """Splits of a file, ``None`` if there is none that can be read."""
+    return read_json_if_complete(file, list)
+
+
+def _num_raters(description: Mapping[str, Any]) -> int:
+    return description.get("num_raters", 0)
+
+
+def _is_readable(image: Path) -> bool:
+    """Whether a NIfTI image that another program wrote has all its voxels."""
+    if not image.is_file() or not image.name.endswith((".nii", ".nii.gz")):
+        return False
+    try:
+        check_image_file(image)
+    except (OSError, ValueError):
+        return False
+    return True

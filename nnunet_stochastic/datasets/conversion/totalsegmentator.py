@@ -101,8 +101,8 @@ def plan_totalsegmentator(
     skipped += [Skipped(scan.folder.name, reason) for scan, reason in zip(scans, reasons, strict=True) if reason]
     visible = {scan.folder.name: scan for scan, reason in zip(scans, reasons, strict=True) if not reason}
     random = np.random.default_rng(seed)
-    test, others = draw(list(visible), fifth(len(visible)), random)
-    validation, training = draw(others, fifth(len(others)), random)
+    test, others = draw(list(visible), fifth(len(visible)), random, skipped=skipped)
+    validation, training = draw(others, fifth(len(others)), random, skipped=skipped)
     parts = dict.fromkeys(test, TEST) | dict.fromkeys(validation, VALIDATION) | dict.fromkeys(training, TRAIN)
     return Conversion(
         dataset_name(number, f"TotalSegmentator_{'_'.join(structures)}"),

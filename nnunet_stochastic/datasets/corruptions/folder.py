@@ -28,8 +28,10 @@ from nnunet_stochastic.datasets.corruptions.stored_image import (
 )
 from nnunet_stochastic.evaluation.parallel import map_in_threads
 from nnunet_stochastic.io.grid import check_same_grid
+from nnunet_stochastic.io.names import check_names
 from nnunet_stochastic.io.staging import remove_leftovers, staged_files
 from nnunet_stochastic.io.text import read_json, write_json
+from nnunet_stochastic.io.written import is_whole
 from nnunet_stochastic.seeds import stream_seed
 
 __all__ = ["MANIFEST", "CorruptionReport", "corrupt_folder", "find_images"]
@@ -129,7 +131,7 @@ def corrupt_folder(
         pending = {
             path: (name, manifests[name]["cases"][case.name]["parameters"])
             for name, path in folders.items()
-            if not all((path / file.name).is_file() for file in case.files)
+            if not all(is_whole(path / file.name) for file in case.files)
         }
         if pending:
             _corrupt_case(case, pending)
@@ -157,6 +159,7 @@ def find_images(folder: str | Path) -> list[ImageCase]:
             names[path.name[-len(ending) :]].append(path.name[: -len(ending)])
     if not names:
         raise FileNotFoundError(f"no images in {folder}: {', '.join(SUPPORTED_ENDINGS)} are read")
+    check_names((stem for stems in names.values() for stem in stems), folder)
     if len(names) > 1:
         counts = ", ".join(f"{len(stems)} of {ending}" for ending, stems in names.items())
         raise ValueError(f"the images of {folder} have several endings ({counts}): keep those of one data set")
@@ -238,7 +241,7 @@ def _check_same_settings(file: Path, manifest: dict[str, Any]) -> None:
     """Raise if an earlier call has written a manifest with which this one disagrees."""
     if not file.is_file():
         return
-    earlier = read_json(file, dict, remedy="choose another -o")
+    earlier = read_json(file, dict, remedy=f"remove the folder {file.parent}, or choose another -o")
     try:
         different = [key for key in manifest if key not in ("source", "cases") and earlier.get(key) != manifest[key]]
         different += [case for case, entry in earlier["cases"].items() if manifest["cases"].get(case) != entry]

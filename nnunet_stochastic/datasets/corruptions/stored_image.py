@@ -14,6 +14,7 @@ float32, in which nnU-Net computes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,6 +114,9 @@ def read_stored_image(path: Path) -> StoredImage:
     if not np.isfinite(values).all():
         raise ValueError(f"{path} has voxels that are NaN or infinite: replace them in the image")
     *_, spacing_z, spacing_y, spacing_x = (1.0, 1.0, 1.0, *(float(step) for step in grid["spacing"]))
+    if not all(0 < step < math.inf for step in (spacing_z, spacing_y, spacing_x)):
+        steps = (spacing_z, spacing_y, spacing_x)
+        raise ValueError(f"{path} has the spacing {steps} along (z, y, x); correct its header: finite, above 0")
     original = image.shape
 
     def write_shaped(numbers: np.ndarray, target: Path) -> None:
@@ -134,6 +138,8 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, bool, Mapping[str, Any], Write]
     source = nibabel.load(path)
     if not isinstance(source, nibabel.Nifti1Image):  # which NIfTI-2 images are, too
         raise ValueError(f"it is no NIfTI image, but {type(source).__name__}")
+    if not np.isfinite(source.affine).all():
+        raise ValueError("its affine has NaN or infinities; correct its header")
 
     def write(numbers: np.ndarray, target: Path) -> None:
         header = source.header.copy()

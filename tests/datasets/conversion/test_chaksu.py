@@ -190,6 +190,81 @@ def test_what_is_skipped(folder, raw, read_json, capsys):
     assert all(name in output for name in skipped)
 
 
+def turned(picture, orientation):
+    """A picture stored such that this EXIF orientation shows it upright."""
+    back = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return picture.transpose(back[orientation]), exif
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_pictures_are_turned_as_exif_says(folder, raw, read, orientation):
+    assert convert(folder) == 0
+    dataset = raw / "Dataset008_Chaksu"
+    names = ["imagesTs/Remidio_Test_R7_0000.png", "imagesTs/Remidio_Test_R7_0001.png", "labelsTs/Remidio_Test_R7.png"]
+    upright = [read(dataset / name) for name in names]
+    photograph = folder.path / "Test" / "1.0_Original_Fundus_Images" / "Remidio" / "R7.PNG"
+    picture, exif = turned(Image.fromarray(colours()), orientation)
+    picture.save(photograph, exif=exif)
+    mask = folder.mask("Test", "Remidio", "R7", 2, "Disc")
+    picture, exif = turned(Image.fromarray(box((60, 100), (80, 120))), orientation)
+    mask.unlink()
+    picture.save(mask.with_suffix(".png"), exif=exif)
+    assert convert(folder, "--overwrite") == 0
+    for name, expected in zip(names, upright, strict=True):
+        np.testing.assert_array_equal(read(dataset / name), expected)
+
+
+def transparent(mask):
+    return np.stack([np.full_like(mask, 255)] * 3 + [mask], -1)
+
+
+@pytest.mark.parametrize(
+    ("picture", "reason"),
+    [
+        (transparent(box((60, 100), (80, 120))), "partly transparent"),
+        (transparent(box((60, 100), (80, 120)))[..., 2:], "partly transparent"),
+        (255 - box((60, 100), (80, 120)), "marks 95% of the photograph"),
+        (255 - 254 * (box((60, 100), (80, 120)) > 0).astype(np.uint8), "marks 100% of the photograph"),
+    ],
+)
+@pytest.mark.parametrize("structure", ["Disc", "Cup"])
+def test_masks_that_are_none_are_skipped(folder, raw, read_json, picture, reason, structure):
+    path = folder.mask("Test", "Remidio", "R7", 1, structure)
+    Image.fromarray(picture).save(path)
+    assert convert(folder) == 0
+    skipped = read_json(raw / "Dataset008_Chaksu" / "conversion.json")["skipped"]
+    assert list(skipped) == ["Remidio_Test_R7"]
+    assert str(path) in skipped["Remidio_Test_R7"]
+    assert reason in skipped["Remidio_Test_R7"]
+
+
+def test_opaque_masks_in_colour(folder, raw, read):
+    assert convert(folder) == 0
+    expected = read(raw / "Dataset008_Chaksu" / "labelsTs" / "Remidio_Test_R7.png")
+    for expert in range(1, 6):
+        disc = box((60, 100), (80, 120))
+        folder.draw("Test", "Remidio", "R7", expert, "Disc", np.stack([disc] * 3 + [np.full_like(disc, 255)], -1))
+    assert convert(folder, "--overwrite") == 0
+    np.testing.assert_array_equal(read(raw / "Dataset008_Chaksu" / "labelsTs" / "Remidio_Test_R7.png"), expected)
+
+
+def test_damaged_pictures_are_skipped_by_name(folder, raw, read_json):
+    photograph = folder.path / "Test" / "1.0_Original_Fundus_Images" / "Remidio" / "R7.PNG"
+    photograph.write_bytes(photograph.read_bytes()[:200])
+    assert convert(folder) == 0
+    skipped = read_json(raw / "Dataset008_Chaksu" / "conversion.json")["skipped"]
+    assert f"{photograph} cannot be read" in skipped["Remidio_Test_R7"]
+
+
+def test_reasons_are_told_where_nothing_is_left(folder, capsys):
+    for path in list(folder.path.rglob("Expert 1")):
+        path.rename(path.with_name("Expert1"))
+    assert convert(folder) == 1
+    assert "Remidio_Train_R1: no mask: Expert 1 disc, Expert 1 cup" in capsys.readouterr().err
+
+
 def test_bad_folders(folder, tmp_path):
     with pytest.raises(ValueError, match="no folder Train/1"):
         plan_chaksu(tmp_path, 8)

@@ -85,6 +85,26 @@ def test_what_is_skipped(tmp_path, raw):
     assert len(reasons) == 5
 
 
+def test_reasons_are_told_where_nothing_is_left(tmp_path):
+    folder = write_cases(tmp_path / "cases", [f"c{n:02d}" for n in range(25)])
+    for path in folder.glob("*/annotation_1.nii.gz"):
+        path.rename(path.with_name("annotation_01.nii.gz"))
+    with pytest.raises(ValueError, match="cannot split 0") as error:
+        plan_curvas(folder, 10)
+    assert "c00: has annotation_01.nii.gz, annotation_2.nii.gz, annotation_3.nii.gz; most" in str(error.value)
+    assert "c19" in str(error.value)
+    assert str(error.value).endswith("\n  and 5 more")
+
+
+def test_masks_with_nan_are_skipped(tmp_path, raw):
+    folder = write_cases(tmp_path / "cases", "abcdefgh")
+    strange = RATERS[0].astype(np.float32)
+    strange[0, 0, 0] = np.nan  # which ITK reads as 0
+    write(folder / "c" / "annotation_2.nii.gz", strange)
+    (skip,) = PlannedFolder(plan_curvas(folder, 10)).run().skipped
+    assert (skip.name, "1 voxels that are NaN" in skip.reason) == ("c", True)
+
+
 def test_bad_folders(tmp_path):
     with pytest.raises(ValueError, match="has no case"):
         plan_curvas(tmp_path, 10)

@@ -106,6 +106,60 @@ def test_patients_of_an_older_dataset_are_added_and_nothing_else_changes(dataset
     assert (dataset / "patients.csv").read_text() == "case,patient\na,p\nb,p\nc,c\ne,e\n"  # what is there
 
 
+def damage(path, kind):
+    content = path.read_bytes()
+    path.write_bytes({"empty": b"", "cut": content[:20], "zeros": bytes(len(content))}[kind])
+
+
+@pytest.mark.parametrize("kind", ["empty", "cut", "zeros"])
+@pytest.mark.parametrize("file", ["labelsTr/a.nii.gz", "imagesTr/b_0000.nii.gz", "ratersTs/d_rater1.nii.gz"])
+def test_files_that_a_power_cut_damaged_are_made_again(dataset, file, kind):
+    PlannedFolder(plan()).run()
+    complete = contents(dataset)
+    damage(dataset / file, kind)
+    planned = PlannedFolder(plan())
+    assert len(planned.missing) == 1
+    planned.run()
+    assert contents(dataset) == complete
+
+
+def test_a_damaged_case_that_cannot_be_made_again_does_not_count(dataset):
+    PlannedFolder(plan()).run()
+    damage(dataset / "labelsOOD_Bosch" / "e.nii.gz", "cut")
+    result = PlannedFolder(plan(convert=partial(convert, unreadable="e"))).run()
+    assert "OOD_Bosch" not in result.counts
+    assert not (dataset / "labelsOOD_Bosch" / "e.nii.gz").exists()
+
+
+@pytest.mark.parametrize("kind", ["empty", "cut", "zeros"])
+def test_settings_that_a_power_cut_damaged(dataset, kind):
+    PlannedFolder(plan()).run()
+    complete = contents(dataset)
+    damage(dataset / "conversion.json", kind)
+    with pytest.raises(ValueError, match=r"conversion.json: .*--overwrite"):
+        PlannedFolder(plan())
+    PlannedFolder(plan(), overwrite=True).run()
+    assert contents(dataset) == complete
+
+
+def test_settings_of_another_kind(dataset):
+    PlannedFolder(plan()).run()
+    for text in ("{}", '{"settings": [], "parts": {}}', '{"settings": {}}'):
+        (dataset / "conversion.json").write_text(text)
+        with pytest.raises(ValueError, match=r"conversion.json does not say how .*--overwrite"):
+            PlannedFolder(plan())
+
+
+@pytest.mark.parametrize("kind", ["empty", "cut", "zeros"])
+def test_splits_that_a_power_cut_damaged_are_written_again(dataset, kind):
+    splits = PlannedFolder(plan()).run().splits
+    whole = splits.read_bytes()
+    for file in (dataset / "splits_final.json", splits):
+        damage(file, kind)
+        assert not PlannedFolder(plan()).run().splits_kept
+        assert splits.read_bytes() == (dataset / "splits_final.json").read_bytes() == whole
+
+
 def test_what_cannot_be_written_stops_everything(dataset, monkeypatch):
     def full(*_):
         raise RuntimeError("Exception thrown in SimpleITK:\nno space left")

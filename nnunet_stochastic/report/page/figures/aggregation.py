@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from nnunet_stochastic.conventions import AGGREGATIONS
 from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
 from nnunet_stochastic.evaluation.tasks import OUT_OF_DISTRIBUTION
+from nnunet_stochastic.report.names import as_label
 from nnunet_stochastic.report.page.figures.style import ModelStyle, add_model_legend, draw_point, grid
 
 __all__ = ["aggregation_figure"]
@@ -40,7 +41,7 @@ def aggregation_figure(results: Sequence[EvaluatedRun], styles: Mapping[str, Mod
         centre = np.mean([(au, eu) for _, au, eu in drawn], axis=0)
         ax.plot(*centre, marker="x", markersize=13, markeredgewidth=2.5, color="black", linestyle="none", alpha=0.6)
         ax.plot(limits, limits, color="0.4", linewidth=1, linestyle="--", zorder=0)
-        ax.set(title=name, xlim=limits, ylim=limits, xlabel="AUROC of AU", aspect="equal")
+        ax.set(title=as_label(name), xlim=limits, ylim=limits, xlabel="AUROC of AU", aspect="equal")
         ax.set_box_aspect(1)
     axes[0].set_ylabel("AUROC of EU")
     add_model_legend(figure, results, styles, shows_epistemic=True)

@@ -15,6 +15,7 @@ from nnunet_stochastic.evaluation.case_sets import ID
 from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
 from nnunet_stochastic.evaluation.maps import MEASURES
 from nnunet_stochastic.evaluation.tasks import OUT_OF_DISTRIBUTION
+from nnunet_stochastic.report.names import as_label
 from nnunet_stochastic.report.page.figures.style import DASHES
 from nnunet_stochastic.report.reliability import OKABE_ITO
 
@@ -45,7 +46,7 @@ def detection_figure(result: EvaluatedRun) -> Figure | None:
             area = result.task(OUT_OF_DISTRIBUTION.name, "shifts", shift, measure)
             false_positive, true_positive = _roc(sets[ID], sets[shift])
             style = _shift_style(index)
-            curves[column].plot(false_positive, true_positive, label=f"{shift}, AUROC {area:.3f}", **style)
+            curves[column].plot(false_positive, true_positive, label=f"{as_label(shift)}, AUROC {area:.3f}", **style)
         curves[column].plot([0, 1], [0, 1], color="0.4", linewidth=1, linestyle="--", zorder=0)
         curves[column].set(xlim=(-0.01, 1), ylim=(0, 1.01), xlabel="false positive rate")
         curves[column].legend(loc="lower right")
@@ -62,7 +63,7 @@ def _draw_histograms(ax: Axes, sets: dict[str, np.ndarray]) -> None:
     for index, (name, values) in enumerate((name, values) for name, values in sets.items() if name != ID):
         style = _shift_style(index)
         style["edgecolor"] = style.pop("color")
-        ax.hist(values, bins=edges, weights=_fractions(values), histtype="step", label=name, **style)
+        ax.hist(values, bins=edges, weights=_fractions(values), histtype="step", label=as_label(name), **style)
     ax.ticklabel_format(axis="x", style="sci", scilimits=(-2, 3))
 
 

@@ -20,6 +20,7 @@ from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
 from nnunet_stochastic.evaluation.maps import MEASURES, Measure
 from nnunet_stochastic.evaluation.right_and_wrong import right_and_wrong
 from nnunet_stochastic.evaluation.tasks import RANKED, Task, find_task
+from nnunet_stochastic.report.names import as_label
 from nnunet_stochastic.report.page.figures.style import ModelStyle, add_model_legend, draw_point, grid
 
 __all__ = ["entanglement_figure", "right_and_wrong_of"]
@@ -54,7 +55,7 @@ def entanglement_figure(results: Sequence[EvaluatedRun], styles: Mapping[str, Mo
         lower_is_better = task.direction < 0
         _shade(ax, limits, below=lower_is_better)
         better = "lower" if lower_is_better else "higher"
-        ax.set(title=f"{', '.join(path)}: {task.metric}, {better} is better", xlim=limits, ylim=limits)
+        ax.set(title=f"{as_label(', '.join(path))}: {task.metric}, {better} is better", xlim=limits, ylim=limits)
         ax.set(xlabel=f"$U_w$: {_wrong_name(task)}", ylabel=f"$U_c$: {task.right}", aspect="equal")
     add_model_legend(figure, results, styles, shows_epistemic=True)
     return figure

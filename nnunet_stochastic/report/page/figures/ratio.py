@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from nnunet_stochastic.evaluation.case_sets import ID
 from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
 from nnunet_stochastic.evaluation.tasks import RATIO
+from nnunet_stochastic.report.names import as_label
 from nnunet_stochastic.report.page.figures.style import ModelStyle, add_model_legend, draw_point, log_ticks
 
 __all__ = ["ratio_figure"]
@@ -47,7 +48,7 @@ def ratio_figure(results: Sequence[EvaluatedRun], styles: Mapping[str, ModelStyl
         scatter.axline((low, low), (10 * low, 10 * low), color="0.4", linewidth=1, linestyle="--", zorder=0)
     bars.axvline(1, color="0.4", linewidth=1, linestyle="--", zorder=0)
     bars.set(xscale="log", xlabel="mean EU / mean AU", yticks=range(len(drawn)), ylim=(len(drawn) - 0.4, -0.6))
-    bars.set_yticklabels([result.label + result.mark for result in drawn])
+    bars.set_yticklabels([as_label(result.label) + result.mark for result in drawn])
     bars.set_title("EU/AU")
     for axis in (scatter.xaxis, scatter.yaxis, bars.xaxis):
         log_ticks(axis)

@@ -20,6 +20,7 @@ from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
 from nnunet_stochastic.evaluation.maps import MEASURES
 from nnunet_stochastic.evaluation.tasks import CALIBRATION_ERROR
 from nnunet_stochastic.metrics import reliability_curve
+from nnunet_stochastic.report.names import as_label
 from nnunet_stochastic.report.page.figures.style import MEASURE_STYLES, ModelStyle, add_model_legend
 
 __all__ = ["confidence_figure", "reliability_figure"]
@@ -50,7 +51,7 @@ def reliability_figure(results: Sequence[EvaluatedRun], styles: Mapping[str, Mod
         of_foreground = kind == "predicted class" and all(
             result.convention.foreground_calibration for result in results
         )
-        diagram.set_title(f"{split}, {'foreground' if of_foreground else kind}")
+        diagram.set_title(f"{as_label(split)}, {'foreground' if of_foreground else kind}")
         of_class = of_foreground or kind == "foreground classes"
         diagram.set_ylabel("fraction of the class" if of_class else "fraction correct")
         histogram.set(yscale="log", xlabel="mean confidence in the bin")
@@ -77,7 +78,7 @@ def confidence_figure(result: EvaluatedRun) -> Figure | None:
                 confidence, accuracy, _ = reliability_curve(functools.reduce(operator.add, measured))
                 ax.plot(confidence, accuracy, label=text, markersize=4.5, **MEASURE_STYLES[measure])
         _diagonal(ax)
-        ax.set(title=split, xlabel="confidence", ylabel="fraction of voxels predicted correctly")
+        ax.set(title=as_label(split), xlabel="confidence", ylabel="fraction of voxels predicted correctly")
         ax.legend(loc="upper left")
     return figure
 

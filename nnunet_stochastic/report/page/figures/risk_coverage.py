@@ -11,6 +11,7 @@ from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
 from nnunet_stochastic.evaluation.maps import MEASURES
 from nnunet_stochastic.evaluation.tasks import FAILURE_DETECTION
 from nnunet_stochastic.metrics import risk_coverage_curve
+from nnunet_stochastic.report.names import as_label
 from nnunet_stochastic.report.page.figures.style import MEASURE_STYLES, grid
 
 __all__ = ["risk_coverage_figure"]
@@ -37,7 +38,7 @@ def risk_coverage_figure(result: EvaluatedRun) -> Figure | None:
                 ax.plot(*curve, label=f"{result.measure_name(measure)}, AURC {area:.3f}", **style)
         ax.plot(*risk_coverage_curve(risk.to_numpy(), -risk.to_numpy()), color="0.5", linewidth=1, label="oracle")
         ax.axhline(risk.mean(), color="0.5", linewidth=1, linestyle=":", label="random")
-        ax.set(title=name, xlim=(0, 1), xlabel="coverage (fraction of images kept)")
+        ax.set(title=as_label(name), xlim=(0, 1), xlabel="coverage (fraction of images kept)")
         ax.set_ylim(bottom=0)
         ax.legend()
     axes[0].set_ylabel("mean risk, 1 - Dice")

@@ -22,6 +22,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from nnunet_stochastic.epistemic import EPISTEMIC_METHODS
 from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
 from nnunet_stochastic.evaluation.maps import MEASURES
+from nnunet_stochastic.report.names import as_label
 from nnunet_stochastic.report.reliability import OKABE_ITO
 
 __all__ = [
@@ -142,12 +143,13 @@ def add_model_legend(
     markers = {result.aleatoric: styles[result.label].marker for result in results}
     colours = {result.epistemic: styles[result.label].colour for result in results}
     handles = [
-        Line2D([], [], color="0.45", marker=marker, linestyle="none", markersize=7, label=name)
+        Line2D([], [], color="0.45", marker=marker, linestyle="none", markersize=7, label=as_label(name))
         for name, marker in markers.items()
     ]
     marks = {result.epistemic: result.mark for result in results if shows_epistemic and result.mark}
     handles += [
-        Line2D([], [], color=colour, linewidth=5, label=name + marks.get(name, "")) for name, colour in colours.items()
+        Line2D([], [], color=colour, linewidth=5, label=as_label(name) + marks.get(name, ""))
+        for name, colour in colours.items()
     ]
     width = sum(4 + len(str(handle.get_label())) for handle in handles) * 0.085
     rows = math.ceil(width / figure.get_figwidth())

@@ -1,0 +1,40 @@
+"""Names of cases: texts that fit into a line of a table, a log and a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+__all__ = ["check_names", "is_apple_double"]
+
+_SHOWN = 5
+
+
+def check_names(names: Iterable[str], where: str | Path) -> None:
+    """Raise ``ValueError`` for names with bytes that are no UTF-8, line breaks or other control characters.
+
+    Parameters
+    ----------
+    names
+        Names of files or cases.
+    where
+        Where they are, for the message.
+    """
+    strange = [name for name in names if not _is_plain(name)]
+    if strange:
+        shown = ", ".join(map(ascii, strange[:_SHOWN])) + (
+            f" and {len(strange) - _SHOWN} more" * (len(strange) > _SHOWN)
+        )
+        raise ValueError(f"{where} has names that are not UTF-8, or hold line breaks or other signs: rename {shown}")
+
+
+def is_apple_double(name: str) -> bool:
+    """Whether a file is what macOS leaves beside each file of a foreign disk: ``._case_0000.nii.gz``, no image."""
+    return name.startswith("._")
+
+
+def _is_plain(name: str) -> bool:
+    """Lone surrogates are how Python spells bytes that are no UTF-8."""
+    return not any(ord(sign) < 32 or 127 <= ord(sign) < 160 or 0xD800 <= ord(sign) < 0xE000 for sign in name) and not (
+        {"\u2028", "\u2029"} & set(name)
+    )
