@@ -8,6 +8,7 @@ by name.
 from __future__ import annotations
 
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ import numpy as np
 import torch
 
 __all__ = ["read_checkpoint"]
+
+#: Path, size and time of the files whose content is known to be whole.
+_WHOLE: set[tuple[str, int, int]] = set()
 
 _SCALAR_TYPES = (np.float16, np.float32, np.float64, np.int32, np.int64, np.bool_)
 
@@ -35,6 +39,7 @@ def read_checkpoint(path: Path, *, trust: bool = False) -> dict[str, Any]:
     ValueError
         If the file is damaged, or holds more than plain values and ``trust`` is not set.
     """
+    _check_whole(path)
     scalar_constructor: Any = np.float64(0).__reduce__()[0]
     allowed: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
         (scalar_constructor, "numpy.core.multiarray.scalar"),  # NumPy 1
@@ -44,7 +49,7 @@ def read_checkpoint(path: Path, *, trust: bool = False) -> dict[str, Any]:
     ]
     try:
         with torch.serialization.safe_globals(allowed):
-            return torch.load(path, map_location="cpu", weights_only=not trust, mmap=True)
+            content = torch.load(path, map_location="cpu", weights_only=not trust, mmap=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path} is no plain checkpoint: {str(error).splitlines()[0]} Loading it could run code from it. If "
@@ -54,3 +59,27 @@ def read_checkpoint(path: Path, *, trust: bool = False) -> dict[str, Any]:
         raise
     except (RuntimeError, EOFError, OSError) as error:
         raise ValueError(f"{path} cannot be read as a checkpoint, it may be incomplete: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is no checkpoint: it holds a {type(content).__name__}; train again or restore it")
+    return content
+
+
+def _check_whole(path: Path) -> None:
+    """Raise for a file that is not as it was written: ``torch.load`` compares no checksum of the zip file.
+
+    A whole file is read once by a process, or again if it has changed.
+    """
+    status = path.stat()
+    key = (str(path.resolve()), status.st_size, status.st_mtime_ns)
+    if key in _WHOLE:
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except Exception as error:  # zipfile raises what a wrong number leads to
+        raise ValueError(
+            f"{path} cannot be read as a checkpoint, it may be incomplete: {error}; restore it or train again"
+        ) from error
+    if damaged is not None:
+        raise ValueError(f"{path} is damaged: the checksum of {damaged} is wrong; restore it or train again")
+    _WHOLE.add(key)

@@ -7,7 +7,7 @@ from pathlib import Path
 import nnunet_stochastic
 
 PACKAGE = Path(nnunet_stochastic.__file__).parent
-LIBRARIES = {"numpy", "nibabel", "SimpleITK", "tifffile"}
+LIBRARIES = {"numpy", "nibabel", "SimpleITK", "tifffile", "pydantic", "pydantic_core"}
 
 
 def imported_by(folder: str) -> set[str]:
@@ -22,7 +22,7 @@ def imported_by(folder: str) -> set[str]:
     return names
 
 
-def test_io_needs_numpy_and_image_libraries_alone():
+def test_io_needs_numpy_pydantic_and_image_libraries_alone():
     names = imported_by("io")
     assert {"numpy", "nnunet_stochastic.io.staging"} <= names
     others = {name for name in names if not name.startswith("nnunet_stochastic.io.")}
