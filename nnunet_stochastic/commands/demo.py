@@ -19,7 +19,7 @@ from rich.markup import escape
 
 from nnunet_stochastic import discovery
 from nnunet_stochastic.commands._errors import report_errors
-from nnunet_stochastic.commands._flags import add_disable_progress_bar
+from nnunet_stochastic.commands._flags import Number, add_disable_progress_bar, parse_arguments
 from nnunet_stochastic.commands._steps import RECORD, Report, Step, assignment, minutes, run_steps, write_record
 from nnunet_stochastic.datasets.demo import DATASET_ID, DATASET_NAME, write_demo_dataset
 from nnunet_stochastic.datasets.demo_plans import DEMO_CONFIGURATION, DEMO_PLANS, demo_plans
@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     for part, total in (("train", 76), ("test", 24)):
         parser.add_argument(
             f"-num_{part}",
-            type=int,
+            type=Number(int, 1, total),
             metavar="N",
             help=f"number of cases to {part}, with --dataset_into (default: all {total})",
         )
@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
 @report_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; the exit status is 0 when every step succeeded."""
-    arguments = _parser().parse_args(argv)
+    arguments = parse_arguments(_parser(), argv)
     if arguments.dataset_into is not None:
         dataset = write_demo_dataset(
             arguments.dataset_into, num_train=arguments.num_train, num_test=arguments.num_test, on_case=_print_case

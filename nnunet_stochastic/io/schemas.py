@@ -94,7 +94,7 @@ class DatasetJson(_File):
 
     labels: Annotated[dict[str, Any], BeforeValidator(_labels)]
     file_ending: Annotated[str, AfterValidator(_file_ending)]
-    num_raters: Annotated[int, Field(ge=1, le=MAX_RATERS)] | None = None
+    num_raters: Annotated[int, Field(ge=0, le=MAX_RATERS)] | None = None
     regions_class_order: list[int] | None = None
     channel_names: dict[str, Any] | None = None
     modality: dict[str, Any] | None = None
