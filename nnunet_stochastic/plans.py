@@ -21,9 +21,13 @@ from nnunetv2.preprocessing.normalization.default_normalization_schemes import I
 from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
 from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import nn
 
-__all__ = ["check_configuration_names", "find_label_manager", "find_reader_writer"]
+from nnunet_stochastic.io.schemas import Configuration
+from nnunet_stochastic.io.text import check_content
+
+__all__ = ["check_configuration_names", "find_label_manager", "find_reader_writer", "read_configuration"]
 
 _NETWORKS = ("torch.nn", "nnunetv2", "dynamic_network_architectures")
 _TRUST = "if you know where this folder comes from, predict with --trust_checkpoint"
@@ -84,6 +88,31 @@ def check_configuration_names(place: str, configuration: Mapping[str, Any], *, t
         if arguments[key] is not None:
             _network(f"{place}: architecture.arch_kwargs.{key}", arguments[key], trust=trust)
     _network(f"{place}: architecture.network_class_name", architecture["network_class_name"], trust=trust, moved=True)
+
+
+def read_configuration(
+    plans_file: Path, plans_manager: PlansManager, name: str, *, trust: bool = False
+) -> ConfigurationManager:
+    """A configuration of the plans, and what it names looked up before anything of it is called."""
+    if name not in plans_manager.available_configurations:
+        raise ValueError(
+            f"{plans_file}: configurations: there is no {name}, only "
+            f"{', '.join(plans_manager.available_configurations) or 'none'}; restore the plans of the training"
+        )
+    place = f"{plans_file}: configurations.{name}"
+    try:
+        manager = plans_manager.get_configuration(name)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:  # plans of an old format, which nnU-Net converts
+        raise ValueError(f"{place} cannot be read: {error}; restore the plans of the training") from error
+    check_content(place, manager.configuration, Configuration, remedy="restore the plans of the training")
+    dimension = len(manager.patch_size)
+    if len(manager.spacing) != dimension or len(manager.use_mask_for_norm) != len(manager.normalization_schemes):
+        raise ValueError(
+            f"{place}: patch_size and spacing must be equally long, and normalization_schemes and use_mask_for_norm; "
+            "restore the plans of the training"
+        )
+    check_configuration_names(place, manager.configuration, trust=trust)
+    return manager
 
 
 def _network(place: str, name: Any, *, trust: bool, moved: bool = False) -> None:

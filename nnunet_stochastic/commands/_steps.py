@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from nnunet_stochastic.io.schemas import DemoRecord
 from nnunet_stochastic.io.text import read_json, write_text
 from nnunet_stochastic.processes import CommandFailed, run_logged
 
@@ -50,10 +51,7 @@ class Step:
 def read_record(folder: Path) -> dict[str, str]:
     """The steps that are done in `folder`: name -> the command that did it."""
     remedy = "start over with --overwrite"
-    record = read_json(folder / RECORD, dict, remedy=remedy)
-    if "done" not in record:
-        raise ValueError(f"{folder / RECORD} does not say which steps are done; {remedy}")
-    return record["done"]
+    return read_json(folder / RECORD, DemoRecord, remedy=remedy)["done"]
 
 
 def write_record(folder: Path, done: dict[str, str]) -> None:

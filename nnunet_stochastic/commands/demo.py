@@ -24,6 +24,7 @@ from nnunet_stochastic.commands._steps import RECORD, Report, Step, assignment, 
 from nnunet_stochastic.datasets.demo import DATASET_ID, DATASET_NAME, write_demo_dataset
 from nnunet_stochastic.datasets.demo_plans import DEMO_CONFIGURATION, DEMO_PLANS, demo_plans
 from nnunet_stochastic.io.folders import require_writable
+from nnunet_stochastic.io.schemas import PlannedConfigurations
 from nnunet_stochastic.io.text import read_json, write_text
 from nnunet_stochastic.patients import PATIENTS_FILE
 
@@ -140,7 +141,7 @@ def _steps(folder: Path, *, device: str) -> list[Step]:
             write_demo_dataset(raw.parent, on_case=lambda done, total: report(f"{done}/{total} images"))
 
     def write_plans(report: Report) -> None:
-        small = demo_plans(read_json(plans / "nnUNetPlans.json", dict))
+        small = demo_plans(read_json(plans / "nnUNetPlans.json", PlannedConfigurations))
         write_text(plans / f"{DEMO_PLANS}.json", json.dumps(small, indent=4))
 
     def train(name: str, title: str, trainer: str) -> Step:

@@ -18,11 +18,11 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import nn
 
 from nnunet_stochastic.checkpoints import read_checkpoint
-from nnunet_stochastic.io.schemas import Configuration, PlansJson, read_dataset_json
-from nnunet_stochastic.io.text import check_content, read_json
+from nnunet_stochastic.io.schemas import PlansJson, read_dataset_json
+from nnunet_stochastic.io.text import read_json
 from nnunet_stochastic.networks import DistributionNetwork
 from nnunet_stochastic.outcomes import OutcomeSpace
-from nnunet_stochastic.plans import check_configuration_names, find_label_manager, find_reader_writer
+from nnunet_stochastic.plans import find_label_manager, find_reader_writer, read_configuration
 from nnunet_stochastic.posteriors import WeightPosterior
 
 __all__ = ["Checkpoint", "Model", "file_sha256", "load_model", "load_weights"]
@@ -195,7 +195,7 @@ def load_model(
             f"{paths[0]} is of {found_configuration}, not of {configuration_name}: check -c and the folder"
         )
 
-    configuration_manager = _read_configuration(plans_file, plans_manager, found_configuration, trust=trust_checkpoint)
+    configuration_manager = read_configuration(plans_file, plans_manager, found_configuration, trust=trust_checkpoint)
     network = _build_network(found_trainer, plans_manager, configuration_manager, dataset_json, label_manager)
     model = Model(
         folder=folder,
@@ -263,31 +263,6 @@ def _read_header(path: Path, *, trust: bool) -> tuple[str, str, tuple[int, ...]]
     if not (isinstance(axes, list | tuple) and set(axes) <= {0, 1, 2}):
         raise ValueError(f"{path}: inference_allowed_mirroring_axes must be axes 0 to 2, got {str(axes)[:60]}")
     return trainer, configuration, tuple(axes)
-
-
-def _read_configuration(
-    plans_file: Path, plans_manager: PlansManager, name: str, *, trust: bool
-) -> ConfigurationManager:
-    """A configuration of the plans, and what it names looked up before anything of it is called."""
-    if name not in plans_manager.available_configurations:
-        raise ValueError(
-            f"{plans_file}: configurations: there is no {name}, of which the checkpoints are, only "
-            f"{', '.join(plans_manager.available_configurations) or 'none'}; restore the plans of the training"
-        )
-    place = f"{plans_file}: configurations.{name}"
-    try:
-        manager = plans_manager.get_configuration(name)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:  # plans of an old format, which nnU-Net converts
-        raise ValueError(f"{place} cannot be read: {error}; restore the plans of the training") from error
-    check_content(place, manager.configuration, Configuration, remedy="restore the plans of the training")
-    dimension = len(manager.patch_size)
-    if len(manager.spacing) != dimension or len(manager.use_mask_for_norm) != len(manager.normalization_schemes):
-        raise ValueError(
-            f"{place}: patch_size and spacing must be equally long, and normalization_schemes and use_mask_for_norm; "
-            "restore the plans of the training"
-        )
-    check_configuration_names(place, manager.configuration, trust=trust)
-    return manager
 
 
 def _build_network(

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_stochastic.inference.volumes import write_volume_table
-from nnunet_stochastic.io.text import as_read_back, read_json, write_json
+from nnunet_stochastic.io.schemas import PredictionRecord
+from nnunet_stochastic.io.text import as_read_back, is_blank, read_json, write_json
 
 __all__ = ["Record"]
 
@@ -50,8 +51,8 @@ class Record:
         self.path = folder / ("uncertainty.json" if num_parts == 1 else f"uncertainty_part{part_id}of{num_parts}.json")
         self._lock = threading.Lock()
         cases: dict[str, Any] = {}
-        if resume and self.path.is_file():
-            earlier = read_json(self.path, dict, remedy="predict into another output folder")
+        if resume and self.path.is_file() and not is_blank(self.path):
+            earlier = read_json(self.path, PredictionRecord, remedy="predict into another output folder")
             _check_same_settings(self.path, earlier["settings"], settings)
             cases = earlier["cases"]
         self._content = {"settings": settings, "cases": cases}
@@ -85,7 +86,7 @@ class Record:
             return {"settings": self._content["settings"], "cases": dict(self._content["cases"])}
         cases = {}
         for part in sorted(self._folder.glob(f"uncertainty_part*of{self._num_parts}.json")):
-            content = read_json(part, dict, remedy="predict that part again")
+            content = read_json(part, PredictionRecord, remedy="predict that part again")
             _check_same_settings(part, content["settings"], self._content["settings"])
             cases.update(content["cases"])
         return {"settings": self._content["settings"], "cases": dict(sorted(cases.items()))}

@@ -26,9 +26,12 @@ __all__ = [
     "ImageSpacing",
     "JobRecord",
     "ModelDatasetJson",
+    "NamedPlans",
+    "PlannedConfigurations",
     "PlansJson",
     "PredictionPlans",
     "PredictionRecord",
+    "RawDatasetJson",
     "Splits",
     "SummaryFile",
     "read_dataset_json",
@@ -89,16 +92,21 @@ def _file_ending(value: str) -> str:
     return value
 
 
-class DatasetJson(_File):
+class RawDatasetJson(_File):
+    """dataset.json, as far as it says which images and raters a dataset has."""
+
+    file_ending: Annotated[str, AfterValidator(_file_ending)]
+    num_raters: Annotated[int, Field(ge=0, le=MAX_RATERS)] | None = None
+    channel_names: dict[str, Any] | None = None
+    modality: dict[str, Any] | None = None
+    dataset: dict[str, dict[str, Any]] | None = None
+
+
+class DatasetJson(RawDatasetJson):
     """dataset.json, as the evaluation reads it."""
 
     labels: Annotated[dict[str, Any], BeforeValidator(_labels)]
-    file_ending: Annotated[str, AfterValidator(_file_ending)]
-    num_raters: Annotated[int, Field(ge=0, le=MAX_RATERS)] | None = None
     regions_class_order: list[int] | None = None
-    channel_names: dict[str, Any] | None = None
-    modality: dict[str, Any] | None = None
-    dataset: dict[str, Any] | None = None
     overwrite_image_reader_writer: str | None = None
 
 
@@ -138,21 +146,43 @@ def _as_list(entry: int | list[int]) -> list[int]:
 # nnU-Net's plans.json
 
 
-class PredictionPlans(_File):
-    """plans.json beside predictions, as the evaluation reads it."""
+class NamedPlans(_File):
+    """plans.json, as far as it names the dataset."""
 
-    image_reader_writer: Name
     dataset_name: str | None = None
 
 
-class PlansJson(PredictionPlans):
+class PredictionPlans(NamedPlans):
+    """plans.json beside predictions, as the evaluation reads it."""
+
+    image_reader_writer: Name
+
+
+class PlannedConfigurations(_File):
+    """plans.json, as a study reads it."""
+
+    configurations: dict[str, dict[str, Any]]
+
+    @model_validator(mode="after")
+    def _inherit(self) -> PlannedConfigurations:
+        for name, entry in self.configurations.items():
+            parents = [name]
+            while (parent := self.configurations[parents[-1]].get("inherits_from")) is not None:
+                if not isinstance(parent, str) or parent not in self.configurations or parent in parents:
+                    raise _rule(f"configurations.{name}: inherits_from {repr(parent)[:60]}, which cannot be")
+                parents.append(parent)
+            if not isinstance(entry.get("data_identifier", ""), str):
+                raise _rule(f"configurations.{name}.data_identifier must be text")
+        return self
+
+
+class PlansJson(PlannedConfigurations, PredictionPlans):
     """plans.json of a model, or of a dataset to train on."""
 
     dataset_name: str
     plans_name: str
     transpose_forward: list[Count]
     transpose_backward: list[Count]
-    configurations: dict[str, dict[str, Any]]
     label_manager: Name = "LabelManager"
     foreground_intensity_properties_per_channel: dict[str, dict[str, Number]] | None = None
     foreground_intensity_properties_by_modality: dict[str, dict[str, Number]] | None = None
@@ -166,14 +196,6 @@ class PlansJson(PredictionPlans):
                 "transpose_forward and transpose_backward must be an order of the axes and its inverse, got "
                 f"{str(self.transpose_forward)[:30]} and {str(self.transpose_backward)[:30]}"
             )
-        for name, entry in self.configurations.items():
-            parents = [name]
-            while (parent := self.configurations[parents[-1]].get("inherits_from")) is not None:
-                if not isinstance(parent, str) or parent not in self.configurations or parent in parents:
-                    raise _rule(f"configurations.{name}: inherits_from {repr(parent)[:60]}, which cannot be")
-                parents.append(parent)
-            if not isinstance(entry.get("data_identifier", ""), str):
-                raise _rule(f"configurations.{name}.data_identifier must be text")
         return self
 
 
@@ -244,7 +266,7 @@ class PredictionSettings(_File):
 class PredictedCase(_File):
     """A case of a prediction; maps in nats."""
 
-    input_files: Annotated[list[Name], Field(min_length=1)]
+    input_files: Annotated[list[Name], Field(min_length=1)] | None = None
     mean_aleatoric: NotNegative | None = None
     mean_epistemic: NotNegative | None = None
     mean_total: NotNegative | None = None

@@ -35,6 +35,8 @@ _TEXTS = {
     "list_type": "must be a list",
     "model_type": "must be an object",
     "string_type": "must be text",
+    "too_long": "must be a shorter list",
+    "too_short": "must be a longer list",
 }
 
 
@@ -142,6 +144,8 @@ def _worded(error: ErrorDetails) -> str:
         return "is missing"
     if error["type"] == "rule":
         return error["msg"]
+    if not error["loc"] and error["type"] in ("model_type", "list_type"):
+        return f"{_KINDS[list if error['type'] == 'list_type' else dict]} is needed, got {_describe(error['input'])}"
     text = _TEXTS.get(error["type"], error["msg"].replace("Input should", "must", 1))
     return f"{text}, got {_describe(error['input'])}"
 

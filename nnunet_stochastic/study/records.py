@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nnunet_stochastic.io.schemas import JobRecord
 from nnunet_stochastic.io.text import read_json, write_json
 from nnunet_stochastic.study.job import Job, Key
 from nnunet_stochastic.study.presence import are_complete
@@ -51,7 +52,7 @@ class Records:
         done = _read(self.done(job.key))
         if not done or not are_complete(job.products):
             return False
-        return job.kind in _ADOPTED or done["how"] == how(job)
+        return job.kind in _ADOPTED or done.get("how") == how(job)
 
     def begin(self, job: Job) -> bool:
         """Whether the job was begun in the same way; if not, note that it is begun now."""
@@ -125,7 +126,7 @@ class Records:
         done = _read(self.done(job.key))
         if not done and not self._begun(job.key).is_file():
             return None
-        if done and job.kind not in _ADOPTED and done["how"] != how(job):
+        if done and job.kind not in _ADOPTED and done.get("how") != how(job):
             return "its commands have changed"
         upstream = next((key for key in job.needs if key in stale), None)
         if upstream is not None and job.kind not in _INDEPENDENT:
@@ -164,4 +165,4 @@ def _made(file: Path) -> Path:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    return read_json(file, dict, remedy="remove it") if file.is_file() else {}
+    return read_json(file, JobRecord, remedy="remove it") if file.is_file() else {}

@@ -35,6 +35,7 @@ from nnunet_stochastic.datasets.conversion.common import (
     part_suffix,
 )
 from nnunet_stochastic.evaluation.parallel import map_in_processes
+from nnunet_stochastic.io.schemas import ConversionFile
 from nnunet_stochastic.io.staging import remove_leftovers
 from nnunet_stochastic.io.text import as_read_back, read_json, write_json
 from nnunet_stochastic.patients import PATIENTS_FILE, write_patients
@@ -110,7 +111,7 @@ class PlannedFolder:
     def _check_existing(self) -> None:
         if not (self.path / _SETTINGS).is_file():
             raise ValueError(f"{self.path} exists and was not written by this command; choose another -d or remove it")
-        record = read_json(self.path / _SETTINGS, dict, remedy="choose another -d or remove that folder")
+        record = read_json(self.path / _SETTINGS, ConversionFile, remedy="choose another -d or remove that folder")
         if self.overwrite:
             return
         found, settings = record["settings"], as_read_back(dict(self.conversion.settings))

@@ -25,6 +25,7 @@ import tifffile
 from skimage import io
 
 from nnunet_stochastic.io.nifti import check_not_truncated
+from nnunet_stochastic.io.schemas import ImageSpacing
 from nnunet_stochastic.io.text import read_json
 
 __all__ = ["LOSSY_ENDINGS", "SUPPORTED_ENDINGS", "StoredImage", "read_stored_image", "spacing_file"]
@@ -174,7 +175,7 @@ def _read_tiff(path: Path) -> tuple[np.ndarray, bool, tuple[float, ...], Write]:
         return _colours_first(np.moveaxis(array, axes.index("S"), -1), write)
     spacing: tuple[float, ...] = ()
     if array.ndim == 3 and spacing_file(path).is_file():
-        spacing = tuple(read_json(spacing_file(path), dict)["spacing"])
+        spacing = tuple(read_json(spacing_file(path), ImageSpacing)["spacing"])
     return array, False, spacing, write
 
 
