@@ -54,7 +54,7 @@ class Calibration:
             raise FileNotFoundError(
                 f"{path} does not exist; make it with nnunet_stochastic_determine_calibration -val {path.parent} -gt …"
             )
-        remedy = "make it again with nnunet_stochastic_determine_calibration"
+        remedy = "it is no calibration.json, make it again with nnunet_stochastic_determine_calibration"
         return cls(read_json(path, CalibrationFile, remedy=remedy))
 
     def platt(self, measure: Measure, *, per_image: bool = False) -> PlattScaling | None:

@@ -46,7 +46,7 @@ def read_dataset(
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     if not any(prediction_folder.glob(f"*{content['file_ending']}")):
-        raise ValueError(f"There is no prediction (*{content['file_ending']}) in {prediction_folder}.")
+        raise ValueError(f"there is no prediction (*{content['file_ending']}) in {prediction_folder}")
     reader = _find_reader(prediction_folder, content, path)
     return PredictedDataset(content["file_ending"], content.get("num_raters"), labels, reader)
 

@@ -53,7 +53,7 @@ class Record:
         cases: dict[str, Any] = {}
         if resume and self.path.is_file() and not is_blank(self.path):
             earlier = read_json(self.path, PredictionRecord, remedy="predict into another output folder")
-            _check_same_settings(self.path, earlier["settings"], settings)
+            _check_same_settings(self.path, earlier.get("settings", {}), settings)
             cases = earlier["cases"]
         self._content = {"settings": settings, "cases": cases}
         write_json(self.path, self._content)
@@ -87,7 +87,7 @@ class Record:
         cases = {}
         for part in sorted(self._folder.glob(f"uncertainty_part*of{self._num_parts}.json")):
             content = read_json(part, PredictionRecord, remedy="predict that part again")
-            _check_same_settings(part, content["settings"], self._content["settings"])
+            _check_same_settings(part, content.get("settings", {}), self._content["settings"])
             cases.update(content["cases"])
         return {"settings": self._content["settings"], "cases": dict(sorted(cases.items()))}
 

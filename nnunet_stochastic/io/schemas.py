@@ -280,7 +280,7 @@ class PredictedCase(_File):
 class PredictionRecord(_File):
     """uncertainty.json."""
 
-    settings: PredictionSettings
+    settings: PredictionSettings = PredictionSettings()
     cases: dict[str, PredictedCase]
 
 
