@@ -143,7 +143,7 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--trust_checkpoint",
         action="store_true",
-        help="load checkpoints with arbitrary objects: they could run code",
+        help="load checkpoints with arbitrary objects, and plans with networks of other packages: they could run code",
     )
 
 
