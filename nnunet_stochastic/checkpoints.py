@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from nnunet_stochastic.io.written import check_checksums
+
 __all__ = ["read_checkpoint"]
 
 _SCALAR_TYPES = (np.float16, np.float32, np.float64, np.int32, np.int64, np.bool_)
@@ -35,6 +37,12 @@ def read_checkpoint(path: Path, *, trust: bool = False) -> dict[str, Any]:
     ValueError
         If the file is damaged, or holds more than plain values and ``trust`` is not set.
     """
+    try:
+        check_checksums(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ValueError(f"{error}; restore it or train again") from error
     scalar_constructor: Any = np.float64(0).__reduce__()[0]
     allowed: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
         (scalar_constructor, "numpy.core.multiarray.scalar"),  # NumPy 1
@@ -44,7 +52,7 @@ def read_checkpoint(path: Path, *, trust: bool = False) -> dict[str, Any]:
     ]
     try:
         with torch.serialization.safe_globals(allowed):
-            return torch.load(path, map_location="cpu", weights_only=not trust, mmap=True)
+            content = torch.load(path, map_location="cpu", weights_only=not trust, mmap=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path} is no plain checkpoint, and loading it could run code from it; if you know where it comes from, "
@@ -54,3 +62,6 @@ def read_checkpoint(path: Path, *, trust: bool = False) -> dict[str, Any]:
         raise
     except (RuntimeError, EOFError, OSError) as error:
         raise ValueError(f"{path} cannot be read as a checkpoint, it may be incomplete: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is no checkpoint: it holds a {type(content).__name__}; train again or restore it")
+    return content

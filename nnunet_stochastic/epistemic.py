@@ -57,14 +57,26 @@ class EpistemicOption:
     help: str
     default_text: str = ""
 
+    @property
+    def least(self) -> float:
+        """Smallest value."""
+        return 1 if self.kind is int else 1e-12
+
+    @property
+    def most(self) -> float:
+        """Largest value: more takes weeks, or leaves no number finite."""
+        return 10_000 if self.kind is int else 1e12
+
     def check(self, value: float | None) -> None:
         """Raise ``ValueError`` for a number out of range."""
         if value is None and self.default is None:
             return
         if self.kind is int and not (value is not None and value >= 1):
             raise ValueError(f"{self.name} must be at least 1, got {value}")
-        if self.kind is float and not (value is not None and 0 < value < float("inf")):
+        if self.kind is float and not (value is not None and value > 0):
             raise ValueError(f"{self.name} must be positive, got {value}")
+        if value is not None and not self.least <= value <= self.most:
+            raise ValueError(f"{self.name} must be {self.least} to {self.most}, got {value}")
 
 
 DEFAULT_NUM_MEMBERS = 10

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-__all__ = ["ESTIMATORS", "TILES_AND_VIEWS", "Estimator", "SettledEstimator", "TilesAndViews"]
+__all__ = [
+    "ESTIMATORS",
+    "MAX_SAMPLES",
+    "MAX_SAVED_SAMPLES",
+    "MIN_STEP_SIZE",
+    "TILES_AND_VIEWS",
+    "Estimator",
+    "SettledEstimator",
+    "TilesAndViews",
+]
+
+#: Largest numbers of samples per member and of whole samples, and least distance of tiles as a fraction of the patch:
+#: beyond them a prediction does not end, and they are slips of the keyboard.
+MAX_SAMPLES, MAX_SAVED_SAMPLES, MIN_STEP_SIZE = 1_000_000, 10_000, 0.01
 
 #: How the moments of a member's samples are taken. ``auto``: exact where it exists, else mc. ``exact``: by quadrature.
 #: ``mc``: stratified or antithetic samples that all members share. ``plug_in``: independent samples of each member.

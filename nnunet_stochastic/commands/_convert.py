@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnunet_stochastic.commands._flags import add_disable_progress_bar, add_old_name, add_seed
+from nnunet_stochastic.commands._flags import AT_ONCE, Number, add_disable_progress_bar, add_old_name, add_seed
 
 if TYPE_CHECKING:
     from nnunet_stochastic.datasets.conversion.common import Conversion, Skipped
@@ -37,12 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser, *, folder: str) -> None:
     """Options of all converters; ``folder`` says what -i is."""
     add = parser.add_argument
     add("-i", required=True, type=Path, metavar="FOLDER", help=folder)
-    add("-d", required=True, type=int, metavar="NNN", help="number of the new dataset, 1 to 999")
+    add("-d", required=True, type=Number(int, 1, 999), metavar="NNN", help="number of the new dataset, 1 to 999")
     add_seed(parser)
     add_old_name(parser, "-seed", "--seed", type=int)
     add(
         "-np",
-        type=int,
+        type=AT_ONCE,
         default=min(4, os.cpu_count() or 1),
         metavar="N",
         help="number of processes; each needs memory for one image and its masks (default: %(default)s)",
@@ -55,8 +55,6 @@ def add_arguments(parser: argparse.ArgumentParser, *, folder: str) -> None:
 
 def check_arguments(arguments: argparse.Namespace) -> None:
     """Raise ``ValueError`` for numbers out of range."""
-    if arguments.np < 1:
-        raise ValueError(f"-np must be at least 1, got {arguments.np}")
     if arguments.seed < 0:
         raise ValueError(f"--seed must not be negative, got {arguments.seed}")
 

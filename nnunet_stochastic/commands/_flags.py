@@ -1,17 +1,60 @@
-"""Flags that several commands have: one name, one meaning and one text each."""
+"""Flags that several commands have: one name, one meaning and one text each; and the range of every number."""
 
 from __future__ import annotations
 
 import argparse
+import math
+from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["add_disable_progress_bar", "add_old_name", "add_seed"]
+__all__ = ["AT_ONCE", "Number", "add_disable_progress_bar", "add_old_name", "add_seed", "parse_arguments"]
+
+
+class Number:
+    """The ``type`` of a flag: a number, and what it may be.
+
+    Parameters
+    ----------
+    kind
+        ``int`` or ``float``.
+    least, most
+        Smallest and largest value.
+    """
+
+    def __init__(self, kind: type[int] | type[float], least: float, most: float) -> None:
+        self.kind, self.least, self.most = kind, least, most
+        self.__name__ = kind.__name__  # argparse's messages have it
+
+    def __call__(self, text: str) -> int | float:
+        return self.kind(text)
+
+    def check(self, flag: str, value: float) -> None:
+        """Raise ``ValueError`` for a value that is not in the range, or no number."""
+        if math.isnan(value) or math.isinf(value):
+            raise ValueError(f"{flag} must be a finite number, got {value}")
+        if value < self.least:
+            raise ValueError(f"{flag} must be at least {self.least}, got {value}")
+        if value > self.most:
+            raise ValueError(f"{flag} must be at most {self.most}, got {value}")
+
+
+#: Threads or processes: more than any machine has only take memory.
+AT_ONCE = Number(int, 1, 1024)
+
+
+def parse_arguments(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse a command line, and raise ``ValueError`` for a number that is out of its flag's range."""
+    arguments = parser.parse_args(argv)
+    for action in parser._actions:
+        if isinstance(action.type, Number) and (value := getattr(arguments, action.dest)) is not None:
+            action.type.check(action.option_strings[0], value)
+    return arguments
 
 
 def add_seed(parser: argparse._ActionsContainer) -> None:
     """Add ``--seed``."""
     help_text = "seed of all random numbers; the same seed gives the same files (default: %(default)s)"
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help=help_text)
+    parser.add_argument("--seed", type=Number(int, -(2**63), 2**63 - 1), default=0, metavar="N", help=help_text)
 
 
 def add_disable_progress_bar(parser: argparse._ActionsContainer) -> None:

@@ -10,13 +10,6 @@ __all__ = [
     "DEFAULT_PROCESSES",
     "PredictedDataset",
     "read_dataset",
-    "require_processes",
 ]
 
 DEFAULT_PROCESSES = min(4, os.cpu_count() or 1)
-
-
-def require_processes(number: int) -> None:
-    """Check the value of -np."""
-    if number < 1:
-        raise ValueError(f"-np must be at least 1, got {number}")

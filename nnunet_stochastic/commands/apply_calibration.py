@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nnunet_stochastic.commands._errors import report_errors
-from nnunet_stochastic.commands._flags import add_disable_progress_bar
+from nnunet_stochastic.commands._flags import AT_ONCE, add_disable_progress_bar, parse_arguments
 from nnunet_stochastic.commands._predictions import (
     DEFAULT_PROCESSES,
     read_dataset,
-    require_processes,
 )
 from nnunet_stochastic.evaluation import (
     MEASURES,
@@ -70,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-djfile", type=Path, metavar="FILE", help="dataset.json (default: the one inside -i)")
     parser.add_argument(
         "-np",
-        type=int,
+        type=AT_ONCE,
         metavar="N",
         default=DEFAULT_PROCESSES,
         help="number of cases at a time, in threads (default: %(default)s)",
@@ -85,8 +84,7 @@ def _parser() -> argparse.ArgumentParser:
 @report_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Write confidences; the exit status is 0 when all were written."""
-    arguments = _parser().parse_args(argv)
-    require_processes(arguments.np)
+    arguments = parse_arguments(_parser(), argv)
     output, method = arguments.o or arguments.i, arguments.method
     if method == "temperature" and output.resolve() == arguments.i.resolve():
         raise ValueError("--method temperature would overwrite the probabilities in -i; choose another folder with -o")

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.commands._flags import parse_arguments
 from nnunet_stochastic.conventions import ACE, Ace
 from nnunet_stochastic.evaluation.comparison import Comparison, compare
 from nnunet_stochastic.evaluation.evaluated_runs import read_overrides, read_runs
@@ -24,7 +25,7 @@ SHOWN_MISSING = 20
 @report_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Write and print the tables; return 0."""
-    arguments = _parser().parse_args(argv)
+    arguments = parse_arguments(_parser(), argv)
     if not arguments.results and arguments.runs is None:
         raise ValueError("nothing to compare: name the evaluation folders, or a table of them with --runs")
     if arguments.o.exists() and not arguments.o.is_dir():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nnunet_stochastic.commands._convert import add_arguments, carry_out, check_arguments, converter_parser
 from nnunet_stochastic.commands._errors import report_errors
-from nnunet_stochastic.commands._flags import add_old_name
+from nnunet_stochastic.commands._flags import add_old_name, parse_arguments
 
 __all__ = ["main"]
 
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for flag, old, kind in (("-i_val", "-val", "validation"), ("-i_test", "-test", "test")):
         parser.add_argument(flag, type=Path, metavar="FOLDER", help=f"folder of {kind} cases, laid out as -i")
         add_old_name(parser, old, flag, type=Path)
-    arguments = parser.parse_args(argv)
+    arguments = parse_arguments(parser, argv)
     check_arguments(arguments)
     # After parsing: imports take seconds, and a typing error should not wait for them.
     from nnunet_stochastic.datasets.conversion.curvas import plan_curvas

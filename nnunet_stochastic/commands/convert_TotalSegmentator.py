@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from nnunet_stochastic.commands._convert import add_arguments, carry_out, check_arguments, converter_parser
 from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.commands._flags import parse_arguments
 
 __all__ = ["main"]
 
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="files of the folder segmentations without ending, for instance pancreas, gallbladder, duodenum, "
         "adrenal_gland_left; the first becomes label 1",
     )
-    arguments = parser.parse_args(argv)
+    arguments = parse_arguments(parser, argv)
     check_arguments(arguments)
     # After parsing: imports take seconds, and a typing error should not wait for them.
     from nnunet_stochastic.datasets.conversion.totalsegmentator import plan_totalsegmentator

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nnunet_stochastic.commands._errors import report_errors
-from nnunet_stochastic.commands._flags import add_disable_progress_bar, add_seed
+from nnunet_stochastic.commands._flags import AT_ONCE, add_disable_progress_bar, add_seed, parse_arguments
 from nnunet_stochastic.datasets.corruptions import DEFAULT_SHIFTS, SHIFTS
 
 __all__ = ["main"]
@@ -18,9 +18,7 @@ __all__ = ["main"]
 @report_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Corrupt a folder of images; the exit status is 0 when every image was written."""
-    arguments = _parser().parse_args(argv)
-    if arguments.np < 1:
-        raise ValueError(f"-np must be at least 1, got {arguments.np}")
+    arguments = parse_arguments(_parser(), argv)
     ranges = {name: SHIFTS[name].default_range for name in arguments.shifts}
     if unused := [name for name, _ in arguments.ranges if name not in ranges]:
         raise ValueError(f"--ranges has {', '.join(unused)}, which --shifts does not name")
@@ -89,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     add_seed(parser)
     add(
         "-np",
-        type=int,
+        type=AT_ONCE,
         default=min(4, os.cpu_count() or 1),
         metavar="N",
         help="number of cases at a time, in threads; each needs about 20 bytes per voxel, 50 for ghosting, 80 for "

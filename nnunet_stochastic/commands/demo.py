@@ -19,11 +19,12 @@ from rich.markup import escape
 
 from nnunet_stochastic import discovery
 from nnunet_stochastic.commands._errors import report_errors
-from nnunet_stochastic.commands._flags import add_disable_progress_bar
+from nnunet_stochastic.commands._flags import Number, add_disable_progress_bar, parse_arguments
 from nnunet_stochastic.commands._steps import RECORD, Report, Step, assignment, minutes, run_steps, write_done_steps
 from nnunet_stochastic.datasets.demo import DATASET_ID, DATASET_NAME, write_demo_dataset
 from nnunet_stochastic.datasets.demo_plans import DEMO_CONFIGURATION, DEMO_PLANS, demo_plans
 from nnunet_stochastic.io.folders import require_writable
+from nnunet_stochastic.io.schemas import PlannedConfigurations
 from nnunet_stochastic.io.staging import is_leftover
 from nnunet_stochastic.io.text import read_json, write_text
 from nnunet_stochastic.patients import PATIENTS_FILE
@@ -62,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     for part, total in (("train", 76), ("test", 24)):
         parser.add_argument(
             f"-num_{part}",
-            type=int,
+            type=Number(int, 1, total),
             metavar="N",
             help=f"number of cases to {part}, with --dataset_into (default: all {total})",
         )
@@ -79,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
 @report_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; the exit status is 0 when every step succeeded."""
-    arguments = _parser().parse_args(argv)
+    arguments = parse_arguments(_parser(), argv)
     if arguments.dataset_into is not None:
         dataset = write_demo_dataset(
             arguments.dataset_into, num_train=arguments.num_train, num_test=arguments.num_test, on_case=_print_case
@@ -142,7 +143,7 @@ def _steps(folder: Path, *, device: str) -> list[Step]:
             write_demo_dataset(raw.parent, on_case=lambda done, total: report(f"{done}/{total} images"))
 
     def write_plans(report: Report) -> None:
-        small = demo_plans(read_json(plans / "nnUNetPlans.json", dict))
+        small = demo_plans(read_json(plans / "nnUNetPlans.json", PlannedConfigurations))
         write_text(plans / f"{DEMO_PLANS}.json", json.dumps(small, indent=4))
 
     def train(name: str, title: str, trainer: str) -> Step:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from nnunet_stochastic.commands._errors import report_errors
-from nnunet_stochastic.commands._flags import add_old_name
+from nnunet_stochastic.commands._flags import Number, add_old_name, parse_arguments
 
 __all__ = ["main"]
 
@@ -14,7 +14,7 @@ __all__ = ["main"]
 @report_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Write splits_final.json and print what to run next; return 0."""
-    arguments = _parser().parse_args(argv)
+    arguments = parse_arguments(_parser(), argv)
     # After parsing: nnU-Net takes seconds to import, and a typing error should not wait for it.
     from nnunet_stochastic.datasets.ensemble_splits import write_ensemble_splits
 
@@ -51,10 +51,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("-d", required=True, metavar="DATASET", help="name or number of a preprocessed dataset")
-    add("--num_members", type=int, default=5, metavar="M", help="number of members, at least 2 (default: %(default)s)")
+    add(
+        "--num_members",
+        type=Number(int, 2, 1000),
+        default=5,
+        metavar="M",
+        help="number of members, at least 2 (default: %(default)s)",
+    )
     add(
         "-f",
-        type=int,
+        type=Number(int, 0, 1000),
         default=0,
         metavar="FOLD",
         help="fold whose present split all members get; of nnU-Net's default where there are no splits yet "

@@ -10,11 +10,10 @@ from pathlib import Path
 from rich.console import Console
 
 from nnunet_stochastic.commands._errors import report_errors
-from nnunet_stochastic.commands._flags import add_disable_progress_bar
+from nnunet_stochastic.commands._flags import AT_ONCE, add_disable_progress_bar, parse_arguments
 from nnunet_stochastic.commands._predictions import (
     DEFAULT_PROCESSES,
     read_dataset,
-    require_processes,
 )
 from nnunet_stochastic.conventions import DEFAULT_CONVENTION, PRESETS
 from nnunet_stochastic.evaluation import (
@@ -120,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "-np",
-        type=int,
+        type=AT_ONCE,
         metavar="N",
         default=DEFAULT_PROCESSES,
         help="number of cases at a time, each in a process that needs memory for its probabilities "
@@ -148,8 +147,7 @@ def _parser() -> argparse.ArgumentParser:
 @report_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate prediction folders; the exit status is 0 when everything was written."""
-    arguments = _parser().parse_args(argv)
-    require_processes(arguments.np)
+    arguments = parse_arguments(_parser(), argv)
     folders = {
         ID: SetFolders(arguments.pred, arguments.gt, arguments.gt_raters),
         **shift_folders(arguments.ood, arguments.ood_gt, arguments.ood_gt_raters),

@@ -12,9 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_stochastic.commands._errors import report_errors
-from nnunet_stochastic.commands._flags import add_disable_progress_bar, add_seed
+from nnunet_stochastic.commands._flags import Number, add_disable_progress_bar, add_seed, parse_arguments
 from nnunet_stochastic.epistemic import EPISTEMIC_METHODS, EPISTEMIC_OPTIONS, NO_METHOD, methods_with
-from nnunet_stochastic.prediction_choices import ESTIMATORS, TILES_AND_VIEWS
+from nnunet_stochastic.prediction_choices import (
+    ESTIMATORS,
+    MAX_SAMPLES,
+    MAX_SAVED_SAMPLES,
+    MIN_STEP_SIZE,
+    TILES_AND_VIEWS,
+)
 
 __all__ = ["main"]
 
@@ -22,7 +28,7 @@ __all__ = ["main"]
 @report_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Predict a folder; return 0 if all cases went well, 1 if some failed, 128 + the signal where one ended it."""
-    arguments = _parser().parse_args(argv)
+    arguments = parse_arguments(_parser(), argv)
     for option in ("i", "o"):
         if not getattr(arguments, option):
             raise ValueError(f"-{option} is empty: name a folder")
@@ -177,7 +183,7 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--trust_checkpoint",
         action="store_true",
-        help="load checkpoints with arbitrary objects: they could run code",
+        help="load checkpoints with arbitrary objects, and plans with networks of other packages: they could run code",
     )
 
 
@@ -197,7 +203,7 @@ def _add_uncertainty_options(parser: argparse.ArgumentParser) -> None:
         users = ", ".join(method.name for method in methods_with(option))
         add(
             f"--{option.name}",
-            type=option.kind,
+            type=Number(option.kind, option.least, option.most),
             default=option.default,
             metavar=option.letter,
             help=f"{option.help}, for {users} (default: {option.default_text or '%(default)s'})",
@@ -212,7 +218,7 @@ def _add_uncertainty_options(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--num_samples",
-        type=int,
+        type=Number(int, 1, MAX_SAMPLES),
         default=30,
         metavar="K",
         help="number of samples per member, at least 1; of no effect with the exact estimator (default: %(default)s)",
@@ -237,7 +243,7 @@ def _add_uncertainty_options(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--save_samples",
-        type=int,
+        type=Number(int, 0, MAX_SAVED_SAMPLES),
         default=0,
         metavar="N",
         help="also write N whole segmentations per case to samples/, each one plausible outcome, and how volumes vary "
@@ -265,7 +271,7 @@ def _add_prediction_options(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     add(
         "-step_size",
-        type=float,
+        type=Number(float, MIN_STEP_SIZE, 1),
         default=0.5,
         help="distance of tiles as a fraction of the patch (default: %(default)s)",
     )
@@ -282,26 +288,32 @@ def _add_prediction_options(parser: argparse.ArgumentParser) -> None:
     add("--continue_prediction", action="store_true", help="skip the cases that are complete in the output folder")
     add(
         "-npp",
-        type=int,
+        type=Number(int, 0, 1024),
         default=3,
         metavar="N",
         help="number of threads that preprocess, 0 for none (default: %(default)s)",
     )
     add(
         "-nps",
-        type=int,
+        type=Number(int, 0, 1024),
         default=3,
         metavar="N",
         help="number of threads that export, 0 for none (default: %(default)s)",
     )
     add(
         "-num_parts",
-        type=int,
+        type=Number(int, 1, 100_000),
         default=1,
         metavar="N",
         help="number of commands that share the cases (default: %(default)s)",
     )
-    add("-part_id", type=int, default=0, metavar="I", help="which of them this one is, from 0 (default: %(default)s)")
+    add(
+        "-part_id",
+        type=Number(int, 0, 100_000),
+        default=0,
+        metavar="I",
+        help="which of them this one is, from 0 (default: %(default)s)",
+    )
     add("-device", default="cuda", choices=("cuda", "cpu", "mps"), help="where networks run (default: %(default)s)")
     add(
         "--not_on_device",

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from nnunet_stochastic.commands._errors import report_errors
-from nnunet_stochastic.commands._flags import add_disable_progress_bar, add_old_name
+from nnunet_stochastic.commands._flags import AT_ONCE, add_disable_progress_bar, add_old_name, parse_arguments
 
 __all__ = ["main"]
 
@@ -16,9 +16,7 @@ __all__ = ["main"]
 @report_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Preprocess the raters; return 0 if all cases are complete and 1 if some failed."""
-    arguments = _parser().parse_args(argv)
-    if arguments.np < 1:
-        raise ValueError(f"-np must be at least 1, got {arguments.np}")
+    arguments = parse_arguments(_parser(), argv)
     # After parsing: nnU-Net takes seconds to import, and a typing error should not wait for it.
     from nnunet_stochastic.datasets.rater_preprocessing import RaterPreprocessing
 
@@ -66,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "-np",
-        type=int,
+        type=AT_ONCE,
         default=min(4, os.cpu_count() or 1),
         metavar="N",
         help="number of cases at a time, in threads; each needs memory for its image (default: %(default)s)",

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nnunet_stochastic.commands._errors import report_errors
-from nnunet_stochastic.commands._flags import add_disable_progress_bar
-from nnunet_stochastic.commands._predictions import DEFAULT_PROCESSES, read_dataset, require_processes
+from nnunet_stochastic.commands._flags import AT_ONCE, Number, add_disable_progress_bar, parse_arguments
+from nnunet_stochastic.commands._predictions import DEFAULT_PROCESSES, read_dataset
 from nnunet_stochastic.evaluation.evaluated_runs import read_overrides
 from nnunet_stochastic.io.text import write_text
 from nnunet_stochastic.report.page import (
@@ -51,27 +51,27 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--title", default="Uncertainty report", help="heading of the page (default: %(default)s)")
     parser.add_argument(
         "--viewer_cases",
-        type=int,
+        type=Number(int, 0, 1_000_000),
         default=20,
         help="number of cases that can be looked at slice by slice: the most uncertain, of each model in turn "
         "(default: %(default)s)",
     )
     parser.add_argument(
         "--max_megabytes",
-        type=float,
+        type=Number(float, 0, 1_000_000),
         default=200,
         help="limit of thumbnails and volumes together in MB; tables, figures and viewer add about 5 "
         "(default: %(default)g)",
     )
     parser.add_argument(
         "--max_thumbnails",
-        type=int,
+        type=Number(int, 0, 1_000_000),
         default=5000,
         help="number of cases with a thumbnail, 3 kB each (default: %(default)s)",
     )
     parser.add_argument(
         "-np",
-        type=int,
+        type=AT_ONCE,
         default=DEFAULT_PROCESSES,
         help="number of cases at a time, in threads (default: %(default)s)",
     )
@@ -82,11 +82,7 @@ def _parser() -> argparse.ArgumentParser:
 @report_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the page; the exit status is 0 when it was written, whatever it lacks."""
-    arguments = _parser().parse_args(argv)
-    require_processes(arguments.np)
-    for option in ("viewer_cases", "max_megabytes", "max_thumbnails"):
-        if (value := getattr(arguments, option)) < 0:
-            raise ValueError(f"--{option} must be at least 0, got {value:g}")
+    arguments = parse_arguments(_parser(), argv)
     overrides = {} if arguments.runs is None else read_overrides(arguments.runs)
     folders = arguments.results or list(overrides)
     if not folders:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.commands._flags import Number, parse_arguments
 from nnunet_stochastic.commands._steps import minutes as as_text
 from nnunet_stochastic.io.folders import require_writable
 from nnunet_stochastic.processes import last_lines
@@ -36,11 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a study; the exit status is 0 when every job is done."""
     words = list(sys.argv[1:] if argv is None else argv)
     split = words.index("--") if "--" in words else len(words)
-    arguments = _parser().parse_args(words[:split])
+    arguments = parse_arguments(_parser(), words[:split])
     options = tuple(words[split + 1 :])
-    for name, least in (("cores", 1), ("gpus", 0)):
-        if (value := getattr(arguments, name)) is not None and value < least:
-            raise ValueError(f"--{name} must be at least {least}, got {value}")
     require_engine()
     plan = Plan.read(arguments.study)
     check_datasets(plan.study, plan.folders, plan.environment)
@@ -71,10 +69,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("study", type=Path, metavar="STUDY.yaml", help="file that says what is to be studied, and how")
-    add("--cores", type=int, metavar="N", help="number of threads of all jobs together (default: all of this machine)")
+    add(
+        "--cores",
+        type=Number(int, 1, 1_000_000),
+        metavar="N",
+        help="number of threads of all jobs together (default: all of this machine)",
+    )
     add(
         "--gpus",
-        type=int,
+        type=Number(int, 0, 1_000_000),
         metavar="N",
         help="number of jobs on a GPU at a time; more than there are share them (default: as many as torch sees)",
     )

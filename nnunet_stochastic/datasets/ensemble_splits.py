@@ -15,6 +15,7 @@ from nnunetv2.utilities.crossval_split import generate_crossval_split
 
 from nnunet_stochastic.datasets.folders import dataset_folders
 from nnunet_stochastic.datasets.rater_cases import find_training_images
+from nnunet_stochastic.io.schemas import RawDatasetJson, Splits
 from nnunet_stochastic.io.staging import staged_file
 from nnunet_stochastic.io.text import read_json, write_text
 
@@ -96,7 +97,7 @@ def default_splits(raw: Path) -> list[Split]:
     description = raw / "dataset.json"
     if not description.is_file():
         raise FileNotFoundError(f"{description} is missing, from which the cases of the dataset are listed")
-    cases = sorted(find_training_images(raw, read_json(description, dict)))
+    cases = sorted(find_training_images(raw, read_json(description, RawDatasetJson)))
     if len(cases) < 5:
         raise ValueError(f"{raw} has {len(cases)} training cases, nnU-Net's five folds need at least 5")
     splits = generate_crossval_split(cases, seed=12345, n_splits=5)  # as nnUNetTrainer.do_split calls it
@@ -104,10 +105,7 @@ def default_splits(raw: Path) -> list[Split]:
 
 
 def _read_splits(file: Path) -> list[Split]:
-    splits = read_json(file, list, remedy="remove or restore it")
-    if not splits or not all(isinstance(split, dict) and {"train", "val"} <= split.keys() for split in splits):
-        raise ValueError(f'{file} is no list of {{"train": …, "val": …}}; remove or restore it')
-    return splits
+    return read_json(file, Splits, remedy='remove or restore it, a list of {"train": …, "val": …}')
 
 
 def _back_up(file: Path) -> Path:

@@ -20,8 +20,10 @@ from nnunet_stochastic.datasets.folders import dataset_folders
 from nnunet_stochastic.datasets.rater_cases import RaterCase, check_masks, find_rater_cases
 from nnunet_stochastic.datasets.rater_masks import RaterImage
 from nnunet_stochastic.evaluation import EvaluatedLabels, map_in_threads
+from nnunet_stochastic.io.schemas import PlansJson, read_dataset_json
 from nnunet_stochastic.io.staging import remove_leftovers, staged_files
 from nnunet_stochastic.io.text import read_json
+from nnunet_stochastic.plans import find_label_manager, find_reader_writer, read_configuration
 from nnunet_stochastic.training.raters import RaterFolder, count_raters
 
 __all__ = ["RaterPreprocessing"]
@@ -184,7 +186,7 @@ def _read_descriptions(raw: Path, preprocessed: Path, plans_name: str) -> tuple[
     files = (raw / "dataset.json", preprocessed / "dataset.json", plans_file)
     if absent := [str(file) for file in files if not file.is_file()]:
         raise FileNotFoundError(f"{', '.join(absent)}: no such file; plan and preprocess with nnU-Net first")
-    raw_json, dataset_json = (read_json(file, dict) for file in files[:2])
+    raw_json, dataset_json = (read_dataset_json(file) for file in files[:2])
     num_raw, num_raters = count_raters(raw_json), count_raters(dataset_json)
     if not num_raw:
         raise ValueError(f'{files[0]} has no "num_raters": A, so there are no raters to preprocess; add it')
@@ -193,7 +195,10 @@ def _read_descriptions(raw: Path, preprocessed: Path, plans_name: str) -> tuple[
             f"{files[0]} has num_raters {num_raw}, {files[1]}, which trainers read, has {num_raters or 'none'}; copy "
             "the first over the second"
         )
-    return dataset_json, PlansManager(str(plans_file))
+    plans = PlansManager(read_json(plans_file, PlansJson, remedy="plan again with nnU-Net"))
+    find_reader_writer(f"{plans_file}: image_reader_writer", plans.plans["image_reader_writer"])
+    find_label_manager(f"{plans_file}: label_manager", plans.plans.get("label_manager", "LabelManager"))
+    return dataset_json, plans
 
 
 def _choose_configurations(
@@ -207,7 +212,7 @@ def _choose_configurations(
     chosen: dict[str, tuple[ConfigurationManager, RaterFolder]] = {}
     absent = []
     for name in names or plans.available_configurations:
-        configuration = plans.get_configuration(name)
+        configuration = read_configuration(preprocessed / f"{plans.plans_name}.json", plans, name)
         raters = RaterFolder.of_configuration(preprocessed, plans, configuration, dataset_json)
         if not (preprocessed / configuration.data_identifier).is_dir():
             absent.append(name)

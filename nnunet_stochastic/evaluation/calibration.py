@@ -22,6 +22,7 @@ from nnunet_stochastic.evaluation.cases import CaseFiles, EvaluatedCase, load_ca
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.maps import FOLDERS, MEASURES, Measure
 from nnunet_stochastic.evaluation.readers import ImageReader
+from nnunet_stochastic.io.schemas import CalibrationFile
 from nnunet_stochastic.io.text import read_json
 from nnunet_stochastic.metrics import PlattScaling, TemperatureStatistics, UncertaintyHistogram
 
@@ -53,22 +54,8 @@ class Calibration:
             raise FileNotFoundError(
                 f"{path} does not exist; make it with nnunet_stochastic_determine_calibration -val {path.parent} -gt …"
             )
-        content = read_json(path, dict, remedy="make it again with nnunet_stochastic_determine_calibration")
-        try:
-            for name in ("platt", "platt_per_image"):
-                for measure, fit in content[name].items():
-                    if measure not in MEASURES:
-                        raise ValueError(f"{measure} is no measure")
-                    PlattScaling(float(fit["a"]), float(fit["b"]))
-            for measure in content["threshold"].keys() & set(MEASURES):
-                float(content["threshold"][measure])
-            if content["temperature"] is not None:
-                float(content["temperature"])
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ValueError(
-                f"{path} is no calibration.json ({error}); make it again with nnunet_stochastic_determine_calibration"
-            ) from error
-        return cls(content)
+        remedy = "it is no calibration.json, make it again with nnunet_stochastic_determine_calibration"
+        return cls(read_json(path, CalibrationFile, remedy=remedy))
 
     def platt(self, measure: Measure, *, per_image: bool = False) -> PlattScaling | None:
         """Platt scaling of a measure, None where it could not be fitted."""

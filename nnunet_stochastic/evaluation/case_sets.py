@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunet_stochastic.evaluation.cases import CaseFiles, find_cases
+from nnunet_stochastic.evaluation.cases import CaseFiles, check_different_folders, find_cases
 from nnunet_stochastic.evaluation.maps import FOLDERS, MEASURES, Measure
 
 __all__ = [
@@ -94,6 +94,7 @@ def find_case_sets(
         The sets, and what is missing, one line per finding.
     """
     sets, problems = [], []
+    check_different_folders({f"predictions of {name}": places.predictions for name, places in folders.items()})
     for name, places in folders.items():
         cases, found = find_cases(
             places.predictions,

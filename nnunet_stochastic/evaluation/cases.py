@@ -19,7 +19,16 @@ from nnunet_stochastic.evaluation.readers import ImageReader, read_label_map, re
 from nnunet_stochastic.io.grid import check_same_grid, voxel_volume_ml
 from nnunet_stochastic.io.names import check_names
 
-__all__ = ["CaseFiles", "EvaluatedCase", "check_case", "find_cases", "load_case", "read_case_map", "read_samples"]
+__all__ = [
+    "CaseFiles",
+    "EvaluatedCase",
+    "check_case",
+    "check_different_folders",
+    "find_cases",
+    "load_case",
+    "read_case_map",
+    "read_samples",
+]
 
 
 @dataclass(frozen=True)
@@ -101,10 +110,14 @@ def find_cases(
     tuple[list[CaseFiles], list[str]]
         Cases in order of name, and what is missing, one line per finding.
     """
+    for what, folder in (("references", reference_folder), ("raters", rater_folder)):
+        check_different_folders({"predictions": prediction_folder, what: folder})
     predictions = _stems(prediction_folder, file_ending)
     if not predictions:
         raise ValueError(f"there is no prediction (*{file_ending}) in {prediction_folder}")
     references = None if reference_folder is None else _stems(reference_folder, file_ending)
+    if rater_folder is not None and num_raters == 0:
+        raise ValueError(f"dataset.json has num_raters 0, and {rater_folder} is given for raters; correct one of them")
     if rater_folder is not None and num_raters is None:
         num_raters = _count_raters(rater_folder, file_ending)
 
@@ -142,6 +155,20 @@ def find_cases(
     return cases, [*problems, *_uneven(cases, prediction_folder)]
 
 
+def check_different_folders(folders: Mapping[str, Path | None]) -> None:
+    """Raise if two folders of different meaning are the same: a prediction would be compared with itself.
+
+    Parameters
+    ----------
+    folders
+        By what they are; folders that are not there are left to others.
+    """
+    found: dict[Path, str] = {}
+    for what, folder in folders.items():
+        if folder is not None and (other := found.setdefault(folder.resolve(), what)) != what:
+            raise ValueError(f"{folder} is given as the folder of {other} and of {what}; name the right one for each")
+
+
 def load_case(files: CaseFiles, labels: EvaluatedLabels, reader: ImageReader) -> EvaluatedCase:
     """Read the segmentation, probabilities and annotations of a case and check them.
 
@@ -158,7 +185,7 @@ def load_case(files: CaseFiles, labels: EvaluatedLabels, reader: ImageReader) ->
         annotations.append(annotation)
     probabilities = None
     if files.probabilities is not None:
-        probabilities = read_probabilities(files.probabilities, (labels.num_channels, *prediction.shape))
+        probabilities = read_probabilities(files.probabilities, prediction, labels)
     reference = None if files.reference is None else annotations.pop(0)
     return EvaluatedCase(files.name, probabilities, prediction, reference, tuple(annotations), grid)
 

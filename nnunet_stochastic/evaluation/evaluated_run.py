@@ -24,6 +24,7 @@ from nnunet_stochastic.evaluation.model import stand_in_mark
 from nnunet_stochastic.evaluation.records import bins_from_json
 from nnunet_stochastic.evaluation.scores import ALL_CLASSES, RATERS, REFERENCE
 from nnunet_stochastic.evaluation.tasks import check_distances_are_named
+from nnunet_stochastic.io.schemas import CurvesFile, SummaryFile
 from nnunet_stochastic.io.text import read_json
 from nnunet_stochastic.metrics import ReliabilityBins
 
@@ -160,7 +161,7 @@ class EvaluatedRun:
 
     @cached_property
     def _curves(self) -> Mapping[str, Any]:
-        return read_json(self.folder / "curves.json", dict, remedy=_REMEDY)
+        return read_json(self.folder / "curves.json", CurvesFile, remedy=_REMEDY)
 
 
 def number(tree: Mapping[str, Any], *path: str, place: Path | str = "the summary") -> float:
@@ -192,7 +193,7 @@ def read_summary(path: Path, needed: Sequence[str]) -> dict[str, Any]:
     ValueError
         It is no JSON, or was written by an older version.
     """
-    summary = read_json(path, dict, remedy=_REMEDY)
+    summary = read_json(path, SummaryFile, remedy=_REMEDY)
     if missing := [key for key in needed if key not in summary]:
         raise ValueError(
             f"{path} lacks {', '.join(missing)}: it was written by an older version; run nnunet_stochastic_evaluate of "

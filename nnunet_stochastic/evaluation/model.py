@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_stochastic.epistemic import EPISTEMIC_METHODS, NO_METHOD
+from nnunet_stochastic.io.schemas import NamedPlans, PredictionRecord
 from nnunet_stochastic.io.text import read_json
 
 __all__ = [
@@ -35,7 +36,9 @@ def describe_model(prediction_folder: Path) -> dict[str, Any]:
     ``epistemic_is_stand_in``: the epistemic map is of one member, and shows how much its aleatoric samples disagree.
     What is unknown is ``None``: predictions of nnU-Net's own command have no uncertainty.json.
     """
-    settings = _read(prediction_folder / "uncertainty.json").get("settings", {})
+    settings = _record(prediction_folder).get("settings", {})
+    plans_file = prediction_folder / "plans.json"
+    plans = read_json(plans_file, NamedPlans, remedy="predict again") if plans_file.is_file() else {}
     trainer = settings.get("trainer")
     aleatoric = epistemic = stands_in = None
     if trainer is not None:
@@ -46,7 +49,7 @@ def describe_model(prediction_folder: Path) -> dict[str, Any]:
     folds = sorted(name.removeprefix("fold_") for name in settings.get("checkpoints", {}))
     return {
         "name": None if trainer is None else f"{aleatoric} / {epistemic}",
-        "dataset": _read(prediction_folder / "plans.json").get("dataset_name"),
+        "dataset": plans.get("dataset_name"),
         "trainer": trainer,
         "configuration": settings.get("configuration"),
         "folds": [int(fold) if fold.isdigit() else fold for fold in folds] or None,
@@ -63,7 +66,11 @@ def recorded_images(prediction_folder: Path) -> dict[str, Path]:
 
     Empty where it did not: predictions of nnU-Net's own command have no uncertainty.json.
     """
-    entries = _read(prediction_folder / "uncertainty.json").get("cases", {})
+    entries = _record(prediction_folder).get("cases", {})
+    if lacking := [name for name, entry in entries.items() if not entry.get("input_files")]:
+        raise ValueError(
+            f"{prediction_folder / 'uncertainty.json'}: cases.{lacking[0]}.input_files: is missing; predict again"
+        )
     return {name: Path(entry["input_files"][0]) for name, entry in entries.items()}
 
 
@@ -86,7 +93,7 @@ def check_same_model(model: Mapping[str, Any], place: Path, other: Mapping[str, 
     different = [
         f"{key} {model[key]} and {other[key]}"
         for key in compared
-        if None not in (model[key], other[key]) and model[key] != other[key]
+        if None not in (model.get(key), other.get(key)) and model[key] != other[key]
     ]
     if different:
         raise ValueError(
@@ -100,5 +107,6 @@ def _aleatoric(trainer: str) -> str:
     return re.sub(f"({'|'.join(_EPISTEMIC_SUFFIXES)})+$", "", name) or "Softmax"
 
 
-def _read(path: Path) -> dict[str, Any]:
-    return read_json(path, dict, remedy="predict again") if path.is_file() else {}
+def _record(prediction_folder: Path) -> dict[str, Any]:
+    path = prediction_folder / "uncertainty.json"
+    return read_json(path, PredictionRecord, remedy="predict again") if path.is_file() else {}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.readers import ImageReader
+from nnunet_stochastic.io.schemas import DatasetJson, PredictionPlans, read_dataset_json
 from nnunet_stochastic.io.text import read_json
 
 __all__ = ["PredictedDataset", "read_dataset"]
@@ -39,29 +40,32 @@ def read_dataset(
     if not prediction_folder.is_dir():
         raise FileNotFoundError(f"the folder {prediction_folder} ({option}) does not exist; name that of a prediction")
     path = dataset_json_file or prediction_folder / "dataset.json"
-    content = read_json(path, dict, remedy=f"name the file with {file_option}")
-    if missing := {"labels", "file_ending"} - content.keys():
-        raise ValueError(f"{path} lacks {' and '.join(sorted(missing))}; it is no dataset.json of nnU-Net")
-    labels = EvaluatedLabels.from_dataset_json(content)
+    content = read_dataset_json(path, DatasetJson, remedy=f"name the file with {file_option}")
+    try:
+        labels = EvaluatedLabels.from_dataset_json(content)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     if not any(prediction_folder.glob(f"*{content['file_ending']}")):
         raise ValueError(f"there is no prediction (*{content['file_ending']}) in {prediction_folder}")
-    reader = _find_reader(prediction_folder, content)
+    reader = _find_reader(prediction_folder, content, path)
     return PredictedDataset(content["file_ending"], content.get("num_raters"), labels, reader)
 
 
-def _find_reader(prediction_folder: Path, dataset_json: dict) -> ImageReader:
+def _find_reader(prediction_folder: Path, dataset_json: dict, path: Path) -> ImageReader:
     """The reader that the predictions were written with, else the one nnU-Net would choose for the dataset."""
     # Here and not at the top: it takes seconds, which --help and a wrong path need not wait for.
-    from nnunetv2.imageio.reader_writer_registry import (
-        determine_reader_writer_from_dataset_json,
-        recursive_find_reader_writer_by_name,
-    )
+    from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
+
+    from nnunet_stochastic.plans import find_reader_writer
 
     plans = prediction_folder / "plans.json"
+    if plans.is_file():
+        name = read_json(plans, PredictionPlans, remedy="predict again")["image_reader_writer"]
+        return find_reader_writer(f"{plans}: image_reader_writer", name)()
+    name = dataset_json.get("overwrite_image_reader_writer")
+    if name not in (None, "None"):
+        return find_reader_writer(f"{path}: overwrite_image_reader_writer", name)()
     try:
-        if plans.is_file():
-            name = read_json(plans, dict, remedy="predict again")["image_reader_writer"]
-            return recursive_find_reader_writer_by_name(name)()
         example = str(next(prediction_folder.glob(f"*{dataset_json['file_ending']}")))
         return determine_reader_writer_from_dataset_json(dataset_json, example, verbose=False)()
     except RuntimeError as error:

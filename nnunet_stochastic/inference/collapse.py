@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_stochastic.collapse import COLLAPSED_BELOW
+from nnunet_stochastic.io.schemas import PredictionRecord
 from nnunet_stochastic.io.text import read_json
 
 __all__ = [
@@ -97,8 +98,8 @@ def epistemic_factor(record: Path) -> float:
     """
     if not record.is_file():
         raise FileNotFoundError(f"there is no {record}: name the folder of an earlier prediction, or its factor")
-    content = read_json(record, dict, remedy="name the folder of another prediction, or its factor")
-    if content["settings"].get("epistemic_factor", 1.0) != 1.0:
+    content = read_json(record, PredictionRecord, remedy="name the folder of another prediction, or its factor")
+    if content.get("settings", {}).get("epistemic_factor", 1.0) != 1.0:
         raise ValueError(
             f"{record} is of a prediction that was rescaled itself: measure the factor on one that was not"
         )

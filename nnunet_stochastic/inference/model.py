@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from nnunetv2.utilities.label_handling.label_handling import LabelManager, determine_num_input_channels
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
@@ -16,9 +17,11 @@ from torch import nn
 from nnunet_stochastic.checkpoints import read_checkpoint
 from nnunet_stochastic.inference.weight_cache import WeightCache
 from nnunet_stochastic.io.hashing import file_sha256
+from nnunet_stochastic.io.schemas import PlansJson, read_dataset_json
 from nnunet_stochastic.io.text import read_json
 from nnunet_stochastic.networks import DistributionNetwork
 from nnunet_stochastic.outcomes import OutcomeSpace
+from nnunet_stochastic.plans import find_label_manager, find_reader_writer, read_configuration
 from nnunet_stochastic.posteriors import WeightPosterior
 
 __all__ = ["Checkpoint", "Model", "load_model", "load_weights"]
@@ -127,27 +130,23 @@ def load_model(
     trainer_name, configuration_name
         Names that the checkpoints must have; ``None`` accepts any, but the same in all of them.
     trust_checkpoint
-        Whether to load checkpoints, too, that hold arbitrary Python objects, and so could run code.
+        Whether to load checkpoints, too, that hold arbitrary Python objects, and plans that name networks of other
+        packages: both could run code.
     """
     folder = Path(folder)
     paths = _checkpoint_paths(folder, folds, checkpoint_name)
-    plans_manager = PlansManager(read_json(folder / "plans.json", dict))
-    dataset_json = read_json(folder / "dataset.json", dict)
+    plans_file = folder / "plans.json"
+    plans_manager = PlansManager(read_json(plans_file, PlansJson))
+    dataset_json = read_dataset_json(folder / "dataset.json")
+    find_reader_writer(f"{plans_file}: image_reader_writer", plans_manager.plans["image_reader_writer"])
+    label_manager_name = plans_manager.plans.get("label_manager", "LabelManager")
+    find_label_manager(f"{plans_file}: label_manager", label_manager_name, trust=trust_checkpoint)
     label_manager = plans_manager.get_label_manager(dataset_json)
     OutcomeSpace(label_manager.num_segmentation_heads, regions=label_manager.has_regions)
 
     headers = {}
     for path in paths:
-        checkpoint = read_checkpoint(path, trust=trust_checkpoint)
-        lacking = [key for key in ("trainer_name", "init_args", "network_weights") if key not in checkpoint]
-        if lacking:
-            raise ValueError(f"{path} is no checkpoint of nnU-Net: it has no {', '.join(lacking)}")
-        headers[path] = (
-            checkpoint["trainer_name"],
-            checkpoint["init_args"]["configuration"],
-            tuple(checkpoint.get("inference_allowed_mirroring_axes") or ()),
-        )
-        del checkpoint
+        headers[path] = _read_header(path, trust=trust_checkpoint)
     expected = headers[paths[0]]
     for path, header in headers.items():
         if header != expected:
@@ -163,7 +162,7 @@ def load_model(
             f"{paths[0]} is of {found_configuration}, not of {configuration_name}: check -c and the folder"
         )
 
-    configuration_manager = plans_manager.get_configuration(found_configuration)
+    configuration_manager = read_configuration(plans_file, plans_manager, found_configuration, trust=trust_checkpoint)
     network = _build_network(found_trainer, plans_manager, configuration_manager, dataset_json, label_manager)
     model = Model(
         folder=folder,
@@ -189,7 +188,7 @@ def load_weights(model: Model, checkpoint: Checkpoint) -> None:
     weights = read_checkpoint(checkpoint.path, trust=model.trust_checkpoint)["network_weights"]
     try:
         model.network.load_state_dict(weights)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, AttributeError) as error:
         raise ValueError(
             f"the weights in {checkpoint.path} do not fit the network that {model.trainer_name} builds now; was the "
             f"trainer changed since it was trained? {error}"
@@ -217,6 +216,22 @@ def _checkpoint_paths(folder: Path, folds: Sequence[int | str], checkpoint_name:
     return paths
 
 
+def _read_header(path: Path, *, trust: bool) -> tuple[str, str, tuple[int, ...]]:
+    """Trainer, configuration and mirrored axes of a checkpoint."""
+    checkpoint = read_checkpoint(path, trust=trust)
+    lacking = [key for key in ("trainer_name", "init_args", "network_weights") if key not in checkpoint]
+    if lacking:
+        raise ValueError(f"{path} is no checkpoint of nnU-Net: it has no {', '.join(lacking)}")
+    trainer, arguments = checkpoint["trainer_name"], checkpoint["init_args"]
+    configuration = arguments.get("configuration") if isinstance(arguments, dict) else None
+    axes = checkpoint.get("inference_allowed_mirroring_axes") or ()
+    if not (isinstance(trainer, str) and isinstance(configuration, str)):
+        raise ValueError(f"{path} is no checkpoint of nnU-Net: trainer_name and init_args.configuration must be texts")
+    if not (isinstance(axes, list | tuple) and set(axes) <= {0, 1, 2}):
+        raise ValueError(f"{path}: inference_allowed_mirroring_axes must be axes 0 to 2, got {str(axes)[:60]}")
+    return trainer, configuration, tuple(axes)
+
+
 def _build_network(
     trainer_name: str,
     plans_manager: PlansManager,
@@ -225,9 +240,12 @@ def _build_network(
     label_manager: LabelManager,
 ) -> nn.Module:
     try:
-        trainer_class = recursive_find_trainer_class_by_name(trainer_name)
+        trainer_class: Any = recursive_find_trainer_class_by_name(trainer_name)
     except RuntimeError as error:
         raise ValueError(str(error)) from error
+    is_trainer = inspect.isclass(trainer_class) and issubclass(trainer_class, nnUNetTrainer)
+    if not is_trainer:
+        raise ValueError(f"{trainer_name}, which the checkpoint names, is no trainer of nnU-Net")
     build = trainer_class.build_network_architecture
     if "plans_manager" in inspect.signature(build).parameters:
         architecture: tuple[Any, ...] = (plans_manager, configuration_manager)
@@ -237,9 +255,15 @@ def _build_network(
             configuration_manager.network_arch_init_kwargs,
             configuration_manager.network_arch_init_kwargs_req_import,
         )
-    return build(
-        *architecture,
-        determine_num_input_channels(plans_manager, configuration_manager, dataset_json),
-        label_manager.num_segmentation_heads,
-        enable_deep_supervision=False,
-    )
+    try:
+        return build(
+            *architecture,
+            determine_num_input_channels(plans_manager, configuration_manager, dataset_json),
+            label_manager.num_segmentation_heads,
+            enable_deep_supervision=False,
+        )
+    except (TypeError, KeyError, IndexError, AssertionError, RuntimeError) as error:
+        raise ValueError(
+            f"{trainer_name} cannot build the network that plans.json describes under architecture: "
+            f"{str(error) or type(error).__name__}; restore the plans of the training"
+        ) from error

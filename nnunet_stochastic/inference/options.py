@@ -9,7 +9,16 @@ from nnunet_stochastic.epistemic import DEFAULT_NUM_MEMBERS, EPISTEMIC_OPTIONS, 
 from nnunet_stochastic.inference.members import AUTO
 from nnunet_stochastic.maps import MAP_NAMES, MapName
 from nnunet_stochastic.outcomes import OutcomeSpace
-from nnunet_stochastic.prediction_choices import ESTIMATORS, TILES_AND_VIEWS, Estimator, SettledEstimator, TilesAndViews
+from nnunet_stochastic.prediction_choices import (
+    ESTIMATORS,
+    MAX_SAMPLES,
+    MAX_SAVED_SAMPLES,
+    MIN_STEP_SIZE,
+    TILES_AND_VIEWS,
+    Estimator,
+    SettledEstimator,
+    TilesAndViews,
+)
 
 __all__ = ["AleatoricMethod", "PredictionOptions"]
 
@@ -58,7 +67,7 @@ class PredictionOptions:
     maps
         Names of the maps to make; ``None`` makes all that the model has.
     step_size
-        Distance between tiles as a fraction of the patch, in (0, 1].
+        Distance between tiles as a fraction of the patch, in [0.01, 1].
     mirroring
         Whether to predict mirrored views, too, along the axes the model was trained with.
     accumulate_on_device
@@ -81,9 +90,10 @@ class PredictionOptions:
     accumulate_on_device: bool = True
 
     def __post_init__(self) -> None:
-        for name, least in (("num_samples", 1), ("num_saved_samples", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        for name, least, most in (("num_samples", 1, MAX_SAMPLES), ("num_saved_samples", 0, MAX_SAVED_SAMPLES)):
+            value = getattr(self, name)
+            if type(value) is not int or not least <= value <= most:
+                raise ValueError(f"{name} must be at least {least} and at most {most}, got {value!r}")
         for name, choices in (
             ("aleatoric", get_args(AleatoricMethod)),
             ("estimator", ESTIMATORS),
@@ -91,12 +101,12 @@ class PredictionOptions:
         ):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
-        if not 0 < self.step_size <= 1:
-            raise ValueError(f"step_size must be in (0, 1], got {self.step_size}")
+        if not MIN_STEP_SIZE <= self.step_size <= 1:
+            raise ValueError(f"step_size must be in [{MIN_STEP_SIZE}, 1], got {self.step_size}")
         for option in EPISTEMIC_OPTIONS:
             option.check(getattr(self, option.name))
-        if not self.epistemic_factor > 0:
-            raise ValueError(f"epistemic_factor must be positive, got {self.epistemic_factor}")
+        if not 0 < self.epistemic_factor <= 1e12:
+            raise ValueError(f"epistemic_factor must be positive and at most 1e12, got {self.epistemic_factor}")
         if self.maps is not None:
             unknown = [name for name in self.maps if name not in MAP_NAMES]
             if unknown:

@@ -107,7 +107,7 @@ class Record:
         self._lock = threading.Lock()
         cases: dict[str, Any] = {}
         if resume and (earlier := _read(self.path)):
-            _check_same_settings(self.path, earlier["settings"], settings)
+            _check_same_settings(self.path, earlier.get("settings", {}), settings)
             cases = earlier["cases"]
         self._content = {"settings": settings, "cases": cases}
         self._other_cases = set(other_cases)
@@ -155,7 +155,7 @@ class Record:
             content = _read(part)
             if content is None:
                 raise ValueError(f"{part}: the file is cut short; predict that part again")
-            _check_same_settings(part, content["settings"], self._content["settings"])
+            _check_same_settings(part, content.get("settings", {}), self._content.get("settings", {}))
             cases.update(content["cases"])
         return {"settings": self._content["settings"], "cases": dict(sorted(cases.items()))}
 

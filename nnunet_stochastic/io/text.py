@@ -5,14 +5,39 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from nnunet_stochastic.io.staging import staged_file
 
-__all__ = ["as_read_back", "read_json", "read_json_if_complete", "write_json", "write_text"]
+__all__ = [
+    "as_read_back",
+    "check_content",
+    "is_blank",
+    "read_json",
+    "read_json_if_complete",
+    "write_json",
+    "write_text",
+]
 
 Content = TypeVar("Content")
+_REMEDY = "restore it or make it again"
 _KINDS: dict[type, str] = {dict: "an object", list: "a list"}
+_TEXTS = {
+    "bool_type": "must be true or false",
+    "dict_type": "must be an object",
+    "extra_forbidden": "is not known",
+    "finite_number": "must be finite",
+    "float_type": "must be a number",
+    "int_type": "must be a whole number",
+    "list_type": "must be a list",
+    "model_type": "must be an object",
+    "string_type": "must be text",
+    "too_long": "must be a shorter list",
+    "too_short": "must be a longer list",
+}
 
 
 def write_text(path: Path, text: str | Iterable[str]) -> None:
@@ -26,7 +51,15 @@ def write_json(path: Path, content: Any, *, allow_nan: bool = True) -> None:
     write_text(path, json.dumps(content, indent=2, allow_nan=allow_nan) + "\n")
 
 
-def read_json(path: Path, kind: type[Content], *, remedy: str = "restore it or make it again") -> Content:
+@overload
+def read_json(path: Path, kind: type[BaseModel], *, remedy: str = _REMEDY) -> Any: ...
+
+
+@overload
+def read_json(path: Path, kind: type[Content], *, remedy: str = _REMEDY) -> Content: ...
+
+
+def read_json(path: Path, kind: type, *, remedy: str = _REMEDY) -> Any:
     """Content of a JSON file.
 
     Parameters
@@ -34,7 +67,8 @@ def read_json(path: Path, kind: type[Content], *, remedy: str = "restore it or m
     path
         File in UTF-8.
     kind
-        Type of what the file holds, ``dict`` or ``list``.
+        Type of what the file holds, ``dict`` or ``list``, or a schema (see ``io.schemas``). The content is returned as
+        it was read.
     remedy
         Advice about a file that is not there or is damaged; ends the message.
 
@@ -52,14 +86,54 @@ def read_json(path: Path, kind: type[Content], *, remedy: str = "restore it or m
     except json.JSONDecodeError as error:
         place = "the file is empty" if not error.doc else f"line {error.lineno} column {error.colno}: {error.msg}"
         raise ValueError(f"{path}: not valid JSON, {place}; {remedy}") from error
-    except (UnicodeDecodeError, RecursionError) as error:
+    except IsADirectoryError:
+        raise ValueError(f"{path}: is a folder and no file; {remedy}") from None
+    except (ValueError, RecursionError) as error:  # not UTF-8; a number of thousands of digits
         raise ValueError(f"{path}: not valid JSON, {error}; {remedy}") from error
-    if not isinstance(content, kind):
+    if issubclass(kind, BaseModel):
+        check_content(str(path), content, kind, remedy=remedy)
+    elif not isinstance(content, kind):
         raise ValueError(f"{path}: {_KINDS[kind]} is needed, got {_describe(content)}; {remedy}")
     return content
 
 
-def read_json_if_complete(path: Path, kind: type[Content]) -> Content | None:
+def check_content(place: str, content: object, schema: type[BaseModel], *, remedy: str = _REMEDY) -> None:
+    """Raise ``ValueError`` for content that is not as its schema says; the first mistake, and how many more there are.
+
+    Parameters
+    ----------
+    place
+        File, and where in it the content stands.
+    content
+        Plain data.
+    schema
+        Its schema.
+    remedy
+        What to do about it; ends the message.
+    """
+    try:
+        schema.model_validate(content, strict=True)
+    except ValidationError as error:
+        first, *others = error.errors(include_url=False)
+        where = ".".join(str(part) for part in first["loc"] if part != "[key]")
+        more = f" (and {len(others)} more)" if others else ""
+        raise ValueError(f"{place}: {where[:100]}{': ' if where else ''}{_worded(first)}{more}; {remedy}") from error
+
+
+def is_blank(path: Path) -> bool:
+    """Whether a file is there and holds nothing, or zeros alone: what a power cut leaves of one that was not synced."""
+    return path.is_file() and not path.read_bytes().strip(b"\0")
+
+
+@overload
+def read_json_if_complete(path: Path, kind: type[BaseModel]) -> Any: ...
+
+
+@overload
+def read_json_if_complete(path: Path, kind: type[Content]) -> Content | None: ...
+
+
+def read_json_if_complete(path: Path, kind: type) -> Any:
     """Content of a JSON file, ``None`` where there is none or one that ``read_json`` would not take."""
     try:
         return read_json(path, kind)
@@ -70,6 +144,18 @@ def read_json_if_complete(path: Path, kind: type[Content]) -> Content | None:
 def as_read_back(content: Any) -> Any:
     """What ``read_json`` gives of a file with this content: JSON has no tuples, and its keys are texts."""
     return json.loads(json.dumps(content))
+
+
+def _worded(error: ErrorDetails) -> str:
+    """What pydantic says of a value, in the words of other messages."""
+    if error["type"] == "missing":
+        return "is missing"
+    if error["type"] == "rule":
+        return error["msg"]
+    if not error["loc"] and error["type"] in ("model_type", "list_type"):
+        return f"{_KINDS[list if error['type'] == 'list_type' else dict]} is needed, got {_describe(error['input'])}"
+    text = _TEXTS.get(error["type"], error["msg"].replace("Input should", "must", 1))
+    return f"{text}, got {_describe(error['input'])}"
 
 
 def _describe(content: object) -> str:

@@ -33,6 +33,8 @@ __all__ = ["check_checksums", "check_written", "is_whole"]
 _GIPL_HEADER_BYTES = 256
 #: What is raised where a header is cut; SimpleITK raises RuntimeError.
 _CUT_HEADERS = (EOFError, RuntimeError, ValueError, struct.error, zipfile.BadZipFile)
+#: Path, length and time of change of zip files whose checksums are right.
+_WHOLE: set[tuple[str, int, int]] = set()
 
 
 def check_written(path: Path) -> None:
@@ -74,17 +76,21 @@ def is_whole(path: Path) -> bool:
 def check_checksums(path: Path) -> None:
     """Raise ``OSError`` if a zip file, such as a checkpoint, is cut short or does not hold what was written.
 
-    ``torch.load`` compares no checksums: what a power cut has left empty within a file are weights of 0 to it.
+    ``torch.load`` compares no checksums: what a power cut has left empty within a file are weights of 0 to it. A whole
+    file is read once by a process, or again if it has changed.
     """
+    status = path.stat()
+    key = (str(path.resolve()), status.st_size, status.st_mtime_ns)
+    if key in _WHOLE:
+        return
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
-    except FileNotFoundError:
-        raise
     except Exception as error:  # zipfile raises what a wrong number leads to
-        raise OSError(f"{path} is damaged, as a power cut leaves files: {error}") from error
+        raise OSError(f"{path} is damaged, it may be incomplete: {error}") from error
     if damaged is not None:
-        raise OSError(f"{path} is damaged, as a power cut leaves files: the checksum of {damaged} is wrong")
+        raise OSError(f"{path} is damaged: the checksum of {damaged} is wrong")
+    _WHOLE.add(key)
 
 
 def _tail(path: Path, count: int) -> bytes:

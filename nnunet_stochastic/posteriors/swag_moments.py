@@ -109,6 +109,11 @@ class SwagMoments:
         lacking = [key for key in ("mean", "variance", "epochs") if key not in moments]
         if lacking:
             raise ValueError(f"{path} holds no moments of SWAG: it has no {', '.join(lacking)}")
+        for key in ("mean", "variance"):
+            _require_tensors(moments[key], f"{path}: {key}")
+        epochs = moments["epochs"]
+        if not (isinstance(epochs, list) and epochs and all(type(epoch) is int and epoch >= 0 for epoch in epochs)):
+            raise ValueError(f"{path}: epochs must be numbers of at least 0, got {str(epochs)[:60]}; train again")
         _require_fit(moments["variance"], moments["mean"], f"mean and variance in {path}")
         snapshots = []
         for epoch in moments["epochs"]:
@@ -128,7 +133,15 @@ class SwagMoments:
 def _read_snapshot(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"the snapshot {path} is missing: SWAG needs all that its training took")
-    return read_checkpoint(path)
+    snapshot = read_checkpoint(path)
+    _require_tensors(snapshot, str(path))
+    return snapshot
+
+
+def _require_tensors(content: object, place: str) -> None:
+    """Raise for anything but tensors by name."""
+    if not (isinstance(content, dict) and all(isinstance(tensor, Tensor) for tensor in content.values())):
+        raise ValueError(f"{place} must be tensors by name; restore it or train again")
 
 
 def _require_same_training(folder: Path, moments: Mapping[str, Any], snapshots: Sequence[Mapping[str, Tensor]]) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from string import Template
 
 from nnunet_stochastic.discovery import VARIABLE, activate
+from nnunet_stochastic.io.schemas import RawDatasetJson
 from nnunet_stochastic.io.text import read_json, read_json_if_complete
 from nnunet_stochastic.patients import PATIENTS_FILE, read_patients
 from nnunet_stochastic.study.description import Dataset, Study
@@ -122,7 +123,7 @@ def check_datasets(study: Study, folders: Folders, environment: Mapping[str, str
 
 def _check_dataset(dataset: Dataset, folders: Folders, name: str) -> None:
     raw = folders.raw / name
-    description = read_json(raw / "dataset.json", dict)
+    description = read_json(raw / "dataset.json", RawDatasetJson)
     raters = bool(description.get("num_raters"))
     if raters != dataset.raters:
         has = f"num_raters {description['num_raters']}" if raters else "no num_raters"

@@ -31,7 +31,7 @@ _SECONDS_TO_END = 30
 
 def require_engine() -> None:
     """Raise where the extra ``study`` is not installed."""
-    if missing := [name for name in ("snakemake", "pydantic", "yaml") if importlib.util.find_spec(name) is None]:
+    if missing := [name for name in ("snakemake", "yaml") if importlib.util.find_spec(name) is None]:
         raise ValueError(
             f'a study needs {", ".join(missing)}: run pip install "nnunet-stochastic[study]" (Python 3.11 or newer)'
         )

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from nnunet_stochastic.io.text import read_json_if_complete
+from nnunet_stochastic.io.schemas import PlannedConfigurations, RawDatasetJson
+from nnunet_stochastic.io.text import read_json, read_json_if_complete
 from nnunet_stochastic.io.written import is_whole
 
 __all__ = ["are_complete", "discard_broken_checkpoints", "has_plans", "is_preprocessed"]
@@ -49,7 +50,7 @@ def is_preprocessed(raw: Path, preprocessed: Path, plans: str, configuration: st
     ValueError
         The plans have no such configuration.
     """
-    configurations = _read(preprocessed / f"{plans}.json").get("configurations", {})
+    configurations = read_json(preprocessed / f"{plans}.json", PlannedConfigurations)["configurations"]
     if configuration not in configurations:
         raise ValueError(
             f"{preprocessed / f'{plans}.json'} has no configuration {configuration}, only {', '.join(configurations)}; "
@@ -57,9 +58,12 @@ def is_preprocessed(raw: Path, preprocessed: Path, plans: str, configuration: st
         )
     name = configuration
     while "data_identifier" not in configurations[name]:  # a configuration may inherit from another one
+        if "inherits_from" not in configurations[name]:
+            file = preprocessed / f"{plans}.json"
+            raise ValueError(f"{file}: configurations.{name}.data_identifier: is missing; plan again")
         name = configurations[name]["inherits_from"]
     folder = preprocessed / configurations[name]["data_identifier"]
-    description = _read(raw / "dataset.json")
+    description = read_json(raw / "dataset.json", RawDatasetJson)
     ending = description["file_ending"]
     images = (file.name for file in (raw / "imagesTr").glob(f"*{ending}"))
     # As nnU-Net names its cases; itself it takes seconds to import.

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nnunet_stochastic.io.schemas import JobRecord
 from nnunet_stochastic.io.text import read_json_if_complete, write_json
 from nnunet_stochastic.study.job import Job, Key
 from nnunet_stochastic.study.presence import are_complete
@@ -176,4 +177,4 @@ def _made(file: Path) -> Path:
 
 def _read(file: Path) -> dict[str, Any]:
     """A record; empty where there is none, or one that an interruption has cut short."""
-    return read_json_if_complete(file, dict) or {}
+    return read_json_if_complete(file, JobRecord) or {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from nnunet_stochastic.io.schemas import Splits
 from nnunet_stochastic.io.text import read_json
 
 __all__ = ["check_splits", "main"]
@@ -25,9 +26,7 @@ def check_splits(file: Path, seeds: int) -> None:
     """
     if not file.is_file():
         return
-    splits = read_json(file, list, remedy="remove or restore it")
-    if not splits:
-        raise ValueError(f"{file} is no list of splits; remove or restore it")
+    splits = read_json(file, Splits, remedy="remove or restore it")
     if any(split != splits[0] for split in splits[:seeds]):
         raise ValueError(
             f"{file} has different splits in its first {min(seeds, len(splits))} folds, and the {seeds} seeds of a "
@@ -45,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
 
     file = dataset_folders(dataset)[1] / "splits_final.json"
     check_splits(file, int(seeds))
-    if file.is_file() and len(read_json(file, list)) >= int(seeds):
+    if file.is_file() and len(read_json(file, Splits)) >= int(seeds):
         print(f"{file} has {seeds} folds with the same split")
         return 0
     result = write_ensemble_splits(dataset, num_members=int(seeds), overwrite=True)

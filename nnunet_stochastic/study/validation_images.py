@@ -6,6 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from nnunet_stochastic.io.schemas import RawDatasetJson, Splits
 from nnunet_stochastic.io.staging import remove_leftovers, staged_folder
 from nnunet_stochastic.io.text import read_json
 
@@ -33,8 +34,8 @@ def link_validation_images(raw: Path, splits: Path, folder: Path) -> int:
     from nnunet_stochastic.datasets.ensemble_splits import default_splits
     from nnunet_stochastic.datasets.rater_cases import find_training_images
 
-    images = find_training_images(raw, read_json(raw / "dataset.json", dict))
-    present = read_json(splits, list) if splits.is_file() else default_splits(raw)
+    images = find_training_images(raw, read_json(raw / "dataset.json", RawDatasetJson))
+    present = read_json(splits, Splits) if splits.is_file() else default_splits(raw)
     names = present[0]["val"]
     if not names:
         raise ValueError(f"{splits} has no validation case in fold 0, and calibration needs some; change the split")

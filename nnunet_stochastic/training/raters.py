@@ -23,6 +23,7 @@ from batchgenerators.utilities.file_and_folder_operations import load_pickle
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
+from nnunet_stochastic.io.schemas import MAX_RATERS
 from nnunet_stochastic.io.text import as_read_back, read_json_if_complete
 
 __all__ = ["RaterDataset", "RaterFolder", "choose_training_labels", "count_raters"]
@@ -31,8 +32,11 @@ __all__ = ["RaterDataset", "RaterFolder", "choose_training_labels", "count_rater
 def count_raters(dataset_json: dict[str, Any]) -> int:
     """A, the entry ``num_raters`` of dataset.json; 0 without one."""
     count = dataset_json.get("num_raters", 0)
-    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
-        raise ValueError(f"num_raters in dataset.json must be a whole number, got {count!r}; correct it or remove it")
+    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= MAX_RATERS:
+        raise ValueError(
+            f"num_raters in dataset.json must be a whole number of at most {MAX_RATERS}, got {repr(count)[:60]}; "
+            "correct it or remove it"
+        )
     return count
 
 

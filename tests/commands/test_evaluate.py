@@ -366,8 +366,8 @@ def test_output_that_cannot_be_written(folder, capsys):
 
 
 def test_missing_and_broken_dataset_json(folder, capsys):
-    (folder / "pred" / "dataset.json").write_text('{"labels": {}}')
-    fails_with("lacks file_ending", folder, capsys)
+    (folder / "pred" / "dataset.json").write_text('{"labels": {"background": 0, "a": 1}}')
+    fails_with("dataset.json: file_ending: is missing; name the file with -djfile", folder, capsys)
     (folder / "pred" / "dataset.json").write_text("{")
     fails_with("not valid JSON", folder, capsys)
     (folder / "pred" / "dataset.json").unlink()

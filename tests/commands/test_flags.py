@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from nnunet_stochastic.commands._flags import Number
+
 COMMANDS = Path(__file__).parents[2] / "nnunet_stochastic" / "commands"
 NAMES = sorted(file.stem for file in COMMANDS.glob("*.py") if not file.stem.startswith("_"))
 
@@ -152,4 +154,40 @@ def test_former_names_still_work_and_are_not_shown(parsers):
 
 def _an_argument(action):
     value = action.choices[0] if action.choices else "1"
-    return [action.option_strings[0], value]
+    return [*action.option_strings[:1], value]
+
+
+def numbers_of(parsers):
+    """The flags that take numbers, by command."""
+    for command, parser in parsers.items():
+        for name, action in flags_of(parser).items():
+            if isinstance(action.type, Number):
+                yield command, parser, name, action
+
+
+def test_every_number_has_a_range(parsers):
+    for command, parser in parsers.items():
+        for name, action in {**flags_of(parser), **hidden_of(parser)}.items():
+            if action.help is not argparse.SUPPRESS:
+                assert action.type not in (int, float), f"{command} {name} takes any number"
+    assert len(list(numbers_of(parsers))) > 25
+
+
+def test_a_number_out_of_its_range_ends_a_command_before_it_reads_anything(parsers, capsys):
+    for command, parser, name, action in numbers_of(parsers):
+        required = [word for other in parser._actions if other.required for word in _an_argument(other)]
+        outside = [action.type.least - 1, action.type.most * 2]
+        outside += [float("nan"), float("inf")] if action.type.kind is float else []
+        for value in outside:
+            main = import_module(f"nnunet_stochastic.commands.{command}").main
+            status = main([*required, f"{name}={value}"])
+            lines = capsys.readouterr().err.splitlines()
+            assert (status, len(lines)) == (1, 2), f"{command} {name} {value}"
+            assert re.match(rf"error: {name} must be (at least|at most|a finite number)", lines[0]), lines[0]
+
+
+@pytest.mark.parametrize("factor", ["inf", "-inf", "nan", "0", "-1", "1e400", "1e30"])
+def test_the_factor_of_the_epistemic_map(factor, capsys):
+    main = import_module("nnunet_stochastic.commands.predict").main
+    assert main(["-i", "x", "-o", "y", "-m", "z", "-device", "cpu", f"--rescale_epistemic={factor}"]) == 1
+    assert "error: epistemic_factor must be positive and at most 1e12" in capsys.readouterr().err

@@ -188,15 +188,15 @@ def test_schema_for_editors(capsys):
 
 
 @pytest.mark.parametrize("argv", [["--schema"], ["study.yaml"]])
-def test_without_pydantic(argv):
+def test_without_yaml(argv):
     program = (
-        "import sys, importlib.util as util; find = util.find_spec; sys.modules['pydantic'] = None\n"
-        "util.find_spec = lambda name, *more: None if name == 'pydantic' else find(name, *more)\n"
+        "import sys, importlib.util as util; find = util.find_spec; sys.modules['yaml'] = None\n"
+        "util.find_spec = lambda name, *more: None if name == 'yaml' else find(name, *more)\n"
         f"from nnunet_stochastic.commands.study import main; sys.exit(main({argv!r}))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 1
-    assert 'a study needs pydantic: run pip install "nnunet-stochastic[study]"' in done.stderr
+    assert 'a study needs yaml: run pip install "nnunet-stochastic[study]"' in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -185,13 +185,18 @@ def test_one_logit_that_is_infinite_is_an_error(
     ("options", "message"),
     [
         ({"num_samples": 0}, "num_samples must be at least 1"),
+        ({"num_samples": 10**7}, "num_samples must be at least 1 and at most 1000000, got 10000000"),
+        ({"num_samples": 2.0}, "num_samples must be .*, got 2.0"),
         ({"step_size": 0}, "step_size must be in"),
+        ({"step_size": 1e-9}, "step_size must be in"),
         ({"num_members": 0}, "num_members must be at least 1"),
         ({"num_saved_samples": -1}, "num_saved_samples must be at least 0"),
         ({"aleatoric": "noise"}, "aleatoric must be one of model, tta, got 'noise'"),
         ({"estimator": "quadrature"}, "estimator must be one of auto, exact, mc, plug_in, got 'quadrature'"),
         ({"swag_scale": 0.0}, "swag_scale must be positive"),
+        ({"swag_scale": float("inf")}, "swag_scale must be 1e-12 to"),
         ({"epistemic_factor": float("nan")}, "epistemic_factor must be positive"),
+        ({"epistemic_factor": float("inf")}, "epistemic_factor must be positive and at most 1e12, got inf"),
         ({"maps": ("total", "entropy")}, "unknown maps entropy"),
     ],
 )

@@ -240,3 +240,27 @@ def test_another_network_and_bad_arguments_change_nothing(folder: Path) -> None:
     for scale in (-0.5, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="scale must be a finite number of at least 0"):
             swag(folder, scale=scale)
+
+
+@pytest.mark.parametrize("file", [SWAG_FILE, "swag/epoch_0009.pth"])
+def test_a_flipped_byte_is_noticed(folder, thetas, file):
+    fit_swag(folder, EPOCHS)
+    SwagMoments.load(folder)
+    content = bytearray((folder / file).read_bytes())
+    torch.load(folder / file)
+    number = thetas[2, :2] if file != SWAG_FILE else thetas.astype(np.float64).mean(axis=0)[:2].astype(np.float32)
+    content[content.index(number.tobytes())] ^= 1
+    (folder / file).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{file} is damaged: the checksum of .* is wrong; restore it or train again"):
+        SwagMoments.load(folder)
+
+
+@pytest.mark.parametrize("file", [SWAG_FILE, "swag/epoch_0009.pth"])
+def test_content_of_another_kind_is_refused(folder, file):
+    fit_swag(folder, EPOCHS)
+    torch.save([1, 2], folder / file)
+    with pytest.raises(ValueError, match=rf"{file} is no checkpoint: it holds a list"):
+        SwagMoments.load(folder)
+    torch.save({"mean": {"a": 1}, "variance": {"a": 1}, "epochs": [1]}, folder / file)
+    with pytest.raises(ValueError, match=rf"{file}.*must be tensors by name"):
+        SwagMoments.load(folder)

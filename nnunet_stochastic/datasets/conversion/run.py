@@ -37,6 +37,7 @@ from nnunet_stochastic.datasets.conversion.common import (
 )
 from nnunet_stochastic.evaluation.parallel import map_in_processes
 from nnunet_stochastic.io.images import check_image_file
+from nnunet_stochastic.io.schemas import ConversionFile
 from nnunet_stochastic.io.staging import remove_leftovers
 from nnunet_stochastic.io.text import as_read_back, read_json, read_json_if_complete, write_json
 from nnunet_stochastic.io.written import is_whole
@@ -126,9 +127,7 @@ class PlannedFolder:
         if self.overwrite:
             return
         remedy = "--overwrite replaces the dataset, or choose another -d"
-        record = read_json(self.path / _SETTINGS, dict, remedy=remedy)
-        if not all(isinstance(record.get(key), dict) for key in ("settings", "parts")):
-            raise ValueError(f"{self.path / _SETTINGS} does not say how the dataset was made; {remedy}")
+        record = read_json(self.path / _SETTINGS, ConversionFile, remedy=remedy)
         found, settings = record["settings"], as_read_back(dict(self.conversion.settings))
         if found != settings:
             different = [

@@ -29,6 +29,7 @@ from nnunet_stochastic.datasets.corruptions.stored_image import (
 from nnunet_stochastic.evaluation.parallel import map_in_threads
 from nnunet_stochastic.io.grid import check_same_grid
 from nnunet_stochastic.io.names import check_names
+from nnunet_stochastic.io.schemas import CorruptionManifest
 from nnunet_stochastic.io.staging import remove_leftovers, staged_files
 from nnunet_stochastic.io.text import read_json, write_json
 from nnunet_stochastic.io.written import is_whole
@@ -241,12 +242,9 @@ def _check_same_settings(file: Path, manifest: dict[str, Any]) -> None:
     """Raise if an earlier call has written a manifest with which this one disagrees."""
     if not file.is_file():
         return
-    earlier = read_json(file, dict, remedy=f"remove the folder {file.parent}, or choose another -o")
-    try:
-        different = [key for key in manifest if key not in ("source", "cases") and earlier.get(key) != manifest[key]]
-        different += [case for case, entry in earlier["cases"].items() if manifest["cases"].get(case) != entry]
-    except (KeyError, AttributeError, ValueError) as error:
-        raise ValueError(f"{file} is no manifest of corrupted images ({error}): choose another -o") from error
+    earlier = read_json(file, CorruptionManifest, remedy=f"remove the folder {file.parent}, or choose another -o")
+    different = [key for key in manifest if key not in ("source", "cases") and earlier.get(key) != manifest[key]]
+    different += [case for case, entry in earlier["cases"].items() if manifest["cases"].get(case) != entry]
     if different:
         raise ValueError(
             f"{file.parent} was begun with other settings or images, as {file.name} says of: {', '.join(different)}; "

@@ -28,6 +28,7 @@ from skimage import io
 
 from nnunet_stochastic.io.grid import check_spacing
 from nnunet_stochastic.io.images import check_image_file
+from nnunet_stochastic.io.schemas import ImageSpacing
 from nnunet_stochastic.io.text import read_json
 
 __all__ = ["LOSSY_ENDINGS", "SUPPORTED_ENDINGS", "StoredImage", "read_stored_image", "spacing_file"]
@@ -186,7 +187,7 @@ def _read_tiff(path: Path) -> tuple[np.ndarray, bool, Mapping[str, Any], Write]:
         return _colours_first(np.moveaxis(array, axes.index("S"), -1), write)
     grid: dict[str, Any] = {"spacing": ()}
     if array.ndim == 3 and spacing_file(path).is_file():
-        grid = read_json(spacing_file(path), dict)
+        grid = dict(read_json(spacing_file(path), ImageSpacing))
         check_spacing(grid, spacing_file(path))
     return array, False, {"spacing": grid["spacing"]}, write
 
