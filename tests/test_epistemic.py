@@ -79,7 +79,7 @@ def test_suffixes_are_those_of_trainers():
     ("option", "values", "message"),
     [
         (NUM_MEMBERS, (0, -1, None), "num_members must be at least 1"),
-        (SWAG_SCALE, (0.0, -1.0, float("nan"), float("inf")), "swag_scale must be positive"),
+        (SWAG_SCALE, (0.0, -1.0, float("nan"), float("inf")), "swag_scale must be"),
     ],
 )
 def test_values_out_of_range(option, values, message):

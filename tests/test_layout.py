@@ -25,7 +25,7 @@ ORDER = (
     "io",
     "patients",
     # Image -> network -> parameters -> distribution -> loss.
-    *("checkpoints", "degenerate_samples", "outcomes", "targets"),
+    *("checkpoints", "degenerate_samples", "outcomes", "plans", "targets"),
     *("distributions", "networks", "losses", "posteriors", "training"),
     # Samples -> moments -> maps.
     *("voxel_law", "sample_sums", "moments", "maps", "inference"),
@@ -42,13 +42,13 @@ LIBRARIES = {
         *ORDER[ORDER.index("checkpoints") : ORDER.index("metrics")],
         *("datasets", "commands"),
     },
-    "nnunetv2": {"training", "inference", "evaluation", "datasets", "commands"},
-    "pydantic": {"study"},
+    "nnunetv2": {"plans", "training", "inference", "evaluation", "datasets", "commands"},
+    "pydantic": {"io", "study"},
 }
 #: What these import at all, beside Python itself.
 ALL_LIBRARIES: dict[str, Collection[str]] = {
     **dict.fromkeys(ORDER[: ORDER.index("io")], ()),
-    "io": {"numpy", "nibabel", "SimpleITK", "tifffile"},
+    "io": {"numpy", "nibabel", "pydantic", "pydantic_core", "SimpleITK", "tifffile"},
     "distributions": {"torch"},
     "networks": {"torch"},
     "losses": {"torch"},

@@ -67,9 +67,9 @@ def test_continue_computes_only_what_is_missing(calibrated, tmp_path):
     assert run(calibrated, "-o", out) == 0
     whole = {path.name: path.read_bytes() for path in (out / "confidence_total").iterdir()}
     (out / "confidence_total" / "c.nii.gz").unlink()
-    (out / "confidence_total" / "a.nii.gz").write_bytes(b"kept")
+    (out / "confidence_total" / "a.nii.gz").write_bytes(whole["b.nii.gz"])
     assert run(calibrated, "-o", out, "--continue_calibration") == 0
-    assert (out / "confidence_total" / "a.nii.gz").read_bytes() == b"kept"
+    assert (out / "confidence_total" / "a.nii.gz").read_bytes() == whole["b.nii.gz"] != whole["a.nii.gz"]  # kept
     assert (out / "confidence_total" / "c.nii.gz").read_bytes() == whole["c.nii.gz"]
 
 

@@ -255,6 +255,7 @@ def test_foreground_probability_of_several_classes(tmp_path, drawn, labels, opti
     for name in ("case_0", "case_1"):
         probabilities = np.broadcast_to(np.reshape(channels, (-1, 1, 1, 1)), (len(channels), *SHAPE))
         np.savez(folder / "pred" / f"{name}.npz", probabilities=probabilities.astype(np.float32))
+        write(folder / "pred" / f"{name}.nii.gz", np.ones(SHAPE, dtype=np.uint8))
     assert run(folder, raters=False) == 0
     np.testing.assert_allclose(drawn["case_0"][0].foreground_probability, expected, rtol=1e-6)
 
@@ -296,6 +297,9 @@ def test_image_of_another_size(folder, capsys):
 def test_regions_and_ignore_label(tmp_path):
     labels = {"background": 0, "whole": [1, 2], "core": 2, "ignore": 3}
     folder = make_folder(tmp_path, labels=labels, regions_class_order=[1, 2])
+    for path in (folder / "pred").glob("*.npz"):  # whole as predicted, no core
+        probability = np.load(path)["probabilities"][1]
+        np.savez(path, probabilities=np.stack([probability, 0.1 * probability]))
     reference = disc(6)
     reference[0] = 3
     write(folder / "gt" / "case_0.nii.gz", reference)

@@ -113,6 +113,9 @@ def test_constant_validation_map(made, write_image):
 def test_regions_and_ignore_label(made, write_image):
     labels = {"background": 0, "whole": [1, 2], "core": 2, "ignore": 3}
     made.change_dataset("id", labels=labels, regions_class_order=[1, 2])
+    for path in (made.root / "id" / "pred").glob("*.npz"):  # whole as predicted, no core
+        probability = np.load(path)["probabilities"][1]
+        np.savez(path, probabilities=np.stack([probability, 0.1 * probability]))
     case = made.cases["id"]["a"]
     for name, arrays in made.cases["id"].items():
         for index, rater in enumerate(arrays.raters):

@@ -193,7 +193,11 @@ def test_a_signal_tidies_up_and_says_how_to_go_on(trained, tmp_path, monkeypatch
     monkeypatch.setattr(StochasticPredictor, "predict_grid", end_at_c)
     handler = signal.getsignal(signal.SIGTERM)
     arguments = [*model(trained), "-f", "0", "1", "--save_samples", "2"]
-    assert run(tmp_path, tmp_path / "out", *arguments) == 128 + number
+    on_interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)  # processes of parallel tests ignore it
+    try:
+        assert run(tmp_path, tmp_path / "out", *arguments) == 128 + number
+    finally:
+        signal.signal(signal.SIGINT, on_interrupt)
     assert f"{word}: complete cases are kept, and the same command with --continue_prediction goes on" in (
         capsys.readouterr().err
     )

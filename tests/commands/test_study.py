@@ -107,9 +107,9 @@ def test_stale_records_and_what_was_made_of_them(file):
             plan.records.finish(job, seconds=1)
         for path in job.products:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text("")
+            path.write_text("{}")
     records, label = plan.records, "Dataset007/SSN/swag/seed_1"
-    # The empty checkpoints are not complete: the trainings are done again, and all that they lead to.
+    # Checkpoints that are none are not complete: the trainings are done again, and all that they lead to.
     kinds = {"train", "predict", "calibrate", "evaluate", "compare"}
     assert {kind for kind, _ in records.stale(plan.jobs)} == kinds
     for job in plan.jobs.values():
@@ -130,7 +130,7 @@ def test_stale_records_and_what_was_made_of_them(file):
 
     more = Plan.read(_changed(file, STUDY.replace("seeds: 2", "seeds: 3")))  # the plan gives a fold more the splits
     for path in more.jobs["plan", "Dataset007"].products:
-        path.write_text("")
+        path.write_text("{}")
     assert more.records.stale(more.jobs)["plan", "Dataset007"] == "its commands have changed"
 
     faster = Plan.read(_changed(file, STUDY.replace("datasets:", "evaluate: {np: 4}\ndatasets:")))

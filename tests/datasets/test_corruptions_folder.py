@@ -124,7 +124,9 @@ def test_other_settings_do_not_continue(images, tmp_path):
     with pytest.raises(ValueError, match=r"no manifest\.json, so nothing was begun"):
         corrupt_folder(images, tmp_path / "other", ranges={"noise": (0.1, 0.5)}, resume=True)
     (tmp_path / "out/noise" / MANIFEST).write_text("[]")
-    with pytest.raises(ValueError, match=r"manifest\.json: an object is needed, got a list; choose another -o"):
+    with pytest.raises(
+        ValueError, match=r"manifest\.json: an object is needed, got a list; remove the folder .*, or choose another -o"
+    ):
         corrupt_folder(images, tmp_path / "out", ranges={"noise": (0.1, 0.5)}, resume=True)
 
 

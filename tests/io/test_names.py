@@ -12,7 +12,7 @@ from nnunet_stochastic.datasets.conversion.common import Conversion, Source
 from nnunet_stochastic.datasets.corruptions.folder import find_images
 from nnunet_stochastic.datasets.rater_cases import find_training_images
 from nnunet_stochastic.evaluation.cases import find_cases as find_predictions
-from nnunet_stochastic.inference.cases import find_cases
+from nnunet_stochastic.inference.cases import find_input_cases
 from nnunet_stochastic.io.names import check_names
 
 STRANGE = ("a\nb", os.fsdecode(b"a\xffb"), "a\tb", "a\x1b[31mb", "a\u2028b")
@@ -24,7 +24,7 @@ def images(folder):
 
 
 def inputs(folder):
-    return [case.name for case in find_cases(folder, file_ending=".png", num_channels=1)]
+    return [case.name for case in find_input_cases(folder, file_ending=".png", num_channels=1)]
 
 
 def predictions(folder):

@@ -308,7 +308,7 @@ def test_all_mistakes_of_a_file_at_once(write_study):
         ("a: 1\nb: [1]\n[1]: 2", "is no YAML file: while constructing a mapping"),
         ("a: 1\nb:\n\tc: 1\n", "line 3, column 1"),
         (f"a: {'[' * 2000}{']' * 2000}", "it is nested too deeply"),
-        ("exclude: &self [*self]", "line 1: exclude[0] must be text"),
+        ("exclude: &self [*self]", "line 1 holds itself by an alias"),
         ("name: 2024-13-45", "'2024-13-45' is no timestamp; put it into quotes, if it is text\n  in"),
         ("name: !!timestamp soon", "'soon' is no timestamp"),
         ("name: !!bool maybe", "'maybe' is no bool"),
@@ -455,7 +455,7 @@ def test_folders_are_read_as_by_a_shell(write_study, nnunet, monkeypatch):
         ('variables: {all: {"a=b": 1}}', r"'a=b' is no name of an environment variable"),
         ('name: "a\\0b"', r"name must be text"),
         (f"name: [{'x' * 5000}]", r"name must be text, got \['x{100,200}…; put"),
-        ("name: 2024-99-99", r"is no YAML file of a study: month must be"),
+        ("name: 2024-99-99", r"'2024-99-99' is no timestamp"),
         ("name: &a [*a]", r"holds itself by an alias"),
         (f"name: {'[' * 3000}{']' * 3000}", r"nested too deeply"),
         (
@@ -476,5 +476,5 @@ def test_values_that_only_a_job_would_find_wrong(write_study, lines, message):
 def test_a_file_that_is_not_utf8(write_study):
     file = write_study("")
     file.write_bytes(b"output: \xff")
-    with pytest.raises(ValueError, match=r"study\.yaml is no YAML file of a study: .*utf-8"):
+    with pytest.raises(ValueError, match=r"study\.yaml, line 1: not in UTF-8"):
         read_study(file)

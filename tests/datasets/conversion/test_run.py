@@ -146,7 +146,7 @@ def test_settings_of_another_kind(dataset):
     PlannedFolder(plan()).run()
     for text in ("{}", '{"settings": [], "parts": {}}', '{"settings": {}}'):
         (dataset / "conversion.json").write_text(text)
-        with pytest.raises(ValueError, match=r"conversion.json does not say how .*--overwrite"):
+        with pytest.raises(ValueError, match=r"conversion.json: (settings|parts): .*--overwrite"):
             PlannedFolder(plan())
 
 
