@@ -25,7 +25,6 @@ __all__ = [
     "NUM_MEMBERS",
     "EpistemicMethod",
     "EpistemicOption",
-    "epistemic_title",
     "methods_with",
 ]
 
@@ -223,8 +222,3 @@ EPISTEMIC_OPTIONS: tuple[EpistemicOption, ...] = tuple(
 def methods_with(option: EpistemicOption) -> tuple[EpistemicMethod, ...]:
     """The methods that take an option."""
     return tuple(method for method in EPISTEMIC_METHODS.values() if option in method.options)
-
-
-def epistemic_title(name: str) -> str:
-    """Title of a method by its name; a name that is not in the catalogue is its own title."""
-    return EPISTEMIC_METHODS[name].title if name in EPISTEMIC_METHODS else name

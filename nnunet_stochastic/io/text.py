@@ -15,7 +15,6 @@ from nnunet_stochastic.io.staging import staged_file
 __all__ = [
     "as_read_back",
     "check_content",
-    "is_blank",
     "read_json",
     "read_json_if_complete",
     "write_json",
@@ -118,11 +117,6 @@ def check_content(place: str, content: object, schema: type[BaseModel], *, remed
         where = ".".join(str(part) for part in first["loc"] if part != "[key]")
         more = f" (and {len(others)} more)" if others else ""
         raise ValueError(f"{place}: {where[:100]}{': ' if where else ''}{_worded(first)}{more}; {remedy}") from error
-
-
-def is_blank(path: Path) -> bool:
-    """Whether a file is there and holds nothing, or zeros alone: what a power cut leaves of one that was not synced."""
-    return path.is_file() and not path.read_bytes().strip(b"\0")
 
 
 @overload
