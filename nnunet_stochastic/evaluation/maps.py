@@ -53,9 +53,16 @@ def check_range(path: Path, volume: np.ndarray, measure: Measure, labels: Evalua
         )
 
 
-@lru_cache(maxsize=64)
 def _epistemic_factor(prediction_folder: Path) -> float:
-    record = read_json_if_complete(prediction_folder / "uncertainty.json", dict) or {}
+    """Factor of ``--rescale_epistemic``, by the folder's record."""
+    path = prediction_folder / "uncertainty.json"
+    return _recorded_factor(path, path.stat().st_mtime_ns) if path.is_file() else 1.0
+
+
+@lru_cache(maxsize=64)
+def _recorded_factor(path: Path, changed: int) -> float:
+    """The record is long, and read for each map: once, until it is changed."""
+    record = read_json_if_complete(path, dict) or {}
     settings = record.get("settings")
     factor = settings.get("epistemic_factor", 1.0) if isinstance(settings, dict) else 1.0
     return float(factor) if isinstance(factor, (int, float)) else 1.0
