@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["AT_ONCE", "Number", "add_disable_progress_bar", "add_old_name", "add_seed", "parse_arguments"]
+__all__ = [
+    "AT_ONCE",
+    "DEFAULT_PROCESSES",
+    "Number",
+    "add_disable_progress_bar",
+    "add_old_name",
+    "add_seed",
+    "parse_arguments",
+]
 
 
 class Number:
@@ -40,6 +49,7 @@ class Number:
 
 #: Threads or processes: more than any machine has only take memory.
 AT_ONCE = Number(int, 1, 1024)
+DEFAULT_PROCESSES = min(4, os.cpu_count() or 1)
 
 
 def parse_arguments(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:

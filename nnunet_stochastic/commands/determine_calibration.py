@@ -8,11 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nnunet_stochastic.commands._errors import report_errors
-from nnunet_stochastic.commands._flags import AT_ONCE, add_disable_progress_bar, parse_arguments
-from nnunet_stochastic.commands._predictions import (
-    DEFAULT_PROCESSES,
-    read_dataset,
-)
+from nnunet_stochastic.commands._flags import AT_ONCE, DEFAULT_PROCESSES, add_disable_progress_bar, parse_arguments
 from nnunet_stochastic.evaluation import (
     CALIBRATION_FILE,
     STAND_IN_FOOTNOTE,
@@ -24,6 +20,7 @@ from nnunet_stochastic.evaluation import (
     fit_calibration,
     stand_in_mark,
 )
+from nnunet_stochastic.evaluation.predicted_dataset import read_dataset
 from nnunet_stochastic.io.folders import require_writable
 from nnunet_stochastic.io.text import write_json
 

@@ -10,11 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from nnunet_stochastic.commands._errors import report_errors
-from nnunet_stochastic.commands._flags import AT_ONCE, add_disable_progress_bar, parse_arguments
-from nnunet_stochastic.commands._predictions import (
-    DEFAULT_PROCESSES,
-    read_dataset,
-)
+from nnunet_stochastic.commands._flags import AT_ONCE, DEFAULT_PROCESSES, add_disable_progress_bar, parse_arguments
 from nnunet_stochastic.conventions import DEFAULT_CONVENTION, PRESETS
 from nnunet_stochastic.evaluation import (
     CALIBRATION_FILE,
@@ -23,14 +19,14 @@ from nnunet_stochastic.evaluation import (
     CaseSettings,
     SetFolders,
     Workers,
-    check_same_model,
     describe_folders,
-    describe_model,
     evaluate_sets,
     find_case_sets,
     find_convention,
     shift_folders,
 )
+from nnunet_stochastic.evaluation.folder import describe_one_model
+from nnunet_stochastic.evaluation.predicted_dataset import read_dataset
 from nnunet_stochastic.evaluation.tasks import TASKS
 from nnunet_stochastic.io.folders import require_writable
 from nnunet_stochastic.patients import read_patients
@@ -152,14 +148,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         ID: SetFolders(arguments.pred, arguments.gt, arguments.gt_raters),
         **shift_folders(arguments.ood, arguments.ood_gt, arguments.ood_gt_raters),
     }
-    calibration = None if arguments.val is None else Calibration.load(arguments.val / CALIBRATION_FILE)
+    fitted = None if arguments.val is None else arguments.val / CALIBRATION_FILE
+    calibration = None if fitted is None else Calibration.load(fitted)
     dataset = read_dataset(arguments.pred, arguments.djfile, option="-pred")
-    model = describe_model(arguments.pred)
-    for name, places in folders.items():
-        if name != ID:
-            check_same_model(model, arguments.pred, describe_model(places.predictions), places.predictions)
-    if calibration is not None and calibration.model is not None:
-        check_same_model(model, arguments.pred, calibration.model, arguments.val / CALIBRATION_FILE)
+    model = describe_one_model(folders, calibration, fitted)
     sets, problems = find_case_sets(
         folders,
         file_ending=dataset.file_ending,

@@ -7,9 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nnunet_stochastic.commands._errors import report_errors
-from nnunet_stochastic.commands._flags import AT_ONCE, Number, add_disable_progress_bar, parse_arguments
-from nnunet_stochastic.commands._predictions import DEFAULT_PROCESSES, read_dataset
+from nnunet_stochastic.commands._flags import (
+    AT_ONCE,
+    DEFAULT_PROCESSES,
+    Number,
+    add_disable_progress_bar,
+    parse_arguments,
+)
 from nnunet_stochastic.evaluation.evaluated_runs import read_overrides
+from nnunet_stochastic.evaluation.predicted_dataset import read_dataset
 from nnunet_stochastic.io.text import write_text
 from nnunet_stochastic.report.page import (
     PageContent,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from nnunet_stochastic.conventions import DEFAULT_CONVENTION, find_convention
 from nnunet_stochastic.evaluation.calibration import CALIBRATION_FILE, Calibration
@@ -14,7 +15,34 @@ from nnunet_stochastic.evaluation.parallel import Workers
 from nnunet_stochastic.evaluation.predicted_dataset import read_dataset
 from nnunet_stochastic.evaluation.records import CaseSettings
 
-__all__ = ["evaluate_folder"]
+__all__ = ["describe_one_model", "evaluate_folder"]
+
+
+def describe_one_model(
+    folders: Mapping[str, SetFolders], calibration: Calibration | None, calibration_file: Path | None
+) -> dict[str, Any]:
+    """Result of ``describe_model`` for the predictions in distribution.
+
+    Parameters
+    ----------
+    folders
+        Folders by name of the set, ID among them.
+    calibration, calibration_file
+        What was fitted to validation predictions, and its file; ``None`` where there is none.
+
+    Raises
+    ------
+    ValueError
+        A shift or the calibration is of another model.
+    """
+    predictions = folders[ID].predictions
+    model = describe_model(predictions)
+    for name, places in folders.items():
+        if name != ID:
+            check_same_model(model, predictions, describe_model(places.predictions), places.predictions)
+    if calibration is not None and calibration.model is not None and calibration_file is not None:
+        check_same_model(model, predictions, calibration.model, calibration_file)
+    return model
 
 
 def evaluate_folder(
@@ -68,16 +96,10 @@ def evaluate_folder(
     shifts = shifts or {}
     labels_file = None if dataset_json is None else Path(dataset_json)
     dataset = read_dataset(predictions, labels_file, option="predictions", file_option="dataset_json")
-    model = describe_model(predictions)
-    for shift in shifts.values():
-        check_same_model(model, predictions, describe_model(shift.predictions), shift.predictions)
-    calibration = None
-    if validation is not None:
-        fitted = Path(validation) / CALIBRATION_FILE
-        calibration = Calibration.load(fitted)
-        if calibration.model is not None:
-            check_same_model(model, predictions, calibration.model, fitted)
     folders = {ID: places, **shifts}
+    fitted = None if validation is None else Path(validation) / CALIBRATION_FILE
+    calibration = None if fitted is None else Calibration.load(fitted)
+    describe_one_model(folders, calibration, fitted)
     sets, problems = find_case_sets(folders, file_ending=dataset.file_ending, num_raters=dataset.num_raters)
     settings = CaseSettings(dataset.labels, dataset.reader, find_convention(convention), calibration)
     records = predictions / "evaluation" / "records" if record_folder is None else Path(record_folder)
