@@ -6,13 +6,12 @@ The end is always the command of nnU-Net to type next.
 from __future__ import annotations
 
 import argparse
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnunet_stochastic.commands._flags import AT_ONCE, Number, add_disable_progress_bar, add_old_name, add_seed
+from nnunet_stochastic.commands._flags import Number, add_disable_progress_bar, add_old_name, add_processes, add_seed
 
 if TYPE_CHECKING:
     from nnunet_stochastic.datasets.conversion.common import Conversion, Skipped
@@ -40,13 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, folder: str) -> None:
     add("-d", required=True, type=Number(int, 1, 999), metavar="NNN", help="number of the new dataset, 1 to 999")
     add_seed(parser)
     add_old_name(parser, "-seed", "--seed", type=int)
-    add(
-        "-np",
-        type=AT_ONCE,
-        default=min(4, os.cpu_count() or 1),
-        metavar="N",
-        help="number of processes; each needs memory for one image and its masks (default: %(default)s)",
-    )
+    add_processes(parser, "number of processes; each needs memory for one image and its masks")
     add("--dry_run", action="store_true", help="print what would be written and what skipped, and stop")
     add("--overwrite", action="store_true", help="replace a dataset that this command wrote earlier")
     add_disable_progress_bar(parser)

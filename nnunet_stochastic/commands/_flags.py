@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 __all__ = [
-    "AT_ONCE",
-    "DEFAULT_PROCESSES",
     "Number",
     "add_disable_progress_bar",
     "add_old_name",
+    "add_processes",
     "add_seed",
     "parse_arguments",
 ]
@@ -47,11 +46,6 @@ class Number:
             raise ValueError(f"{flag} must be at most {self.most}, got {value}")
 
 
-#: Threads or processes: more than any machine has only take memory.
-AT_ONCE = Number(int, 1, 1024)
-DEFAULT_PROCESSES = min(4, os.cpu_count() or 1)
-
-
 def parse_arguments(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse a command line, and raise ``ValueError`` for a number that is out of its flag's range."""
     arguments = parser.parse_args(argv)
@@ -65,6 +59,17 @@ def add_seed(parser: argparse._ActionsContainer) -> None:
     """Add ``--seed``."""
     help_text = "seed of all random numbers; the same seed gives the same files (default: %(default)s)"
     parser.add_argument("--seed", type=Number(int, -(2**63), 2**63 - 1), default=0, metavar="N", help=help_text)
+
+
+def add_processes(parser: argparse._ActionsContainer, what: str) -> None:
+    """Add ``-np``, the number of threads or processes; ``what`` says of which, and what each needs."""
+    parser.add_argument(
+        "-np",
+        type=Number(int, 1, 1024),  # more than any machine has only take memory
+        default=min(4, os.cpu_count() or 1),
+        metavar="N",
+        help=f"{what} (default: %(default)s)",
+    )
 
 
 def add_disable_progress_bar(parser: argparse._ActionsContainer) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nnunet_stochastic.commands._errors import report_errors
-from nnunet_stochastic.commands._flags import AT_ONCE, DEFAULT_PROCESSES, add_disable_progress_bar, parse_arguments
+from nnunet_stochastic.commands._flags import add_disable_progress_bar, add_processes, parse_arguments
 from nnunet_stochastic.evaluation import (
     MEASURES,
     Calibration,
@@ -64,13 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         help="how confidence is made: of the maps, or of the probabilities (default: %(default)s)",
     )
     parser.add_argument("-djfile", type=Path, metavar="FILE", help="dataset.json (default: the one inside -i)")
-    parser.add_argument(
-        "-np",
-        type=AT_ONCE,
-        metavar="N",
-        default=DEFAULT_PROCESSES,
-        help="number of cases at a time, in threads (default: %(default)s)",
-    )
+    add_processes(parser, "number of cases at a time, in threads")
     parser.add_argument(
         "--continue_calibration", action="store_true", help="keep the cases that an earlier command has finished"
     )

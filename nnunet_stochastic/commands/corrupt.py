@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from nnunet_stochastic.commands._errors import report_errors
-from nnunet_stochastic.commands._flags import AT_ONCE, add_disable_progress_bar, add_seed, parse_arguments
+from nnunet_stochastic.commands._flags import add_disable_progress_bar, add_processes, add_seed, parse_arguments
 from nnunet_stochastic.datasets.corruptions import DEFAULT_SHIFTS, SHIFTS
 
 __all__ = ["main"]
@@ -85,13 +84,10 @@ def _parser() -> argparse.ArgumentParser:
         help="ranges of the strengths, for instance blur=0.02:0.1 (default: as below)",
     )
     add_seed(parser)
-    add(
-        "-np",
-        type=AT_ONCE,
-        default=min(4, os.cpu_count() or 1),
-        metavar="N",
-        help="number of cases at a time, in threads; each needs about 20 bytes per voxel, 50 for ghosting, 80 for "
-        "bias_field (default: %(default)s)",
+    add_processes(
+        parser,
+        "number of cases at a time, in threads; each needs about 20 bytes per voxel, 50 for ghosting, 80 for "
+        "bias_field",
     )
     add(
         "--continue_corruption",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nnunet_stochastic.commands._errors import report_errors
-from nnunet_stochastic.commands._flags import AT_ONCE, DEFAULT_PROCESSES, add_disable_progress_bar, parse_arguments
+from nnunet_stochastic.commands._flags import add_disable_progress_bar, add_processes, parse_arguments
 from nnunet_stochastic.evaluation import (
     CALIBRATION_FILE,
     STAND_IN_FOOTNOTE,
@@ -59,13 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         "the reference",
     )
     parser.add_argument("-djfile", type=Path, metavar="FILE", help="dataset.json (default: the one inside -val)")
-    parser.add_argument(
-        "-np",
-        type=AT_ONCE,
-        metavar="N",
-        default=DEFAULT_PROCESSES,
-        help="number of cases at a time, each in a process (default: %(default)s)",
-    )
+    add_processes(parser, "number of cases at a time, each in a process")
     add_disable_progress_bar(parser)
     return parser
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from nnunet_stochastic.commands._errors import report_errors
-from nnunet_stochastic.commands._flags import AT_ONCE, DEFAULT_PROCESSES, add_disable_progress_bar, parse_arguments
+from nnunet_stochastic.commands._flags import add_disable_progress_bar, add_processes, parse_arguments
 from nnunet_stochastic.conventions import DEFAULT_CONVENTION, PRESETS
 from nnunet_stochastic.evaluation import (
     CALIBRATION_FILE,
@@ -113,14 +113,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="folder of the input images, for the pictures (default: where uncertainty.json found them)",
     )
-    parser.add_argument(
-        "-np",
-        type=AT_ONCE,
-        metavar="N",
-        default=DEFAULT_PROCESSES,
-        help="number of cases at a time, each in a process that needs memory for its probabilities "
-        "(default: %(default)s)",
-    )
+    add_processes(parser, "number of cases at a time, each in a process that needs memory for its probabilities")
     parser.add_argument(
         "--continue_evaluation",
         action="store_true",

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
 from nnunet_stochastic.commands._errors import report_errors
-from nnunet_stochastic.commands._flags import AT_ONCE, add_disable_progress_bar, add_old_name, parse_arguments
+from nnunet_stochastic.commands._flags import add_disable_progress_bar, add_old_name, add_processes, parse_arguments
 
 __all__ = ["main"]
 
@@ -62,13 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="CONFIGURATION",
         help="configurations (default: those of the plans whose images are preprocessed)",
     )
-    add(
-        "-np",
-        type=AT_ONCE,
-        default=min(4, os.cpu_count() or 1),
-        metavar="N",
-        help="number of cases at a time, in threads; each needs memory for its image (default: %(default)s)",
-    )
+    add_processes(parser, "number of cases at a time, in threads; each needs memory for its image")
     add_disable_progress_bar(parser)
     add_old_name(parser, "--no_pbar", "--disable_progress_bar", action="store_true")
     add("--verbose", action="store_true", help="print more: what nnU-Net's preprocessor does")

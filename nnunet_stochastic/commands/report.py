@@ -8,10 +8,9 @@ from pathlib import Path
 
 from nnunet_stochastic.commands._errors import report_errors
 from nnunet_stochastic.commands._flags import (
-    AT_ONCE,
-    DEFAULT_PROCESSES,
     Number,
     add_disable_progress_bar,
+    add_processes,
     parse_arguments,
 )
 from nnunet_stochastic.evaluation.evaluated_runs import read_overrides
@@ -75,12 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         default=5000,
         help="number of cases with a thumbnail, 3 kB each (default: %(default)s)",
     )
-    parser.add_argument(
-        "-np",
-        type=AT_ONCE,
-        default=DEFAULT_PROCESSES,
-        help="number of cases at a time, in threads (default: %(default)s)",
-    )
+    add_processes(parser, "number of cases at a time, in threads")
     add_disable_progress_bar(parser)
     return parser
 
