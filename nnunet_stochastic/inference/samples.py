@@ -196,15 +196,17 @@ def samples_of_law(
     Yields
     ------
     tuple
-        Index of the sample and its log-ratios (D, *S).
+        Index of the sample and its log-ratios (D, *S), in memory of its own: ``fields`` are the next member's while a
+        thread still exports it.
     """
     shape = fields.shape[1:]
     has_samples = fields.shape[0] > space.num_log_ratios
     whole = tuple(slice(0, size) for size in shape)
     for draw in draws:
         if not has_samples:
-            numbers = None
-        elif patch_axes == len(shape):
+            yield draw.index, fields.clone()
+            continue
+        if patch_axes == len(shape):
             numbers = voxel_noise(whole, space.num_log_ratios, noise=noise, sample=draw.index)
         else:
             slices = [
@@ -212,4 +214,4 @@ def samples_of_law(
                 for index in range(shape[0])
             ]
             numbers = torch.stack(slices, dim=1)
-        yield draw.index, law_with_noise(space, fields, None if numbers is None else numbers.to(fields.device))
+        yield draw.index, law_with_noise(space, fields, numbers.to(fields.device))

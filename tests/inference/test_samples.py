@@ -190,6 +190,20 @@ def test_memory_is_that_of_one_pass(tmp_path, folders, stochastic_trainer, monke
     assert peaks == [peaks[0]] * 3
 
 
+def test_samples_of_deterministic_members_stay_what_they_are(tmp_path, folders):
+    """While a thread still exports one, the next member is predicted."""
+    model = folders.write_model_folder(tmp_path / "model", folds=(0, 1, 2))
+    data, kept = torch.randn(1, 16, 16, 20), {}
+    options = PredictionOptions(mirroring=False, num_saved_samples=3, epistemic="ensemble")
+    predictor = StochasticPredictor.from_model_folder(model, folds=(0, 1, 2), options=options)
+    predictor.predict_grid(data, on_sample=kept.__setitem__)
+    assert sorted(kept) == [0, 1, 2]
+    alone = PredictionOptions(mirroring=False)
+    for fold, sample in kept.items():
+        member = StochasticPredictor.from_model_folder(model, folds=(fold,), options=alone)
+        torch.testing.assert_close(sample, member.predict_grid(data).log_ratios)
+
+
 def test_members_of_one_pass_share_its_memory():
     draws = [SampleDraw(index, PLAIN) for index in range(24)]
     shape = (128, 256, 512)  # 64 MiB
