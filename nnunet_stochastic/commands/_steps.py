@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from nnunet_stochastic.io.schemas import DemoRecord
-from nnunet_stochastic.io.text import read_json, read_json_if_complete, write_text
+from nnunet_stochastic.io.text import read_json_unless_cut, write_text
 from nnunet_stochastic.processes import CommandFailed, run_logged
 
 __all__ = ["RECORD", "Report", "Step", "assignment", "minutes", "read_done_steps", "run_steps", "write_done_steps"]
@@ -50,9 +50,8 @@ class Step:
 
 def read_done_steps(folder: Path) -> dict[str, str]:
     """The steps that are done in `folder`: name -> the command that did it; none by a record that was cut short."""
-    if read_json_if_complete(folder / RECORD, dict) is None:
-        return {}
-    return read_json(folder / RECORD, DemoRecord, remedy="start over with --overwrite")["done"]
+    record = read_json_unless_cut(folder / RECORD, DemoRecord, remedy="start over with --overwrite")
+    return {} if record is None else record["done"]
 
 
 def write_done_steps(folder: Path, done: dict[str, str]) -> None:

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_stochastic.inference.volumes import write_volume_table
-from nnunet_stochastic.io.text import as_read_back, read_json, write_json
+from nnunet_stochastic.io.schemas import PredictionRecord
+from nnunet_stochastic.io.text import as_read_back, read_json_unless_cut, write_json
 
 __all__ = ["EarlierPredictions", "Record", "earlier_predictions"]
 
@@ -162,23 +163,8 @@ class Record:
 
 def _read(path: Path) -> dict[str, Any] | None:
     """Content of a record; ``None`` where there is none, or an interruption has cut it short."""
-    try:
-        read_json(path, object)
-    except (FileNotFoundError, ValueError):
-        return None
     remedy = "it is no record of a prediction: choose another output folder"
-    content = read_json(path, dict, remedy=remedy)
-    settings, cases = content.get("settings"), content.get("cases")
-    others = content.get("other_cases", [])
-    if not (isinstance(settings, dict) and isinstance(cases, dict) and isinstance(others, list)):
-        raise ValueError(f"{path}: objects settings and cases are needed; {remedy}")
-    if wrong := [name for name, entry in cases.items() if not _is_entry(entry)]:
-        raise ValueError(f"{path}: cases: {wrong[0]}: an object is needed, and of its files too; {remedy}")
-    return content
-
-
-def _is_entry(entry: Any) -> bool:
-    return isinstance(entry, dict) and isinstance(entry.get("files", {}), dict)
+    return read_json_unless_cut(path, PredictionRecord, remedy=remedy)
 
 
 def _check_same_settings(path: Path, earlier: dict[str, Any], settings: dict[str, Any]) -> None:

@@ -275,6 +275,8 @@ class PredictedCase(_File):
     volume_ml: dict[str, NotNegative] | None = None
     sample_volumes: dict[str, dict[str, Any]] | None = None
     degenerate_samples: str | None = None
+    input_sha256: list[str] | None = None
+    files: dict[str, str] = {}
 
 
 class PredictionRecord(_File):
@@ -282,6 +284,7 @@ class PredictionRecord(_File):
 
     settings: PredictionSettings = PredictionSettings()
     cases: dict[str, PredictedCase]
+    other_cases: list[str] = []
 
 
 # what the evaluation writes

@@ -17,6 +17,7 @@ __all__ = [
     "check_content",
     "read_json",
     "read_json_if_complete",
+    "read_json_unless_cut",
     "write_json",
     "write_text",
 ]
@@ -78,22 +79,7 @@ def read_json(path: Path, kind: type, *, remedy: str = _REMEDY) -> Any:
     ValueError
         If it is no JSON, as a file is that an interruption has cut short, or holds something else.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file; {remedy}") from None
-    except json.JSONDecodeError as error:
-        place = "the file is empty" if not error.doc else f"line {error.lineno} column {error.colno}: {error.msg}"
-        raise ValueError(f"{path}: not valid JSON, {place}; {remedy}") from error
-    except IsADirectoryError:
-        raise ValueError(f"{path}: is a folder and no file; {remedy}") from None
-    except (ValueError, RecursionError) as error:  # not UTF-8; a number of thousands of digits
-        raise ValueError(f"{path}: not valid JSON, {error}; {remedy}") from error
-    if issubclass(kind, BaseModel):
-        check_content(str(path), content, kind, remedy=remedy)
-    elif not isinstance(content, kind):
-        raise ValueError(f"{path}: {_KINDS[kind]} is needed, got {_describe(content)}; {remedy}")
-    return content
+    return _of_kind(path, _parsed(path, remedy), kind, remedy)
 
 
 def check_content(place: str, content: object, schema: type[BaseModel], *, remedy: str = _REMEDY) -> None:
@@ -135,9 +121,54 @@ def read_json_if_complete(path: Path, kind: type) -> Any:
         return None
 
 
+@overload
+def read_json_unless_cut(path: Path, kind: type[BaseModel], *, remedy: str = _REMEDY) -> Any: ...
+
+
+@overload
+def read_json_unless_cut(path: Path, kind: type[Content], *, remedy: str = _REMEDY) -> Content | None: ...
+
+
+def read_json_unless_cut(path: Path, kind: type, *, remedy: str = _REMEDY) -> Any:
+    """Content of a JSON file of this package, ``None`` where there is none or an interruption has damaged it.
+
+    Unlike ``read_json_if_complete`` it raises ``ValueError`` for a whole file that holds something else: that is
+    someone's, and must not be overwritten.
+    """
+    try:
+        content = _parsed(path, remedy)
+    except (FileNotFoundError, ValueError):
+        return None
+    return _of_kind(path, content, kind, remedy)
+
+
 def as_read_back(content: Any) -> Any:
     """What ``read_json`` gives of a file with this content: JSON has no tuples, and its keys are texts."""
     return json.loads(json.dumps(content))
+
+
+def _parsed(path: Path, remedy: str) -> Any:
+    """What a JSON file holds, whatever it is."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file; {remedy}") from None
+    except json.JSONDecodeError as error:
+        place = "the file is empty" if not error.doc else f"line {error.lineno} column {error.colno}: {error.msg}"
+        raise ValueError(f"{path}: not valid JSON, {place}; {remedy}") from error
+    except IsADirectoryError:
+        raise ValueError(f"{path}: is a folder and no file; {remedy}") from None
+    except (ValueError, RecursionError) as error:  # not UTF-8; a number of thousands of digits
+        raise ValueError(f"{path}: not valid JSON, {error}; {remedy}") from error
+
+
+def _of_kind(path: Path, content: Any, kind: type, remedy: str) -> Any:
+    """The content, which must be as its type or schema says."""
+    if issubclass(kind, BaseModel):
+        check_content(str(path), content, kind, remedy=remedy)
+    elif not isinstance(content, kind):
+        raise ValueError(f"{path}: {_KINDS[kind]} is needed, got {_describe(content)}; {remedy}")
+    return content
 
 
 def _worded(error: ErrorDetails) -> str:

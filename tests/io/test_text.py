@@ -5,7 +5,14 @@ import os
 
 import pytest
 
-from nnunet_stochastic.io.text import as_read_back, read_json, read_json_if_complete, write_json, write_text
+from nnunet_stochastic.io.text import (
+    as_read_back,
+    read_json,
+    read_json_if_complete,
+    read_json_unless_cut,
+    write_json,
+    write_text,
+)
 
 
 def test_text_is_written_in_one_piece_or_many(tmp_path):
@@ -67,6 +74,11 @@ def test_a_message_names_the_file_the_place_and_the_way_on(tmp_path, damage):
     assert str(error.value).startswith(f"{path}: {message}")
     assert len(str(error.value)) < len(str(path)) + 200
     assert read_json_if_complete(path, dict) is None
+    if "not valid JSON" in message:
+        assert read_json_unless_cut(path, dict) is None
+    else:  # whole, and someone else's
+        with pytest.raises(ValueError, match="an object is needed"):
+            read_json_unless_cut(path, dict, remedy="evaluate again")
 
 
 def test_a_file_that_is_not_there(tmp_path):
@@ -75,6 +87,7 @@ def test_a_file_that_is_not_there(tmp_path):
         read_json(path, list, remedy="plan first")
     assert str(error.value) == f"{path}: no such file; plan first"
     assert read_json_if_complete(path, list) is None
+    assert read_json_unless_cut(path, list) is None
     path.write_text("{}")
     with pytest.raises(ValueError, match="a list is needed, got an object"):
         read_json(path, list)
