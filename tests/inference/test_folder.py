@@ -133,7 +133,7 @@ def test_failure_of_the_export_leaves_no_complete_case(predictor, images, tmp_pa
             raise OSError("disk full")
         write_map(array, path, *geometry)
 
-    monkeypatch.setattr("nnunet_stochastic.inference.folder.write_map", fail)
+    monkeypatch.setattr("nnunet_stochastic.inference.pipeline.write_map", fail)
     failures = predict_folder(predictor, images, tmp_path / "out").failures
     assert failures == {"b": "disk full"}
     assert not [path for path in (tmp_path / "out").rglob("*") if path.name.startswith(("b", ".b"))]

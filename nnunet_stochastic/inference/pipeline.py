@@ -1,0 +1,276 @@
+"""The stages of a case: preprocessing ahead, the network, export behind, each at its own pace.
+
+Preprocessing and export run in threads: both spend their time in code that releases the interpreter's lock, and a
+process would first import everything again. Both queues are bounded, so memory does not grow with the number of cases.
+A case that fails is reported and the others go on. Files are kept as they are only where the record shows that they are
+whole and of the same images, model and settings; see ``record``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from batchgenerators.utilities.file_and_folder_operations import save_pickle
+from torch import Tensor
+from tqdm import tqdm
+
+from nnunet_stochastic.degenerate_samples import degenerate_samples
+from nnunet_stochastic.inference.cases import InputCase, OutputFolder
+from nnunet_stochastic.inference.collapse import epistemic_ratio
+from nnunet_stochastic.inference.images import write_labels, write_map
+from nnunet_stochastic.inference.predictor import StochasticPredictor
+from nnunet_stochastic.inference.record import Record
+from nnunet_stochastic.inference.restore import GridPrediction, Prediction
+from nnunet_stochastic.inference.threads import results_ahead, thread_executor
+from nnunet_stochastic.inference.volumes import structure_volumes, summarize_volumes
+from nnunet_stochastic.io.grid import SOURCE, check_same_grid, voxel_volume_ml
+from nnunet_stochastic.io.images import read_image, read_label_map
+
+__all__ = ["Pipeline", "note"]
+
+
+def note(text: str) -> None:
+    """Tell the user something beside the bars."""
+    tqdm.write(f"note: {text}", file=sys.stderr)
+
+
+@dataclass(frozen=True)
+class _WrittenSample:
+    """What a record says of a whole sample.
+
+    Parameters
+    ----------
+    volumes_ml
+        Volumes of its structures; none for 2D images.
+    foreground_share
+        Share of the voxels of the image, in [0, 1].
+    """
+
+    volumes_ml: dict[str, float]
+    foreground_share: float
+
+
+class Pipeline:
+    """The three stages of a case, and what failed in any of them."""
+
+    def __init__(self, predictor: StochasticPredictor, output: OutputFolder, record: Record) -> None:
+        self.predictor, self.output, self.record = predictor, output, record
+        self.reader_writer = predictor.model.plans_manager.image_reader_writer_class
+        self.failures: dict[str, str] = {}
+        self._input_sha256: dict[str, list[str]] = {}
+
+    def is_done(self, case: InputCase) -> bool:
+        """Whether the files of a case are those that would be written; what is not asked for any more is removed."""
+        entry = self.record.cases.get(case.name)
+        if entry is None:
+            return False
+        recorded = entry.get("files", {})
+        if "input_sha256" not in entry:
+            reason: str | None = "the record has no hashes of its images and files"
+        elif entry["input_sha256"] != case.sha256():
+            reason = "its images are not those of which the files there were predicted"
+        elif any(name.startswith("samples/") for name in self.output.surplus(case.name, recorded)):
+            reason = "fewer samples are asked for"
+        else:
+            reason = self.output.damage(case.name, recorded)
+        if reason is not None:
+            note(f"case {case.name} is predicted again: {reason}")
+            return False
+        kept = entry | {"input_files": _absolute(case.files)}
+        if surplus := self.output.surplus(case.name, recorded):
+            kept["files"] = {name: digest for name, digest in recorded.items() if name not in surplus}
+            for name in {Path(file).parent.name for file in surplus} - {""}:
+                kept.pop(f"mean_{name}", None)
+            kept["epistemic_to_aleatoric"] = epistemic_ratio(kept, factor=self.predictor.options.epistemic_factor)
+        if kept != entry:
+            self.record.add(case.name, kept)
+        self.output.remove_stale(case.name)
+        return True
+
+    def run(
+        self, cases: Sequence[InputCase], preprocessing_threads: int, export_threads: int, progress: bool
+    ) -> dict[str, str]:
+        """Predict the cases; returns what failed. An interruption leaves no case half-written."""
+        try:
+            self._run(cases, preprocessing_threads, export_threads, progress)
+        except BaseException:
+            for case in cases:
+                self.output.discard(case.name)
+            raise
+        return self.failures
+
+    def _run(self, cases: Sequence[InputCase], preprocessing_threads: int, export_threads: int, progress: bool) -> None:
+        exports: deque[tuple[InputCase, Future]] = deque()
+        with (
+            thread_executor(preprocessing_threads) as preprocessing,
+            thread_executor(export_threads) as exporting,
+            tqdm(total=len(cases), desc="cases", disable=not progress) as bar,
+        ):
+
+            def finish_export() -> None:
+                case, export = exports.popleft()
+                with self._reporting(case):
+                    export.result()
+                bar.update()
+
+            for case, preprocessed in results_ahead(preprocessing, self.read, cases, max(1, preprocessing_threads)):
+                bar.set_postfix_str(case.name)
+                while len(exports) >= max(1, export_threads):
+                    finish_export()
+                export = self.predict(case, preprocessed, exporting, max(1, export_threads), progress)
+                del preprocessed  # the next case needs its memory
+                if export is None:
+                    bar.update()
+                else:
+                    exports.append((case, export))
+            while exports:
+                finish_export()
+
+    def read(self, case: InputCase) -> tuple[Tensor, dict[str, Any]]:
+        """Read and preprocess a case."""
+        # Taken before the files are read: what changes meanwhile is noticed when the prediction is continued.
+        self._input_sha256[case.name] = case.sha256()
+        reader = self.reader_writer()
+        image, properties = read_image(case.files, reader)
+        previous = None
+        if case.previous_stage is not None:
+            highest = max(self.predictor.model.label_manager.all_labels)
+            labels, grid = read_label_map(case.previous_stage, reader, highest=highest)
+            check_same_grid(case.previous_stage, labels.shape, grid, case.files[0], image.shape[1:], properties)
+            previous = labels[None].astype(np.float32)  # as nnU-Net's readers give it
+        return self.predictor.preprocess(image, properties, previous_stage=previous)
+
+    def predict(
+        self, case: InputCase, preprocessed: Future, exporting: Executor, at_once: int, progress: bool
+    ) -> Future | None:
+        """Run the network on a case, and start its export; ``None`` if it failed."""
+        with self._reporting(case):
+            data, properties = preprocessed.result()
+            with _SampleExport(self, case, properties, exporting, at_once) as exporter:
+                grid = self.predictor.predict_grid(data, case=case.name, on_sample=exporter.submit, progress=progress)
+                samples = exporter.finish()
+            return exporting.submit(self.export, case, grid, properties, samples)
+        return None
+
+    def export_sample(
+        self, case: InputCase, index: int, log_ratios: Tensor, properties: dict[str, Any]
+    ) -> _WrittenSample:
+        """Write a whole sample to the case's hidden folder."""
+        labels = self.predictor.restore_sample(log_ratios, properties)
+        path = self.output.begun(case.name) / self.output.sample(case.name, index)
+        write_labels(labels, path, properties, self.reader_writer)
+        return _WrittenSample(self._volumes(labels, properties), float((labels > 0).mean()))
+
+    def export(
+        self,
+        case: InputCase,
+        grid: GridPrediction,
+        properties: dict[str, Any],
+        samples: Sequence[_WrittenSample] = (),
+    ) -> None:
+        """Write all files of a case: complete, or none that counts as complete."""
+        prediction = self.predictor.restore(grid, properties, probabilities=self.output.probabilities)
+        folder, segmentation = self.output.begun(case.name), self.output.segmentation(case.name)
+        for name, array in prediction.maps.items():
+            write_map(array, folder / name / f"{case.name}{self.output.map_ending}", properties, self.reader_writer)
+        if prediction.probabilities is not None:
+            np.savez_compressed(folder / f"{case.name}.npz", probabilities=prediction.probabilities)
+            nnunets = {key: value for key, value in properties.items() if key != SOURCE}
+            save_pickle(nnunets, str(folder / f"{case.name}.pkl"))
+        write_labels(prediction.segmentation, folder / segmentation.name, properties, self.reader_writer)
+        entry = self._entry(case, prediction, properties, samples) | {
+            "input_sha256": self._input_sha256[case.name],
+            "files": self.output.staged_sha256(case.name),
+        }
+        self.output.publish(case.name, before_last=lambda: self.record.add(case.name, entry))
+
+    def _entry(
+        self,
+        case: InputCase,
+        prediction: Prediction,
+        properties: dict[str, Any],
+        samples: Sequence[_WrittenSample],
+    ) -> dict[str, Any]:
+        entry: dict[str, Any] = {"input_files": _absolute(case.files)}
+        for name, array in prediction.maps.items():
+            entry[f"mean_{name}"] = float(array.mean(dtype=np.float64))
+        entry["epistemic_to_aleatoric"] = epistemic_ratio(entry, factor=self.predictor.options.epistemic_factor)
+        if volumes := self._volumes(prediction.segmentation, properties):
+            entry["volume_ml"] = volumes
+            if samples:
+                entry["sample_volumes"] = summarize_volumes([sample.volumes_ml for sample in samples])
+        shares = [sample.foreground_share for sample in samples]
+        if degeneration := degenerate_samples(shares, float((prediction.segmentation > 0).mean())):
+            entry["degenerate_samples"] = degeneration
+        return entry
+
+    def _volumes(self, segmentation: np.ndarray, properties: dict[str, Any]) -> dict[str, float]:
+        voxel_ml = voxel_volume_ml(properties)
+        labels = self.predictor.model.dataset_json["labels"]
+        return {} if voxel_ml is None else structure_volumes(segmentation, labels, voxel_ml)
+
+    def withdraw(self, case: InputCase) -> None:
+        """Let no earlier prediction pass for that of a case that failed."""
+        try:
+            self.output.withdraw(case.name)
+            self.record.remove(case.name)
+        except OSError as error:  # the case's own failure is the message
+            tqdm.write(f"earlier files of case {case.name} could not be removed: {error}", file=sys.stderr)
+
+    @contextmanager
+    def _reporting(self, case: InputCase) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # readers raise what their libraries raise: any Exception is this case's failure
+            self.output.discard(case.name)
+            self.withdraw(case)
+            self.failures[case.name] = str(error) or type(error).__name__
+            tqdm.write(f"case {case.name} failed: {self.failures[case.name]}", file=sys.stderr)
+
+
+def _absolute(files: Sequence[Path]) -> list[str]:
+    return [str(file.resolve()) for file in files]
+
+
+class _SampleExport:
+    """Writes the samples of one case while the next are drawn, a few at a time."""
+
+    def __init__(
+        self, pipeline: Pipeline, case: InputCase, properties: dict[str, Any], executor: Executor, at_once: int
+    ) -> None:
+        self._pipeline, self._case, self._properties = pipeline, case, properties
+        self._executor, self._at_once = executor, at_once
+        self._running: deque[tuple[int, Future]] = deque()
+        self._written: dict[int, _WrittenSample] = {}
+        pipeline.output.begin(case.name)
+
+    def __enter__(self) -> _SampleExport:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        wait([export for _, export in self._running])  # none may write any more when a failed case is tidied up
+
+    def submit(self, index: int, log_ratios: Tensor) -> None:
+        """Write a sample."""
+        while len(self._running) >= self._at_once:
+            self._finish_one()
+        export = self._executor.submit(self._pipeline.export_sample, self._case, index, log_ratios, self._properties)
+        self._running.append((index, export))
+
+    def finish(self) -> list[_WrittenSample]:
+        """Wait for all samples; what was written, in order."""
+        while self._running:
+            self._finish_one()
+        return [self._written[index] for index in sorted(self._written)]
+
+    def _finish_one(self) -> None:
+        index, export = self._running.popleft()
+        self._written[index] = export.result()
