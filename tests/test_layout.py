@@ -48,7 +48,7 @@ LIBRARIES = {
 #: What these import at all, beside Python itself.
 ALL_LIBRARIES: dict[str, Collection[str]] = {
     **dict.fromkeys(ORDER[: ORDER.index("io")], ()),
-    "io": {"numpy", "nibabel", "pydantic", "pydantic_core", "SimpleITK", "tifffile"},
+    "io": {"PIL", "numpy", "nibabel", "pydantic", "pydantic_core", "SimpleITK", "tifffile"},
     "distributions": {"torch"},
     "networks": {"torch"},
     "losses": {"torch"},

@@ -175,8 +175,8 @@ class RaterPreprocessing:
                     truncated = str(staging / raters.mask(case.name, rater).stem)
                     nnUNetDatasetBlosc2.save_seg(segmentation, truncated, chunks_seg=chunks, blocks_seg=blocks)
                     write_pickle(properties["class_locations"], f"{truncated}.pkl")
-                sizes = raters.sizes(case.name, staging)
-                record = json.dumps({"settings": raters.settings, "sources": sources, "sizes": sizes})
+                content = {"sizes": raters.sizes(case.name, staging), "sha256": raters.sha256(case.name, staging)}
+                record = json.dumps({"settings": raters.settings, "sources": sources, **content})
                 (staging / files[-1]).write_text(record, encoding="utf-8")
 
 

@@ -24,7 +24,7 @@ from nnunet_stochastic.evaluation.maps import FOLDERS, Measure
 from nnunet_stochastic.io.images import read_volume
 from nnunet_stochastic.io.staging import staged_files
 from nnunet_stochastic.io.text import as_read_back, read_json
-from nnunet_stochastic.io.written import is_whole
+from nnunet_stochastic.io.written import has_right_checksums, is_whole
 
 if TYPE_CHECKING:
     from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
@@ -90,8 +90,9 @@ class ConfidenceFolder:
         return [case for case in cases if not self.is_complete(case)]
 
     def is_complete(self, files: CaseFiles) -> bool:
-        """Whether all files of a case are there and whole."""
-        return all(is_whole(self.folder / file) for file in self._files(files))
+        """Whether all files of a case are there, whole and undamaged."""
+        written = [self.folder / file for file in self._files(files)]
+        return all(is_whole(file) and has_right_checksums(file) for file in written)
 
     def write(self, files: CaseFiles) -> None:
         """Write the files of a case: all, or none that counts as complete."""

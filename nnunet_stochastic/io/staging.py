@@ -29,6 +29,7 @@ from pathlib import Path
 from nnunet_stochastic.io.written import check_written
 
 __all__ = [
+    "holds_anything",
     "is_leftover",
     "publish",
     "remove_leftovers",
@@ -226,6 +227,11 @@ def publish(
 def is_leftover(path: Path) -> bool:
     """Whether a path is the hidden folder of a command, at work or interrupted."""
     return _LEFTOVER.fullmatch(path.name) is not None
+
+
+def holds_anything(folder: Path) -> bool:
+    """Whether a folder is there and holds more than hidden folders of commands that were interrupted as they began."""
+    return folder.is_dir() and not all(map(is_leftover, folder.iterdir()))
 
 
 def remove_leftovers(folder: Path, names: Collection[str] | None = None) -> None:

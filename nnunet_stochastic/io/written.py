@@ -12,15 +12,20 @@ in its header or at its end how long a file is, so a check reads these and not t
     PNG          ends with its IEND chunk
     TIFF         has all pages of its shape, and their data
     NumPy, torch the central directory that ends a zip file: npz and pth
+
+What a power cut leaves may have its length and lack its content: pages of zeros. Compressed formats have checksums,
+which only reading all of a file compares, and so does ``has_right_checksums``.
 """
 
 from __future__ import annotations
 
+import gzip
 import logging
 import os
 import shutil
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from math import prod
 from pathlib import Path
@@ -28,7 +33,7 @@ from typing import BinaryIO
 
 # The image libraries are imported where they are called: most commands write text alone.
 
-__all__ = ["check_checksums", "check_written", "is_whole"]
+__all__ = ["check_checksums", "check_written", "has_right_checksums", "is_whole"]
 
 _GIPL_HEADER_BYTES = 256
 #: What is raised where a header is cut; SimpleITK raises RuntimeError.
@@ -69,6 +74,18 @@ def is_whole(path: Path) -> bool:
     try:
         check_written(path)
     except Exception:  # libraries raise anything of headers that are cut or empty
+        return False
+    return True
+
+
+def has_right_checksums(path: Path) -> bool:
+    """Whether a file that is whole holds what was written, as far as its format has checksums; reads all of it."""
+    read = next((read for ending, read in _READERS.items() if path.name.lower().endswith(ending)), None)
+    if read is None:
+        return True
+    try:
+        read(path)
+    except Exception:  # libraries raise anything of damaged data
         return False
     return True
 
@@ -214,4 +231,45 @@ _CHECKS: dict[str, Callable[[Path], bool]] = {
     ".tiff": _is_complete_tiff,
     ".npz": _is_complete_zip,
     ".pth": _is_complete_zip,
+}
+
+
+def _read_gzip(path: Path) -> None:
+    with gzip.open(path) as file:
+        while file.read(1 << 20):
+            pass
+
+
+def _read_png(path: Path) -> None:
+    from PIL import Image
+
+    with Image.open(path) as image:
+        image.verify()
+
+
+def _read_nrrd(path: Path) -> None:
+    with path.open("rb") as file:
+        if b"encoding: gzip\n" in _header_lines(file, last=b"\n"):
+            gzip.decompress(file.read())
+
+
+def _read_metaimage(path: Path) -> None:
+    with path.open("rb") as file:
+        if b"CompressedData = True\n" in _header_lines(file, last=b"ElementDataFile = LOCAL\n"):
+            zlib.decompress(file.read())
+
+
+def _read_zip(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        if (damaged := archive.testzip()) is not None:
+            raise ValueError(damaged)
+
+
+#: Formats with checksums: NIfTI without compression, GIPL, BMP and TIFF have none.
+_READERS: dict[str, Callable[[Path], None]] = {
+    ".nii.gz": _read_gzip,
+    ".png": _read_png,
+    ".nrrd": _read_nrrd,
+    ".mha": _read_metaimage,
+    ".npz": _read_zip,
 }

@@ -23,6 +23,7 @@ from batchgenerators.utilities.file_and_folder_operations import load_pickle
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
+from nnunet_stochastic.io.hashing import file_sha256
 from nnunet_stochastic.io.schemas import MAX_RATERS
 from nnunet_stochastic.io.text import as_read_back, read_json_if_complete
 
@@ -94,22 +95,32 @@ class RaterFolder:
         return [*(file(case, r) for r in raters for file in (self.mask, self.class_locations)), self.record(case)]
 
     def is_complete(self, case: str, sources: list[list] | None = None) -> bool:
-        """Whether every file of the case is whole, made with these settings and, if given, from these ``sources``."""
+        """Whether every file of the case is there at its size, and made with these settings.
+
+        With ``sources`` also whether it was made from those, and each file is as it was written; this reads all files.
+        """
         record = read_json_if_complete(self.record(case), dict)
         if record is None:
             return False
         sizes = self.sizes(case)
-        return (
+        whole = (
             record.get("settings") == self.settings
-            and (sources is None or record.get("sources") == sources)
             and record.get("sizes", sizes) == sizes  # earlier versions did not record them
             and all(sizes.values())
         )
+        if not whole or sources is None:
+            return whole
+        return record.get("sources") == sources and record.get("sha256") == self.sha256(case)
 
     def sizes(self, case: str, folder: Path | None = None) -> dict[str, int]:
         """Bytes of the case's files, but its record, 0 of what is not there; in another folder if given."""
         files = [(folder or self.path) / file.name for file in self.files(case)[:-1]]
         return {file.name: file.stat().st_size if file.is_file() else 0 for file in files}
+
+    def sha256(self, case: str, folder: Path | None = None) -> dict[str, str]:
+        """SHA-256 of the case's files, but its record; in another folder if given."""
+        files = [(folder or self.path) / file.name for file in self.files(case)[:-1]]
+        return {file.name: file_sha256(file) for file in files}
 
     def load(self, case: str, rater: int) -> tuple[blosc2.NDArray, dict]:
         """A rater's segmentation (1, z, y, x), opened and not yet read, and class_locations."""

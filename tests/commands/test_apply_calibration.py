@@ -71,6 +71,10 @@ def test_continue_computes_only_what_is_missing(calibrated, tmp_path):
     assert run(calibrated, "-o", out, "--continue_calibration") == 0
     assert (out / "confidence_total" / "a.nii.gz").read_bytes() == whole["b.nii.gz"] != whole["a.nii.gz"]  # kept
     assert (out / "confidence_total" / "c.nii.gz").read_bytes() == whole["c.nii.gz"]
+    damaged = whole["c.nii.gz"][:-8] + bytes(4) + whole["c.nii.gz"][-4:]  # the checksum of gzip
+    (out / "confidence_total" / "c.nii.gz").write_bytes(damaged)
+    assert run(calibrated, "-o", out, "--continue_calibration") == 0
+    assert (out / "confidence_total" / "c.nii.gz").read_bytes() == whole["c.nii.gz"]
 
 
 def test_continue_with_another_calibration_is_refused(calibrated, tmp_path, capsys):

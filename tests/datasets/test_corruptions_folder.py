@@ -219,6 +219,14 @@ def test_settings_are_checked_first(images, tmp_path):
         corrupt_folder(tmp_path / "none", tmp_path / "out", ranges={"blur": (0.1, 0.2)})
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_command_that_was_interrupted_as_it_began_is_begun_again(images, tmp_path, resume):
+    (tmp_path / "out" / "blur" / f".{MANIFEST}.unfinished-4194304").mkdir(parents=True)
+    report = corrupt_folder(images, tmp_path / "out", ranges={"blur": RANGES["blur"]}, resume=resume)
+    assert report.num_written == report.num_cases
+    assert not list((tmp_path / "out" / "blur").glob(".*"))
+
+
 @pytest.mark.parametrize("content", [b"", b"cut"])
 def test_images_that_a_power_cut_damaged_are_made_again(images, tmp_path, content):
     options = {"ranges": {"blur": RANGES["blur"]}, "seed": 3}
@@ -227,6 +235,10 @@ def test_images_that_a_power_cut_damaged_are_made_again(images, tmp_path, conten
     (tmp_path / "out" / "blur" / "case_1_0001.nii.gz").write_bytes(content)
     report = corrupt_folder(images, tmp_path / "out", resume=True, **options)
     assert report.num_written == 1
+    assert contents(tmp_path / "out") == whole
+    path = tmp_path / "out" / "blur" / "case_1_0000.nii.gz"
+    path.write_bytes(path.read_bytes()[:-8] + bytes(4) + path.read_bytes()[-4:])  # the checksum of gzip
+    assert corrupt_folder(images, tmp_path / "out", resume=True, **options).num_written == 1
     assert contents(tmp_path / "out") == whole
     (tmp_path / "out" / "blur" / MANIFEST).write_bytes(content)
     with pytest.raises(ValueError, match=r"manifest.json: not valid JSON.*remove the folder .*blur"):

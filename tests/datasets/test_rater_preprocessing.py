@@ -219,6 +219,17 @@ def test_a_complete_case_whose_mask_was_damaged_is_complete_no_more(dataset):
     assert [folder_of(dataset).is_complete(case) for case in dataset.cases] == [True, True, False]
 
 
+@pytest.mark.parametrize("ending", ["b2nd", "pkl"])
+def test_pages_of_zeros_within_a_file_are_noticed(dataset, ending):
+    preprocess(dataset)
+    path = dataset.raters / f"case_1_rater1.{ending}"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-40] + bytes(40))
+    preprocess(dataset)
+    assert path.read_bytes() == whole
+    assert RaterPreprocessing.find("999").num_complete == 3
+
+
 @pytest.mark.parametrize("ending", ["b2nd", "pkl", "json"])
 @pytest.mark.parametrize("size", [0, 20])
 def test_files_that_a_power_cut_damaged_are_made_again(dataset, ending, size):

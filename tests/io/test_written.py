@@ -14,7 +14,7 @@ from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 
 from nnunet_stochastic.inference.images import write_map
-from nnunet_stochastic.io.written import check_checksums, check_written, is_whole
+from nnunet_stochastic.io.written import check_checksums, check_written, has_right_checksums, is_whole
 
 MAP = np.random.default_rng(0).random((4, 5, 6)).astype(np.float32)
 LABELS = np.random.default_rng(0).integers(0, 3, (4, 5, 6)).astype(np.uint8)
@@ -132,6 +132,21 @@ def test_checksums(tmp_path):
         assert not is_whole(path)
         with pytest.raises(OSError, match=r"checkpoint.pth is damaged"):
             check_checksums(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["map.nii.gz", "map.nrrd", "map.mha", "probabilities.npz", "labels.png", "nibabel.nii"]
+)
+def test_zeros_within_a_file_of_the_same_size(tmp_path, name):
+    path = tmp_path / name
+    WRITERS[name](path)
+    whole = path.read_bytes()
+    assert has_right_checksums(path)
+    place = -8 if name.endswith(".nii.gz") else len(whole) // 2  # the checksum of gzip, or data
+    path.write_bytes(whole[:place] + bytes(4) + whole[place:][4:])
+    assert path.stat().st_size == len(whole)
+    assert path.read_bytes() != whole
+    assert has_right_checksums(path) == (name == "nibabel.nii")  # which has none
 
 
 def test_what_is_whole(tmp_path):

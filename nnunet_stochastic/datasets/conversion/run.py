@@ -18,6 +18,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -38,9 +39,9 @@ from nnunet_stochastic.datasets.conversion.common import (
 from nnunet_stochastic.evaluation.parallel import map_in_processes
 from nnunet_stochastic.io.images import check_image_file
 from nnunet_stochastic.io.schemas import ConversionFile
-from nnunet_stochastic.io.staging import remove_leftovers
+from nnunet_stochastic.io.staging import holds_anything, remove_leftovers
 from nnunet_stochastic.io.text import as_read_back, read_json, read_json_if_complete, write_json
-from nnunet_stochastic.io.written import is_whole
+from nnunet_stochastic.io.written import has_right_checksums, is_whole
 from nnunet_stochastic.patients import PATIENTS_FILE, write_patients
 
 __all__ = ["Converted", "PlannedFolder", "dataset_name"]
@@ -103,23 +104,29 @@ class PlannedFolder:
         prefix = conversion.dataset_name.split("_")[0]
         if others := sorted(o.name for o in self.path.parent.glob(f"{prefix}_*") if o.name != self.path.name):
             raise ValueError(f"{self.path.parent} has another dataset of this number, {others[0]}; choose another -d")
-        if self.path.exists() and any(self.path.iterdir()):
+        if holds_anything(self.path):
             self._check_existing()
-        self.missing = {
-            name for name, part in conversion.parts.items() if overwrite or not self._is_complete(name, part)
-        }
+        self.missing = set(conversion.parts)
+        if not overwrite:
+            with ThreadPoolExecutor() as executor:  # what is there is read to its end
+                complete = executor.map(self._is_complete, conversion.parts, conversion.parts.values())
+                self.missing = {name for name, done in zip(conversion.parts, complete, strict=True) if not done}
 
     def _is_complete(self, name: str, part: str) -> bool:
-        """Whether the files of a case are whole; images that are copies may end as their makers like."""
+        """Whether the files of a case are whole and undamaged; images that are copies may end as their makers like."""
         ending, suffix = self.conversion.ending, part_suffix(part)
         description = self.conversion.description
-        raters = (self.path / f"raters{suffix}" / f"{name}_rater{n}{ending}" for n in range(_num_raters(description)))
-        images = (
+        raters = [self.path / f"raters{suffix}" / f"{name}_rater{n}{ending}" for n in range(_num_raters(description))]
+        images = [
             self.path / f"images{suffix}" / f"{name}_{channel:04d}{ending}"
             for channel in range(len(description["channel_names"]))
+        ]
+        written = [label_file(self.path, name, part, ending), *raters]
+        return (
+            all(map(is_whole, written))
+            and all(is_whole(file) or _is_readable(file) for file in images)
+            and all(map(has_right_checksums, (*written, *images)))
         )
-        label = label_file(self.path, name, part, ending)
-        return all(map(is_whole, (label, *raters))) and all(is_whole(file) or _is_readable(file) for file in images)
 
     def _check_existing(self) -> None:
         if not (self.path / _SETTINGS).is_file():

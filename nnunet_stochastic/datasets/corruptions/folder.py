@@ -30,9 +30,9 @@ from nnunet_stochastic.evaluation.parallel import map_in_threads
 from nnunet_stochastic.io.grid import check_same_grid
 from nnunet_stochastic.io.names import check_names
 from nnunet_stochastic.io.schemas import CorruptionManifest
-from nnunet_stochastic.io.staging import remove_leftovers, staged_files
+from nnunet_stochastic.io.staging import holds_anything, remove_leftovers, staged_files
 from nnunet_stochastic.io.text import read_json, write_json
-from nnunet_stochastic.io.written import is_whole
+from nnunet_stochastic.io.written import has_right_checksums, is_whole
 from nnunet_stochastic.seeds import stream_seed
 
 __all__ = ["MANIFEST", "CorruptionReport", "corrupt_folder", "find_images"]
@@ -132,7 +132,7 @@ def corrupt_folder(
         pending = {
             path: (name, manifests[name]["cases"][case.name]["parameters"])
             for name, path in folders.items()
-            if not all(is_whole(path / file.name) for file in case.files)
+            if not all(is_whole(path / file.name) and has_right_checksums(path / file.name) for file in case.files)
         }
         if pending:
             _corrupt_case(case, pending)
@@ -186,7 +186,7 @@ def find_images(folder: str | Path) -> list[ImageCase]:
 
 def _check_output(folder: Path, *, resume: bool) -> None:
     """Raise unless the folder can be written into, and is new, empty, or begun by an earlier call."""
-    if folder.is_dir() and any(folder.iterdir()):
+    if holds_anything(folder):
         if not resume:
             raise ValueError(
                 f"{folder} is not empty: choose another -o, or continue what was begun there with --continue_corruption"

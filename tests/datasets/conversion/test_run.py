@@ -108,10 +108,11 @@ def test_patients_of_an_older_dataset_are_added_and_nothing_else_changes(dataset
 
 def damage(path, kind):
     content = path.read_bytes()
-    path.write_bytes({"empty": b"", "cut": content[:20], "zeros": bytes(len(content))}[kind])
+    hole = content[:-8] + bytes(4) + content[-4:]  # the checksum of gzip; length and end are right
+    path.write_bytes({"empty": b"", "cut": content[:20], "zeros": bytes(len(content)), "hole": hole}[kind])
 
 
-@pytest.mark.parametrize("kind", ["empty", "cut", "zeros"])
+@pytest.mark.parametrize("kind", ["empty", "cut", "zeros", "hole"])
 @pytest.mark.parametrize("file", ["labelsTr/a.nii.gz", "imagesTr/b_0000.nii.gz", "ratersTs/d_rater1.nii.gz"])
 def test_files_that_a_power_cut_damaged_are_made_again(dataset, file, kind):
     PlannedFolder(plan()).run()
@@ -121,6 +122,12 @@ def test_files_that_a_power_cut_damaged_are_made_again(dataset, file, kind):
     assert len(planned.missing) == 1
     planned.run()
     assert contents(dataset) == complete
+
+
+def test_a_conversion_that_was_interrupted_as_it_began_is_begun_again(dataset):
+    (dataset / ".conversion.json.unfinished-4194304").mkdir(parents=True)
+    assert PlannedFolder(plan()).run().counts["train"] > 0
+    assert not list(dataset.glob(".*"))
 
 
 def test_a_damaged_case_that_cannot_be_made_again_does_not_count(dataset):
