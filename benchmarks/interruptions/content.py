@@ -1,0 +1,72 @@
+"""What a command has written, as far as it must not depend on interruptions; and damage to it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Mapping
+from hashlib import sha256
+from pathlib import Path
+
+__all__ = ["contents", "damage_newest"]
+
+#: Files in which undisturbed runs differ: logs, the time each epoch took, the machine.
+_PASSED_OVER = (".log", ".lock", "debug.json", "progress.png")
+_PAGE = 4096
+
+
+def contents(folder: Path, parts: Iterable[str] = ()) -> dict[str, str]:
+    """Digest of each file of a folder, or of parts of it, by its path in there."""
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    found = {path.relative_to(folder).as_posix(): path for path in files}
+    chosen = tuple(parts)
+    return {
+        name: _digest(path)
+        for name, path in found.items()
+        if not name.endswith(_PASSED_OVER)
+        and not path.name.startswith("training_log")
+        and (not chosen or name.startswith(chosen))
+    }
+
+
+def _digest(path: Path) -> str:
+    if path.suffix != ".pth":
+        return sha256(path.read_bytes()).hexdigest()
+    import torch
+
+    digest = sha256()
+    for part in _flat(torch.load(path, map_location="cpu", weights_only=False)):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _flat(content: object) -> Iterator[bytes]:
+    """Bytes of what a checkpoint holds, but of times."""
+    if isinstance(content, Mapping):
+        for key, value in content.items():
+            if "timestamp" not in str(key):
+                yield str(key).encode()
+                yield from _flat(value)
+    elif isinstance(content, list | tuple):
+        for value in content:
+            yield from _flat(value)
+    elif hasattr(content, "numpy"):
+        yield content.detach().contiguous().numpy().tobytes()  # type: ignore[attr-defined]
+    else:
+        yield repr(content).encode()
+
+
+def damage_newest(folder: Path, random_numbers: random.Random) -> tuple[Path, str] | None:
+    """Leave the newest file of those that are at their places as a power cut may; which, and how."""
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    placed = [path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    placed = [path for path in placed if path.stat().st_size > 0]
+    if not placed:
+        return None
+    newest = max(placed, key=lambda path: path.stat().st_mtime_ns)
+    whole = newest.read_bytes()
+    kind = random_numbers.choice(["empty", "cut", "with a page of zeros"])
+    at = random_numbers.randrange(len(whole))
+    page = at // _PAGE * _PAGE
+    zeroed = whole[:page] + bytes(min(_PAGE, len(whole) - page)) + whole[page + _PAGE :]
+    newest.write_bytes({"empty": b"", "cut": whole[:at], "with a page of zeros": zeroed}[kind])
+    return newest, kind

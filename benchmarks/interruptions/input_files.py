@@ -1,0 +1,144 @@
+"""Small input for every command, by the helpers of the tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+__all__ = ["write_input"]
+
+_SHAPE = (10, 14, 12)
+#: This package's trainers at a length of seconds, without nnU-Net's closing validation, whose workers import for 5 s.
+_TRAINERS = """
+import torch
+from nnunetv2.training.logging.nnunet_logger import MetaLogger
+from nnunet_stochastic.training import BasisTrainer, SwagTrainer
+
+MetaLogger.plot_progress_png = lambda *_: None  # a large picture after each epoch
+
+
+class nnUNetTrainerMoBShort(BasisTrainer):
+    def __init__(self, plans, configuration, fold, dataset_json, device=torch.device("cuda")):
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.num_iterations_per_epoch, self.num_val_iterations_per_epoch, self.save_every = 2, 1, 1
+
+    def _set_recipe(self, recipe, checkpoint):
+        super()._set_recipe(recipe, checkpoint)
+        self.num_epochs = 4
+
+    def perform_actual_validation(self, save_probabilities=False):
+        pass
+
+
+class nnUNetTrainerMoBShortSWAG(SwagTrainer, nnUNetTrainerMoBShort):
+    num_snapshots = 2
+"""
+
+
+def write_input(folder: Path) -> None:
+    """Write all that ``commands`` names, but its outputs."""
+    for name in ("temporary", "trainers", "report", "nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        (folder / name).mkdir()
+    (folder / "trainers" / "short.py").write_text(_TRAINERS)
+    _write_images(folder)
+    _write_sources(folder)
+    _write_evaluations(folder)
+    _write_datasets(folder)
+    from tests.study.stand_ins import StandIns
+
+    StandIns(folder / "study")
+
+
+def _write(path: Path, voxels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sitk.WriteImage(sitk.GetImageFromArray(voxels), str(path), True)
+
+
+def _write_images(folder: Path) -> None:
+    from tests.inference.model_folder import image_array, write_model_folder
+
+    for n in range(5):
+        _write(folder / "in" / f"case{n}_0000.nii.gz", image_array(n, _SHAPE))
+    write_model_folder(folder / "model" / "nnUNetTrainer__nnUNetPlans__3d_fullres", folds=(0, 1))
+
+
+def _write_sources(folder: Path) -> None:
+    """What the converters read."""
+    from tests.datasets.conversion.conftest import LidcSource
+    from tests.datasets.conversion.test_chaksu import Folder
+    from tests.datasets.conversion.test_totalsegmentator import folder as total_fixture
+
+    numbers = np.random.default_rng(0)
+    for n in range(6):
+        case = folder / "curvas" / f"U{n}"
+        _write(case / "image.nii.gz", numbers.integers(-100, 100, _SHAPE).astype(np.int16))
+        for rater in (1, 2, 3):
+            _write(case / f"annotation_{rater}.nii.gz", numbers.integers(0, 4, _SHAPE).astype(np.uint8))
+    (folder / "total").mkdir()
+    _unwrapped(total_fixture)(folder / "total")
+    Folder(folder / "Chaksu")
+    source = LidcSource(folder)
+    for patient in (f"LIDC-IDRI-{n:04d}" for n in range(1, 6)):
+        scan = source.add_scan(patient)
+        for row, column, side in ((10, 20, 6), (12, 20, 6), (10, 20, 4)):
+            source.annotate(scan, range(2, 4), row, column, side)
+
+
+def _unwrapped(fixture: object) -> object:
+    """The function of a pytest fixture."""
+    return fixture._get_wrapped_function() if hasattr(fixture, "_get_wrapped_function") else fixture.__wrapped__  # type: ignore[attr-defined]
+
+
+def _write_evaluations(folder: Path) -> None:
+    """Predictions to evaluate, an evaluation for the page, and results to compare."""
+    from tests.commands.conftest import MadeFolders
+    from tests.evaluation.evaluation_folder import write_models
+
+    made = MadeFolders(folder / "made")
+    for name, cases, seed in (("id", "abcd", 0), ("val", "vwx", 1), ("blur", "abd", 2)):
+        made.add(name, list(cases), seed=seed)
+    made.calibrate()
+    shutil.copyfile(folder / "made" / "val" / "pred" / "calibration.json", folder / "calibration.json")
+    if made.evaluate(*made.shift_options("blur", annotated=("blur",)), out="evaluated") != 0:
+        raise RuntimeError("the evaluation for the page failed")
+    (folder / "made" / "evaluated").rename(folder / "evaluated")
+    write_models(folder / "models")
+
+
+def _write_datasets(folder: Path) -> None:
+    """A dataset with raters, and a copy of it with its raters preprocessed, to train on."""
+    from nnunet_stochastic.commands.preprocess_raters import main
+    from tests.datasets.rater_dataset import NAME, write_rater_dataset
+
+    patch = pytest.MonkeyPatch()
+    dataset = write_rater_dataset(folder / "raters", patch, num_cases=4)
+    (folder / "raters" / "nnUNet_results").mkdir()
+    (dataset.preprocessed / "dataset_fingerprint.json").write_text("{}")
+    splits = [{"train": dataset.cases[:3], "val": dataset.cases[3:]}]
+    (dataset.preprocessed / "splits_final.json").write_text(json.dumps(splits))
+    shutil.copytree(folder / "raters", folder / "training")
+    _plan_three_levels(folder / "training" / "nnUNet_preprocessed" / NAME / "nnUNetPlans.json")
+    os.environ |= {f"nnUNet_{part}": str(folder / "training" / f"nnUNet_{part}") for part in ("raw", "preprocessed")}
+    if main(["-d", NAME, "-np", "1", "--disable_progress_bar"]) != 0:
+        raise RuntimeError("the raters of the dataset to train on were not preprocessed")
+    patch.undo()
+
+
+def _plan_three_levels(plans: Path) -> None:
+    """Deep supervision needs as many."""
+    content = json.loads(plans.read_text())
+    content["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"] |= {
+        "n_stages": 3,
+        "features_per_stage": [4, 8, 8],
+        "kernel_sizes": [[3] * 3] * 3,
+        "strides": [[1] * 3, [2] * 3, [2] * 3],
+        "n_conv_per_stage": [1] * 3,
+        "n_conv_per_stage_decoder": [1] * 2,
+    }
+    plans.write_text(json.dumps(content))
