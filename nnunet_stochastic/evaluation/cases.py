@@ -15,6 +15,7 @@ import numpy as np
 
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.maps import FOLDERS, Measure, check_range, find_maps, read_map
+from nnunet_stochastic.evaluation.model import unfinished_cases
 from nnunet_stochastic.evaluation.readers import ImageReader, read_label_map, read_probabilities
 from nnunet_stochastic.io.grid import check_same_grid, voxel_volume_ml
 from nnunet_stochastic.io.names import check_names
@@ -130,6 +131,12 @@ def find_cases(
             problems.append(
                 f"{', '.join(unpredicted)}: in {reference_folder}, but not predicted (--chill evaluates the others)"
             )
+    if unfinished := sorted(unfinished_cases(prediction_folder) & set(names)):
+        problems.append(
+            f"{', '.join(unfinished)}: of an earlier prediction, maybe with other settings, as "
+            f"{prediction_folder / 'uncertainty.json'} says (other_cases); finish the last one with "
+            "--continue_prediction, or remove the files of these cases"
+        )
     samples = _samples(prediction_folder / "samples", file_ending)
     cases = []
     for name in names:

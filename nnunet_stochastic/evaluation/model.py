@@ -74,6 +74,11 @@ def recorded_images(prediction_folder: Path) -> dict[str, Path]:
     return {name: Path(entry["input_files"][0]) for name, entry in entries.items()}
 
 
+def unfinished_cases(prediction_folder: Path) -> set[str]:
+    """Cases whose files, if there are any, are not those of the prediction that the folder's record tells of."""
+    return set(_record(prediction_folder).get("other_cases", ()))
+
+
 def stand_in_mark(model: Mapping[str, Any]) -> str:
     """What stands behind a number, name or heading of EU: nothing where it is epistemic, or of unknown origin."""
     return f" {STAND_IN_MARK}" if model.get("epistemic_is_stand_in") else ""

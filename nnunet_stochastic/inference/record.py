@@ -134,8 +134,7 @@ class Record:
                 self._write()
 
     def _write(self) -> None:
-        others = sorted(self._other_cases - self._content["cases"].keys())
-        write_json(self.path, self._content | ({"other_cases": others} if others else {}))
+        write_json(self.path, _with_others(self._content, self._other_cases))
 
     def finish(self) -> None:
         """Put uncertainty.json together from the parts that are there, and write the table of volumes."""
@@ -151,14 +150,22 @@ class Record:
     def _merge(self) -> dict[str, Any]:
         if self._num_parts == 1:
             return {"settings": self._content["settings"], "cases": dict(self._content["cases"])}
-        cases = {}
+        cases: dict[str, Any] = {}
+        others: set[str] = set()
         for part in sorted(self._folder.glob(f"uncertainty_part*of{self._num_parts}.json")):
             content = _read(part)
             if content is None:
                 raise ValueError(f"{part}: the file is cut short; predict that part again")
             _check_same_settings(part, content.get("settings", {}), self._content.get("settings", {}))
             cases.update(content["cases"])
-        return {"settings": self._content["settings"], "cases": dict(sorted(cases.items()))}
+            others.update(content.get("other_cases", ()))
+        return _with_others({"settings": self._content["settings"], "cases": dict(sorted(cases.items()))}, others)
+
+
+def _with_others(content: dict[str, Any], others: Collection[str]) -> dict[str, Any]:
+    """The content of a record, with the cases that have no entry."""
+    left = sorted(set(others) - content["cases"].keys())
+    return content | ({"other_cases": left} if left else {})
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -385,3 +385,16 @@ def test_no_thread(folder, capsys):
 def test_unknown_reader(folder, capsys):
     (folder / "pred" / "plans.json").write_text(json.dumps({"image_reader_writer": "NoSuchReader"}))
     fails_with("NoSuchReader", folder, capsys)
+
+
+def test_cases_of_an_earlier_prediction_are_refused_by_name(folder, capsys):
+    """Another seed's, for instance, that an interrupted prediction has not come to."""
+    path = folder / "pred" / "uncertainty.json"
+    record = json.loads(path.read_text())
+    del record["cases"]["case_1"]
+    path.write_text(json.dumps(record | {"other_cases": ["case_1", "case_2"]}))
+    assert run(folder) == 1
+    error = capsys.readouterr().err
+    assert "case_1: of an earlier prediction" in error
+    assert "--continue_prediction" in error
+    assert "case_2" not in error

@@ -43,6 +43,20 @@ def test_parts_are_put_together(tmp_path):
     assert list(read(tmp_path, "uncertainty_part0of2.json")["cases"]) == ["a"]
 
 
+def test_what_the_parts_have_not_come_to_is_told(tmp_path):
+    parts = [
+        Record(tmp_path, SETTINGS, num_parts=2, part_id=part, other_cases={"ac"[part], "bd"[part]}) for part in (0, 1)
+    ]
+    parts[0].add("a", {})
+    parts[1].add("d", {})
+    parts[1].finish()
+    assert read(tmp_path)["other_cases"] == ["b", "c"]
+    parts[0].add("b", {})
+    parts[1].add("c", {})
+    parts[0].finish()
+    assert "other_cases" not in read(tmp_path)
+
+
 def test_parts_of_different_settings(tmp_path):
     Record(tmp_path, SETTINGS, num_parts=2, part_id=0).add("a", {})
     other = Record(tmp_path, {**SETTINGS, "num_samples": 5}, num_parts=2, part_id=1)
