@@ -4,7 +4,8 @@
     MODEL/.fold_0.lock     locked by its process, and freed by the system when that ends, however it ends
 
 The lock is the process's: worker processes that it forks do not inherit it, so that none which outlives it keeps it.
-The ranks of one training share it, for the first of them takes it.
+That is why it is POSIX's, and filelock's, which forks inherit, on Windows alone, where there are none. The ranks of one
+training share it, for the first of them takes it.
 """
 
 from __future__ import annotations
@@ -13,15 +14,17 @@ import os
 import platform
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 try:
     import fcntl
-except ImportError:  # Windows, which removes no file that is open and so has no such mix of two trainings
+except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 __all__ = ["lock_fold"]
 
-#: Descriptors of the locks that this process has. Closing any of a file frees it.
-_LOCKED: dict[Path, int] = {}
+#: Descriptors of the locks that this process has, or filelock's. Closing any of a file frees it.
+_LOCKED: dict[Path, int | FileLock] = {}
 
 
 def lock_fold(fold_folder: Path) -> None:
@@ -33,7 +36,10 @@ def lock_fold(fold_folder: Path) -> None:
         If another process trains there.
     """
     file = fold_folder.resolve().with_name(f".{fold_folder.name}.lock")
-    if fcntl is None or file in _LOCKED:
+    if file in _LOCKED:
+        return
+    if fcntl is None:
+        _lock_by_filelock(fold_folder, file)
         return
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
     try:
@@ -41,16 +47,31 @@ def lock_fold(fold_folder: Path) -> None:
     except (BlockingIOError, PermissionError):
         owner = os.read(descriptor, 200).decode(errors="replace").strip()
         os.close(descriptor)
-        raise BlockingIOError(
-            f"another training writes {fold_folder}{f' ({owner})' if owner else ''}: wait for its end or stop it, or "
-            "train another fold"
-        ) from None
+        raise _taken(fold_folder, owner) from None
     except OSError:  # a disk without locks
         os.close(descriptor)
         return
     _LOCKED[file] = descriptor
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"process {os.getpid()} on {platform.node()}\n".encode(), 0)
+
+
+def _lock_by_filelock(fold_folder: Path, file: Path) -> None:
+    lock = FileLock(file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise _taken(fold_folder, "") from None
+    except (NotImplementedError, OSError):  # a disk without locks
+        return
+    _LOCKED[file] = lock
+
+
+def _taken(fold_folder: Path, owner: str) -> BlockingIOError:
+    return BlockingIOError(
+        f"another training writes {fold_folder}{f' ({owner})' if owner else ''}: wait for its end or stop it, or "
+        "train another fold"
+    )
 
 
 def _forget() -> None:

@@ -66,6 +66,32 @@ def test_a_training_takes_it_before_it_writes(make_dataset, holder, monkeypatch)
     trainer.on_train_start()
 
 
+WITHOUT_FCNTL = """
+import sys, time
+from pathlib import Path
+from nnunet_stochastic.training import fold_lock
+fold_lock.fcntl = None
+fold_lock.lock_fold(Path(sys.argv[1]))
+fold_lock.lock_fold(Path(sys.argv[1]))
+print("locked", flush=True)
+time.sleep(120)
+"""
+
+
+def test_without_posix_locks_a_second_process_is_refused_too(tmp_path, monkeypatch):
+    fold = tmp_path / "fold_0"
+    fold.mkdir()
+    monkeypatch.setattr("nnunet_stochastic.training.fold_lock.fcntl", None)
+    with subprocess.Popen(
+        [sys.executable, "-c", WITHOUT_FCNTL, str(fold)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "locked\n"
+        with pytest.raises(BlockingIOError, match=f"another training writes {re.escape(str(fold))}: wait"):
+            lock_fold(fold)
+        process.kill()
+    lock_fold(fold)
+
+
 def test_folders_without_locks_are_used_as_they_are(tmp_path: Path, monkeypatch):
     def fail(*_):
         raise OSError(38, "no locks")
