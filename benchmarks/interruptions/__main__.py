@@ -7,8 +7,8 @@ A kill is SIGKILL to the command and all that it has started, at a moment that i
 undisturbed run. It is started again as its user would go on and killed again, up to five times, then run to its end.
 Damage is what a power cut leaves: before a last run, of an interrupted or a finished output, the newest file is made
 empty, cut, or gets a page of zeros. Every file must then have the content of the undisturbed run; or the command must
-have refused with a message that names the damaged file, and end like that once the file is removed, or with
---overwrite. Not part of `make test`: moments are random.
+have refused with a message that names the damaged file, and end like that once the file is removed, or what else the
+message says. Not part of `make test`: moments are random.
 """
 
 from __future__ import annotations
@@ -88,6 +88,9 @@ class Disturbed:
             anew = self.command.anew
             if anew and anew[0] in ended.message:
                 again = self._run(anew=True)
+            elif f"remove the folder {damaged[0].parent}" in ended.message:
+                shutil.rmtree(damaged[0].parent)
+                again = self._run()
             else:
                 damaged[0].unlink(missing_ok=True)
                 again = self._run()
