@@ -105,13 +105,27 @@ def default_splits(raw: Path) -> list[Split]:
 
 
 def _read_splits(file: Path) -> list[Split]:
-    return read_json(file, Splits, remedy='remove or restore it, a list of {"train": …, "val": …}')
+    remedy = 'remove or restore it, a list of {"train": …, "val": …}'
+    if backups := [backup for backup in _backups(file) if backup.exists()]:
+        remedy += f"; {backups[-1]} is a copy of what was there before the ensemble"
+    return read_json(file, Splits, remedy=remedy)
 
 
 def _back_up(file: Path) -> Path:
-    number = 0
-    while (backup := file.with_name(f"splits_before_ensemble_{number}.json")).exists():
-        number += 1
-    with staged_file(backup) as staged:
-        shutil.copy2(file, staged)
+    """Copy a file, unless a command that was interrupted afterwards has copied it already."""
+    for backup in _backups(file):
+        if backup.exists() and backup.read_bytes() == file.read_bytes():
+            break
+        if not backup.exists():
+            with staged_file(backup) as staged:
+                shutil.copy2(file, staged)
+            break
     return backup
+
+
+def _backups(file: Path) -> list[Path]:
+    """Paths of copies, and one that is free, the last."""
+    paths = [file.with_name("splits_before_ensemble_0.json")]
+    while paths[-1].exists():
+        paths.append(file.with_name(f"splits_before_ensemble_{len(paths)}.json"))
+    return paths

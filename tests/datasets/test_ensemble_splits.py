@@ -66,6 +66,21 @@ def test_other_splits_are_replaced_only_on_request_and_kept(folder):
     assert result.backup.read_bytes() == before
 
 
+def test_an_interruption_behind_the_copy_makes_no_second_one(folder, monkeypatch):
+    file = folder / "splits_final.json"
+    file.write_text(json.dumps(FOLDS))
+    with monkeypatch.context() as patch:
+        patch.setattr("nnunet_stochastic.datasets.ensemble_splits.write_text", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            write_ensemble_splits("999", overwrite=True)
+    result = write_ensemble_splits("999", overwrite=True)
+    assert result.backup == folder / "splits_before_ensemble_0.json"
+    assert sorted(path.name for path in folder.iterdir()) == ["splits_before_ensemble_0.json", "splits_final.json"]
+    file.write_text("[")
+    with pytest.raises(ValueError, match=r"splits_final.json: not valid JSON.*splits_before_ensemble_0.json is a copy"):
+        write_ensemble_splits("999", overwrite=True)
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_same_splits_are_left_alone(folder, overwrite):
     write_ensemble_splits("999")
