@@ -79,6 +79,16 @@ class Disturbed:
             self.damages += damaged is not None
         self.found[self._end(damaged)] += 1
 
+    def print_row(self, name: str) -> int:
+        """Print a row of the table, and each fault below it; returns how many."""
+        other = {outcome: count for outcome, count in self.found.items() if outcome not in (AS_UNDISTURBED, NAMED)}
+        faults = sum(other.values())
+        numbers = (self.kills, self.damages, self.found.total(), self.found[AS_UNDISTURBED], self.found[NAMED], faults)
+        print(f"| {name} | {' | '.join(map(str, numbers))} |", flush=True)
+        for outcome, count in other.items():
+            print(f"    {count} x {json.dumps(outcome)[:600]}", flush=True)
+        return faults
+
     def _end(self, damaged: tuple[Path, str] | None) -> str:
         """Run to the end; what became of it."""
         ended, outcome = self._run(), AS_UNDISTURBED
@@ -154,9 +164,7 @@ def main() -> int:
             raise SystemExit(f"no command {', '.join(unknown)}; there are {', '.join(commands)}")
         chosen = {key: commands[key] for key in arguments.only or commands}
         shares = sum(command.share for command in chosen.values())
-        print(
-            "| command | kills | damaged files | runs to the end | as undisturbed | refused, the file named | faults |"
-        )
+        print("| command | kills | damaged | ends | as undisturbed | refused, the file named | faults |")
         print("|---|---:|---:|---:|---:|---:|---:|", flush=True)
         for key, command in chosen.items():
             random_numbers = random.Random(f"{arguments.seed} {key}")
@@ -167,16 +175,12 @@ def main() -> int:
                 print(f"| {key} | 0 | 0 | 0 | 0 | 0 | 1 |\n    {error}", flush=True)
                 faults += 1
                 continue
-            while disturbed.kills < kills or disturbed.damages < damages:
-                left = kills - disturbed.kills
-                disturbed.round(random_numbers, most_kills=left, damage=disturbed.damages < damages)
-            found = disturbed.found
-            other = {outcome: count for outcome, count in found.items() if outcome not in (AS_UNDISTURBED, NAMED)}
-            faults += sum(other.values())
-            numbers = (disturbed.kills, disturbed.damages, found.total(), found[AS_UNDISTURBED], found[NAMED])
-            print(f"| {key} | {' | '.join(map(str, (*numbers, sum(other.values()))))} |", flush=True)
-            for outcome, count in other.items():
-                print(f"    {count} x {json.dumps(outcome)[:600]}", flush=True)
+            try:
+                while disturbed.kills < kills or disturbed.damages < damages:
+                    left = kills - disturbed.kills
+                    disturbed.round(random_numbers, most_kills=left, damage=disturbed.damages < damages)
+            finally:  # what was found until Ctrl-C, too
+                faults += disturbed.print_row(key)
     return int(faults > 0)
 
 

@@ -23,10 +23,12 @@ def contents(folder: Path, parts: Iterable[str] = ()) -> dict[str, str]:
     return {
         name: _digest(path)
         for name, path in found.items()
-        if not name.endswith(_PASSED_OVER)
-        and not path.name.startswith("training_log")
-        and (not chosen or name.startswith(chosen))
+        if not _is_passed_over(path) and (not chosen or name.startswith(chosen))
     }
+
+
+def _is_passed_over(path: Path) -> bool:
+    return path.name.endswith(_PASSED_OVER) or path.name.startswith("training_log")
 
 
 def _digest(path: Path) -> str:
@@ -78,7 +80,7 @@ def damage_newest(folder: Path, random_numbers: random.Random) -> tuple[Path, st
     """Leave the newest file of those that are at their places as a power cut may; which, and how."""
     files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
     placed = [path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
-    placed = [path for path in placed if path.stat().st_size > 0]
+    placed = [path for path in placed if path.stat().st_size > 0 and not _is_passed_over(path)]
     if not placed:
         return None
     newest = max(placed, key=lambda path: path.stat().st_mtime_ns)
