@@ -32,6 +32,8 @@ class StructureStatistics:
     ----------
     row
         What the prediction says of it.
+    reference_voxels
+        Its size in each reference, (A,), voxels.
     reference_ml
         Its volume by each reference, (A,), ml; None in 2D and where a reference does not label the whole image.
     dice
@@ -42,6 +44,7 @@ class StructureStatistics:
     """
 
     row: StructureRow
+    reference_voxels: Sequence[int]
     reference_ml: Sequence[float | None]
     dice: Sequence[float | None]
     outer_loss: np.ndarray | None = None
@@ -103,6 +106,7 @@ class CaseStatistics:
             "structures": {
                 name: {
                     "row": found.row.as_json(),
+                    "reference_voxels": list(found.reference_voxels),
                     "reference_ml": list(found.reference_ml),
                     "dice": list(found.dice),
                     "outer_loss": _listed(found.outer_loss),
@@ -127,6 +131,7 @@ class CaseStatistics:
         structures = {
             name: StructureStatistics(
                 StructureRow(**found["row"]),
+                found["reference_voxels"],
                 found["reference_ml"],
                 found["dice"],
                 _array(found["outer_loss"]),
@@ -235,16 +240,18 @@ def _structure(
     probability: np.ndarray | None,
     voxel_ml: float | None,
 ) -> StructureStatistics:
+    sizes: list[int] = []
     volumes: list[float | None] = []
     dice: list[float | None] = []
     for reference, where in zip(references, labelled, strict=True):
         mine, true = (inside, reference) if where is None else (inside[where], reference[where])
         size = int(np.count_nonzero(true))
         total = size + int(np.count_nonzero(mine))
+        sizes.append(size)
         volumes.append(size * voxel_ml if voxel_ml is not None and where is None else None)
         dice.append(2 * int(np.count_nonzero(mine & true)) / total if total else None)
     if probability is None:
-        return StructureStatistics(row, volumes, dice)
+        return StructureStatistics(row, sizes, volumes, dice)
     has_structure = row.num_voxels > 0
     if all(where is None for where in labelled):
         losses = [mask_losses(probability, references, has_structure=has_structure)]  # p is sorted into bins but once
@@ -256,7 +263,7 @@ def _structure(
             )
         ]
     outer, inner = (_mean_of_known(found) for found in zip(*losses, strict=True))
-    return StructureStatistics(row, volumes, dice, outer, inner)
+    return StructureStatistics(row, sizes, volumes, dice, outer, inner)
 
 
 def _lesions(

@@ -22,6 +22,7 @@ def test_against_the_arrays():
     inside = arrays["segmentation"] == 1
     for index, reference in enumerate(arrays["references"]):
         true = reference == 1
+        assert tumour.reference_voxels[index] == true.sum() > 0
         assert tumour.reference_ml[index] == pytest.approx(true.sum() * VOXEL_ML)
         assert tumour.dice[index] == pytest.approx(2 * (true & inside).sum() / (true.sum() + inside.sum()))
     assert tumour.mean_dice == pytest.approx(np.mean(tumour.dice))
