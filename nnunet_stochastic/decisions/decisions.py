@@ -22,7 +22,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from nnunet_stochastic.decisions.conformal import DiceBounds, VolumeIntervals, least_number
+from nnunet_stochastic.decisions.conformal import DiceBounds, LevelQuantile, VolumeIntervals, least_number
 from nnunet_stochastic.decisions.existence import ExistenceCalibration
 from nnunet_stochastic.decisions.predicted_dice import DiceFit, features_of
 from nnunet_stochastic.decisions.reference_scores import ReferenceScores
@@ -63,6 +63,33 @@ class StructureDecisions(Stored):
     dice_bounds: DiceBounds | None = None
     existence: ExistenceCalibration | None = None
     left_out: dict[str, str] = Field(default_factory=dict)
+
+    def too_few(self) -> list[str]:
+        """What rests on too few patients to say anything, a line each."""
+        lines: list[tuple[str, int, int]] = []
+        if self.volume is not None:
+            lines += _infinite("volume interval at {} % is infinite", self.volume.quantiles, self.volume.num_patients)
+        if self.dice_bounds is not None:
+            quantiles, number = self.dice_bounds.quantiles, self.dice_bounds.num_patients
+            lines += _infinite("lower bound of the Dice at {} % is 0", quantiles, number)
+        if self.masks is not None:
+            for threshold in self.masks.thresholds:
+                least, share = least_number(1 - threshold.alpha), f"{100 * threshold.alpha:g}"
+                for what, number in (
+                    (f"outer mask at {share} % is the whole image", self.masks.num_patients_outer),
+                    (f"inner mask at {share} % is empty", self.masks.num_patients_inner),
+                ):
+                    if number < least:
+                        lines.append((what, number, least))
+        return [f"{what}: {number} patients, at least {least} are needed" for what, number, least in lines]
+
+
+def _infinite(what: str, quantiles: Sequence[LevelQuantile], number: int) -> list[tuple[str, int, int]]:
+    return [
+        (what.format(f"{100 * entry.level:g}"), number, least_number(entry.level))
+        for entry in quantiles
+        if entry.quantile is None
+    ]
 
 
 @dataclass(frozen=True)
@@ -139,25 +166,7 @@ class Decisions(Stored):
         lines = [f"{what}: {reason}" for what, reason in self.left_out.items()]
         for name, found in self.structures.items():
             lines += [f"{name}: {what}: {reason}" for what, reason in found.left_out.items()]
-            for what, fit in (("volume interval", found.volume), ("lower bound of the Dice", found.dice_bounds)):
-                for entry in () if fit is None else fit.quantiles:
-                    if entry.quantile is None:
-                        ends = "infinite" if fit is found.volume else "0"
-                        lines.append(
-                            f"{name}: {what} at {100 * entry.level:g} % is {ends}: {fit.num_patients} patients, at "
-                            f"least {least_number(entry.level)} are needed"
-                        )
-            for alpha in [] if found.masks is None else self.alphas:
-                least = least_number(1 - alpha)
-                for which, number, mask in (
-                    ("outer", found.masks.num_patients_outer, "the whole image"),
-                    ("inner", found.masks.num_patients_inner, "empty"),
-                ):
-                    if number < least:
-                        lines.append(
-                            f"{name}: {which} mask at {100 * alpha:g} % is {mask}: {number} patients, at least "
-                            f"{least} are needed"
-                        )
+            lines += [f"{name}: {line}" for line in found.too_few()]
         return lines
 
     def assess(self, row: StructureRow) -> AssessedStructure:

@@ -84,4 +84,4 @@ class ExistenceCalibration(Stored):
         """Probability in [0, 1] that a lesion is there that this share of the samples has; grows with the share."""
         if not 0 <= share <= 1:
             raise ValueError(f"a share of the samples must be in [0, 1], got {share}")
-        return float(PlattScaling(self.a, self.b).confidence(np.float64(1 - share)))
+        return float(PlattScaling(self.a, self.b).confidence(np.array(1.0 - share)))

@@ -182,8 +182,9 @@ def fit_dice(
     held_out = {name: np.empty(len(true)) for name in candidates}
     for train, test in _folds(groups):
         for name, (kind, columns) in candidates.items():
-            model = _fit(kind, signed[np.ix_(train, columns)], true[train], groups[train], [names[c] for c in columns])
-            held_out[name][test] = model._of(signed[np.ix_(test, columns)])
+            seen = signed[:, columns]
+            model = _fit(kind, seen[train], true[train], groups[train], [names[column] for column in columns])
+            held_out[name][test] = model._of(seen[test])
     errors = {name: float(np.abs(found - true).mean()) for name, found in held_out.items()}
     chosen = min(errors, key=lambda name: errors[name])
 
