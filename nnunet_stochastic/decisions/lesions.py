@@ -126,35 +126,38 @@ def find_lesions(
     """
     maps = maps or {}
     _check(structure, mask, affine, probability, maps, samples, voxel_ml, min_lesion_ml)
-    labelled = components(mask, voxel_ml=voxel_ml, min_lesion_ml=min_lesion_ml)
-    num_lesions = int(labelled.max(initial=0))
+    counted = _count(mask, samples)
+    box = _bounding_box(mask if counted is None else mask | (counted > 0))
+    labelled = np.zeros(mask.shape, np.uint32)
+    mask, inside_box = mask[box], labelled[box]
+    inside_box[...] = components(mask, voxel_ml=voxel_ml, min_lesion_ml=min_lesion_ml)
+    num_lesions = int(inside_box.max(initial=0))
     common = None
-    if len(samples):
-        counted = np.zeros(mask.shape, np.uint16 if len(samples) < 2**16 else np.uint32)
-        for sample in samples:
-            counted += sample
+    if counted is not None:
+        counted = counted[box]
+        common = counted == len(samples)
         possible = counted >= math.ceil(len(samples) * CANDIDATE_SHARE - 1e-9)
         possible = components(possible, voxel_ml=voxel_ml, min_lesion_ml=min_lesion_ml)
         found = np.bincount(possible[mask], minlength=int(possible.max(initial=0)) + 1) > 0
-        numbers = np.where(found, 0, np.cumsum(~found) - (not found[0]) + num_lesions)
-        numbers[0] = 0
-        labelled = np.where(labelled > 0, labelled, numbers[possible]).astype(np.uint32)
-        common = counted == len(samples)
-    number_of = int(labelled.max(initial=0))
+        found[0] = True
+        numbers = np.where(found, 0, np.cumsum(~found) + num_lesions).astype(np.uint32)
+        np.copyto(inside_box, numbers[possible], where=inside_box == 0)
+    number_of = int(inside_box.max(initial=0))
     if not number_of:
         return [], labelled
+    in_all = None if common is None else np.bincount(inside_box[common], minlength=number_of + 1)
+    boxes = cc3d.statistics(labelled)["bounding_boxes"]
     existence = np.zeros(number_of + 1)
     for sample in samples:
-        existence += np.bincount(labelled[sample], minlength=number_of + 1) > 0
-    statistics = cc3d.statistics(labelled)
+        existence += np.bincount(inside_box[sample[box]], minlength=number_of + 1) > 0
     lesions = []
     for number in range(1, number_of + 1):
-        box = statistics["bounding_boxes"][number]
-        inside = labelled[box] == number
-        index = np.argwhere(inside) + [axis.start for axis in box]
+        place = boxes[number]
+        inside = labelled[place] == number
+        index = np.argwhere(inside) + [axis.start for axis in place]
         centre = index.mean(axis=0)
         size = len(index)
-        here = None if probability is None else probability[box][inside]
+        here = None if probability is None else probability[place][inside]
         lesions.append(
             Lesion(
                 structure=structure,
@@ -167,11 +170,30 @@ def find_lesions(
                 mean_p=None if here is None else float(here.mean(dtype=np.float64)),
                 max_p=None if here is None else float(here.max()),
                 existence=float(existence[number] / len(samples)) if len(samples) else None,
-                share_in_all_samples=None if common is None else float(common[box][inside].mean()),
-                mean={name: float(values[box][inside].mean(dtype=np.float64)) for name, values in maps.items()},
+                share_in_all_samples=None if in_all is None else float(in_all[number] / size),
+                mean={name: float(values[place][inside].mean(dtype=np.float64)) for name, values in maps.items()},
             )
         )
     return lesions, labelled
+
+
+def _count(mask: np.ndarray, samples: Sequence[np.ndarray]) -> np.ndarray | None:
+    """How many of the samples have each voxel, (*S); None without samples."""
+    if not len(samples):
+        return None
+    counted = np.zeros(mask.shape, np.uint8 if len(samples) < 256 else np.uint32)
+    for sample in samples:
+        counted += sample.view(np.uint8)
+    return counted
+
+
+def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
+    """The smallest box that holds all voxels of a mask; an empty one without any."""
+    edges = []
+    for axis in range(mask.ndim):
+        there = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+        edges.append(slice(int(there[0]), int(there[-1]) + 1) if there.size else slice(0, 0))
+    return tuple(edges)
 
 
 def components(mask: np.ndarray, *, voxel_ml: float | None, min_lesion_ml: float = 0.0) -> np.ndarray:
