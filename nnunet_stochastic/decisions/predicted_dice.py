@@ -3,14 +3,16 @@
 One of these, the one with the least mean absolute error on patients that it was not fitted to:
 
     constant    the median Dice
-    isotonic    a step-wise linear, monotone function of one feature (pairwise Dice of samples, of members, entropy on
-                the border), by ``sklearn.isotonic``
+    isotonic    a piecewise linear, monotone function of one feature (soft Dice, pairwise Dice of samples, of members,
+                relative spread), by ``sklearn.isotonic``
     linear      logit Dice = b + Σ_j w_j z_j, w_j >= 0, z_j the features times their signs, standardised;
                 an elastic net whose penalty is cross-validated by patient, ``sklearn.linear_model.ElasticNetCV``
 
 Features and the sign with which Dice grows in them, the same for every structure:
 
-    + pairwise Dice of samples, + of members, + mean p inside, + ln volume, - mean AU, EU, TU on the border
+    + soft Dice 2 Σ_{n inside} p_n / (Σ_n p_n + number inside), that of the segmentation if voxels were independent
+    + pairwise Dice of samples, + of members, + mean p inside, + ln volume
+    - relative spread, sd of the sampled volume / expected volume, - mean AU, EU, TU on the border
 
 so that every model is monotone in each feature. Logits are of the Dice clipped to [0.01, 0.99]. A feature that no case
 has is left out; pairs of samples or members that all lack the structure count as Dice 0. Cases whose segmentation
@@ -36,16 +38,18 @@ __all__ = ["BASELINES", "FEATURES", "MINIMUM_PATIENTS", "DiceFit", "DiceModel", 
 
 #: Features, and the sign of Dice in them.
 FEATURES: dict[str, int] = {
+    "soft_dice": 1,
     "pairwise_dice_samples": 1,
     "pairwise_dice_members": 1,
     "mean_p": 1,
     "log_volume": 1,
+    "relative_spread": -1,
     "AU_border": -1,
     "EU_border": -1,
     "TU_border": -1,
 }
 #: Features that a model may be a function of alone.
-_SINGLE = ("pairwise_dice_samples", "pairwise_dice_members", "EU_border", "TU_border")
+_SINGLE = ("soft_dice", "pairwise_dice_samples", "pairwise_dice_members", "relative_spread")
 #: Baselines: of each the first feature that there is.
 BASELINES: dict[str, tuple[str, ...]] = {
     "pairwise_dice": ("pairwise_dice_samples", "pairwise_dice_members"),
@@ -64,11 +68,16 @@ Share = Annotated[float, Field(ge=0, le=1)]
 def features_of(row: StructureRow) -> dict[str, float | None]:
     """Features of a structure that the segmentation has; None for what the prediction has not."""
     volume = row.volume_ml if row.volume_ml is not None else float(row.num_voxels)
+    spread, expected = row.sample_sd_ml, row.expected_volume_ml
     return {
+        "soft_dice": None
+        if row.mean_p is None
+        else 2 * row.mean_p * row.num_voxels / (row.expected_voxels + row.num_voxels),
         "pairwise_dice_samples": (row.pairwise_dice_samples or 0.0) if row.num_samples > 1 else None,
         "pairwise_dice_members": (row.pairwise_dice_members or 0.0) if row.num_members > 1 else None,
         "mean_p": row.mean_p,
         "log_volume": float(np.log(volume)) if volume > 0 else None,
+        "relative_spread": None if spread is None or not expected else spread / expected,
         **{f"{measure}_border": _on_border(row, measure) for measure in ("AU", "EU", "TU")},
     }
 
@@ -188,15 +197,14 @@ def fit_dice(
     errors = {name: float(np.abs(found - true).mean()) for name, found in held_out.items()}
     chosen = min(errors, key=lambda name: errors[name])
 
-    def fitted(name: str) -> DiceModel:
-        kind, columns = candidates[name]
-        return _fit(kind, signed[:, columns], true, groups, [names[c] for c in columns])
+    def fitted(kind: Kind, of: list[str]) -> DiceModel:
+        return _fit(kind, signed[:, [names.index(name) for name in of]], true, groups, of)
 
-    baselines = {name: next((f for f in of if f in candidates), None) for name, of in BASELINES.items()}
+    baselines = {name: next((f for f in of if f in names), None) for name, of in BASELINES.items()}
     fit = DiceFit(
-        model=fitted(chosen),
+        model=fitted(candidates[chosen][0], [names[column] for column in candidates[chosen][1]]),
         errors=errors,
-        baselines={name: fitted(feature) for name, feature in baselines.items() if feature is not None},
+        baselines={name: fitted("isotonic", [feature]) for name, feature in baselines.items() if feature is not None},
         num_cases=len(true),
         num_patients=len(set(patients)),
     )

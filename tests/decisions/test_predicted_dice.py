@@ -26,7 +26,7 @@ def test_several_features_are_better_than_one_and_than_none():
     fit, held_out = fit_dice(features, dice, patients)
     assert fit.model.kind == "linear"
     assert fit.errors["linear"] == pytest.approx(np.abs(held_out - dice).mean())
-    assert fit.errors["linear"] < 0.75 * min(error for name, error in fit.errors.items() if name != "linear")
+    assert fit.errors["linear"] < 0.9 * min(error for name, error in fit.errors.items() if name != "linear")
     assert fit.errors["constant"] == pytest.approx(np.abs(dice - np.median(dice)).mean(), rel=0.1)
     assert (fit.num_cases, fit.num_patients) == (60, 30)
     assert fit.baselines["pairwise_dice"].features == ["pairwise_dice_samples"]
@@ -108,10 +108,10 @@ def test_degenerate():
 
 
 def test_features_of_a_row():
-    row = StructureRow(
-        "liver", 10, 9.0, 2.0, 1.8, 0.9, border={"EU": 0.1, "TU": 0.4}, num_samples=3, pairwise_dice_samples=None
-    )
+    row = StructureRow("liver", 10, 12.0, 2.0, 1.8, 0.9, {}, {"EU": 0.1, "TU": 0.4}, num_samples=3, sample_sd_ml=0.45)
     assert features_of(row) == {
+        "soft_dice": 2 * 9 / 22,
+        "relative_spread": 0.25,
         "pairwise_dice_samples": 0.0,
         "pairwise_dice_members": None,
         "mean_p": 0.9,
