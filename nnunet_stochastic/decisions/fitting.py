@@ -57,7 +57,7 @@ def fit_decisions(
     left_out: dict[str, str] = {}
     image_scores = {}
     for name in sorted({name for case in cases for name in case.image_scores}):
-        if without := [case.case for case in cases if name not in case.image_scores]:
+        if without := [case.case for case in cases if not np.isfinite(case.image_scores.get(name, np.nan))]:
             left_out[f"score {name}"] = f"{len(without)} of {len(cases)} cases have none, as {without[0]}"
         else:
             scores = [case.image_scores[name] for case in cases]

@@ -54,12 +54,13 @@ class CaseToReview:
         cls, case: str, rows: Sequence[StructureRow], scores: Mapping[str, float], decisions: Decisions
     ) -> CaseToReview:
         """Assess the structures of a case and place its scores; scores that the validation images lack are left out."""
+        known = {name: found for name, found in decisions.image_scores.items() if name in scores}
         try:
             structures = [decisions.assess(row) for row in rows]
+            percentiles = {name: found.percentile(scores[name]) for name, found in known.items()}
         except ValueError as error:
             raise ValueError(f"{case}: {error}") from None
-        known = {name: found for name, found in decisions.image_scores.items() if name in scores}
-        return cls(case, structures, {name: found.percentile(scores[name]) for name, found in known.items()})
+        return cls(case, structures, percentiles)
 
     @property
     def worst(self) -> AssessedStructure | None:

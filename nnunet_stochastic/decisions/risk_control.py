@@ -30,7 +30,7 @@ from scipy.special import expit
 
 from nnunet_stochastic.decisions.stored import Stored
 
-__all__ = ["ALPHAS", "GRID", "RiskMasks", "Threshold", "mask_losses", "mean_by_patient"]
+__all__ = ["ALPHAS", "GRID", "RiskMasks", "Threshold", "mask_at", "mask_losses", "mean_by_patient"]
 
 #: Shares that may be outside, at which masks are given.
 ALPHAS = (0.05, 0.10, 0.20)
@@ -71,7 +71,8 @@ def mask_losses(
                 f"a reference must be boolean of the shape of the probability, {probability.shape}, got "
                 f"{reference.dtype} {reference.shape}"
             )
-    if probability.size and not (probability.min() >= 0 and probability.max() <= 1 + 1e-5):
+    # Written so that NaN, for which every comparison is false, fails; 1e-5 is for rounding.
+    if probability.size and not (probability.min() >= -1e-5 and probability.max() <= 1 + 1e-5):
         raise ValueError(f"p must be in [0, 1], got values from {probability.min()} to {probability.max()}")
     count, inside = _voxels_from(probability, references)
     size = inside[:, :1]
@@ -81,6 +82,13 @@ def mask_losses(
     known = missed[size[:, 0] > 0]
     outer = known.mean(axis=0) if len(known) else np.full(len(GRID), np.nan)
     return outer, wrong.mean(axis=0) if has_structure else np.full(len(GRID), np.nan)
+
+
+def mask_at(probability: np.ndarray, threshold: float) -> np.ndarray:
+    """The mask {p >= λ} of a predictive mean (*S), bool; λ = 0 is the whole image, also where p is rounded below 0."""
+    if threshold == 0:
+        return np.ones(probability.shape, dtype=bool)
+    return probability >= np.float32(threshold)  # which every λ of the grid is, so that no precision moves it
 
 
 def mean_by_patient(losses: np.ndarray, patients: Sequence[str]) -> np.ndarray:
@@ -170,7 +178,7 @@ def _voxels_from(probability: np.ndarray, references: Sequence[np.ndarray]) -> t
     flat, masks = probability.reshape(-1), [reference.reshape(-1) for reference in references]
     for start in range(0, flat.size, _CHUNK):
         part = slice(start, start + _CHUNK)
-        place = np.searchsorted(GRID, np.minimum(flat[part], 1).astype(np.float64), side="right") - 1
+        place = np.searchsorted(GRID, np.clip(flat[part], 0, 1).astype(np.float64), side="right") - 1
         count += np.bincount(place, minlength=len(GRID))
         for index, mask in enumerate(masks):
             inside[index] += np.bincount(place[mask[part]], minlength=len(GRID))

@@ -67,6 +67,8 @@ def test_of_fitted_decisions():
     row = StructureRow("liver", 1, 1.0)
     with pytest.raises(ValueError, match="case7: liver: the calibration has no such structure"):
         CaseToReview.of("case7", [row], {}, decisions)
+    with pytest.raises(ValueError, match="case7: the score of an image must be finite"):
+        CaseToReview.of("case7", [], {"EU_mean": math.nan}, decisions)
 
 
 def test_next_to_label_by_hand():

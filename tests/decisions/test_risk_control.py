@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from nnunet_stochastic.decisions.risk_control import ALPHAS, GRID, RiskMasks, mask_losses, mean_by_patient
+from nnunet_stochastic.decisions.risk_control import ALPHAS, GRID, RiskMasks, mask_at, mask_losses, mean_by_patient
 
 
 def soft_case(rng, shape=(6, 8, 8), raters=1):
@@ -38,6 +38,19 @@ def test_losses_are_those_of_the_masks(monkeypatch):
     assert outer[0] == 0 == inner[-1]
     assert outer[-1] == 1
     assert (shares != monotone).any()  # there was something to make monotone
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_masks_that_are_written_have_the_losses_that_were_controlled(dtype):
+    """Of probabilities that are thresholds themselves, or rounded below 0 and above 1, in every precision."""
+    rng = np.random.default_rng(5)
+    probability = np.concatenate([GRID[:-1], GRID[1:-1], rng.random(50), [-1e-7, 1 + 1e-6]]).astype(dtype)
+    reference = rng.random(probability.shape) < 0.5
+    outer, _ = mask_losses(probability, [reference], has_structure=True)
+    masks = [mask_at(probability, float(threshold)) for threshold in GRID]
+    np.testing.assert_array_equal(outer, [(reference & ~mask).sum() / reference.sum() for mask in masks])
+    assert masks[0].all()
+    assert not masks[-1].any()
 
 
 def test_what_has_no_loss():
