@@ -8,14 +8,16 @@ Lei et al., Distribution-free predictive inference for regression, JASA 2018, ht
 Volume of a structure: s = |V - V̂| / (σ + σ₀), the interval V̂ ± q (σ + σ₀) cut at 0. V̂ = Σ p is the expected volume, σ
 the sd of the volumes of whole samples, σ₀ the median of σ over the validation units (their mean, where the median is
 0), so that a case whose samples agree by chance has an interval of some width. σ + σ₀ is 1 without samples, and where
-no validation case has samples that differ. σ₀ is made of the σ alone, not of the errors.
+no validation case has samples that differ. σ₀ is made of the σ alone, not of the errors, and not of the new case's:
+in simulations this moves the coverage by less than the weight of one unit, 1 / (n + 1).
 Dice: s = predicted - true, the lower bound max(0, predicted - q).
 
 Cases of a patient, and raters of a case, are not exchangeable with those of others, so the unit is the patient: of each
-one case is drawn at random, and of that case one rater. The bound above then holds exactly for a case drawn at random
-of a new patient, and a rater drawn at random: the subsampling of Dunn, Wasserman and Ramdas, Distribution-free
-prediction sets for two-layer hierarchical models, JASA 2023, https://arxiv.org/abs/1809.07441. (To pool all scores
-of K patients, with a point at infinity for the new one, is valid as well, but covers up to 1 / K more than the level.)
+one case is drawn at random, and of that case one rater. But for σ₀ the bound above then holds exactly for a case drawn
+at random of a new patient, and a rater drawn at random: the subsampling of Dunn, Wasserman and Ramdas,
+Distribution-free prediction sets for two-layer hierarchical models, JASA 2023, https://arxiv.org/abs/1809.07441. (To
+pool all scores of K patients, with a point at infinity for the new one, is valid as well, but covers up to 1 / K more
+than the level.)
 """
 
 from __future__ import annotations

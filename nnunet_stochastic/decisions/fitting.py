@@ -173,6 +173,8 @@ def _fit_dice(segmented: Found, levels: Sequence[float], seed: int) -> dict[str,
 
 def _fit_existence(name: str, cases: Sequence[CaseStatistics]) -> ExistenceCalibration:
     found = [(case.patient, case.lesions[name]) for case in cases if name in case.lesions]
+    if without := [case.case for case in cases if name in case.lesions and np.isnan(case.lesions[name].shares).any()]:
+        raise _LeftOutError(f"{without[0]} has lesions and neither samples nor members; predict with --save_samples")
     try:
         return ExistenceCalibration.fit(
             [lesions.shares for _, lesions in found],

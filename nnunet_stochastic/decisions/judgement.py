@@ -211,6 +211,8 @@ def _quality(predicted: np.ndarray, score: np.ndarray, true: np.ndarray) -> dict
 def _lesions(fitted: StructureDecisions, lesions: Sequence[LesionStatistics]) -> dict[str, Any] | None:
     if not lesions:
         return None
+    if any(np.isnan(each.shares).any() for each in lesions):  # neither samples nor members: nothing to sort them by
+        return None
     points = froc(lesions)
     error = None
     if fitted.existence is not None and any(len(each.shares) for each in lesions):

@@ -64,7 +64,7 @@ class LesionStatistics:
     Attributes
     ----------
     shares
-        Share of the samples (or members) that have each of L, (L,), in [0, 1].
+        Share of the samples (or members) that have each of L, (L,), in [0, 1]; NaN where there are none of either.
     matched
         Whether each reference has it, (A, L), bool.
     num_reference
@@ -117,7 +117,7 @@ class CaseStatistics:
             "image_scores": dict(self.image_scores),
             "lesions": {
                 name: {
-                    "shares": found.shares.tolist(),
+                    "shares": _listed(found.shares),
                     "matched": found.matched.tolist(),
                     "num_reference": found.num_reference.tolist(),
                 }
@@ -142,7 +142,7 @@ class CaseStatistics:
         lesions = {}
         for name, found in data["lesions"].items():
             number = np.array(found["num_reference"], dtype=np.int64)
-            shares = np.array(found["shares"], dtype=np.float64)
+            shares = np.array(found["shares"], dtype=np.float64)  # None becomes NaN
             matched = np.array(found["matched"], dtype=bool).reshape(len(number), len(shares))
             lesions[name] = LesionStatistics(shares, matched, number)
         return cls(data["case"], data["patient"], structures, data["image_scores"], lesions)
@@ -209,7 +209,7 @@ def case_statistics(
     whole = [reference for reference, where in zip(references, labelled, strict=True) if where is None]
     of_lesions = {}
     for name, (found, numbers) in (lesions or {}).items():
-        if whole and all(lesion.existence is not None for lesion in found):
+        if whole:
             marked = [np.isin(reference, list(classes[name])) for reference in whole]
             of_lesions[name] = _lesions(found, numbers, marked, voxel_ml, min_lesion_ml)
     return CaseStatistics(case, patient, structures, dict(scores or {}), of_lesions)
@@ -280,7 +280,8 @@ def _lesions(
         num_reference[index] = int(of_reference.max(initial=0))
         pairs, _ = match_components(numbers, of_reference)
         matched[index, pairs[:, 0] - 1] = True
-    return LesionStatistics(np.array([lesion.existence for lesion in found], np.float64), matched, num_reference)
+    shares = np.array([lesion.existence for lesion in found], dtype=np.float64)  # None becomes NaN
+    return LesionStatistics(shares, matched, num_reference)
 
 
 def _mean_of_known(losses: Sequence[np.ndarray]) -> np.ndarray:

@@ -10,6 +10,7 @@ import pytest
 from nnunet_stochastic.decisions.conformal import VolumeIntervals, draw_cases, draw_rater
 from nnunet_stochastic.decisions.decisions import Decisions
 from nnunet_stochastic.decisions.fitting import fit_decisions
+from nnunet_stochastic.decisions.judgement import judge
 from nnunet_stochastic.io.text import check_content
 from tests.decisions.simulated import CLASSES, simulated_cases
 
@@ -124,7 +125,9 @@ def test_without_samples_probabilities_lesions_and_volumes():
     tumour = decisions.structures["tumour"]
     assert not tumour.volume.has_samples
     assert tumour.existence is None
-    assert tumour.left_out == {}
+    missing = {"existence": "case0_0 has lesions and neither samples nor members; predict with --save_samples"}
+    assert tumour.left_out == missing
+    assert judge(decisions, cases)["structures"]["tumour"]["lesions"] is None
     bare = [
         dataclasses.replace(
             case,
@@ -139,6 +142,7 @@ def test_without_samples_probabilities_lesions_and_volumes():
     assert fit_decisions(bare, labels=CLASSES).structures["tumour"].left_out == {
         "volume": "no validation case has volumes in ml of the segmentation and of a reference",
         "masks": "there are no probabilities; predict with --save_probabilities",
+        **missing,
     }
 
 

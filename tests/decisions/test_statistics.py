@@ -81,7 +81,9 @@ def test_what_is_not_there():
     arrays |= {"voxel_ml": None, "probabilities": None}
     found = case_statistics(**arrays)
     tumour = found.structures["tumour"]
-    assert (tumour.reference_ml, tumour.outer_loss, found.lesions) == ([None] * 3, None, {})
+    assert (tumour.reference_ml, tumour.outer_loss) == ([None] * 3, None)
+    assert np.isnan(found.lesions["tumour"].shares).tolist() == [True]
+    assert equal(CaseStatistics.from_json(json.loads(json.dumps(found.as_json(), allow_nan=False))), found)
     arrays["segmentation"] = np.zeros_like(arrays["segmentation"])
     arrays["references"] = [arrays["segmentation"]]
     found = case_statistics(**{**arrays, "rows": [tumour.row]})
