@@ -28,7 +28,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 from scipy.special import expit, logit
 
 from nnunet_stochastic.decisions.stored import Stored
@@ -111,6 +111,20 @@ class DiceModel(Stored):
     scale: list[Annotated[float, Field(gt=0)]] = Field(default_factory=list)
     weights: list[Annotated[float, Field(ge=0)]] = Field(default_factory=list)
     intercept: float = 0.0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DiceModel:
+        if unknown := [name for name in self.features if name not in FEATURES]:
+            raise ValueError(f"features must be of {', '.join(FEATURES)}, got {', '.join(unknown)}")
+        lengths = [len(each) for each in (self.features, self.mean, self.scale, self.weights)]
+        right = {
+            "constant": not self.features and len(self.y) == 1,
+            "isotonic": len(self.features) == 1 and len(self.x) == len(self.y) > 0 and _ascend(self.x, self.y),
+            "linear": lengths[0] > 0 and len(set(lengths)) == 1,
+        }
+        if not right[self.kind]:
+            raise ValueError(f"a {self.kind} model must have numbers for each of its features, ascending ones as knots")
+        return self
 
     def predict(self, features: Mapping[str, float | None]) -> float:
         """Dice in [0, 1] of a structure with these features."""
@@ -241,6 +255,10 @@ def _fit(kind: Kind, signed: np.ndarray, dice: np.ndarray, groups: np.ndarray, n
         weights=np.maximum(net.coef_, 0).tolist(),
         intercept=float(net.intercept_),
     )
+
+
+def _ascend(*numbers: Sequence[float]) -> bool:
+    return all(sorted(each) == list(each) for each in numbers)
 
 
 def _folds(groups: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -11,6 +11,9 @@ from nnunet_stochastic.decisions.conformal import VolumeIntervals, draw_cases, d
 from nnunet_stochastic.decisions.decisions import Decisions
 from nnunet_stochastic.decisions.fitting import fit_decisions
 from nnunet_stochastic.decisions.judgement import judge
+from nnunet_stochastic.decisions.risk_control import GRID
+from nnunet_stochastic.decisions.statistics import StructureStatistics
+from nnunet_stochastic.decisions.structures import StructureRow
 from nnunet_stochastic.io.text import check_content
 from tests.decisions.simulated import CLASSES, simulated_cases
 
@@ -155,6 +158,31 @@ def test_a_structure_that_no_validation_case_has(cases):
     assert set(tumour.left_out) == {"volume", "masks", "dice", "existence"}
     assert tumour.volume is None is tumour.dice
     assert "no validation case has the structure" in tumour.left_out["dice"]
+
+
+def test_a_rare_structure_beside_a_common_one(cases, decisions):
+    """It is fitted to the cases that have it, the common one as if it were alone; missing in all it costs little."""
+    nothing = np.full(len(GRID), np.nan)
+
+    def with_rare(index, case):
+        found = case.structures["tumour"]
+        if index >= 6:
+            row = StructureRow("rare", 0, 0.0, 0.0, 0.0, num_samples=8, sample_mean_ml=0.0, sample_sd_ml=0.0)
+            found = StructureStatistics(row, [0] * 3, [0.0] * 3, [None] * 3, nothing, nothing)
+        return dataclasses.replace(case, structures={"tumour": case.structures["tumour"], "rare": found})
+
+    both = fit_decisions(
+        [with_rare(index, case) for index, case in enumerate(cases)], labels={**CLASSES, "rare": [2, 3]}, seed=3
+    )
+    assert both.structures["tumour"].volume == decisions.structures["tumour"].volume
+    assert both.structures["tumour"].masks == decisions.structures["tumour"].masks
+    rare = both.structures["rare"]
+    assert (rare.volume.num_cases, rare.volume.num_patients) == (6, 4)
+    assert (rare.masks.num_patients_outer, rare.masks.num_patients_inner) == (4, 4)
+    assert (rare.dice.num_cases, rare.dice.num_patients) == (6, 4)
+    assert (rare.presence.num_cases, rare.presence.num_not_segmented, rare.presence.num_missed) == (36, 30, 0)
+    absent = StructureRow("rare", 0, 0.0)
+    assert both.assess(absent).expected_loss == pytest.approx((6 / 36) / 31)
 
 
 def test_cases_that_differ_in_what_they_have(cases):

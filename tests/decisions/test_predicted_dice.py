@@ -123,3 +123,20 @@ def test_features_of_a_row():
     fills = StructureRow("liver", 10, 9.0, border={"TU": None}, inside={"TU": 0.2}, num_members=2)
     assert (features_of(fills)["TU_border"], features_of(fills)["pairwise_dice_members"]) == (0.2, 0.0)
     assert features_of(fills)["log_volume"] == np.log(10)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"kind": "constant", "y": []},
+        {"kind": "isotonic", "features": ["mean_p"], "x": [0.0, 1.0], "y": [0.5]},
+        {"kind": "isotonic", "features": ["mean_p"], "x": [0.0, 1.0], "y": [0.5, 0.4]},
+        {"kind": "isotonic", "features": ["entropy"], "x": [0.0], "y": [0.5]},
+        {"kind": "linear", "features": ["mean_p"], "mean": [0.0], "scale": [1.0], "weights": []},
+        {"kind": "linear", "features": ["mean_p"], "mean": [0.0], "scale": [1.0], "weights": [-1.0]},
+        {"kind": "linear", "features": ["mean_p"], "mean": [0.0], "scale": [0.0], "weights": [1.0]},
+    ],
+)
+def test_a_damaged_model_is_not_read(wrong):
+    with pytest.raises(ValueError, match=r"must|should"):
+        DiceModel.model_validate(wrong)
