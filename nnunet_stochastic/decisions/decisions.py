@@ -1,0 +1,204 @@
+"""All that is learned of a model on validation cases with references, and what it says of a new case without any.
+
+    volume      conformal interval at each level            ``conformal.VolumeIntervals``
+    masks       thresholds λ of inner and outer masks        ``risk_control.RiskMasks``
+    dice        predicted Dice, its conformal lower bound    ``predicted_dice.DiceFit``, ``conformal.DiceBounds``
+    existence   share of samples -> probability of a lesion  ``existence.ExistenceCalibration``
+    scores      percentile of an image's scores              ``reference_scores.ReferenceScores``
+
+    expected loss of a structure = 1 - predicted Dice,                where the segmentation has it
+                                 = (missed + r) / (not segmented + 1),  where it does not
+
+with the numbers of validation cases whose segmentation lacks the structure, and of those among them whose reference has
+it, and r the share of all references that have it: so a liver that is not found is a large loss, and a rare tumour is
+not. What could not be fitted is in ``left_out`` with the reason. Numbers of cases and patients stand beside each fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from nnunet_stochastic.decisions.conformal import DiceBounds, LevelQuantile, VolumeIntervals, least_number
+from nnunet_stochastic.decisions.existence import ExistenceCalibration
+from nnunet_stochastic.decisions.predicted_dice import DiceFit, features_of
+from nnunet_stochastic.decisions.reference_scores import ReferenceScores
+from nnunet_stochastic.decisions.risk_control import RiskMasks
+from nnunet_stochastic.decisions.stored import Stored
+from nnunet_stochastic.decisions.structures import StructureRow
+
+__all__ = ["VERSION", "AssessedStructure", "Decisions", "Presence", "StructureDecisions"]
+
+#: Version of the stored layout.
+VERSION: Literal[1] = 1
+
+Count = Annotated[int, Field(ge=0)]
+
+
+class Presence(Stored):
+    """How often a structure is there; of cases, ``num_missed`` those whose segmentation lacks what a reference has."""
+
+    num_cases: Count
+    num_patients: Count
+    reference_share: Annotated[float, Field(ge=0, le=1)]
+    num_not_segmented: Count
+    num_missed: Count
+
+    @property
+    def loss_where_missing(self) -> float:
+        """Expected loss of a case whose segmentation lacks the structure, in [0, 1]."""
+        return (self.num_missed + self.reference_share) / (self.num_not_segmented + 1)
+
+
+class StructureDecisions(Stored):
+    """Of a structure; what is None has its reason in ``left_out``."""
+
+    presence: Presence
+    volume: VolumeIntervals | None = None
+    masks: RiskMasks | None = None
+    dice: DiceFit | None = None
+    dice_bounds: DiceBounds | None = None
+    existence: ExistenceCalibration | None = None
+    left_out: dict[str, str] = Field(default_factory=dict)
+
+    def too_few(self) -> list[str]:
+        """What rests on too few patients to say anything, a line each."""
+        lines: list[tuple[str, int, int]] = []
+        if self.volume is not None:
+            lines += _infinite("volume interval at {} % is infinite", self.volume.quantiles, self.volume.num_patients)
+        if self.dice_bounds is not None:
+            quantiles, number = self.dice_bounds.quantiles, self.dice_bounds.num_patients
+            lines += _infinite("lower bound of the Dice at {} % is 0", quantiles, number)
+        if self.masks is not None:
+            for threshold in self.masks.thresholds:
+                least, share = least_number(1 - threshold.alpha), f"{100 * threshold.alpha:g}"
+                for what, number in (
+                    (f"outer mask at {share} % is the whole image", self.masks.num_patients_outer),
+                    (f"inner mask at {share} % is empty", self.masks.num_patients_inner),
+                ):
+                    if number < least:
+                        lines.append((what, number, least))
+        return [f"{what}: {number} patients, at least {least} are needed" for what, number, least in lines]
+
+
+def _infinite(what: str, quantiles: Sequence[LevelQuantile], number: int) -> list[tuple[str, int, int]]:
+    return [
+        (what.format(f"{100 * entry.level:g}"), number, least_number(entry.level))
+        for entry in quantiles
+        if entry.quantile is None
+    ]
+
+
+@dataclass(frozen=True)
+class AssessedStructure:
+    """What is learned of a structure of a new case.
+
+    Attributes
+    ----------
+    structure
+        Its name.
+    intervals_ml
+        Least and greatest volume by level, ml; the greatest may be infinite. Empty where no intervals were fitted, or
+        the segmentation lacks the structure.
+    predicted_dice
+        In [0, 1]; None where no model was fitted, or the segmentation lacks the structure.
+    dice_at_least
+        Lower bound of the Dice by level, in [0, 1].
+    expected_loss
+        In [0, 1]; None where the segmentation has the structure and no model was fitted.
+    """
+
+    structure: str
+    intervals_ml: Mapping[float, tuple[float, float]]
+    predicted_dice: float | None
+    dice_at_least: Mapping[float, float]
+    expected_loss: float | None
+
+
+class Decisions(Stored):
+    """The entry ``decisions`` of calibration.json.
+
+    Attributes
+    ----------
+    version
+        Version of this layout.
+    seed
+        Seed by which a case of each patient and a rater of each case were drawn.
+    labels
+        The label values of each structure.
+    num_cases, num_patients
+        What all was fitted to.
+    levels, alphas
+        Levels of intervals and shares of masks.
+    structures, image_scores
+        By name.
+    left_out
+        Why image scores are not there.
+    """
+
+    version: Literal[1]
+    seed: int
+    labels: dict[str, list[int]]
+    num_cases: Count
+    num_patients: Count
+    levels: list[float]
+    alphas: list[float]
+    structures: dict[str, StructureDecisions]
+    image_scores: dict[str, ReferenceScores]
+    left_out: dict[str, str] = Field(default_factory=dict)
+
+    def check_labels(self, labels: Mapping[str, Sequence[int]]) -> None:
+        """Raise ``ValueError`` where a data set has other structures or labels than the validation cases had."""
+        mine, theirs = self.labels, {name: list(values) for name, values in labels.items()}
+        if different := sorted(name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name)):
+            name = different[0]
+            raise ValueError(
+                f"the calibration was made for other labels: {name} is {mine.get(name, 'not there')} in it and "
+                f"{theirs.get(name, 'not there')} here{f' (and {len(different) - 1} more)' * (len(different) > 1)}; "
+                "make it again on validation predictions of this model"
+            )
+
+    def remarks(self) -> list[str]:
+        """What is missing or infinite and why, a line each."""
+        lines = [f"{what}: {reason}" for what, reason in self.left_out.items()]
+        for name, found in self.structures.items():
+            lines += [f"{name}: {what}: {reason}" for what, reason in found.left_out.items()]
+            lines += [f"{name}: {line}" for line in found.too_few()]
+        return lines
+
+    def assess(self, row: StructureRow) -> AssessedStructure:
+        """What is learned of a structure of a new case.
+
+        Raises
+        ------
+        ValueError
+            The structure was in no validation case, or the prediction lacks samples, members, maps or a volume that
+            those had.
+        """
+        if row.structure not in self.structures:
+            raise ValueError(
+                f"{row.structure}: the calibration has no such structure, only {', '.join(self.structures)}"
+            )
+        found = self.structures[row.structure]
+        intervals: dict[float, tuple[float, float]] = {}
+        bounds: dict[float, float] = {}
+        predicted = loss = None
+        if row.num_voxels == 0:
+            return AssessedStructure(row.structure, {}, None, {}, found.presence.loss_where_missing)
+        try:
+            if found.volume is not None:
+                if row.expected_volume_ml is None:
+                    raise ValueError("the intervals are of volumes in ml, and this image has none")
+                for level in self.levels:
+                    intervals[level] = found.volume.interval(level, row.expected_volume_ml, row.sample_sd_ml)
+            if found.dice is not None:
+                predicted = found.dice.model.predict(features_of(row))
+                loss = 1 - predicted
+                if found.dice_bounds is not None:
+                    bounds = {level: found.dice_bounds.lower(level, predicted) for level in self.levels}
+        except ValueError as error:
+            raise ValueError(f"{row.structure}: {error}") from None
+        return AssessedStructure(row.structure, intervals, predicted, bounds, loss)
