@@ -18,6 +18,7 @@ from nnunet_stochastic.io.written import check_checksums
 from nnunet_stochastic.targets import Target, encode_target
 from nnunet_stochastic.training.fold_lock import lock_fold
 from nnunet_stochastic.training.phases import TrainingPhase
+from nnunet_stochastic.training.pretrained_weights import check_pretrained_weights
 from nnunet_stochastic.training.raters import RaterFolder, choose_training_labels, count_raters
 from nnunet_stochastic.training.sample_check import CHECKED_BATCHES, foreground_shares, warning_about_samples
 from nnunet_stochastic.training.seeding import SeededTrainer
@@ -40,6 +41,10 @@ class BaseTrainer(SeededTrainer):
     train_on_raters = True
     #: Largest norm of the gradient that an optimizer step follows: nnU-Net's.
     gradient_norm_limit = 12.0
+
+    _remedy_for_pretrained_weights = (
+        "name a checkpoint of the same plans and configuration whose network is the one that nnU-Net plans"
+    )
 
     # Attributes of nnU-Net's, which gives them no types.
     network: nn.Module
@@ -65,6 +70,10 @@ class BaseTrainer(SeededTrainer):
                 "nothing to be uncertain about; its dataset.json needs the background and at least one foreground label"
             )
         self._resumed = False
+
+    def initialize(self) -> None:
+        super().initialize()
+        check_pretrained_weights(self.unwrap(self.network), type(self).__name__, self._remedy_for_pretrained_weights)
 
     @staticmethod
     def unwrap(network: nn.Module) -> Any:

@@ -13,6 +13,7 @@ are needed, hence 3 epochs.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
@@ -27,7 +28,7 @@ from nnunet_stochastic.posteriors.snapshots import (
 )
 from nnunet_stochastic.posteriors.swag_moments import SWAG_FILE, fit_swag
 from nnunet_stochastic.training.base import BaseTrainer
-from nnunet_stochastic.training.fine_tuning import FineTuningTrainer, Recipe
+from nnunet_stochastic.training.fine_tuning import FineTuningTrainer
 from nnunet_stochastic.training.optimizers import GroupedPolyLRScheduler
 from nnunet_stochastic.training.phases import TrainingPhase, closing_phase
 
@@ -140,10 +141,10 @@ class SwagTrainer(SnapshotTrainer, FineTuningTrainer):
         # What fine-tuning adds for them is theirs, however little fine-tuning there is.
         return max(super().snapshot_epochs, min(self.num_snapshots, self.num_epochs - self.fine_tuning_epochs))
 
-    def _set_recipe(self, recipe: Recipe, checkpoint: Path | None) -> None:
-        super()._set_recipe(recipe, checkpoint)
-        if recipe == "fine_tuning":
-            self.num_epochs += self.num_snapshots
+    def settings_of_recipe(self) -> dict[str, Any]:
+        settings = super().settings_of_recipe()
+        added = self.num_snapshots if self.recipe == "fine_tuning" else 0
+        return settings | {"num_epochs": settings["num_epochs"] + added}
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler]:
         optimizer, _ = super().configure_optimizers()
