@@ -43,6 +43,8 @@ class SnapshotTrainer(BaseTrainer):
 
     #: T; fewer where training is short.
     num_snapshots = 30
+    #: Names of the epistemic methods whose files this training leaves beside its checkpoints.
+    leaves_files_for = ("swag", "swag_diag")
 
     @property
     def snapshot_epochs(self) -> int:
