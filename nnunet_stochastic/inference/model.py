@@ -179,7 +179,7 @@ def load_model(
         network=network.eval(),
         checkpoints=tuple(Checkpoint(path.parent.name, path, file_sha256(path)) for path in paths),
         trust_checkpoint=trust_checkpoint,
-        leaves_files_for=tuple(getattr(trainer_class, "leaves_files_for", ())),
+        leaves_files_for=tuple(getattr(trainer_class, "LEAVES_FILES_FOR", ())),
     )
     load_weights(model, model.checkpoints[0])
     return model

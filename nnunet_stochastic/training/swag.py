@@ -8,6 +8,8 @@ written in front of the final checkpoint.
 A training too short for T epochs of its own and T of snapshots takes fewer snapshots: those of its last half (see
 ``training.phases``), because weights on the way from their initial values are no draws around a minimum. At least 2
 are needed, hence 3 epochs.
+
+Resuming refuses what would make the snapshots those of other epochs, and, once there is one, draws of another training.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ class SnapshotTrainer(BaseTrainer):
     #: T; fewer where training is short.
     num_snapshots = 30
     #: Names of the epistemic methods whose files this training leaves beside its checkpoints.
-    leaves_files_for = ("swag", "swag_diag")
+    LEAVES_FILES_FOR = ("swag", "swag_diag")
 
     @property
     def snapshot_epochs(self) -> int:
@@ -66,6 +68,7 @@ class SnapshotTrainer(BaseTrainer):
         if not self.was_initialized:
             self.initialize()
         refuse_batch_norm(self.unwrap(self.network))
+        self._refuse_other_options()
         if self.snapshot_epochs < 2:
             raise ValueError(
                 f"{type(self).__name__} trains for {self.num_epochs} epochs with num_snapshots = {self.num_snapshots}, "
@@ -81,6 +84,24 @@ class SnapshotTrainer(BaseTrainer):
             if self.current_epoch < self.num_epochs:
                 (folder / SWAG_FILE).unlink(missing_ok=True)
             delete_snapshots(folder, from_epoch=self.current_epoch if self._resumed else 0)
+
+    def snapshot_settings(self) -> dict[str, Any]:
+        """What decides of which epochs the snapshots are, and at which learning rate they are taken."""
+        return {"num_epochs": self.num_epochs, "num_snapshots": self.num_snapshots, "snapshots": self.snapshot_epochs}
+
+    def settings_on_record(self) -> dict[str, Any]:
+        return super().settings_on_record() | self.snapshot_settings()
+
+    def _refuse_other_options(self) -> None:
+        changed = self.changes_since_checkpoint()
+        earlier_snapshots = self.current_epoch > self.first_snapshot_epoch
+        refused = changed if earlier_snapshots else {k: v for k, v in changed.items() if k in self.snapshot_settings()}
+        if refused:
+            differences = ", ".join(f"{name} = {was} and now has {now}" for name, (was, now) in refused.items())
+            raise ValueError(
+                f"the training that is to be resumed had {differences}: SWAG's snapshots would be of other epochs or "
+                f"of two trainings; set it back in {type(self).__name__}, or train anew without --c"
+            )
 
     def _require_earlier_snapshots(self) -> None:
         folder = Path(self.output_folder)
@@ -142,6 +163,10 @@ class SwagTrainer(SnapshotTrainer, FineTuningTrainer):
             return super().snapshot_epochs
         # What fine-tuning adds for them is theirs, however little fine-tuning there is.
         return max(super().snapshot_epochs, min(self.num_snapshots, self.num_epochs - self.fine_tuning_epochs))
+
+    def snapshot_settings(self) -> dict[str, Any]:
+        rate = "snapshot_learning_rate" if self.recipe == "fine_tuning" else "scratch_snapshot_learning_rate_factor"
+        return super().snapshot_settings() | {rate: getattr(self, rate)}
 
     def settings_of_recipe(self) -> dict[str, Any]:
         settings = super().settings_of_recipe()
