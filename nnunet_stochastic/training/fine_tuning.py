@@ -110,7 +110,12 @@ class FineTuningTrainer(BaseTrainer):
 
     def _take_recipe_of(self, checkpoint: Path) -> None:
         self.require_whole(str(checkpoint))
-        init_args = read_checkpoint(checkpoint)["init_args"]
+        init_args = read_checkpoint(checkpoint).get("init_args", {})
+        if "stochastic_recipe" not in init_args:
+            raise ValueError(
+                f"{checkpoint} was written by another trainer than {type(self).__name__} is now: it has no recipe to "
+                "resume; train anew without --c, or give the trainer another name"
+            )
         start = init_args["stochastic_starting_checkpoint"]
         self._set_recipe(init_args["stochastic_recipe"], None if start is None else Path(start))
 

@@ -115,6 +115,16 @@ def test_resumes_bit_exactly_and_by_the_recipe_it_began_with(dataset) -> None:
     assert "fine-tunes the deterministic" not in Path(resumed.log_file).read_text()
 
 
+def test_a_checkpoint_of_a_trainer_without_recipes_is_not_resumed(dataset) -> None:
+    folder = results(dataset, "nnUNetTrainerDeterministic")
+    folder.mkdir(parents=True)
+    shutil.copyfile(results(dataset) / "checkpoint_final.pth", folder / "checkpoint_final.pth")
+    with pytest.raises(
+        ValueError, match=r"checkpoint_final.pth was written by another trainer .*train anew without --c"
+    ):
+        dataset.trainer("nnUNetTrainerDeterministic", resume=True)
+
+
 def test_the_latest_checkpoint_knows_the_best_one(dataset) -> None:
     trainer = dataset.trainer("nnUNetTrainerDeterministic")
     trainer.save_every = 1
