@@ -11,6 +11,7 @@ from typing import Any
 __all__ = [
     "Number",
     "add_disable_progress_bar",
+    "add_model_flags",
     "add_old_name",
     "add_processes",
     "add_seed",
@@ -70,6 +71,32 @@ def add_processes(parser: argparse._ActionsContainer, what: str) -> None:
         metavar="N",
         help=f"{what} (default: %(default)s)",
     )
+
+
+def add_model_flags(parser: argparse._ActionsContainer) -> None:
+    """Add what names a trained model beside dataset and configuration, and whether its files are trusted."""
+    add = parser.add_argument
+    add("-p", default="nnUNetPlans", metavar="PLANS", help="plans of the model (default: %(default)s)")
+    add("-tr", default="nnUNetTrainer", metavar="TRAINER", help="trainer of the model (default: %(default)s)")
+    add(
+        "-f",
+        nargs="+",
+        type=_fold,
+        default=["0", "1", "2", "3", "4"],
+        metavar="FOLD",
+        help="folds of the model, numbers or all; several are the members of an ensemble (default: 0 1 2 3 4)",
+    )
+    add(
+        "--trust_checkpoint",
+        action="store_true",
+        help="load checkpoints with arbitrary objects, and plans with networks of other packages: they could run code",
+    )
+
+
+def _fold(text: str) -> str:
+    if text != "all" and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"a fold is a number or all, got {text}")
+    return text
 
 
 def add_disable_progress_bar(parser: argparse._ActionsContainer) -> None:

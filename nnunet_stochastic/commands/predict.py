@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_stochastic.commands._errors import report_errors
-from nnunet_stochastic.commands._flags import Number, add_disable_progress_bar, add_seed, parse_arguments
+from nnunet_stochastic.commands._flags import (
+    Number,
+    add_disable_progress_bar,
+    add_model_flags,
+    add_seed,
+    parse_arguments,
+)
 from nnunet_stochastic.epistemic import EPISTEMIC_METHODS, EPISTEMIC_OPTIONS, NO_METHOD, methods_with
 from nnunet_stochastic.prediction_choices import (
     ESTIMATORS,
@@ -153,7 +159,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_model_options(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("images and model").add_argument
+    group = parser.add_argument_group("images and model")
+    add = group.add_argument
     add(
         "-i",
         required=True,
@@ -162,17 +169,8 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     )
     add("-o", required=True, metavar="FOLDER", help="output folder; made if missing")
     add("-d", metavar="DATASET", help="name or number of the dataset the model was trained on")
-    add("-p", default="nnUNetPlans", metavar="PLANS", help="plans of the model (default: %(default)s)")
-    add("-tr", default="nnUNetTrainer", metavar="TRAINER", help="trainer of the model (default: %(default)s)")
     add("-c", metavar="CONFIGURATION", help="configuration of the model, for instance 3d_fullres")
-    add(
-        "-f",
-        nargs="+",
-        type=_fold,
-        default=["0", "1", "2", "3", "4"],
-        metavar="FOLD",
-        help="folds of the model, numbers or all; several are the members of an ensemble (default: 0 1 2 3 4)",
-    )
+    add_model_flags(group)
     add(
         "-m",
         metavar="FOLDER",
@@ -180,11 +178,6 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     )
     add("-chk", default="checkpoint_final.pth", metavar="FILE", help="checkpoint of each fold (default: %(default)s)")
     add("-prev_stage_predictions", metavar="FOLDER", help="for a cascade: segmentations of its previous stage")
-    add(
-        "--trust_checkpoint",
-        action="store_true",
-        help="load checkpoints with arbitrary objects, and plans with networks of other packages: they could run code",
-    )
 
 
 def _add_uncertainty_options(parser: argparse.ArgumentParser) -> None:
@@ -352,12 +345,6 @@ def _epistemic_factor(text: str | None) -> float:
         return float(text)
     except ValueError:
         return epistemic_factor(Path(text) / "uncertainty.json")
-
-
-def _fold(text: str) -> str:
-    if text != "all" and not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"a fold is a number or all, got {text}")
-    return text
 
 
 def _device(name: str):  # torch is imported late

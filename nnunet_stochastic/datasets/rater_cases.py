@@ -6,7 +6,8 @@ They are nnUNet_raw/DATASET/ratersTr/case_rater0.nii.gz … beside labelsTr: A l
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,17 @@ from nnunetv2.utilities.utils import (
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.readers import read_label_map
 from nnunet_stochastic.io.grid import check_same_grid
-from nnunet_stochastic.io.images import ImageReader
+from nnunet_stochastic.io.images import ImageReader, read_image
 from nnunet_stochastic.io.names import check_names, is_apple_double
 
-__all__ = ["RaterCase", "check_masks", "find_rater_cases", "find_training_images"]
+__all__ = [
+    "RaterCase",
+    "check_channels",
+    "check_masks",
+    "count_channels",
+    "find_rater_cases",
+    "find_training_images",
+]
 
 
 @dataclass(frozen=True)
@@ -40,19 +48,43 @@ class RaterCase:
 
 
 def find_training_images(raw: Path, dataset_json: Mapping[str, Any]) -> dict[str, tuple[Path, ...]]:
-    """Image files of each training case of nnUNet_raw/DATASET, as nnU-Net finds them."""
-    if "dataset" in dataset_json:
-        # nnU-Net writes absolute paths into what it is given.
-        listed = get_filenames_of_train_images_and_targets(str(raw), copy.deepcopy(dict(dataset_json)))
-        return {name: tuple(map(Path, entry["images"])) for name, entry in sorted(listed.items())}
-    if not (raw / "imagesTr").is_dir():
-        raise FileNotFoundError(f"there is no folder {raw / 'imagesTr'}; set nnUNet_raw to where the raw data are")
+    """Image files of each training case of nnUNet_raw/DATASET, as nnU-Net finds them.
+
+    They are one per channel, or one that holds all channels, as a PNG in colours does.
+    """
     ending = dataset_json["file_ending"]
-    channels = range(len(dataset_json.get("channel_names", dataset_json.get("modality"))))  # the latter in old datasets
-    names = [str(name) for name in get_identifiers_from_splitted_dataset_folder(str(raw / "imagesTr"), ending)]
+    if (listed := dataset_json.get("dataset")) is not None:
+        for name, entry in listed.items():
+            if not (_are_texts(entry.get("images")) and _are_texts([entry.get("label")])):
+                raise ValueError(
+                    f'{raw / "dataset.json"}: dataset.{name} must have "images", a list of files, and "label", a file; '
+                    "correct it"
+                )
+        check_names(listed, raw / "dataset.json")
+        # nnU-Net writes absolute paths into what it is given.
+        found = get_filenames_of_train_images_and_targets(str(raw), copy.deepcopy(dict(dataset_json)))
+        return {name: tuple(map(Path, entry["images"])) for name, entry in sorted(found.items())}
+    folder = raw / "imagesTr"
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}; set nnUNet_raw to where the raw data are")
+    names = [str(name) for name in get_identifiers_from_splitted_dataset_folder(str(folder), ending)]
     names = [name for name in names if not is_apple_double(name)]
-    check_names(names, raw / "imagesTr")
-    return {name: tuple(raw / "imagesTr" / f"{name}_{channel:04d}{ending}" for channel in channels) for name in names}
+    check_names(names, folder)
+    files: dict[str, list[Path]] = {name: [] for name in names}
+    for path in sorted(folder.iterdir()):
+        channel = re.fullmatch(r"(.+)_\d{4}" + re.escape(ending), path.name, re.DOTALL)
+        if channel and channel[1] in files:
+            files[channel[1]].append(path)
+    return {name: tuple(paths) for name, paths in files.items()}
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(entry, str) for entry in value)
+
+
+def count_channels(dataset_json: Mapping[str, Any]) -> int:
+    """Number of channels of an image."""
+    return len(dataset_json.get("channel_names") or dataset_json["modality"])  # the latter in old datasets
 
 
 def find_rater_cases(
@@ -80,11 +112,40 @@ def find_rater_cases(
         masks = [raw / "ratersTr" / f"{name}_rater{r}{dataset_json['file_ending']}" for r in range(num_raters)]
         case = RaterCase(name, images, tuple(masks))
         cases.append(case)
-        if absent := [str(file) for file in (*case.images, *case.masks) if not file.is_file()]:
-            missing[name] = [f"{name}: files are missing: {', '.join(absent)}"]
+        absent = [file for file in (*_expected_images(raw, case, dataset_json), *case.masks) if not file.is_file()]
+        if absent:
+            missing[name] = [f"{name}: files are missing: {', '.join(map(str, absent))}"]
+        elif len(images) > count_channels(dataset_json):
+            missing[name] = [
+                f"{name}: has {len(images)} image files and dataset.json {count_channels(dataset_json)} channels, "
+                f"remove what is none of them: {', '.join(map(str, images))}"
+            ]
     if not cases:
         raise ValueError(f"{raw} has no training case; images are expected in {raw / 'imagesTr'}")
     return cases, missing
+
+
+def _expected_images(raw: Path, case: RaterCase, dataset_json: Mapping[str, Any]) -> Sequence[Path]:
+    """Files of the case's channels; of a case with the first one alone that one, which may hold all of them."""
+    if dataset_json.get("dataset") is not None:
+        return case.images
+    ending = dataset_json["file_ending"]
+    folder = raw / "imagesTr"
+    files = [folder / f"{case.name}_{channel:04d}{ending}" for channel in range(count_channels(dataset_json))]
+    return files[:1] if list(case.images) == files[:1] else files
+
+
+def check_channels(case: RaterCase, num_channels: int, reader: ImageReader) -> list[str]:
+    """What is wrong where the image has fewer files than channels: the first of them must hold all."""
+    if len(case.images) >= num_channels:
+        return []
+    found = read_image(case.images, reader)[0].shape[0]
+    if found == num_channels:
+        return []
+    return [
+        f"{case.name}: files are missing: {', '.join(map(str, case.images))} has {found} of the {num_channels} "
+        "channels that dataset.json names"
+    ]
 
 
 def check_masks(

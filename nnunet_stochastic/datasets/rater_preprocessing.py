@@ -17,7 +17,13 @@ from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, nnU
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunet_stochastic.datasets.folders import dataset_folders
-from nnunet_stochastic.datasets.rater_cases import RaterCase, check_masks, find_rater_cases
+from nnunet_stochastic.datasets.rater_cases import (
+    RaterCase,
+    check_channels,
+    check_masks,
+    count_channels,
+    find_rater_cases,
+)
 from nnunet_stochastic.datasets.rater_masks import RaterImage
 from nnunet_stochastic.evaluation import EvaluatedLabels, map_in_threads
 from nnunet_stochastic.io.schemas import PlansJson, read_dataset_json
@@ -111,7 +117,10 @@ class RaterPreprocessing:
             try:
                 properties = load_pickle(str(_properties_file(*self.configurations[names[0]], case)))
                 shape = tuple(properties["shape_before_cropping"][axis] for axis in self.plans.transpose_backward)
-                return check_masks(case, labels, reader, shape, properties)
+                return [
+                    *check_channels(case, count_channels(self.dataset_json), reader),
+                    *check_masks(case, labels, reader, shape, properties),
+                ]
             except Exception as error:  # readers raise what their libraries raise
                 return error
 

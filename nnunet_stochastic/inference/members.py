@@ -17,7 +17,15 @@ from nnunet_stochastic.inference.model import Checkpoint, Model, load_weights
 from nnunet_stochastic.inference.seeds import stream_generator
 from nnunet_stochastic.posteriors import LastLayerPosterior, WeightPosterior, posterior_class
 
-__all__ = ["AUTO", "Member", "check_members_differ", "choose_method", "members_of", "share_features"]
+__all__ = [
+    "AUTO",
+    "Member",
+    "check_members_differ",
+    "choose_method",
+    "members_of",
+    "require_files_of_training",
+    "share_features",
+]
 
 #: Takes the first method of the catalogue that it may choose and the model has, else ``none``.
 AUTO = "auto"
@@ -75,17 +83,28 @@ def choose_method(model: Model, requested: str) -> EpistemicMethod:
     Raises
     ------
     ValueError
-        If the model does not have what was asked for.
+        If the model does not have what was asked for, or by ``AUTO`` what it was trained for.
     """
     if requested == AUTO:
-        considered = (method for method in EPISTEMIC_METHODS.values() if method.chosen_by_auto)
-        return next((method for method in considered if _obstacle(model, method) is None), NO_METHOD)
+        for method in (method for method in EPISTEMIC_METHODS.values() if method.chosen_by_auto):
+            if (obstacle := _obstacle(model, method)) is None:
+                return method
+            if method.name in model.leaves_files_for:
+                raise ValueError(f"{obstacle}; --epistemic {NO_METHOD.name} predicts without them, with one member")
+        return NO_METHOD
     if requested not in EPISTEMIC_METHODS:
         raise ValueError(f"epistemic must be one of {AUTO}, {', '.join(EPISTEMIC_METHODS)}, got {requested!r}")
     method = EPISTEMIC_METHODS[requested]
     if obstacle := _obstacle(model, method):
         raise ValueError(obstacle)
     return method
+
+
+def require_files_of_training(model: Model) -> None:
+    """Raise ``ValueError`` if a file is missing that the model's training leaves beside its checkpoints."""
+    for method in (EPISTEMIC_METHODS[name] for name in model.leaves_files_for):
+        if obstacle := _obstacle(model, method):
+            raise ValueError(obstacle)
 
 
 def _obstacle(model: Model, method: EpistemicMethod) -> str | None:

@@ -56,6 +56,8 @@ class Model:
     network: nn.Module
     checkpoints: tuple[Checkpoint, ...]
     trust_checkpoint: bool = False
+    #: Names of the epistemic methods whose files the trainer leaves beside its checkpoints.
+    leaves_files_for: tuple[str, ...] = ()
     #: What the network's weights are, as ``set_weights`` was told; ``None`` where that is not known.
     current_weights: Hashable = None
     #: What has turned the network into a member.
@@ -163,7 +165,8 @@ def load_model(
         )
 
     configuration_manager = read_configuration(plans_file, plans_manager, found_configuration, trust=trust_checkpoint)
-    network = _build_network(found_trainer, plans_manager, configuration_manager, dataset_json, label_manager)
+    trainer_class = _find_trainer(found_trainer)
+    network = _build_network(trainer_class, plans_manager, configuration_manager, dataset_json, label_manager)
     model = Model(
         folder=folder,
         plans_manager=plans_manager,
@@ -176,6 +179,7 @@ def load_model(
         network=network.eval(),
         checkpoints=tuple(Checkpoint(path.parent.name, path, file_sha256(path)) for path in paths),
         trust_checkpoint=trust_checkpoint,
+        leaves_files_for=tuple(getattr(trainer_class, "LEAVES_FILES_FOR", ())),
     )
     load_weights(model, model.checkpoints[0])
     return model
@@ -232,13 +236,7 @@ def _read_header(path: Path, *, trust: bool) -> tuple[str, str, tuple[int, ...]]
     return trainer, configuration, tuple(axes)
 
 
-def _build_network(
-    trainer_name: str,
-    plans_manager: PlansManager,
-    configuration_manager: ConfigurationManager,
-    dataset_json: dict[str, Any],
-    label_manager: LabelManager,
-) -> nn.Module:
+def _find_trainer(trainer_name: str) -> Any:
     try:
         trainer_class: Any = recursive_find_trainer_class_by_name(trainer_name)
     except RuntimeError as error:
@@ -246,6 +244,16 @@ def _build_network(
     is_trainer = inspect.isclass(trainer_class) and issubclass(trainer_class, nnUNetTrainer)
     if not is_trainer:
         raise ValueError(f"{trainer_name}, which the checkpoint names, is no trainer of nnU-Net")
+    return trainer_class
+
+
+def _build_network(
+    trainer_class: Any,
+    plans_manager: PlansManager,
+    configuration_manager: ConfigurationManager,
+    dataset_json: dict[str, Any],
+    label_manager: LabelManager,
+) -> nn.Module:
     build = trainer_class.build_network_architecture
     if "plans_manager" in inspect.signature(build).parameters:
         architecture: tuple[Any, ...] = (plans_manager, configuration_manager)
@@ -264,6 +272,6 @@ def _build_network(
         )
     except (TypeError, KeyError, IndexError, AssertionError, RuntimeError) as error:
         raise ValueError(
-            f"{trainer_name} cannot build the network that plans.json describes under architecture: "
+            f"{trainer_class.__name__} cannot build the network that plans.json describes under architecture: "
             f"{str(error) or type(error).__name__}; restore the plans of the training"
         ) from error

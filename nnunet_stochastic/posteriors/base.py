@@ -89,6 +89,11 @@ class WeightPosterior(ABC):
         """
 
     @classmethod
+    def files_of_fold(cls, fold_folder: Path) -> list[Path]:
+        """All files in a fold's folder, beside the checkpoint, that its members are made of."""
+        return [fold_folder / name for name in cls.files]
+
+    @classmethod
     def note_of_disuse(cls, method: EpistemicMethod, network: nn.Module) -> str | None:
         """What a record says where a network could have these members and is predicted without; ``None``: nothing."""
         return None

@@ -54,8 +54,15 @@ class Swag(WeightPosterior):
         if (fold_folder / SWAG_FILE).is_file() or snapshot_path(fold_folder, epoch=0).parent.is_dir():
             return None
         return Missing(
-            f"left no SWAG statistics ({SWAG_FILE})", f"train a trainer such as {method.example_trainer} to its end"
+            f"left no SWAG statistics ({SWAG_FILE})",
+            f"train a trainer such as {method.example_trainer} to its end; of a model that came as a zip file, "
+            "nnunet_stochastic_export_model takes them along and nnUNetv2_export_model_to_zip leaves them out",
         )
+
+    @classmethod
+    def files_of_fold(cls, fold_folder: Path) -> list[Path]:
+        moments = SwagMoments.load(fold_folder)
+        return [fold_folder / SWAG_FILE, *(snapshot_path(fold_folder, epoch) for epoch in moments.epochs)]
 
     @torch.no_grad()
     def activate(self, network: nn.Module, generator: torch.Generator) -> None:

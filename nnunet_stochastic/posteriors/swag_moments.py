@@ -79,6 +79,8 @@ class SwagMoments:
     variance: dict[str, Tensor]
     #: θ_1 … θ_T, each by parameter name, float32.
     snapshots: tuple[dict[str, Tensor], ...]
+    #: Of each snapshot, counted from 0.
+    epochs: tuple[int, ...]
 
     @classmethod
     def load(cls, folder: str | Path) -> SwagMoments:
@@ -121,7 +123,7 @@ class SwagMoments:
             _require_fit(snapshot, moments["mean"], f"{snapshot_path(folder, epoch)} and {path}")
             snapshots.append(snapshot)
         _require_same_training(folder, moments, snapshots)
-        return cls(folder, moments["mean"], moments["variance"], tuple(snapshots))
+        return cls(folder, moments["mean"], moments["variance"], tuple(snapshots), tuple(epochs))
 
     def parameters_of(self, network: nn.Module) -> dict[str, nn.Parameter]:
         """The network's parameters by name; ``ValueError`` if they are others than those that were trained."""

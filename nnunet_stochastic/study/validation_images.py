@@ -34,7 +34,9 @@ def link_validation_images(raw: Path, splits: Path, folder: Path) -> int:
     from nnunet_stochastic.datasets.ensemble_splits import default_splits
     from nnunet_stochastic.datasets.rater_cases import find_training_images
 
-    images = find_training_images(raw, read_json(raw / "dataset.json", RawDatasetJson))
+    description = read_json(raw / "dataset.json", RawDatasetJson)
+    ending = description["file_ending"]
+    images = find_training_images(raw, description)
     present = read_json(splits, Splits) if splits.is_file() else default_splits(raw)
     names = present[0]["val"]
     if not names:
@@ -45,10 +47,11 @@ def link_validation_images(raw: Path, splits: Path, folder: Path) -> int:
     remove_leftovers(folder.parent, {folder.name})
     with staged_folder(folder, of_copies=True) as staged:
         for name in names:
-            for image in images[name]:
-                spacing = image.with_name(f"{name}.json")  # nnU-Net's, beside a 3D TIFF
-                for file in (image, spacing) if spacing.is_file() else (image,):
-                    _link(file.resolve(), staged / file.name)
+            for channel, image in enumerate(images[name]):  # a "dataset" in dataset.json names files as it likes
+                _link(image.resolve(), staged / f"{name}_{channel:04d}{ending}")
+            spacing = images[name][0].name[: -len(f"_0000{ending}")]
+            if (spacing_file := images[name][0].with_name(f"{spacing}.json")).is_file():  # nnU-Net's, beside a 3D TIFF
+                _link(spacing_file.resolve(), staged / f"{name}.json")
         shutil.rmtree(folder, ignore_errors=True)
     return len(names)
 

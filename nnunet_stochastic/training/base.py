@@ -17,7 +17,9 @@ from nnunet_stochastic.io.staging import remove_leftovers, staged_file
 from nnunet_stochastic.io.written import check_checksums
 from nnunet_stochastic.targets import Target, encode_target
 from nnunet_stochastic.training.fold_lock import lock_fold
+from nnunet_stochastic.training.options import options_of
 from nnunet_stochastic.training.phases import TrainingPhase
+from nnunet_stochastic.training.pretrained_weights import check_pretrained_weights
 from nnunet_stochastic.training.raters import RaterFolder, choose_training_labels, count_raters
 from nnunet_stochastic.training.sample_check import CHECKED_BATCHES, foreground_shares, warning_about_samples
 from nnunet_stochastic.training.seeding import SeededTrainer
@@ -27,6 +29,12 @@ __all__ = ["BaseTrainer"]
 # GradScaler halves its scale at each step whose gradient is not finite. Below float16's least normal number a loss in
 # mixed precision has no gradient left: 30 steps in a row failed, from the 2^16 that it starts with.
 _LEAST_GRADIENT_SCALE = 2.0**-14
+#: Options that a training which goes on does not depend on, or by its number of epochs and the like alone.
+_NOT_ON_RECORD = {
+    *("deterministic_trainer", "fine_tuning_epochs", "fine_tuning_learning_rate", "fine_tuning_weight_decay"),
+    *("scratch_epochs", "training_epochs", "learning_rate", "recompute_samples"),
+    *("num_snapshots", "snapshot_learning_rate", "scratch_snapshot_learning_rate_factor"),
+}
 _HOW_TO_GO_ON = (
     "checkpoints are as they were: look for images whose preprocessed values are not finite or far beyond those of the "
     "others, or continue from the last checkpoint with --c and a smaller learning rate"
@@ -40,6 +48,10 @@ class BaseTrainer(SeededTrainer):
     train_on_raters = True
     #: Largest norm of the gradient that an optimizer step follows: nnU-Net's.
     gradient_norm_limit = 12.0
+
+    _remedy_for_pretrained_weights = (
+        "name a checkpoint of the same plans and configuration whose network is the one that nnU-Net plans"
+    )
 
     # Attributes of nnU-Net's, which gives them no types.
     network: nn.Module
@@ -65,6 +77,10 @@ class BaseTrainer(SeededTrainer):
                 "nothing to be uncertain about; its dataset.json needs the background and at least one foreground label"
             )
         self._resumed = False
+
+    def initialize(self) -> None:
+        super().initialize()
+        check_pretrained_weights(self.unwrap(self.network), type(self).__name__, self._remedy_for_pretrained_weights)
 
     @staticmethod
     def unwrap(network: nn.Module) -> Any:
@@ -93,10 +109,30 @@ class BaseTrainer(SeededTrainer):
         """Phases of the training that are planned for a number of epochs; a subclass adds its own."""
         return []
 
+    def settings_on_record(self) -> dict[str, Any]:
+        """What decides about a training and is in its checkpoints, for --c to tell what was changed since."""
+        options = {name: value for name, value in options_of(self).items() if name not in _NOT_ON_RECORD}
+        return options | {name: getattr(self, name) for name in ("num_epochs", "initial_lr", "weight_decay")}
+
+    def changes_since_checkpoint(self) -> dict[str, tuple[Any, Any]]:
+        """Settings that a training which is resumed had otherwise, with both values; earlier versions recorded none."""
+        recorded = self.my_init_kwargs.get("stochastic_settings", {}) if self._resumed else {}
+        current = self.settings_on_record()
+        return {
+            name: (was, current[name]) for name, was in recorded.items() if name in current and current[name] != was
+        }
+
     def on_train_start(self) -> None:
         if self.local_rank == 0 and not self.disable_checkpointing:
             lock_fold(Path(self.output_folder))
+        changed = self.changes_since_checkpoint()
         super().on_train_start()
+        for name, (was, now) in changed.items() if self.current_epoch < self.num_epochs else ():
+            self.print_to_log_file(
+                f"warning: the training that is resumed had {name} = {was} and goes on with {now}; it ends otherwise "
+                "than one with either throughout"
+            )
+        self.my_init_kwargs["stochastic_settings"] = self.settings_on_record()
         for phase in self.phases():
             if phase.epochs < phase.planned:
                 self.print_to_log_file(

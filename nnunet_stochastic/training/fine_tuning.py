@@ -3,6 +3,9 @@
 With a deterministic checkpoint (see ``starting_point``): AdamW, learning rate 1e-4, weight decay 1e-4, 20 epochs, the
 fine-tuning of *Structured Covariance Modeling Using Learned Mixture-of-Bases for Uncertainty in 3D Segmentation*
 (MoB, section 4.1). Without one: nnU-Net's own recipe from scratch.
+
+nnU-Net's users change a trainer by setting ``self.num_epochs`` and the like in ``__init__``, behind ``super()``. What
+is set so stands before the recipe, also where another recipe turns out to be the right one later.
 """
 
 from __future__ import annotations
@@ -22,6 +25,25 @@ __all__ = ["FineTuningTrainer", "Recipe"]
 
 Recipe = Literal["fine_tuning", "scratch"]
 
+#: Checkpoints that --c looks for, in nnU-Net's order.
+_RESUMED = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
+
+
+class _SettingOfRecipe:
+    """An attribute that is the recipe's until somebody sets it."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, trainer: FineTuningTrainer | None, owner: type | None = None) -> Any:
+        if trainer is None:
+            return self
+        own = trainer.__dict__
+        return own[self.name] if self.name in own else trainer.settings_of_recipe()[self.name]
+
+    def __set__(self, trainer: FineTuningTrainer, value: Any) -> None:
+        trainer.__dict__[self.name] = value
+
 
 class FineTuningTrainer(BaseTrainer):
     """nnU-Net's trainer, continued from the deterministic model of the same dataset, plans, configuration and fold.
@@ -31,9 +53,18 @@ class FineTuningTrainer(BaseTrainer):
 
     #: Trainer whose checkpoint is the starting point.
     deterministic_trainer = "nnUNetTrainer"
+    #: Length of fine-tuning in epochs.
     fine_tuning_epochs = 20
+    #: Learning rate at the start of fine-tuning.
     fine_tuning_learning_rate = 1e-4
+    #: Weight decay of fine-tuning.
     fine_tuning_weight_decay = 1e-4
+    #: Length of a training from scratch in epochs; None: nnU-Net's, 1000.
+    scratch_epochs: int | None = None
+
+    num_epochs = _SettingOfRecipe()
+    initial_lr = _SettingOfRecipe()
+    weight_decay = _SettingOfRecipe()
 
     def __init__(
         self,
@@ -43,15 +74,20 @@ class FineTuningTrainer(BaseTrainer):
         dataset_json: dict,
         device: torch.device = torch.device("cuda"),
     ) -> None:
+        resumes = plans.get("continue_training", False)  # nnU-Net takes it out
         super().__init__(plans, configuration, fold, dataset_json, device)
         own_name = Path(self.output_folder_base).name
         folder = Path(self.output_folder_base).with_name(
             own_name.replace(type(self).__name__, self.deterministic_trainer, 1)
         )
         checkpoint = find_deterministic_checkpoint(folder / f"fold_{fold}")
-        self._nnunet_settings = (self.num_epochs, self.initial_lr, self.weight_decay)
+        self._nnunet_settings = {name: self.__dict__.pop(name) for name in ("num_epochs", "initial_lr", "weight_decay")}
         self._weights_come_from_elsewhere = False
         self._set_recipe("scratch" if checkpoint is None else "fine_tuning", checkpoint)
+        if resumes:  # a subclass may ask for the recipe as soon as this returns
+            found = (Path(self.output_folder) / name for name in _RESUMED)
+            if resumed := next((path for path in found if path.is_file()), None):
+                self._take_recipe_of(resumed)
 
     def _set_recipe(self, recipe: Recipe, checkpoint: Path | None) -> None:
         self.recipe: Recipe = recipe
@@ -60,11 +96,28 @@ class FineTuningTrainer(BaseTrainer):
         # files where a trainer can leave what it must know again.
         self.my_init_kwargs["stochastic_recipe"] = recipe
         self.my_init_kwargs["stochastic_starting_checkpoint"] = None if checkpoint is None else str(checkpoint)
-        self.num_epochs, self.initial_lr, self.weight_decay = (
-            (self.fine_tuning_epochs, self.fine_tuning_learning_rate, self.fine_tuning_weight_decay)
-            if recipe == "fine_tuning"
-            else self._nnunet_settings
-        )
+
+    def settings_of_recipe(self) -> dict[str, Any]:
+        """Length in epochs, learning rate at the start and weight decay, by the name of nnU-Net's attribute."""
+        if self.recipe == "scratch":
+            own_length = {} if self.scratch_epochs is None else {"num_epochs": self.scratch_epochs}
+            return self._nnunet_settings | own_length
+        return {
+            "num_epochs": self.fine_tuning_epochs,
+            "initial_lr": self.fine_tuning_learning_rate,
+            "weight_decay": self.fine_tuning_weight_decay,
+        }
+
+    def _take_recipe_of(self, checkpoint: Path) -> None:
+        self.require_whole(str(checkpoint))
+        init_args = read_checkpoint(checkpoint).get("init_args", {})
+        if "stochastic_recipe" not in init_args:
+            raise ValueError(
+                f"{checkpoint} was written by another trainer than {type(self).__name__} is now: it has no recipe to "
+                "resume; train anew without --c, or give the trainer another name"
+            )
+        start = init_args["stochastic_starting_checkpoint"]
+        self._set_recipe(init_args["stochastic_recipe"], None if start is None else Path(start))
 
     def initialize(self) -> None:
         super().initialize()
@@ -116,8 +169,5 @@ class FineTuningTrainer(BaseTrainer):
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:
         """Resume as nnU-Net does, with the recipe that the checkpoint was trained with."""
         if not self.was_initialized:
-            self.require_whole(filename_or_checkpoint)
-            init_args = read_checkpoint(Path(filename_or_checkpoint))["init_args"]
-            start = init_args["stochastic_starting_checkpoint"]
-            self._set_recipe(init_args["stochastic_recipe"], None if start is None else Path(start))
+            self._take_recipe_of(Path(filename_or_checkpoint))
         super().load_checkpoint(filename_or_checkpoint)

@@ -55,6 +55,11 @@ class GenerativeTrainer(BaseTrainer):
     #: Batches that an epoch is validated on.
     validation_iterations = 50
 
+    _remedy_for_pretrained_weights = (
+        "this trainer has a network of its own, which starts from a checkpoint of the same trainer alone and not from "
+        "nnU-Net's: train without -pretrained_weights"
+    )
+
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
         if "network_class" in vars(cls):
@@ -104,6 +109,10 @@ class GenerativeTrainer(BaseTrainer):
         )
 
     def initialize(self) -> None:
+        if self.enable_deep_supervision:
+            raise ValueError(
+                f"{type(self).__name__} sets enable_deep_supervision, and its network has one output: leave it False"
+            )
         super().initialize()
         self.average = ExponentialMovingAverage(self.unwrap(self.network), self.average_decay)
 

@@ -8,11 +8,14 @@ written in front of the final checkpoint.
 A training too short for T epochs of its own and T of snapshots takes fewer snapshots: those of its last half (see
 ``training.phases``), because weights on the way from their initial values are no draws around a minimum. At least 2
 are needed, hence 3 epochs.
+
+Resuming refuses what would make the snapshots those of other epochs, and, once there is one, draws of another training.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
@@ -27,7 +30,7 @@ from nnunet_stochastic.posteriors.snapshots import (
 )
 from nnunet_stochastic.posteriors.swag_moments import SWAG_FILE, fit_swag
 from nnunet_stochastic.training.base import BaseTrainer
-from nnunet_stochastic.training.fine_tuning import FineTuningTrainer, Recipe
+from nnunet_stochastic.training.fine_tuning import FineTuningTrainer
 from nnunet_stochastic.training.optimizers import GroupedPolyLRScheduler
 from nnunet_stochastic.training.phases import TrainingPhase, closing_phase
 
@@ -42,6 +45,8 @@ class SnapshotTrainer(BaseTrainer):
 
     #: T; fewer where training is short.
     num_snapshots = 30
+    #: Names of the epistemic methods whose files this training leaves beside its checkpoints.
+    LEAVES_FILES_FOR = ("swag", "swag_diag")
 
     @property
     def snapshot_epochs(self) -> int:
@@ -63,6 +68,7 @@ class SnapshotTrainer(BaseTrainer):
         if not self.was_initialized:
             self.initialize()
         refuse_batch_norm(self.unwrap(self.network))
+        self._refuse_other_options()
         if self.snapshot_epochs < 2:
             raise ValueError(
                 f"{type(self).__name__} trains for {self.num_epochs} epochs with num_snapshots = {self.num_snapshots}, "
@@ -78,6 +84,24 @@ class SnapshotTrainer(BaseTrainer):
             if self.current_epoch < self.num_epochs:
                 (folder / SWAG_FILE).unlink(missing_ok=True)
             delete_snapshots(folder, from_epoch=self.current_epoch if self._resumed else 0)
+
+    def snapshot_settings(self) -> dict[str, Any]:
+        """What decides of which epochs the snapshots are, and at which learning rate they are taken."""
+        return {"num_epochs": self.num_epochs, "num_snapshots": self.num_snapshots, "snapshots": self.snapshot_epochs}
+
+    def settings_on_record(self) -> dict[str, Any]:
+        return super().settings_on_record() | self.snapshot_settings()
+
+    def _refuse_other_options(self) -> None:
+        changed = self.changes_since_checkpoint()
+        earlier_snapshots = self.current_epoch > self.first_snapshot_epoch
+        refused = changed if earlier_snapshots else {k: v for k, v in changed.items() if k in self.snapshot_settings()}
+        if refused:
+            differences = ", ".join(f"{name} = {was} and now has {now}" for name, (was, now) in refused.items())
+            raise ValueError(
+                f"the training that is to be resumed had {differences}: SWAG's snapshots would be of other epochs or "
+                f"of two trainings; set it back in {type(self).__name__}, or train anew without --c"
+            )
 
     def _require_earlier_snapshots(self) -> None:
         folder = Path(self.output_folder)
@@ -140,10 +164,14 @@ class SwagTrainer(SnapshotTrainer, FineTuningTrainer):
         # What fine-tuning adds for them is theirs, however little fine-tuning there is.
         return max(super().snapshot_epochs, min(self.num_snapshots, self.num_epochs - self.fine_tuning_epochs))
 
-    def _set_recipe(self, recipe: Recipe, checkpoint: Path | None) -> None:
-        super()._set_recipe(recipe, checkpoint)
-        if recipe == "fine_tuning":
-            self.num_epochs += self.num_snapshots
+    def snapshot_settings(self) -> dict[str, Any]:
+        rate = "snapshot_learning_rate" if self.recipe == "fine_tuning" else "scratch_snapshot_learning_rate_factor"
+        return super().snapshot_settings() | {rate: getattr(self, rate)}
+
+    def settings_of_recipe(self) -> dict[str, Any]:
+        settings = super().settings_of_recipe()
+        added = self.num_snapshots if self.recipe == "fine_tuning" else 0
+        return settings | {"num_epochs": settings["num_epochs"] + added}
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler]:
         optimizer, _ = super().configure_optimizers()

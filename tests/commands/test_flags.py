@@ -22,9 +22,11 @@ MEANINGS = {
     "--num_members": "number of members",
     "--overwrite": "replace ",
     "--runs": "table with the column folder",
+    "--trust_checkpoint": "load checkpoints with arbitrary objects",
     "--seed": r"seed of all random numbers; the same seed gives the same files \(default: 0\)$",
     "--verbose": "print more",
     "-c": "configurations? ",
+    "-chk": "checkpoints? of each fold ",
     "-d": "(names? or numbers? of (the|a)|number of the new) ",
     "-device": "where networks run ",
     "-djfile": r"dataset.json \(default: the one inside -",
@@ -35,6 +37,7 @@ MEANINGS = {
     "-np": "number of (cases at a time|processes)",
     "-o": "output (folder|file)",
     "-p": "plans",
+    "-tr": "trainer of the model ",
     "-val": "folder of predictions of validation images",
 }
 #: nnU-Net's own names, which have one dash there.
@@ -43,7 +46,7 @@ NNUNETS = {
     *("-part_id", "-prev_stage_predictions", "-step_size", "-tr"),
 }
 #: Commands that draw no progress bars.
-WITHOUT_BARS = {"compare", "ensemble_splits", "info", "study"}
+WITHOUT_BARS = {"compare", "ensemble_splits", "export_model", "info", "study"}
 OLD_NAMES = {
     **{(name, "-seed"): "--seed" for name in NAMES if name.startswith("convert_")},
     **{(name, "--no_pbar"): "--disable_progress_bar" for name in NAMES if name.startswith("convert_")},

@@ -13,7 +13,9 @@ from nnunet_stochastic.training import (
     ProbUNetTrainer,
     SoftmaxTrainer,
     SSNTrainer,
+    SwagTrainer,
 )
+from nnunet_stochastic.training.options import options_of
 
 ATTENTION_UNET = {"base_channels": 32, "channel_multipliers": (1, 2, 4, 8)}
 
@@ -48,6 +50,26 @@ def test_an_attribute_of_a_subclass_reaches_the_heads_and_no_other_trainer() -> 
     layer = nn.Conv3d(8, 3, 1)
     assert FiveBases.build_heads(layer).bases.shape == (5, 3, 2)
     assert BasisTrainer.build_heads(layer).bases.shape == (3, 3, 16)
+
+
+def test_all_options_of_a_trainer_and_nothing_else() -> None:
+    class FiveBases(SwagTrainer, BasisTrainer):
+        num_bases = 5
+        something_else = 3
+
+    trainer = FiveBases.__new__(FiveBases)
+    trainer.rank = 2
+    options = {
+        **{"train_on_raters": True, "gradient_norm_limit": 12.0, "deterministic_trainer": "nnUNetTrainer"},
+        **{"fine_tuning_epochs": 20, "fine_tuning_learning_rate": 1e-4, "fine_tuning_weight_decay": 1e-4},
+        **{"scratch_epochs": None, "num_training_samples": 5, "weight_kl": 5e-4, "warm_up_epochs": 10},
+        **{"head_learning_rate_factor": 10.0, "recompute_samples": True, "weight_orthogonality": 1.0},
+        **{"weight_basis_entropy": 0.1, "rank": 16, "num_bases": 5, "partitions": 4, "noise_scope": "voxel"},
+        **{"basis_selection": "straight_through", "temperature": 0.3, "initial_scale": 0.7, "log_variance_bias": -3.0},
+        **{"num_snapshots": 30, "snapshot_learning_rate": 1e-4, "scratch_snapshot_learning_rate_factor": 0.1},
+    }
+    assert options_of(FiveBases) == options
+    assert options_of(trainer) == options | {"rank": 2}
 
 
 def test_what_a_class_says_itself_is_not_overwritten() -> None:

@@ -92,8 +92,12 @@ def test_resumes_bit_exactly_and_by_the_recipe_it_began_with(dataset) -> None:
     path = results(dataset, "nnUNetTrainerMoB") / "checkpoint_final.pth"
     for checkpoint in results(dataset).glob("*.pth"):
         checkpoint.unlink()
+    anew = dataset.trainer("nnUNetTrainerMoB")
+    assert anew.recipe == "scratch"
+    anew.load_checkpoint(str(path))
+    assert anew.recipe == "fine_tuning"
     resumed = dataset.trainer("nnUNetTrainerMoB", resume=True)
-    assert resumed.recipe == "scratch"
+    assert resumed.recipe == "fine_tuning"
     resumed.load_checkpoint(str(path))
     assert resumed.recipe == "fine_tuning"
     assert (resumed.num_epochs, resumed.initial_lr) == (20, 1e-4)
@@ -109,6 +113,16 @@ def test_resumes_bit_exactly_and_by_the_recipe_it_began_with(dataset) -> None:
     resumed.run_training()
     assert len(resumed.logger.get_value("train_losses", step=None)) == 3
     assert "fine-tunes the deterministic" not in Path(resumed.log_file).read_text()
+
+
+def test_a_checkpoint_of_a_trainer_without_recipes_is_not_resumed(dataset) -> None:
+    folder = results(dataset, "nnUNetTrainerDeterministic")
+    folder.mkdir(parents=True)
+    shutil.copyfile(results(dataset) / "checkpoint_final.pth", folder / "checkpoint_final.pth")
+    with pytest.raises(
+        ValueError, match=r"checkpoint_final.pth was written by another trainer .*train anew without --c"
+    ):
+        dataset.trainer("nnUNetTrainerDeterministic", resume=True)
 
 
 def test_the_latest_checkpoint_knows_the_best_one(dataset) -> None:
@@ -164,6 +178,50 @@ def test_pretrained_weights_take_the_place_of_the_deterministic_model(dataset) -
     key = "encoder.stages.0.0.convs.0.conv.weight"
     torch.testing.assert_close(trainer.network.state_dict()[key], weights_of(path)[key], rtol=0, atol=0)
     torch.testing.assert_close(trainer.network.heads.weight, fresh, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["nnUNetTrainerSoftmax", "nnUNetTrainerSSN", "nnUNetTrainerProbUNetDropout", "nnUNetTrainerDiffusionSWAG"],
+)
+@pytest.mark.usefixtures("tiny_generative_models")
+def test_pretrained_weights_of_another_network_are_refused_before_nnunet_asserts(dataset, name: str) -> None:
+    trainer = dataset.trainer(name)
+    trainer.initialize()
+    before = {key: value.clone() for key, value in trainer.network.state_dict().items()}
+    with pytest.raises(
+        ValueError,
+        match=rf"-pretrained_weights .*checkpoint_final\.pth does not fit the network of {name} .*missing from the file"
+        ".*a network of its own.*train without -pretrained_weights",
+    ):
+        load_pretrained_weights(trainer.network, str(results(dataset) / "checkpoint_final.pth"))
+    assert all(torch.equal(value, before[key]) for key, value in trainer.network.state_dict().items())
+
+
+@pytest.mark.usefixtures("tiny_generative_models")
+def test_pretrained_weights_of_the_same_trainer_are_taken(dataset, tmp_path: Path) -> None:
+    trainer = dataset.trainer("nnUNetTrainerDiffusion")
+    trainer.initialize()
+    trainer.save_checkpoint(str(tmp_path / "own.pth"))
+    other = dataset.trainer("nnUNetTrainerDiffusion")
+    other.initialize()
+    load_pretrained_weights(other.network, str(tmp_path / "own.pth"))
+    for key, value in trainer.network.state_dict().items():
+        assert torch.equal(other.network.state_dict()[key], value), key
+
+
+def test_pretrained_weights_of_another_plan_are_refused_before_nnunet_asserts(dataset, tmp_path: Path) -> None:
+    path = results(dataset) / "checkpoint_final.pth"
+    checkpoint = torch.load(path, weights_only=False)
+    key = "encoder.stages.0.0.convs.0.conv.weight"
+    checkpoint["network_weights"][key] = checkpoint["network_weights"][key][:4]
+    torch.save(checkpoint, tmp_path / "other.pth")
+    trainer = dataset.trainer("nnUNetTrainerMoB")
+    trainer.initialize()
+    with pytest.raises(
+        ValueError, match=rf"other\.pth does not fit .*\(1 weights.* {key} is \(4, 1, 3, 3, 3\) in the file.*same plans"
+    ):
+        load_pretrained_weights(trainer.network, str(tmp_path / "other.pth"))
 
 
 def test_stock_prediction_is_exactly_the_mean(dataset) -> None:

@@ -24,7 +24,7 @@ from torch import nn
 from nnunet_stochastic.epistemic import EPISTEMIC_METHODS
 from nnunet_stochastic.posteriors.swag import Swag
 from nnunet_stochastic.posteriors.swag_moments import SwagMoments
-from nnunet_stochastic.training import FineTuningTrainer, SwagTrainer
+from nnunet_stochastic.training import BaseTrainer, FineTuningTrainer, SwagTrainer
 
 NAME = "nnUNetTrainerDeterministicSWAG"
 
@@ -270,6 +270,66 @@ def test_files_that_a_power_cut_damaged_are_refused_before_the_first_epoch(datas
                 with pytest.raises(OSError, match=message):
                     train(dataset, tmp_path, resume=True)
             path.write_bytes(whole)
+        train(dataset, tmp_path, resume=True)
+
+
+CHANGED = [
+    (SwagTrainer, "num_snapshots", 1),
+    (SwagTrainer, "num_snapshots", 3),
+    (SwagTrainer, "snapshot_learning_rate", 1e-3),
+    (FineTuningTrainer, "fine_tuning_epochs", 2),
+    (FineTuningTrainer, "fine_tuning_learning_rate", 3e-4),
+    (FineTuningTrainer, "fine_tuning_weight_decay", 0.0),
+    (BaseTrainer, "gradient_norm_limit", 1.0),
+    (BaseTrainer, "train_on_raters", False),
+]
+
+
+def test_another_option_than_that_of_the_snapshots_is_refused_on_resuming(dataset, tmp_path: Path) -> None:
+    """Once training has finished, and while it collects; before the first snapshot if the option is SWAG's."""
+    with short_training():
+        train(dataset, tmp_path)
+        whole = {path: path.read_bytes() for path in fold(tmp_path).rglob("*.pth")}
+        for owner, name, value in CHANGED:
+            with (
+                mock.patch.object(owner, name, value),
+                pytest.raises(ValueError, match=rf"is to be resumed had .* = .* and now has .*set it back in {NAME}"),
+            ):
+                train(dataset, tmp_path, resume=True)
+            assert {path: path.read_bytes() for path in fold(tmp_path).rglob("*.pth")} == whole
+        train(dataset, tmp_path, resume=True)
+    assert SwagMoments.load(fold(tmp_path)).epochs == (1, 2)
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_another_option_is_refused_in_the_middle(dataset, tmp_path: Path, epoch: int) -> None:
+    def stop(trainer) -> None:
+        if trainer.current_epoch == epoch:
+            raise Interrupted
+
+    with short_training():
+        with mock.patch.object(SwagTrainer, "on_train_epoch_start", stop), pytest.raises(Interrupted):
+            train(dataset, tmp_path / "results", name=NAME)
+        assert (fold(tmp_path / "results") / "checkpoint_latest.pth").is_file() == (epoch == 2)
+        for number, (owner, name, value) in enumerate(CHANGED):
+            results = tmp_path / f"copy_{number}"
+            shutil.copytree(tmp_path / "results", results)
+            with mock.patch.object(owner, name, value):
+                if epoch == 2 or number < 4:
+                    with pytest.raises(ValueError, match=rf"is to be resumed had .*set it back in {NAME}"):
+                        train(dataset, results, resume=True)
+                else:
+                    trainer = train(dataset, results, resume=True)
+                    assert "warning: the training that is resumed had" in Path(trainer.log_file).read_text()
+
+
+def test_a_checkpoint_of_an_earlier_version_records_no_options(dataset, tmp_path: Path) -> None:
+    with short_training():
+        train(dataset, tmp_path)
+        path = fold(tmp_path) / "checkpoint_final.pth"
+        content = torch.load(path, weights_only=False)
+        assert content["init_args"].pop("stochastic_settings")["num_snapshots"] == 2
+        torch.save(content, path)
         train(dataset, tmp_path, resume=True)
 
 
