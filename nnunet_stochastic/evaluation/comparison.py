@@ -15,6 +15,7 @@ import pandas as pd
 
 from nnunet_stochastic.conventions import Ace, Convention, find_convention
 from nnunet_stochastic.evaluation.case_sets import ID
+from nnunet_stochastic.evaluation.entrants import UNDECOMPOSED, failures, is_possible
 from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
 from nnunet_stochastic.evaluation.evaluated_runs import check_comparable
 from nnunet_stochastic.evaluation.ranking import (
@@ -29,10 +30,8 @@ from nnunet_stochastic.evaluation.ranking import (
 )
 from nnunet_stochastic.evaluation.tasks import CALIBRATION_ERROR, TASKS, Task
 
-__all__ = ["UNDECOMPOSED", "Comparison", "Quantity", "compare", "quantities", "quantity_name"]
+__all__ = ["ALL", "Comparison", "Quantity", "compare", "quantities", "quantity_name"]
 
-# "All model combinations are valid except softmax without EU" (section 3.2): absent or present, it is not missing.
-UNDECOMPOSED = ("Softmax", "none")
 ALL = "all"
 
 
@@ -112,6 +111,11 @@ class Comparison:
         it is missing in all runs of a dataset.
     undecomposed
         (aleatoric, epistemic) of the models without AU and EU, which are in no ranks.
+    impossible
+        Combinations (aleatoric, epistemic) of the methods that were given which there are not; they are not missing.
+    failed
+        Under (dataset, aleatoric, epistemic), why the segmentation of a model has failed, in words. Such a model is in
+        no ranks and is never the best.
     stand_ins
         Under (dataset, aleatoric, epistemic), also with the dataset ``ranking.ALL_DATASETS``: whether the EU of some
         run is that of one member's aleatoric samples, not to be read as epistemic uncertainty; ``None``: not known.
@@ -127,6 +131,8 @@ class Comparison:
     performance: pd.DataFrame
     missing: pd.DataFrame
     undecomposed: frozenset[tuple[str, str]]
+    impossible: frozenset[tuple[str, str]]
+    failed: Mapping[tuple[str, str, str], str]
     stand_ins: Mapping[tuple[str, str, str], bool | None]
     notes: tuple[str, ...]
     convention: Convention
@@ -162,7 +168,10 @@ def compare(runs: Sequence[EvaluatedRun], *, ace: Mapping[str, Ace] | None = Non
         compared[dataset] = quantities(convention, variants)
     runs = sorted(runs, key=lambda run: run.key)  # results do not depend on the order in which folders were named
     undecomposed = {run.key[2:] for run in runs if not _is_ranked(run)}
-    values = add_ranks(pd.DataFrame([_row(run, quantity) for run in runs for quantity in compared[run.dataset]]))
+    failed = _failed_models(runs)
+    values = add_ranks(
+        pd.DataFrame([_row(run, quantity, failed) for run in runs for quantity in compared[run.dataset]])
+    )
     columns = [*RUN, "task", "split", "quantity", "value", "rank"]
     ranks = over_seeds(mean_ranks(values), "rank")
     once = {run.folder.resolve(): run.key for run in runs}.values()
@@ -175,7 +184,9 @@ def compare(runs: Sequence[EvaluatedRun], *, ace: Mapping[str, Ace] | None = Non
         missing=pd.DataFrame(
             [*_missing_runs(runs), *_missing_values(runs, compared)], columns=[*RUN, "task", "split", "reason"]
         ),
-        undecomposed=frozenset({UNDECOMPOSED, *undecomposed}),
+        undecomposed=frozenset({*UNDECOMPOSED, *undecomposed}),
+        impossible=frozenset(model for model in _combinations(runs) if not is_possible(*model, runs)),
+        failed=failed,
         stand_ins=_stand_ins(runs),
         notes=tuple(_notes(runs, ace)),
         convention=convention,
@@ -186,14 +197,24 @@ def _is_ranked(run: EvaluatedRun) -> bool:
     return run.epistemic != "none" or run.is_decomposed
 
 
-def _row(run: EvaluatedRun, quantity: Quantity) -> dict[str, object]:
+def _failed_models(runs: Sequence[EvaluatedRun]) -> dict[tuple[str, str, str], str]:
+    """A model has failed where a seed of it has: the mean of ranks over the others would hide that."""
+    reasons: dict[tuple[str, str, str], list[str]] = {}
+    for run, reason in failures(runs).items():
+        seed = f"seed {run.seed}: " if run.seed else ""
+        reasons.setdefault((run.dataset, run.aleatoric, run.epistemic), []).append(seed + reason)
+    return {model: "; ".join(found) for model, found in reasons.items()}
+
+
+def _row(run: EvaluatedRun, quantity: Quantity, failed: Mapping[tuple[str, str, str], str]) -> dict[str, object]:
+    competes = _is_ranked(run) and (run.dataset, run.aleatoric, run.epistemic) not in failed
     return {
         **dict(zip(RUN, run.key, strict=True)),
         "task": quantity.task,
         "split": quantity.split,
         "quantity": quantity.name,
         "value": _value(run, quantity),
-        "direction": quantity.direction if _is_ranked(run) else 0,
+        "direction": quantity.direction if competes else 0,
     }
 
 
@@ -213,11 +234,15 @@ def _stand_ins(runs: Sequence[EvaluatedRun]) -> dict[tuple[str, str, str], bool 
     return {model: True if True in found else None if None in found else False for model, found in said.items()}
 
 
+def _combinations(runs: Sequence[EvaluatedRun]) -> list[tuple[str, str]]:
+    return sorted({(one.aleatoric, other.epistemic) for one in runs for other in runs})
+
+
 def _missing_runs(runs: Sequence[EvaluatedRun]) -> list[dict[str, str]]:
-    """Combinations of the methods and, per dataset, of the seeds that were given, without a result."""
+    """Possible combinations of the methods and, per dataset, of the seeds that were given, without a result."""
     present = {run.key for run in runs}
     groups = sorted({run.key[:2] for run in runs})
-    models = sorted({(one.aleatoric, other.epistemic) for one in runs for other in runs} - {UNDECOMPOSED})
+    models = [model for model in _combinations(runs) if is_possible(*model, runs)]
     return [
         {**dict(zip(RUN, (*group, *model), strict=True)), "task": ALL, "split": ALL, "reason": "no result was given"}
         for group in groups

@@ -107,5 +107,5 @@ def test_the_mark_of_one_member_is_explained_where_it_is_read(tmp_path):
     }
     cases = json.loads(scripts(page)[0])
     assert cases["ofEpistemic"] == ["EU", "ratio"]
-    assert {row["model"]: row["mark"] for row in cases["rows"]} == {"TTA / none": " †", "SSN / swag": ""}
+    assert {row["model"]: row["mark"] for row in cases["rows"]} == {"TTA / No EU": " †", "SSN / SWAG": ""}
     assert "†" not in render([several])

@@ -81,6 +81,7 @@ def render_page(content: PageContent) -> Iterator[str]:
         licences=[(name, _read(f"vendor/{name}.LICENSE.txt")) for name in LICENCES],
         datasets=list(_datasets(content.results)),
         left_out=tables.left_out(content.results),
+        failed=tables.failed_models(content.results),
         models=list(_models(content.results)),
         results=content.results,
         footnote=_footnote(content.results),
@@ -105,9 +106,9 @@ def _read(name: str) -> str:
 
 def _datasets(results: Sequence[EvaluatedRun]) -> Iterator[dict[str, Any]]:
     """Tables and figures that compare models, apart for each dataset."""
+    styles = figures.model_styles(results)  # of all together, so that a model looks the same on the whole page
     for dataset in dict.fromkeys(result.dataset for result in results):
         members = [result for result in results if result.dataset == dataset]
-        styles = figures.model_styles(members)
         with figures.figure_style():
             drawn = [(title, caption, draw(members, styles)) for title, caption, draw in figures.COMPARISONS]
             plots = [Plot(title, caption, picture(figure)) for title, caption, figure in drawn if figure is not None]

@@ -7,7 +7,7 @@
   const { columns, ofEpistemic, rows } = read("data-rows");
   const thumbnails = read("data-thumbnails");
   const volumes = read("data-volumes");
-  const TITLES = { dice: "Dice", ged_iou: "GED (1 - IoU)", ged_dice: "GED (1 - Dice)", ratio: "EU/AU", volume_ml: "ml" };
+  const TITLES = { dice: "Dice ↑", ged_iou: "GED (1 - IoU) ↓", ged_dice: "GED (1 - Dice) ↓", ratio: "EU/AU", volume_ml: "ml" };
   const text = (value) => (value === null || value === undefined ? "–" : Math.abs(value) < 0.001 && value !== 0 ? value.toExponential(2) : String(Number(value.toPrecision(3))));
   const shown = (row, column) => text(row[column]) + (row[column] !== null && ofEpistemic.includes(column) ? row.mark : "");
 
@@ -78,7 +78,7 @@
   });
   const show = async (row) => {
     byId("case-name").textContent = [row.case, whose(row)].filter(Boolean).join(" · ");
-    byId("case-numbers").textContent = columns.filter((column) => row[column] !== null).map((column) => `${TITLES[column] || column} ${shown(row, column)}`).join(", ");
+    byId("case-numbers").textContent = columns.filter((column) => row[column] !== null).map((column) => `${(TITLES[column] || column).replace(/ [↑↓]$/, "")} ${shown(row, column)}`).join(", ");
     const viewable = row.id in volumes;
     const hint = "The volumes of this case are not in this page: make it again with more --viewer_cases or --max_megabytes.";
     byId("case-note").textContent = [row.note, viewable ? null : hint].filter(Boolean).join(" ");
