@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
@@ -119,6 +120,9 @@ class Comparison:
     stand_ins
         Under (dataset, aleatoric, epistemic), also with the dataset ``ranking.ALL_DATASETS``: whether the EU of some
         run is that of one member's aleatoric samples, not to be read as epistemic uncertainty; ``None``: not known.
+    spread
+        Numbers of ``case_spread`` by model, (dataset, aleatoric, epistemic), mean over its runs; those of the raters
+        are the same for all models of a dataset.
     notes
         Remarks that a reader of the tables must know.
     convention
@@ -134,6 +138,7 @@ class Comparison:
     impossible: frozenset[tuple[str, str]]
     failed: Mapping[tuple[str, str, str], str]
     stand_ins: Mapping[tuple[str, str, str], bool | None]
+    spread: Mapping[tuple[str, str, str], Mapping[str, float]]
     notes: tuple[str, ...]
     convention: Convention
 
@@ -188,6 +193,7 @@ def compare(runs: Sequence[EvaluatedRun], *, ace: Mapping[str, Ace] | None = Non
         impossible=frozenset(model for model in _combinations(runs) if not is_possible(*model, runs)),
         failed=failed,
         stand_ins=_stand_ins(runs),
+        spread=_spread(runs),
         notes=tuple(_notes(runs, ace)),
         convention=convention,
     )
@@ -249,6 +255,16 @@ def _missing_runs(runs: Sequence[EvaluatedRun]) -> list[dict[str, str]]:
         for model in models
         if (*group, *model) not in present
     ]
+
+
+def _spread(runs: Sequence[EvaluatedRun]) -> dict[tuple[str, str, str], dict[str, float]]:
+    """Means over the folders of a model, each once."""
+    tables: dict[tuple[str, str, str], dict[Path, Mapping[str, float]]] = {}
+    for run in runs:
+        folders = tables.setdefault((run.dataset, run.aleatoric, run.epistemic), {})
+        folders[run.folder.resolve()] = run.summary.get("spread", {}).get(ID, {})
+    means = {model: pd.DataFrame(list(folders.values())).mean() for model, folders in tables.items()}
+    return {model: {str(name): float(value) for name, value in found.items()} for model, found in means.items()}
 
 
 def _missing_values(runs: Sequence[EvaluatedRun], compared: Mapping[str, Sequence[Quantity]]) -> list[dict[str, str]]:

@@ -21,6 +21,7 @@ from nnunet_stochastic.report.comparison_table import (
     to_latex,
     to_markdown,
 )
+from nnunet_stochastic.report.raters import EXPLANATION
 
 __all__ = ["write_comparison"]
 
@@ -70,7 +71,7 @@ def write_comparison(comparison: Comparison, output: Path) -> list[tuple[pd.Data
             "Segmentation",
             "On the ID cases, against the raters where there are any; ECE and MCE of all cases together; ± is the "
             "standard deviation over the seeds, bold the best of several models of a dataset; of GED by the distance "
-            "of the convention." + notes + failed,
+            "of the convention." + (f" {EXPLANATION}" if any(comparison.spread.values()) else "") + notes + failed,
         ),
         "table2_performance": (
             rank_table(comparison, criterion="performance"),

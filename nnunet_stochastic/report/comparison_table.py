@@ -28,6 +28,7 @@ from nnunet_stochastic.evaluation.model import STAND_IN_MARK, aleatoric_title, e
 from nnunet_stochastic.evaluation.ranking import ALL_DATASETS, OVERALL, PERFORMANCE
 from nnunet_stochastic.evaluation.scores import DIRECTIONS
 from nnunet_stochastic.evaluation.tasks import ARROWS, RANKED, TASKS, find_task
+from nnunet_stochastic.report.raters import OF_RATERS, RATERS_ROW, SPREAD
 
 __all__ = [
     "SEGMENTATION",
@@ -202,7 +203,33 @@ def segmentation_table(comparison: Comparison) -> pd.DataFrame:
             is_marked = model in best and is_of_convention
             texts.append(f"**{text}**" if is_marked else text)
         columns[_heading(quantity, comparison)] = texts
-    return _by_model(list(zip(*columns.values(), strict=True)), models, list(columns))
+    for heading, name in SPREAD.items():
+        values = [comparison.spread[model].get(name, math.nan) for model in models]
+        if not all(map(math.isnan, values)):
+            columns[heading] = [_mean_text(value, math.nan, decimals=3) for value in values]
+    cells = _by_model(list(zip(*columns.values(), strict=True)), models, list(columns))
+    return _with_raters(cells, comparison)
+
+
+def _with_raters(table: pd.DataFrame, comparison: Comparison) -> pd.DataFrame:
+    """With the raters of each dataset as its last row, if there are several and the evaluations have their numbers."""
+    names = {
+        _heading(column, comparison) if column in BETTER else column: (column, name)
+        for column, name in OF_RATERS.items()
+    }
+    parts = []
+    for dataset, part in table.groupby(level="dataset", sort=False):
+        parts.append(part)
+        found = next((numbers for model, numbers in comparison.spread.items() if model[0] == dataset and numbers), {})
+        row = []
+        for heading in table.columns:
+            column, name = names.get(heading, ("", ""))
+            scale, decimals = _form(column, comparison)
+            row.append(_mean_text(scale * found.get(name, math.nan), math.nan, decimals=decimals))
+        if any(text != ABSENT for text in row):
+            index = pd.MultiIndex.from_tuples([(dataset, RATERS_ROW)], names=table.index.names)
+            parts.append(pd.DataFrame([row], index=index, columns=table.columns))
+    return pd.concat(parts)
 
 
 def to_markdown(table: pd.DataFrame, *, caption: str) -> str:

@@ -361,6 +361,28 @@ def test_models_of_which_none_has_a_rank(tmp_path):
     assert markdown_cells(tmp_path / "out" / "table3.md")[1:] == [[made_up.DATASET, "Overall", "–", "–", "–"]]
 
 
+def test_the_raters_are_a_row_of_reference(tmp_path):
+    numbers = {"rater_dice": 0.95, "rater_ged_dice": 0.01, "rater_volume_spread": 0.4, "volume_coverage": 0.8}
+
+    def change(summary):
+        if summary["model"]["epistemic"] == "ensemble":
+            spread = {"sample_volume_spread": 0.1 if summary["model"]["aleatoric"] == "SSN" else 0.3}
+            summary["spread"] = {"ID": numbers | spread}
+
+    folders = made_up.write_models(tmp_path / "a", change=change)
+    folders += made_up.write_models(tmp_path / "b", dataset="Dataset502_B")
+    assert run(*folders, "-o", tmp_path / "out") == 0
+    head, *rows = markdown_cells(tmp_path / "out" / "segmentation.md")
+    assert head[-2:] == ["volume sd/mean", "volume coverage (0.9)"]
+    names = ["Softmax / Ensemble", "SSN / No EU", "SSN / Ensemble"]
+    assert [row[1] for row in rows] == [*names, "raters (for reference)", *names]
+    assert [row[-2:] for row in rows[:4]] == [["0.300", "0.800"], ["–", "–"], ["0.100", "0.800"], ["0.400", "–"]]
+    # Better than all models, and not marked.
+    assert rows[3][2:8] == ["0.950", "–", "–", "–", "–", "0.010"]
+    assert bold(tmp_path / "out" / "segmentation.md")[0][:4] == [True] * 4
+    assert "Raters: mean Dice of their pairs" in (tmp_path / "out" / "segmentation.md").read_text()
+
+
 def test_models_have_one_name_in_tables_and_csv(tmp_path):
     folders = made_up.write_models(
         tmp_path, change=lambda summary: summary["model"].update(aleatoric="ProbUNet"), dice=0.8

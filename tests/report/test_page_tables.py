@@ -97,6 +97,37 @@ def test_delta_with_interval(results):
     assert texts(delta_table(results), 0) == ["–"] * 5
 
 
+SPREAD = {
+    "rater_dice": 0.71,
+    "rater_ged_iou": 0.4,
+    "rater_ged_dice": 0.29,
+    "rater_volume_spread": 0.35,
+    "sample_volume_spread": 0.22,
+    "volume_coverage": 0.85,
+}
+
+
+def test_the_raters_are_a_row_of_reference(results):
+    results[0].summary["spread"] = {"ID": SPREAD}
+    table = quality_table(results)
+    assert table.columns[-2:] == ("volume sd/mean", "volume coverage (0.9)")
+    assert texts(table, 0)[-2:] == ["0.220", "0.850"]
+    assert texts(table, 1)[-2:] == ["–", "–"]
+    assert table.rows[2][0] == ("raters (for reference)",)
+    expected = dict.fromkeys(table.columns, "–") | {
+        "Dice ↑": "0.710",
+        "GED (1 - IoU) ↓": "0.400",
+        "GED (1 - Dice) ↓": "0.290",
+        "volume sd/mean": "0.350",
+    }
+    assert dict(zip(table.columns, texts(table, 2), strict=True)) == expected
+    assert not any(cell.best for cell in table.rows[2][1])
+    assert "Raters: mean Dice of their pairs" in table.caption
+    for result in results:
+        result.summary["convention"] = "mixture_of_bases"
+    assert texts(quality_table(results), 2)[1] == "71.00"
+
+
 def test_tables_say_in_which_direction_numbers_are_better(results):
     assert measure_table(results).columns == (
         *("OODD ↑", "AMB, ID ↑", "AMB, OOD ↑", "CAL, ID ↓", "CAL, OOD ↓", "failures, ID ↓", "failures, OOD ↓"),

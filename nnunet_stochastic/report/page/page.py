@@ -145,7 +145,10 @@ def _case_data(content: PageContent) -> dict[str, Any]:
     described = {
         index: {
             **volumes.description(),
-            "layers": [layer.description() | {"element": _element(layer.nifti)} for layer in volumes.layers],
+            **{
+                kind: [layer.description() | {"element": _element(layer.nifti)} for layer in layers]
+                for kind, layers in (("layers", volumes.layers), ("masks", volumes.masks))
+            },
         }
         for index, volumes in content.volumes.items()
     }
@@ -158,7 +161,7 @@ def _case_data(content: PageContent) -> dict[str, Any]:
 
 def _volume_texts(volumes: dict[int, CaseVolumes]) -> dict[str, str]:
     """Files under the ids of their elements; models that were given the same image share it."""
-    return {_element(layer.nifti): layer.nifti for entry in volumes.values() for layer in entry.layers}
+    return {_element(layer.nifti): layer.nifti for entry in volumes.values() for layer in entry.files}
 
 
 def _element(nifti: str) -> str:

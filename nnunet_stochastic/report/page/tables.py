@@ -13,8 +13,16 @@ from nnunet_stochastic.evaluation.case_sets import ID
 from nnunet_stochastic.evaluation.entrants import LEAST_ENTRANTS, failures
 from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun, number
 from nnunet_stochastic.evaluation.maps import MEASURES
-from nnunet_stochastic.evaluation.tasks import ARROWS, OUT_OF_DISTRIBUTION, RANKED, TASKS, UNRANKED, Task
+from nnunet_stochastic.evaluation.tasks import (
+    ARROWS,
+    OUT_OF_DISTRIBUTION,
+    RANKED,
+    TASKS,
+    UNRANKED,
+    Task,
+)
 from nnunet_stochastic.report.borders import WITH_BORDER, describe_images_without_border
+from nnunet_stochastic.report.raters import EXPLANATION, OF_RATERS, RATERS_ROW, SPREAD
 
 __all__ = [
     "Cell",
@@ -93,6 +101,21 @@ def quality_table(results: Sequence[EvaluatedRun]) -> Table:
         "ECE": Column(lambda result: result.quality("ece", of_dataset=True), "{:.4f}", -1),
         **{heading: column for heading, (_, column) in of_tasks.items()},
     }
+    # Evaluations without samples, and those of older versions, have no such numbers.
+    of_volumes = {
+        heading: Column(partial(EvaluatedRun.spread, name=name), "{:.3f}", 0) for heading, name in SPREAD.items()
+    }
+    columns |= {
+        heading: column
+        for heading, column in of_volumes.items()
+        if any(
+            math.isfinite(result.spread(name))
+            for result in results
+            for name in (SPREAD[heading], OF_RATERS.get(heading, ""))
+        )
+    }
+    reference = _rater_row(results, columns)
+    has_reference = any(math.isfinite(cell.value) for cell in reference)
     captions = "".join(f" {task.caption}." for task in UNRANKED if task.caption and task.metric)
     raters = max(result.summary.get("num_raters", 0) for result in results)
     against = f"each of {raters} raters, averaged" if raters else "the reference"
@@ -100,7 +123,8 @@ def quality_table(results: Sequence[EvaluatedRun]) -> Table:
     table = Table(
         f"ID set unless it says OOD (mean over the shifts). Dice, NLL (nats, mean over voxels) and ECE (voxels of all "
         f"cases together) against {against}; CRPS: mean over classes. Best GED: by the distance of the convention."
-        + captions,
+        + captions
+        + (f" {EXPLANATION}" if has_reference or SPREAD.keys() & columns.keys() else ""),
         ("model",),
         tuple(heading + ARROWS[column.direction] for heading, column in columns.items()),
     )
@@ -117,7 +141,21 @@ def quality_table(results: Sequence[EvaluatedRun]) -> Table:
     for position, column in enumerate(columns.values()):
         cells_of = ((result, cells[position]) for result, (_, cells) in zip(results, table.rows, strict=True))
         _mark_best(cells_of, column.direction if column.has_best else 0, failed)
+    if has_reference:
+        table.rows.append(((RATERS_ROW,), reference))
     return table
+
+
+def _rater_row(results: Sequence[EvaluatedRun], columns: Mapping[str, Column]) -> list[Cell]:
+    """What raters are by the same numbers, for reference: their agreement, and the spread of their volumes."""
+    in_percent = all(result.convention.dice_in_percent for result in results)
+    cells = []
+    for heading, column in columns.items():
+        name = OF_RATERS.get(heading.removesuffix(" (%)"), "")
+        known = [result.spread(name) for result in results]
+        scale = 100 if name == OF_RATERS["Dice"] and in_percent else 1
+        cells.append(_cell(scale * _mean(known), column.form))
+    return cells
 
 
 def measure_table(results: Sequence[EvaluatedRun]) -> Table:

@@ -63,6 +63,8 @@ def detection_figure(result: EvaluatedRun) -> Figure | None:
             ax.tick_params(labelbottom=index == len(shifts) - 1)
         first[column].set_xscale(**scale)
         first[column].set_title(result.measure_name(measure))
+        if scale["value"] == "linear":
+            first[column].locator_params(axis="x", nbins=5)
         unit = "" if scale["value"] == "linear" else ", logarithmic"
         histograms[-1][column].set_xlabel(f"image score ({result.aggregation}{unit})")
         for index, shift in enumerate(shifts):
