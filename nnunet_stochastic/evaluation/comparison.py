@@ -15,10 +15,12 @@ from pathlib import Path
 import pandas as pd
 
 from nnunet_stochastic.conventions import Ace, Convention, find_convention
+from nnunet_stochastic.evaluation.borders import WITH_BORDER, describe_images_without_border
 from nnunet_stochastic.evaluation.case_sets import ID
 from nnunet_stochastic.evaluation.entrants import UNDECOMPOSED, failures, is_possible
 from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
 from nnunet_stochastic.evaluation.evaluated_runs import check_comparable
+from nnunet_stochastic.evaluation.model import model_title
 from nnunet_stochastic.evaluation.ranking import (
     ALL_DATASETS,
     DELTA,
@@ -29,7 +31,7 @@ from nnunet_stochastic.evaluation.ranking import (
     mean_ranks,
     over_seeds,
 )
-from nnunet_stochastic.evaluation.tasks import CALIBRATION_ERROR, TASKS, Task
+from nnunet_stochastic.evaluation.tasks import CALIBRATION_ERROR, OUT_OF_DISTRIBUTION, TASKS, Task
 
 __all__ = ["ALL", "Comparison", "Quantity", "compare", "quantities", "quantity_name"]
 
@@ -194,7 +196,7 @@ def compare(runs: Sequence[EvaluatedRun], *, ace: Mapping[str, Ace] | None = Non
         failed=failed,
         stand_ins=_stand_ins(runs),
         spread=_spread(runs),
-        notes=tuple(_notes(runs, ace)),
+        notes=(*_notes(runs, ace), *_border_notes(runs)),
         convention=convention,
     )
 
@@ -305,6 +307,18 @@ def _reason(run: EvaluatedRun, quantity: Quantity) -> str:
     if not said and not sets:
         said = ["no -ood set was given"]
     return "; ".join(dict.fromkeys(said)) or f"{quantity.name} has no value"
+
+
+def _border_notes(runs: Sequence[EvaluatedRun]) -> Iterator[str]:
+    """The AUROC of a run with images without a predicted border once more, without them."""
+    task = OUT_OF_DISTRIBUTION
+    for run in runs:
+        if text := describe_images_without_border(run):
+            area = run.task(task.name, WITH_BORDER, str(task.right))
+            seed = f", seed {run.seed}" if run.seed else ""
+            without = "none is left without them" if math.isnan(area) else f"without them {area:.3f}"
+            model = model_title(run.aleatoric, run.epistemic)
+            yield f"{quantity_name(task)} of {model} in {run.dataset}{seed}: {text}; {without}."
 
 
 def _notes(runs: Sequence[EvaluatedRun], ace: Mapping[str, Ace]) -> Iterator[str]:

@@ -253,6 +253,20 @@ def test_numbers_of_samples_that_differ_are_noted(tmp_path):
     )
 
 
+def test_auroc_without_the_images_that_have_no_border_is_noted(tmp_path):
+    def change(summary):
+        without = 1 if summary["model"]["aleatoric"] == "Softmax" else 0
+        summary["tasks"]["OODD"] |= {
+            "num_without_border": {"ID": 0, "blur": without},
+            "auroc_with_border": {"AU": 0.4, "EU": 0.55, "TU": 0.5, "shifts": {}},
+        }
+
+    assert compare(read_runs(made_up.write_models(tmp_path, change=change))).notes == (
+        f"EU AUROC of Softmax / Ensemble in {DATASET}: 1 of 1 of blur without a predicted border, whose score is a sum "
+        "divided by 1; without them 0.550.",
+    )
+
+
 def test_task_that_all_runs_lack_is_one_row(tmp_path):
     def change(summary):
         del summary["tasks"]["OODD"], summary["delta"]["OODD"]

@@ -9,6 +9,7 @@ from functools import partial
 from statistics import fmean
 
 from nnunet_stochastic.evaluation.bootstrap import name_resampled
+from nnunet_stochastic.evaluation.borders import WITH_BORDER, describe_images_without_border
 from nnunet_stochastic.evaluation.case_sets import ID
 from nnunet_stochastic.evaluation.entrants import LEAST_ENTRANTS, failures
 from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun, number
@@ -21,7 +22,6 @@ from nnunet_stochastic.evaluation.tasks import (
     UNRANKED,
     Task,
 )
-from nnunet_stochastic.report.borders import WITH_BORDER, describe_images_without_border
 from nnunet_stochastic.report.raters import EXPLANATION, OF_RATERS, RATERS_ROW, SPREAD
 
 __all__ = [

@@ -9,6 +9,7 @@
   const volumes = read("data-volumes");
   const TITLES = { dice: "Dice", ged_iou: "GED (1 - IoU)", ged_dice: "GED (1 - Dice)", ratio: "EU/AU", volume_ml: "ml" };
   const BETTER = { dice: "higher", ged_iou: "lower", ged_dice: "lower" };
+  const WIDTHS = { dice: 50, volume_ml: 50, TU: 57, AU: 57, EU: 74, ratio: 66 }; // pixels; a mark may stand behind the last two
   const narrow = matchMedia("(max-width: 700px)").matches; // room for one picture beside the numbers
   const beside = () => matchMedia("(min-width: 1250px)").matches; // as in page.css
   const text = (value) => (value === null || value === undefined ? "–" : Math.abs(value) < 0.001 && value !== 0 ? value.toExponential(2) : String(Number(value.toPrecision(3))));
@@ -53,10 +54,10 @@
     data: rows, index: "id", layout: "fitDataFill", rowHeight: narrow ? 150 : 88, selectableRows: 1, placeholder: "No case matches.",
     initialSort: severalModels || !known("TU") ? [] : [{ column: "TU", dir: "desc" }], columnDefaults: { vertAlign: "middle" },
     columns: [
-      { title: "slice", field: "thumbnail", formatter: picture, headerSort: false, width: 172, frozen: true, visible: !narrow },
-      { title: "case", field: "case", formatter: name, sorter: "alphanum", width: 148, frozen: true },
+      { title: "slice", field: "thumbnail", formatter: picture, headerSort: false, width: 170, frozen: true, visible: !narrow },
+      { title: "case", field: "case", formatter: name, sorter: "alphanum", width: 132, frozen: true },
       ...columns.filter(known).map((column) => ({
-        title: TITLES[column] || column, field: column, cssClass: ["numeric", BETTER[column]].filter(Boolean).join(" "), width: 58, hozAlign: "right", formatter: (cell) => shown(cell.getData(), column), ...emptyLast,
+        title: TITLES[column] || column, field: column, cssClass: ["numeric", BETTER[column]].filter(Boolean).join(" "), width: WIDTHS[column] || 52, hozAlign: "right", formatter: (cell) => shown(cell.getData(), column), ...emptyLast,
         headerSortStartingDir: column === "dice" ? "asc" : "desc",
       })),
     ],

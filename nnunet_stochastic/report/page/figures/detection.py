@@ -16,11 +16,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 
+from nnunet_stochastic.evaluation.borders import WITH_BORDER, images_without_border
 from nnunet_stochastic.evaluation.case_sets import ID
 from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
 from nnunet_stochastic.evaluation.maps import MEASURES, Measure
 from nnunet_stochastic.evaluation.tasks import OUT_OF_DISTRIBUTION
-from nnunet_stochastic.report.borders import WITH_BORDER, images_without_border
 from nnunet_stochastic.report.names import as_label
 from nnunet_stochastic.report.page.figures.style import DASHES
 from nnunet_stochastic.report.reliability import OKABE_ITO
