@@ -179,6 +179,29 @@ def test_uncertainties_are_beside_the_case_at_1300_pixels(driver):
         driver.set_window_size(1500, 1000)
 
 
+def test_on_a_narrow_window(driver):
+    """The viewer scrolls into view, nothing makes the page wider, and what is cut off is said to go on."""
+    size = {"width": 420, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        driver.execute_script(
+            "window.dispatchEvent(new Event('resize')); document.getElementById('list').scrollIntoView()"
+        )
+        script = "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+        whole, shown_width = driver.execute_script(script)
+        assert whole <= shown_width
+        assert all(driver.execute_script("return [...document.querySelectorAll('.more')].map((line) => !line.hidden)"))
+        first = shown(driver)
+        row = "[...document.querySelectorAll('#table .tabulator-row')].find((row) => row.innerText.includes('view') && "
+        row += "!row.classList.contains('tabulator-selected'))"
+        driver.execute_script(f"{row}.click()")
+        wait_until(driver, lambda: shown(driver) != first)
+        script = "return document.getElementById('viewer').getBoundingClientRect().top"
+        wait_until(driver, lambda: 0 <= driver.execute_script(script) < 450)
+    finally:
+        driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 def test_sorting(driver):
     click_heading(driver, "TU")
     values = column(driver, "TU")

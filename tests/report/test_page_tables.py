@@ -149,6 +149,13 @@ def test_auroc_without_the_images_that_have_no_border(results):
     assert measure_table(results).columns[:2] == ("OODD ↑", "AMB, ID ↑")
 
 
+def test_what_is_equal_in_print_is_equally_good(results):
+    for result, dice in zip(results, (0.80041, 0.79962), strict=True):
+        result.summary["results"]["raters"]["all classes"]["mean"]["dice"] = dice
+    assert [cells[1].text for _, cells in quality_table(results).rows] == ["0.800", "0.800"]
+    assert [cells[1].best for _, cells in quality_table(results).rows] == [True, True]
+
+
 def test_one_model_is_not_the_best(results):
     for table in (quality_table, measure_table, delta_table):
         assert not any(map(any, best(table(results[:1]))))

@@ -73,6 +73,11 @@ class Cell:
     best: bool = False
     warning: str = ""
 
+    @property
+    def number(self) -> str:
+        """The number as it is printed, without the interval and the mark behind it."""
+        return self.text.partition(" ")[0]
+
 
 @dataclass(frozen=True)
 class Table:
@@ -318,7 +323,9 @@ def _add_mark(cell: Cell, result: EvaluatedRun) -> None:
 
 
 def _mark_best(cells: Iterable[tuple[EvaluatedRun, Cell]], direction: int, failed: Mapping[EvaluatedRun, str]) -> None:
-    """The best of a column, if several models compete: those with a number whose segmentation has not failed.
+    """The best of a column, and what is equal to it in print, if several models compete.
+
+    Models do that have a number, and whose segmentation has not failed.
 
     Parameters
     ----------
@@ -331,6 +338,6 @@ def _mark_best(cells: Iterable[tuple[EvaluatedRun, Cell]], direction: int, faile
     """
     competing = [(result, cell) for result, cell in cells if math.isfinite(cell.value) and result not in failed]
     if direction and len({id(result) for result, _ in competing}) >= LEAST_ENTRANTS:
-        best = max(direction * cell.value for _, cell in competing)
+        _, best = max(competing, key=lambda entry: direction * entry[1].value)
         for _, cell in competing:
-            cell.best = direction * cell.value == best
+            cell.best = cell.number == best.number
