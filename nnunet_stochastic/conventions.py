@@ -159,6 +159,9 @@ CONVENTIONS = {
     "class: one against the rest (0 to 1); regions: mean over regions",
     "degenerate_samples": "cases of 3 or more samples of which each is empty (at most 1 % of the segmentation's "
     "foreground) or fills the image (at most 1 % of its background is left), and the segmentation is not or does not",
+    "spread": "means over cases and classes; rater_dice: mean Dice of the pairs of raters; rater_ged: GED of one rater "
+    "from all, mean over raters; volume_spread: sd over mean of the volumes; volume_coverage: share of the raters' (or "
+    "the reference's) volumes from the 5 to the 95 % quantile of the samples', nominal 0.9",
     "mean": "over cases; against raters first over the raters of a case",
     "dataset": "ece and mce from the bins of all cases (and raters) together",
 }

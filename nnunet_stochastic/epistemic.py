@@ -113,7 +113,8 @@ class EpistemicMethod:
     table_row
         Place among the rows of a table; in ENT's Table 2 methods stand by what they cost.
     colour
-        Colour of its lines and points, from Okabe and Ito's palette.
+        Colour of the method where it is drawn by itself, from Okabe and Ito's palette; in figures of models the colour
+        is that of the aleatoric model, and the method a marker and dashes.
     trainer_suffix
         Ending of its trainers' names, behind that of the aleatoric model; empty for a method without trainers of its
         own.

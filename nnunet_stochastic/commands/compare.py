@@ -11,9 +11,9 @@ from rich.console import Console
 from nnunet_stochastic.commands._errors import report_errors
 from nnunet_stochastic.commands._flags import parse_arguments
 from nnunet_stochastic.conventions import ACE, Ace
-from nnunet_stochastic.evaluation.comparison import Comparison, compare
+from nnunet_stochastic.evaluation.comparison import ALL, Comparison, compare
 from nnunet_stochastic.evaluation.evaluated_runs import read_overrides, read_runs
-from nnunet_stochastic.evaluation.ranking import RUN
+from nnunet_stochastic.evaluation.model import model_title
 from nnunet_stochastic.report.comparison_files import write_comparison
 from nnunet_stochastic.report.comparison_table import to_terminal
 
@@ -58,8 +58,9 @@ def _by_dataset(texts: Sequence[str]) -> dict[str, Ace]:
 def _print_missing(comparison: Comparison) -> None:
     missing = comparison.missing.to_dict("records")
     for row in missing[:SHOWN_MISSING]:
-        run = " ".join(f"{name} {row[name]}," for name in RUN if row[name])
-        print(f"missing: {run} task {row['task']}, split {row['split']}: {row['reason']}")
+        where = [f"{name} {row[name]}" for name in ("dataset", "seed", "task", "split") if row[name]]
+        model = "all models" if row["aleatoric"] == ALL else model_title(row["aleatoric"], row["epistemic"])
+        print(f"missing: {', '.join([model, *where])}: {row['reason']}")
     if len(missing) > SHOWN_MISSING:
         print(f"missing: {len(missing) - SHOWN_MISSING} more, see missing.csv")
 
@@ -74,7 +75,8 @@ def _parser() -> argparse.ArgumentParser:
         "averaged over images in and out of distribution (ID, OOD), then over the tasks, then over the seeds. The same "
         "folder may be the run of several seeds in --runs, such as an ensemble of all of them. A model that lacks a "
         "task of the others gets no overall rank; what is missing is printed and in missing.csv. Softmax without "
-        "epistemic method has no AU and EU: N/A.",
+        "epistemic method has no AU and EU: N/A. A model whose segmentation has failed (Dice below half of the best, "
+        "or samples that are empty or fill the image in half of the cases) is in no rank and never the best.",
     )
     parser.add_argument(
         "results",

@@ -10,13 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
 from nnunet_stochastic.conventions import Ace, Convention, find_convention
+from nnunet_stochastic.evaluation.borders import WITH_BORDER, describe_images_without_border
 from nnunet_stochastic.evaluation.case_sets import ID
+from nnunet_stochastic.evaluation.entrants import UNDECOMPOSED, failures, is_possible
 from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
 from nnunet_stochastic.evaluation.evaluated_runs import check_comparable
+from nnunet_stochastic.evaluation.model import model_title
 from nnunet_stochastic.evaluation.ranking import (
     ALL_DATASETS,
     DELTA,
@@ -27,12 +31,10 @@ from nnunet_stochastic.evaluation.ranking import (
     mean_ranks,
     over_seeds,
 )
-from nnunet_stochastic.evaluation.tasks import CALIBRATION_ERROR, TASKS, Task
+from nnunet_stochastic.evaluation.tasks import CALIBRATION_ERROR, OUT_OF_DISTRIBUTION, TASKS, Task
 
-__all__ = ["UNDECOMPOSED", "Comparison", "Quantity", "compare", "quantities", "quantity_name"]
+__all__ = ["ALL", "Comparison", "Quantity", "compare", "quantities", "quantity_name"]
 
-# "All model combinations are valid except softmax without EU" (section 3.2): absent or present, it is not missing.
-UNDECOMPOSED = ("Softmax", "none")
 ALL = "all"
 
 
@@ -112,9 +114,17 @@ class Comparison:
         it is missing in all runs of a dataset.
     undecomposed
         (aleatoric, epistemic) of the models without AU and EU, which are in no ranks.
+    impossible
+        Combinations (aleatoric, epistemic) of the methods that were given which there are not; they are not missing.
+    failed
+        Under (dataset, aleatoric, epistemic), why the segmentation of a model has failed, in words. Such a model is in
+        no ranks and is never the best.
     stand_ins
         Under (dataset, aleatoric, epistemic), also with the dataset ``ranking.ALL_DATASETS``: whether the EU of some
         run is that of one member's aleatoric samples, not to be read as epistemic uncertainty; ``None``: not known.
+    spread
+        Numbers of ``case_spread`` by model, (dataset, aleatoric, epistemic), mean over its runs; those of the raters
+        are the same for all models of a dataset.
     notes
         Remarks that a reader of the tables must know.
     convention
@@ -127,7 +137,10 @@ class Comparison:
     performance: pd.DataFrame
     missing: pd.DataFrame
     undecomposed: frozenset[tuple[str, str]]
+    impossible: frozenset[tuple[str, str]]
+    failed: Mapping[tuple[str, str, str], str]
     stand_ins: Mapping[tuple[str, str, str], bool | None]
+    spread: Mapping[tuple[str, str, str], Mapping[str, float]]
     notes: tuple[str, ...]
     convention: Convention
 
@@ -162,7 +175,10 @@ def compare(runs: Sequence[EvaluatedRun], *, ace: Mapping[str, Ace] | None = Non
         compared[dataset] = quantities(convention, variants)
     runs = sorted(runs, key=lambda run: run.key)  # results do not depend on the order in which folders were named
     undecomposed = {run.key[2:] for run in runs if not _is_ranked(run)}
-    values = add_ranks(pd.DataFrame([_row(run, quantity) for run in runs for quantity in compared[run.dataset]]))
+    failed = _failed_models(runs)
+    values = add_ranks(
+        pd.DataFrame([_row(run, quantity, failed) for run in runs for quantity in compared[run.dataset]])
+    )
     columns = [*RUN, "task", "split", "quantity", "value", "rank"]
     ranks = over_seeds(mean_ranks(values), "rank")
     once = {run.folder.resolve(): run.key for run in runs}.values()
@@ -175,9 +191,12 @@ def compare(runs: Sequence[EvaluatedRun], *, ace: Mapping[str, Ace] | None = Non
         missing=pd.DataFrame(
             [*_missing_runs(runs), *_missing_values(runs, compared)], columns=[*RUN, "task", "split", "reason"]
         ),
-        undecomposed=frozenset({UNDECOMPOSED, *undecomposed}),
+        undecomposed=frozenset({*UNDECOMPOSED, *undecomposed}),
+        impossible=frozenset(model for model in _combinations(runs) if not is_possible(*model, runs)),
+        failed=failed,
         stand_ins=_stand_ins(runs),
-        notes=tuple(_notes(runs, ace)),
+        spread=_spread(runs),
+        notes=(*_notes(runs, ace), *_border_notes(runs)),
         convention=convention,
     )
 
@@ -186,14 +205,24 @@ def _is_ranked(run: EvaluatedRun) -> bool:
     return run.epistemic != "none" or run.is_decomposed
 
 
-def _row(run: EvaluatedRun, quantity: Quantity) -> dict[str, object]:
+def _failed_models(runs: Sequence[EvaluatedRun]) -> dict[tuple[str, str, str], str]:
+    """A model has failed where a seed of it has: the mean of ranks over the others would hide that."""
+    reasons: dict[tuple[str, str, str], list[str]] = {}
+    for run, reason in failures(runs).items():
+        seed = f"seed {run.seed}: " if run.seed else ""
+        reasons.setdefault((run.dataset, run.aleatoric, run.epistemic), []).append(seed + reason)
+    return {model: "; ".join(found) for model, found in reasons.items()}
+
+
+def _row(run: EvaluatedRun, quantity: Quantity, failed: Mapping[tuple[str, str, str], str]) -> dict[str, object]:
+    competes = _is_ranked(run) and (run.dataset, run.aleatoric, run.epistemic) not in failed
     return {
         **dict(zip(RUN, run.key, strict=True)),
         "task": quantity.task,
         "split": quantity.split,
         "quantity": quantity.name,
         "value": _value(run, quantity),
-        "direction": quantity.direction if _is_ranked(run) else 0,
+        "direction": quantity.direction if competes else 0,
     }
 
 
@@ -213,17 +242,31 @@ def _stand_ins(runs: Sequence[EvaluatedRun]) -> dict[tuple[str, str, str], bool 
     return {model: True if True in found else None if None in found else False for model, found in said.items()}
 
 
+def _combinations(runs: Sequence[EvaluatedRun]) -> list[tuple[str, str]]:
+    return sorted({(one.aleatoric, other.epistemic) for one in runs for other in runs})
+
+
 def _missing_runs(runs: Sequence[EvaluatedRun]) -> list[dict[str, str]]:
-    """Combinations of the methods and, per dataset, of the seeds that were given, without a result."""
+    """Possible combinations of the methods and, per dataset, of the seeds that were given, without a result."""
     present = {run.key for run in runs}
     groups = sorted({run.key[:2] for run in runs})
-    models = sorted({(one.aleatoric, other.epistemic) for one in runs for other in runs} - {UNDECOMPOSED})
+    models = [model for model in _combinations(runs) if is_possible(*model, runs)]
     return [
         {**dict(zip(RUN, (*group, *model), strict=True)), "task": ALL, "split": ALL, "reason": "no result was given"}
         for group in groups
         for model in models
         if (*group, *model) not in present
     ]
+
+
+def _spread(runs: Sequence[EvaluatedRun]) -> dict[tuple[str, str, str], dict[str, float]]:
+    """Means over the folders of a model, each once."""
+    tables: dict[tuple[str, str, str], dict[Path, Mapping[str, float]]] = {}
+    for run in runs:
+        folders = tables.setdefault((run.dataset, run.aleatoric, run.epistemic), {})
+        folders[run.folder.resolve()] = run.summary.get("spread", {}).get(ID, {})
+    means = {model: pd.DataFrame(list(folders.values())).mean() for model, folders in tables.items()}
+    return {model: {str(name): float(value) for name, value in found.items()} for model, found in means.items()}
 
 
 def _missing_values(runs: Sequence[EvaluatedRun], compared: Mapping[str, Sequence[Quantity]]) -> list[dict[str, str]]:
@@ -264,6 +307,18 @@ def _reason(run: EvaluatedRun, quantity: Quantity) -> str:
     if not said and not sets:
         said = ["no -ood set was given"]
     return "; ".join(dict.fromkeys(said)) or f"{quantity.name} has no value"
+
+
+def _border_notes(runs: Sequence[EvaluatedRun]) -> Iterator[str]:
+    """The AUROC of a run with images without a predicted border once more, without them."""
+    task = OUT_OF_DISTRIBUTION
+    for run in runs:
+        if text := describe_images_without_border(run):
+            area = run.task(task.name, WITH_BORDER, str(task.right))
+            seed = f", seed {run.seed}" if run.seed else ""
+            without = "none is left without them" if math.isnan(area) else f"without them {area:.3f}"
+            model = model_title(run.aleatoric, run.epistemic)
+            yield f"{quantity_name(task)} of {model} in {run.dataset}{seed}: {text}; {without}."
 
 
 def _notes(runs: Sequence[EvaluatedRun], ace: Mapping[str, Ace]) -> Iterator[str]:

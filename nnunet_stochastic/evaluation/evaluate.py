@@ -180,6 +180,7 @@ def _evaluation(
         "tasks": tasks,
         "left_out": left_out,
         "degenerate_samples": {found.name: found.degenerate_samples for found in results if found.degenerate_samples},
+        "spread": {found.name: dict(found.spread) for found in results if found.spread},
         "delta": delta,
         "bootstrap": describe_bootstrap({found.name: found.cases for found in results}, patients),
     }

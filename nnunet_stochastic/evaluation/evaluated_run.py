@@ -159,6 +159,10 @@ class EvaluatedRun:
         group = RATERS if RATERS in self.summary["results"] else REFERENCE
         return self.number("results", group, ALL_CLASSES, "dataset" if of_dataset else "mean", metric)
 
+    def spread(self, name: str) -> float:
+        """A number of ``case_spread``, mean over the cases of the ID set; evaluations of older versions have none."""
+        return number(self.summary.get("spread", {}), ID, name, place=self.folder / "summary.json")
+
     @cached_property
     def _curves(self) -> Mapping[str, Any]:
         return read_json(self.folder / "curves.json", CurvesFile, remedy=_REMEDY)

@@ -14,10 +14,14 @@ from nnunet_stochastic.io.text import read_json
 __all__ = [
     "STAND_IN_FOOTNOTE",
     "STAND_IN_MARK",
+    "aleatoric_title",
     "check_same_model",
     "describe_model",
+    "epistemic_title",
+    "model_title",
     "recorded_images",
     "stand_in_mark",
+    "without_epistemic_suffix",
 ]
 
 # What tables, figures and pictures put behind the EU of one member with aleatoric samples, and say of it once.
@@ -25,6 +29,9 @@ STAND_IN_MARK = "†"
 STAND_IN_FOOTNOTE = (
     f"{STAND_IN_MARK} one member: its aleatoric samples stand in for members; not to be read as epistemic uncertainty"
 )
+
+# Aleatoric models that are called otherwise than their trainers.
+_ALEATORIC_TITLES = {"ProbUNet": "Prob. U-Net"}
 
 # Words at the end of a trainer's name that say how members are made, and not what the aleatoric model is.
 _EPISTEMIC_SUFFIXES = sorted({method.trainer_suffix for method in EPISTEMIC_METHODS.values()} - {""})
@@ -84,6 +91,26 @@ def stand_in_mark(model: Mapping[str, Any]) -> str:
     return f" {STAND_IN_MARK}" if model.get("epistemic_is_stand_in") else ""
 
 
+def aleatoric_title(name: str) -> str:
+    """What everything that is read calls an aleatoric model: tables, figures, pages and the terminal."""
+    return _ALEATORIC_TITLES.get(name, name)
+
+
+def epistemic_title(name: str) -> str:
+    """What everything that is read calls an epistemic method."""
+    return EPISTEMIC_METHODS[name].title if name in EPISTEMIC_METHODS else name
+
+
+def model_title(aleatoric: str, epistemic: str) -> str:
+    """What everything that is read calls a model: ``Prob. U-Net / SWAG-D`` of ``ProbUNet`` and ``swag_diag``."""
+    return f"{aleatoric_title(aleatoric)} / {epistemic_title(epistemic)}"
+
+
+def without_epistemic_suffix(trainer: str) -> str:
+    """The trainer of the same aleatoric model without epistemic method."""
+    return re.sub(f"({'|'.join(_EPISTEMIC_SUFFIXES)})+$", "", trainer)
+
+
 def check_same_model(model: Mapping[str, Any], place: Path, other: Mapping[str, Any], other_place: Path) -> None:
     """Require that two predictions come from the same kind of model, as far as it is known.
 
@@ -108,8 +135,7 @@ def check_same_model(model: Mapping[str, Any], place: Path, other: Mapping[str, 
 
 def _aleatoric(trainer: str) -> str:
     """Short name of a trainer's aleatoric model: MoBVolume of nnUNetTrainerMoBVolumeSWAG, Softmax of nnUNetTrainer."""
-    name = trainer.removeprefix("nnUNetTrainer")
-    return re.sub(f"({'|'.join(_EPISTEMIC_SUFFIXES)})+$", "", name) or "Softmax"
+    return without_epistemic_suffix(trainer.removeprefix("nnUNetTrainer")) or "Softmax"
 
 
 def _record(prediction_folder: Path) -> dict[str, Any]:

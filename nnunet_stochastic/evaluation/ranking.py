@@ -159,7 +159,8 @@ def best_models(seed_means: pd.DataFrame, *, margin: float = TIE_MARGIN) -> pd.D
 
     Returns
     -------
-    Columns ``dataset, criterion, task, aleatoric, epistemic, rank, listed``, the best first. With two or more
+    Columns ``dataset, criterion, task, aleatoric, epistemic, rank, listed``, the best first. Where a single model has a
+    rank it is not listed, for there is none that it is better than. With two or more
     datasets also the dataset ``all datasets``: mean over the datasets, of the models that have a rank in each dataset
     in which any model has one.
     """
@@ -174,8 +175,9 @@ def best_models(seed_means: pd.DataFrame, *, margin: float = TIE_MARGIN) -> pd.D
         across = across.join(num_datasets, on=cell).query("size == num_datasets")
         tables.append(across.rename(columns={"mean": "rank"}).assign(dataset=ALL_DATASETS)[ranks.columns])
     best = pd.concat(tables, ignore_index=True).sort_values(["dataset", *cell, "rank"], kind="stable")
-    smallest = best.groupby(["dataset", *cell])["rank"].transform("min")
-    return best.assign(listed=best["rank"] <= smallest + margin + ROUNDING).reset_index(drop=True)
+    group = best.groupby(["dataset", *cell])["rank"]
+    near = best["rank"] <= group.transform("min") + margin + ROUNDING
+    return best.assign(listed=near & (group.transform("size") > 1)).reset_index(drop=True)
 
 
 def _complete_mean(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:

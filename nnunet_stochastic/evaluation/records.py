@@ -23,6 +23,7 @@ from nnunet_stochastic.evaluation.aggregation import image_scores
 from nnunet_stochastic.evaluation.case_inputs import CaseInputs, CaseSettings, MapInputs
 from nnunet_stochastic.evaluation.cases import CaseFiles, load_case
 from nnunet_stochastic.evaluation.scores import ALL_CLASSES, RATERS, REFERENCE, score_case
+from nnunet_stochastic.evaluation.spread import COVERAGE_LEVEL, case_spread
 from nnunet_stochastic.evaluation.tasks import TASKS
 from nnunet_stochastic.io.text import read_json_if_complete, write_text
 
@@ -37,7 +38,8 @@ def compute_record(files: CaseFiles, settings: CaseSettings) -> dict[str, Any]:
     dict
         ``rows`` of the table of scores, ``reliability`` bins by annotation group and class, ``measures`` with the
         scores and confidence bins of each map, ``image`` with numbers of the whole image, numbers by
-        class under the keys of their tasks, and what is wrong with the samples. ``None`` where a number does not exist.
+        class under the keys of their tasks, what is wrong with the samples, and how raters and samples spread.
+        ``None`` where a number does not exist.
     """
     labels, convention = settings.labels, settings.convention
     case = load_case(files, labels, settings.reader)
@@ -59,6 +61,7 @@ def compute_record(files: CaseFiles, settings: CaseSettings) -> dict[str, Any]:
             image |= task.of_case(inputs)
             by_class |= {task.class_key: task.of_classes(inputs)} if task.class_key else {}
     degenerate = _degeneration(inputs)
+    spread = case_spread(inputs)
 
     inputs = CaseInputs(files, replace(case, probabilities=None), settings, dice)  # the maps need the memory
     del case
@@ -75,6 +78,7 @@ def compute_record(files: CaseFiles, settings: CaseSettings) -> dict[str, Any]:
             "image": {"dice": dice, **image, "volume_ml": _foreground_ml(inputs)},
             **by_class,
             "degenerate_samples": degenerate,
+            "spread": spread,
         }
     )
 
@@ -129,6 +133,7 @@ def _fingerprint(files: CaseFiles, settings: CaseSettings) -> str:
         "labels": asdict(settings.labels),
         "reader": type(settings.reader).__name__,
         "convention": asdict(settings.convention),
+        "coverage_level": COVERAGE_LEVEL,
         "calibration": None if settings.calibration is None else settings.calibration.used,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -41,6 +41,7 @@ def collect_results(name: str, records: Iterable[Mapping[str, Any]]) -> SetResul
     reliability: dict[str, dict[str, metrics.ReliabilityBins]] = {}
     confidence: dict[Measure, list[list[list[float]]]] = {}
     degenerate: dict[str, Degeneration] = {}
+    spread: list[dict[str, float]] = []
     for record in records:
         place = {"set": name, "case": record["case"]}
         rows += [place | row for row in record["rows"]]
@@ -55,6 +56,7 @@ def collect_results(name: str, records: Iterable[Mapping[str, Any]]) -> SetResul
         for task in TASKS:
             if task.class_key:
                 by_class[task.name][record["case"]] = record[task.class_key]
+        spread.append(record["spread"])
         if (wrong := record["degenerate_samples"]) is not None:
             degenerate[record["case"]] = wrong
         for group, classes in record["reliability"].items():
@@ -71,6 +73,7 @@ def collect_results(name: str, records: Iterable[Mapping[str, Any]]) -> SetResul
         reliability,
         {measure: np.array(found, dtype=np.float64) for measure, found in confidence.items()},
         degenerate,
+        {str(name): float(values.mean()) for name, values in pd.DataFrame(spread).items()},
     )
 
 

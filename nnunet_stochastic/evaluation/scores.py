@@ -17,7 +17,16 @@ from nnunet_stochastic.conventions import DEFAULT_CONVENTION, Convention, find_c
 from nnunet_stochastic.evaluation.cases import EvaluatedCase
 from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 
-__all__ = ["ALL_CLASSES", "METRICS", "RATERS", "REFERENCE", "AnnotationScores", "score_annotation", "score_case"]
+__all__ = [
+    "ALL_CLASSES",
+    "DIRECTIONS",
+    "METRICS",
+    "RATERS",
+    "REFERENCE",
+    "AnnotationScores",
+    "score_annotation",
+    "score_case",
+]
 
 ALL_CLASSES = "all classes"
 # Groups of annotations.
@@ -25,6 +34,8 @@ REFERENCE = "reference"
 RATERS = "raters"
 _DEFAULT = find_convention(DEFAULT_CONVENTION)
 METRICS = ("dice", "nll", "brier", "ece", "mce")
+#: The direction in which each is better.
+DIRECTIONS = {metric: 1 if metric == "dice" else -1 for metric in METRICS}
 
 
 @dataclass(frozen=True)

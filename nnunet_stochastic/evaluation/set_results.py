@@ -40,6 +40,8 @@ class SetResults:
         without confidences are not there.
     degenerate_samples
         What is wrong with the samples of a case, for the cases with something wrong.
+    spread
+        Means over the cases of what ``case_spread`` gave.
     """
 
     name: str
@@ -50,6 +52,7 @@ class SetResults:
     reliability: Mapping[str, Mapping[str, metrics.ReliabilityBins]]
     confidence: Mapping[Measure, np.ndarray]
     degenerate_samples: Mapping[str, Degeneration] = field(default_factory=dict)
+    spread: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def cases(self) -> list[str]:

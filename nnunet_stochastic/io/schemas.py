@@ -348,6 +348,8 @@ class SummaryFile(_File):
     tasks: dict[str, dict[str, Any]] = {}
     delta: dict[str, Any] = {}
     left_out: dict[str, str] = {}
+    degenerate_samples: dict[str, dict[str, str]] = {}
+    spread: dict[str, dict[str, Number | None]] = {}
 
 
 class ReliabilityEntry(_File):

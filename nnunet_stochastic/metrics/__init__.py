@@ -42,6 +42,7 @@ from nnunet_stochastic.metrics.ncc import normalized_cross_correlation
 from nnunet_stochastic.metrics.nll import PROBABILITY_FLOOR, binary_nll, nll
 from nnunet_stochastic.metrics.platt import PlattScaling
 from nnunet_stochastic.metrics.risk_coverage import aurc, excess_aurc, risk_coverage_curve
+from nnunet_stochastic.metrics.spread import interval_coverage, pairwise_dice, volume_spread
 from nnunet_stochastic.metrics.temperature import TemperatureStatistics, tempered
 from nnunet_stochastic.metrics.uncertainty_histogram import UncertaintyHistogram
 
@@ -75,11 +76,13 @@ __all__ = [
     "expected_calibration_error",
     "generalized_energy_distance",
     "image_mean",
+    "interval_coverage",
     "joint_label_counts",
     "maximum_calibration_error",
     "mean_above",
     "nll",
     "normalized_cross_correlation",
+    "pairwise_dice",
     "pairwise_distance",
     "patch_maximum",
     "per_area",
@@ -91,4 +94,5 @@ __all__ = [
     "risk_coverage_curve",
     "soft_dice_over_thresholds",
     "tempered",
+    "volume_spread",
 ]

@@ -3,7 +3,8 @@
 Their layout is that of Tables 2 and 3 of "Rethinking Uncertainty Quantification and Entanglement in Image
 Segmentation": epistemic methods down, datasets and aleatoric methods across; tasks down, criteria across. Quality of
 the segmentation has the form of Tables 2 to 4 of "Structured Covariance Modeling Using Learned Mixture-of-Bases for
-Uncertainty in 3D Segmentation": mean ± standard deviation over the seeds, the best in bold. ECE and MCE as
+Uncertainty in 3D Segmentation": mean ± standard deviation over the seeds, the best in bold. Behind the name of a
+number stands the direction in which it is better. ECE and MCE as
 theirs, and Dice in percent, are those of the convention mixture_of_bases alone. Behind a number or model for which the
 EU of one member's aleatoric samples counts stands ``STAND_IN_MARK``.
 """
@@ -22,9 +23,12 @@ from rich.table import Table
 
 from nnunet_stochastic.epistemic import EPISTEMIC_METHODS
 from nnunet_stochastic.evaluation.comparison import Comparison, quantity_name
-from nnunet_stochastic.evaluation.model import STAND_IN_MARK
+from nnunet_stochastic.evaluation.entrants import LEAST_ENTRANTS
+from nnunet_stochastic.evaluation.model import STAND_IN_MARK, aleatoric_title, epistemic_title, model_title
 from nnunet_stochastic.evaluation.ranking import ALL_DATASETS, OVERALL, PERFORMANCE
-from nnunet_stochastic.evaluation.tasks import RANKED, TASKS, find_task
+from nnunet_stochastic.evaluation.scores import DIRECTIONS
+from nnunet_stochastic.evaluation.tasks import ARROWS, RANKED, TASKS, find_task
+from nnunet_stochastic.report.raters import OF_RATERS, RATERS_ROW, SPREAD
 
 __all__ = [
     "SEGMENTATION",
@@ -44,16 +48,20 @@ QUALITY = {
 # The quantities of the table of segmentations.
 SEGMENTATION = ("Dice", "NLL", "ECE", "MCE", *QUALITY)
 
-# The order and words of the paper; methods that it does not have keep their names and come after these.
-ALEATORIC = {"Softmax": "Softmax", "SSN": "SSN", "ProbUNet": "Prob. U-Net", "Diffusion": "Diffusion"}
-EPISTEMIC = {
-    method.name: method.title for method in sorted(EPISTEMIC_METHODS.values(), key=lambda method: method.table_row)
-}
+# The order of the paper; methods that it does not have come after these.
+ALEATORIC = ("Softmax", "SSN", "ProbUNet", "Diffusion")
+EPISTEMIC = [method.name for method in sorted(EPISTEMIC_METHODS.values(), key=lambda method: method.table_row)]
 CRITERIA = {"performance": "Performance", "delta": "Entanglement (Δ)", "both": "Both"}
 TITLES = {**{task.name: task.title for task in RANKED}, OVERALL: "Overall"}
 FOUR_DECIMALS = ("NLL", "ECE", *(quantity_name(task) for task in TASKS if task.decimals == 4))
 TWO_SPLITS = tuple(quantity_name(task) for task in TASKS if len(task.splits if task.is_ranked else task.compared) > 1)
-ABSENT, NOT_APPLICABLE = "–", "N/A"
+ABSENT, NOT_APPLICABLE, FAILED = "–", "N/A", "failed"
+# The direction in which a quantity is better, by its name.
+BETTER: dict[str, int] = {
+    **{{"dice": "Dice"}.get(metric, metric.upper()): direction for metric, direction in DIRECTIONS.items()},
+    **{quantity_name(task): task.direction for task in TASKS},
+    **{name: task.direction for name, (task, _) in QUALITY.items()},
+}
 BOLD = re.compile(r"\*\*(.+?)\*\*")  # as in Markdown
 LATEX_ESCAPES = str.maketrans({character: f"\\{character}" for character in "&%$#_{}"})
 
@@ -70,8 +78,8 @@ def rank_table(comparison: Comparison, *, criterion: str) -> pd.DataFrame:
 
     Returns
     -------
-    Texts; a row per epistemic method, a column per (dataset, aleatoric method). ``N/A``: the model has no AU and EU;
-    ``–``: it was not given, or lacks a task.
+    Texts; a row per epistemic method, a column per (dataset, aleatoric method). ``N/A``: there is no such model, or it
+    has no AU and EU; ``failed``: its segmentation has; ``–``: it was not given, or lacks a task.
     """
     if criterion not in CRITERIA:
         raise ValueError(f"the criterion must be one of {', '.join(CRITERIA)}, got {criterion!r}")
@@ -92,13 +100,15 @@ def rank_table(comparison: Comparison, *, criterion: str) -> pd.DataFrame:
     rows = _ordered(models["epistemic"], EPISTEMIC)
 
     def cell(dataset: str, aleatoric: str, epistemic: str) -> str:
-        otherwise = NOT_APPLICABLE if (aleatoric, epistemic) in comparison.undecomposed else ABSENT
-        return texts.get((dataset, aleatoric, epistemic), otherwise)
+        if (dataset, aleatoric, epistemic) in comparison.failed:
+            return FAILED
+        is_applicable = (aleatoric, epistemic) not in comparison.undecomposed | comparison.impossible
+        return texts.get((dataset, aleatoric, epistemic), ABSENT if is_applicable else NOT_APPLICABLE)
 
     return pd.DataFrame(
         [[cell(*column, epistemic) for column in columns] for epistemic in rows],
-        index=pd.Index([EPISTEMIC.get(name, name) for name in rows], name="epistemic"),
-        columns=pd.MultiIndex.from_tuples([(dataset, ALEATORIC.get(name, name)) for dataset, name in columns]),
+        index=pd.Index(map(epistemic_title, rows), name="epistemic"),
+        columns=pd.MultiIndex.from_tuples([(dataset, aleatoric_title(name)) for dataset, name in columns]),
     )
 
 
@@ -108,22 +118,24 @@ def best_table(comparison: Comparison) -> pd.DataFrame:
     Returns
     -------
     Texts; a row per (dataset, task), a column per criterion. Models whose ranks are within
-    ``ranking.TIE_MARGIN`` of the best are listed with it, the best first.
+    ``ranking.TIE_MARGIN`` of the best are listed with it, the best first; ``–`` where a single model has a rank.
     """
-    best = comparison.best[comparison.best["listed"]]
+    best = comparison.best
 
     def name(row: Any) -> str:
         # EU counts in each Δ, and in the performance of the task that it is the right measure of.
         has_epistemic = row.criterion != PERFORMANCE or row.task == OVERALL or find_task(row.task).right == "EU"
         mark = _mark(comparison, row.dataset, row.aleatoric, row.epistemic) if has_epistemic else ""
-        return _model_name(row.aleatoric, row.epistemic) + mark
+        return model_title(row.aleatoric, row.epistemic) + mark
 
     texts = {
         key: ", ".join(map(name, group.itertuples(index=False)))
-        for key, group in best.groupby(["dataset", "task", "criterion"], sort=False)
+        for key, group in best[best["listed"]].groupby(["dataset", "task", "criterion"], sort=False)
     }
-    datasets = sorted(best["dataset"].unique(), key=lambda name: (name != ALL_DATASETS, name))
-    rows = [(dataset, task) for dataset in datasets for task in _ordered(best["task"], TITLES)]
+    # Where no model has a rank there is still a table, which says so.
+    ranked = best if len(best) else comparison.performance.assign(task=OVERALL)
+    datasets = sorted(ranked["dataset"].unique(), key=lambda name: (name != ALL_DATASETS, name))
+    rows = [(dataset, task) for dataset in datasets for task in _ordered(ranked["task"], TITLES)]
     return pd.DataFrame(
         [[texts.get((*row, criterion), ABSENT) for criterion in CRITERIA] for row in rows],
         index=pd.MultiIndex.from_tuples([(dataset, TITLES[task]) for dataset, task in rows], names=["dataset", "task"]),
@@ -166,7 +178,7 @@ def segmentation_table(comparison: Comparison) -> pd.DataFrame:
     -------
     Texts; a row per (dataset, model), a column per quantity of ``SEGMENTATION`` that any model has. The best of a
     dataset, and what is equal to it in print, stands between two pairs of asterisks; of the GEDs that by the
-    convention's distance.
+    convention's distance. Models whose segmentation has failed do not compete, and a single model is not the best.
     """
     table = comparison.performance[comparison.performance["quantity"].isin(SEGMENTATION)]
     models = _models(table)
@@ -177,18 +189,47 @@ def segmentation_table(comparison: Comparison) -> pd.DataFrame:
             continue
         scale, decimals = _form(quantity, comparison)
         printed = (scale * rows["mean"]).round(decimals)
-        direction, is_of_convention = 1 if quantity == "Dice" else -1, True
+        is_of_convention = True
         if quantity in QUALITY:
             task, variant = QUALITY[quantity]
-            direction, is_of_convention = task.direction, variant == task.variant_of(comparison.convention)
-        best = (direction * printed).groupby(level="dataset").transform("max") == direction * printed
+            is_of_convention = variant == task.variant_of(comparison.convention)
+        competing = (BETTER[quantity] * printed)[[model not in comparison.failed for model in printed.index]]
+        group = competing.groupby(level="dataset")
+        is_best = (group.transform("max") == competing) & (group.transform("count") >= LEAST_ENTRANTS)
+        best = set(competing.index[is_best])
         texts = []
         for model in models:
             text = _mean_text(scale * rows["mean"][model], scale * rows["sd"][model], decimals=decimals)
-            is_marked = best[model] and is_of_convention
+            is_marked = model in best and is_of_convention
             texts.append(f"**{text}**" if is_marked else text)
         columns[_heading(quantity, comparison)] = texts
-    return _by_model(list(zip(*columns.values(), strict=True)), models, list(columns))
+    for heading, name in SPREAD.items():
+        values = [comparison.spread[model].get(name, math.nan) for model in models]
+        if not all(map(math.isnan, values)):
+            columns[heading] = [_mean_text(value, math.nan, decimals=3) for value in values]
+    cells = _by_model(list(zip(*columns.values(), strict=True)), models, list(columns))
+    return _with_raters(cells, comparison)
+
+
+def _with_raters(table: pd.DataFrame, comparison: Comparison) -> pd.DataFrame:
+    """With the raters of each dataset as its last row, if there are several and the evaluations have their numbers."""
+    names = {
+        _heading(column, comparison) if column in BETTER else column: (column, name)
+        for column, name in OF_RATERS.items()
+    }
+    parts = []
+    for dataset, part in table.groupby(level="dataset", sort=False):
+        parts.append(part)
+        found = next((numbers for model, numbers in comparison.spread.items() if model[0] == dataset and numbers), {})
+        row = []
+        for heading in table.columns:
+            column, name = names.get(heading, ("", ""))
+            scale, decimals = _form(column, comparison)
+            row.append(_mean_text(scale * found.get(name, math.nan), math.nan, decimals=decimals))
+        if any(text != ABSENT for text in row):
+            index = pd.MultiIndex.from_tuples([(dataset, RATERS_ROW)], names=table.index.names)
+            parts.append(pd.DataFrame([row], index=index, columns=table.columns))
+    return pd.concat(parts)
 
 
 def to_markdown(table: pd.DataFrame, *, caption: str) -> str:
@@ -213,6 +254,7 @@ def to_latex(table: pd.DataFrame, *, caption: str, label: str) -> str:
     )
     text = BOLD.sub(r"\\textbf{\1}", text)
     symbols: dict[str, str | int | None] = {"±": r"$\pm$", "Δ": r"$\Delta$", "–": "--", STAND_IN_MARK: r"$\dagger$"}
+    symbols |= {"↑": r"$\uparrow$", "↓": r"$\downarrow$"}
     return text.translate(str.maketrans(symbols))
 
 
@@ -243,7 +285,10 @@ def _form(quantity: str, comparison: Comparison) -> tuple[int, int]:
 
 
 def _heading(name: str, comparison: Comparison) -> str:
-    return "Dice (%)" if name == "Dice" and comparison.convention.dice_in_percent else name
+    """Name of a quantity, or of it in a split, with its unit and the direction in which it is better."""
+    quantity = name if name in BETTER else name.rpartition(" ")[0]
+    unit = " (%)" if quantity == "Dice" and comparison.convention.dice_in_percent else ""
+    return name + unit + ARROWS[BETTER[quantity]]
 
 
 def _head(table: pd.DataFrame, separator: str) -> list[str]:
@@ -272,7 +317,7 @@ def _models(table: pd.DataFrame) -> list[tuple[str, str, str]]:
 
 
 def _by_model(cells: list, models: list[tuple[str, str, str]], columns: list[str]) -> pd.DataFrame:
-    names = [(dataset, _model_name(aleatoric, epistemic)) for dataset, aleatoric, epistemic in models]
+    names = [(dataset, model_title(aleatoric, epistemic)) for dataset, aleatoric, epistemic in models]
     index = pd.MultiIndex.from_tuples(names, names=["dataset", "model"])
     return pd.DataFrame(cells, index=index, columns=columns)
 
@@ -287,10 +332,6 @@ def _mean_text(mean: float, spread: float, *, decimals: int, mark: str = "") -> 
         return ABSENT
     interval = "" if math.isnan(spread) else f" ± {spread:.{decimals}f}"
     return f"{mean:.{decimals}f}{interval}{mark}"
-
-
-def _model_name(aleatoric: str, epistemic: str) -> str:
-    return f"{ALEATORIC.get(aleatoric, aleatoric)} / {EPISTEMIC.get(epistemic, epistemic)}"
 
 
 def _ordered(names: Iterable[str], known: Iterable[str]) -> list[str]:

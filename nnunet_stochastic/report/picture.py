@@ -43,7 +43,7 @@ MAP_TITLES = {
 # Those that are light enough for a dark image come first; with more annotations the dashes tell them apart.
 ANNOTATION_COLOURS = tuple(OKABE_ITO[index] for index in (4, 5, 2, 3, 6, 1, 0))
 DASHES: tuple[Any, ...] = ("solid", (0, (4, 1.5)), (0, (2, 0.8)))
-PANEL_WIDTH, HIGHEST_PANEL = 2.9, 4.5  # inches
+PANEL_WIDTH, HIGHEST_PANEL, NOTE_HEIGHT = 2.9, 4.5, 0.25  # inches
 OTHER_CLASSES_COLOUR = "0.5"
 MAXIMUM_COLOUR = "#FF4040"
 # Text and white lines are seen on dark and bright parts alike.
@@ -97,6 +97,13 @@ class CasePicture:
     epistemic_is_stand_in: bool = False
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What stands under the picture: the meaning of the red numbers and of the mark, where there are any."""
+        whole = "volume" if self.view.num_slices > 1 else "image"
+        of_maxima = f"red: maximum of what is shown (max), and where it is larger that of the whole {whole} ({whole})"
+        return (*([of_maxima] if self.maps else []), *([STAND_IN_FOOTNOTE] if self.is_marked else []))
+
+    @property
     def is_marked(self) -> bool:
         """Whether a map that is shown is not what its name says."""
         return self.epistemic_is_stand_in and "epistemic" in self.maps
@@ -121,6 +128,9 @@ def case_figure(picture: CasePicture, *, shared_scale: bool = False) -> Figure:
     figure, panels = _empty_row(picture, 2 + len(maps), handles)
     title = ": ".join(part for part in (picture.name, picture.view.where) if part)
     figure.suptitle(as_label(title), fontsize="medium", wrap=True)
+    for line, note in enumerate(reversed(picture.notes)):
+        bottom = (0.1 + NOTE_HEIGHT * line) / figure.get_figheight()
+        figure.text(0.5, bottom, note, ha="center", va="bottom", fontsize="small")
 
     _draw_image(panels[0], picture)
     _show(panels[1], picture, picture.foreground_probability, "mean p(foreground)", cmap="gray", vmin=0, vmax=1)
@@ -145,7 +155,7 @@ def _empty_row(picture: CasePicture, columns: int, handles: list[Artist]) -> tup
     longest = max(len(str(handle.get_label())) for handle in handles)
     legend_columns = max(1, min(len(handles), int(width / (0.9 + 0.1 * longest))))
     legend_height = 0.15 + 0.25 * -(-len(handles) // legend_columns)
-    note_height = 0.25 if picture.is_marked else 0.0
+    note_height = NOTE_HEIGHT * len(picture.notes)
     panel_height = _drawn_size(picture)[0]
     height = panel_height + title_height + legend_height + note_height + border
     figure = Figure(figsize=(width, height))
@@ -163,8 +173,6 @@ def _empty_row(picture: CasePicture, columns: int, handles: list[Artist]) -> tup
     )[0]
     legend_box = (0, note_height / height, 1, 1)
     figure.legend(handles=handles, loc="lower center", ncols=legend_columns, frameon=False, bbox_to_anchor=legend_box)
-    if picture.is_marked:
-        figure.text(0.5, 0.1 / height, STAND_IN_FOOTNOTE, ha="center", va="bottom", fontsize="small")
     return figure, axes
 
 

@@ -12,7 +12,8 @@ from nnunet_stochastic.conventions import find_convention
 from nnunet_stochastic.evaluation.bootstrap import name_resampled
 from nnunet_stochastic.evaluation.maps import MEASURES
 from nnunet_stochastic.evaluation.model import STAND_IN_FOOTNOTE, stand_in_mark
-from nnunet_stochastic.evaluation.tasks import TASKS, UNRANKED, Task
+from nnunet_stochastic.evaluation.scores import DIRECTIONS
+from nnunet_stochastic.evaluation.tasks import ARROWS, TASKS, UNRANKED, Task
 
 __all__ = ["summary_table", "task_table"]
 
@@ -34,8 +35,10 @@ def summary_table(summary: Mapping, *, annotation: str) -> Table:
     )
     table.add_column("class", no_wrap=True)
     in_percent = find_convention(summary["convention"]).dice_in_percent
-    for heading in ("Dice (%)" if in_percent else "Dice", "NLL", "Brier", "ECE", "MCE", "ECE pooled", "MCE pooled"):
-        table.add_column(heading, justify="right")
+    unit = " (%)" if in_percent else ""
+    headings = ((f"Dice{unit}", "dice"), ("NLL", "nll"), ("Brier", "brier"), ("ECE", "ece"), ("MCE", "mce"))
+    for heading, metric in (*headings, ("ECE pooled", "ece"), ("MCE pooled", "mce")):
+        table.add_column(heading + ARROWS[DIRECTIONS[metric]], justify="right")
     for name, result in summary["results"][annotation].items():
         mean, dataset = result["mean"], result["dataset"]
         dice = mean["dice"] if not in_percent or mean["dice"] is None else 100 * mean["dice"]
@@ -60,7 +63,7 @@ def task_table(summary: Mapping[str, Any]) -> Table:
         + (f"; {STAND_IN_FOOTNOTE}" if mark else ""),
     )
     table.add_column("task", min_width=16)  # broken where the terminal is narrow, so that numbers are not
-    for heading in ("AU", f"EU{mark}", "TU", "", f"Δ{mark}", "interval"):
+    for heading in ("AU", f"EU{mark}", "TU", "", f"Δ{mark}{ARROWS[1]}", "interval"):
         table.add_column(heading, justify="right", no_wrap=True)
     for task in TASKS:
         if task.by_measure and task.name in summary["tasks"]:

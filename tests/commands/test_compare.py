@@ -9,7 +9,7 @@ import pytest
 from nnunet_stochastic.commands.compare import main
 from tests.evaluation import evaluation_folder as made_up
 
-GEDS = ["GED (1 - IoU)", "GED (1 - Dice)"]
+GEDS = ["GED (1 - IoU) ↓", "GED (1 - Dice) ↓"]
 TEXTS = ("performance", "segmentation", "table2_entanglement", "table2_performance", "table3")
 
 
@@ -51,10 +51,11 @@ def test_everything_is_written(output):
 def test_comparison_csv(output):
     table = pd.read_csv(output / "comparison.csv", dtype={"seed": str}, keep_default_na=False, na_values={"rank": ""})
     columns = ["dataset", "seed", "aleatoric", "epistemic", "task", "split", "quantity", "value", "rank"]
+    columns.insert(4, "model")
     assert table.columns.tolist() == [*columns, "epistemic_is_stand_in"]
     assert len(table) == (3 * 4 + 3) * 18
     found = table.set_index(columns[:-2])
-    row = found.loc[(made_up.DATASET, "2", "SSN", "none", "OODD", "ID and OOD", "EU AUROC")]
+    row = found.loc[(made_up.DATASET, "2", "SSN", "none", "SSN / No EU", "OODD", "ID and OOD", "EU AUROC")]
     assert (float(row["value"]), row["rank"]) == (0.6, 3)
 
 
@@ -91,22 +92,22 @@ def test_table_3(output):
 
 def test_performance(output):
     head, *rows = markdown_cells(output / "performance.md")
-    assert head[2:8] == ["Dice", "NLL", "ECE", "MCE", *GEDS]
+    assert head[2:8] == ["Dice ↑", "NLL ↓", "ECE ↓", "MCE ↓", *GEDS]
     assert head[8:] == [
-        *("EU AUROC", "AU NCC ID", "AU NCC OOD", "TU ACE ID", "TU ACE OOD", "EU/AU ID", "EU/AU OOD"),
+        *("EU AUROC ↑", "AU NCC ID ↑", "AU NCC OOD ↑", "TU ACE ID ↓", "TU ACE OOD ↓", "EU/AU ID", "EU/AU OOD"),
     ]
     cells = {tuple(row[:2]): dict(zip(head[2:], row[2:], strict=True)) for row in rows}
     # t(0.975, 2) = 4.3027; sd of 0.7, 0.8, 0.84 is 0.072111
-    assert cells[made_up.DATASET, "SSN / Ensemble"]["Dice"] == "0.780 ± 0.179"
-    assert cells[made_up.DATASET, "SSN / Ensemble"]["TU ACE OOD"] == "0.1000 ± 0.0000"
+    assert cells[made_up.DATASET, "SSN / Ensemble"]["Dice ↑"] == "0.780 ± 0.179"
+    assert cells[made_up.DATASET, "SSN / Ensemble"]["TU ACE OOD ↓"] == "0.1000 ± 0.0000"
     deterministic = cells[made_up.DATASET, "Softmax / No EU"]
-    assert [deterministic[name] for name in ("EU AUROC", "AU NCC ID", "EU/AU OOD")] == ["N/A"] * 3
-    assert [deterministic[name] for name in ("TU ACE ID", GEDS[0])] == ["0.0100 ± 0.0000", "–"]
+    assert [deterministic[name] for name in ("EU AUROC ↑", "AU NCC ID ↑", "EU/AU OOD")] == ["N/A"] * 3
+    assert [deterministic[name] for name in ("TU ACE ID ↓", GEDS[0])] == ["0.0100 ± 0.0000", "–"]
 
 
 def test_segmentation(output):
     head, *rows = markdown_cells(output / "segmentation.md")
-    assert head == ["dataset", "model", "Dice", "NLL", "ECE", "MCE", *GEDS]
+    assert head == ["dataset", "model", "Dice ↑", "NLL ↓", "ECE ↓", "MCE ↓", *GEDS]
     cells = {tuple(row[:2]): row[2:] for row in rows}
     # The sd of 0.7, 0.8, 0.84 is 0.072111; the deterministic model has 0.8 in each seed.
     assert cells[made_up.DATASET, "SSN / No EU"][:2] == ["0.780 ± 0.072", "**0.0500 ± 0.0000**"]
@@ -116,7 +117,7 @@ def test_segmentation(output):
     assert cells[made_up.DATASET, "SSN / Ensemble"][-2:] == ["0.350 ± 0.000", "**0.300 ± 0.000**"]
     numbers = pd.read_csv(output / "segmentation.csv").set_index(["dataset", "aleatoric", "epistemic", "quantity"])
     assert numbers.loc[(made_up.DATASET, "SSN", "none", "Dice"), "sd"] == pytest.approx(0.0721110, rel=1e-5)
-    assert set(numbers.index.get_level_values("quantity")) == set(head[2:])
+    assert set(numbers.index.get_level_values("quantity")) == {name.rstrip(" ↑↓") for name in head[2:]}
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -159,11 +160,11 @@ def test_terminal(tmp_path, capsys, monkeypatch):
     lines = [line.strip() for line in printed.splitlines()]
     datasets = (made_up.DATASET, "Dataset502_B")
     titles = [f"{title}: {dataset}" for title in ("Performance", "Best per task") for dataset in datasets]
-    for title in (*titles, "Best per task: all datasets", "Performance rank", "Entanglement rank"):
+    for title in (*titles, "Best per task: all datasets", "Performance rank ↓", "Entanglement rank ↓"):
         assert title in lines
     rows = [line.split() for line in lines if line.startswith("SSN / No EU")]
     assert rows[0][4:] == "0.800 0.0500 0.0120 0.100 0.350 0.300 0.600 0.500 0.300 0.1000 0.3000 0.1200 0.2000".split()
-    assert "missing: dataset Dataset502_B, aleatoric SSN, epistemic ensemble, task all, split all: no result" in printed
+    assert "missing: SSN / Ensemble, dataset Dataset502_B, task all, split all: no result" in printed
     missing = pd.read_csv(tmp_path / "out" / "missing.csv")
     assert missing["dataset"].tolist() == ["Dataset502_B"] * 2
 
@@ -207,7 +208,7 @@ def test_dice_in_percent_is_that_of_a_convention(tmp_path):
     assert run(*folders, "-o", tmp_path / "out") == 0
     for name in ("segmentation", "performance"):
         head, *rows = markdown_cells(tmp_path / "out" / f"{name}.md")
-        assert head[2] == "Dice (%)"
+        assert head[2] == "Dice (%) ↑"
         assert {row[2].strip("*") for row in rows} == {"84.91"}
     assert pd.read_csv(tmp_path / "out" / "segmentation.csv").query("quantity == 'Dice'")["mean"].eq(0.84911).all()
 
@@ -265,8 +266,8 @@ def test_numbers_of_eu_of_one_member_are_marked(with_stand_in):
     head, *rows = markdown_cells(with_stand_in / "performance.md")
     cells = {row[1]: dict(zip(head, row, strict=True)) for row in rows}
     marked = {(model, name) for model, of_model in cells.items() for name, text in of_model.items() if "†" in text}
-    assert marked == {("SSN / No EU", name) for name in ("EU AUROC", "EU/AU ID", "EU/AU OOD")}
-    assert cells["SSN / No EU"]["EU AUROC"] == "0.600 †"
+    assert marked == {("SSN / No EU", name) for name in ("EU AUROC ↑", "EU/AU ID", "EU/AU OOD")}
+    assert cells["SSN / No EU"]["EU AUROC ↑"] == "0.600 †"
     assert "†" not in (with_stand_in / "segmentation.md").read_text()
     for name, rank in (("performance", "2.3"), ("entanglement", "2.4")):
         no_epistemic, ensemble = markdown_cells(with_stand_in / f"table2_{name}.md")[1:]
@@ -293,3 +294,104 @@ def test_csv_has_plain_numbers_and_a_column_that_says_it(with_stand_in, name):
 
 def test_nothing_is_marked_without_a_stand_in(output):
     assert not any("†" in (output / f"{name}.md").read_text() for name in TEXTS)
+
+
+def bold(path):
+    return [[cell.startswith("**") for cell in row[2:]] for row in markdown_cells(path)[1:]]
+
+
+def test_a_failed_model_is_neither_bold_nor_best(tmp_path):
+    """Nothing segmented: Dice 0.035, and by that the best of every calibration error and GED."""
+
+    def change(summary):
+        if summary["model"]["aleatoric"] == "Softmax":
+            scores = summary["results"]["raters"]["all classes"]
+            scores["mean"] |= {"dice": 0.035, "nll": 0.001}
+            scores["dataset"] |= {"ece": 0.001, "mce": 0.001}
+            summary["tasks"]["GED"]["dice"]["ID"] = 0.01
+            summary["tasks"]["OODD"]["EU"] = 1.0
+            for name in ("OODD", "AMB", "CAL"):
+                for entry in [summary["delta"][name]] if name == "OODD" else summary["delta"][name].values():
+                    entry["value"] = 1.0
+
+    folders = made_up.write_models(tmp_path / "a", change=change)
+    assert run(*folders, "-o", tmp_path / "out") == 0
+    names = [row[1] for row in markdown_cells(tmp_path / "out" / "segmentation.md")[1:]]
+    assert names == ["Softmax / Ensemble", "SSN / No EU", "SSN / Ensemble"]
+    # Dice, NLL, ECE and MCE of the others are equal, and of the GEDs the convention's is marked.
+    others = [True] * 4 + [False, True]
+    assert bold(tmp_path / "out" / "segmentation.md") == [[False] * 6, others, others]
+    for name, cells in (("performance", ["1.8", "1.2"]), ("entanglement", ["1.7", "1.3"])):
+        table = markdown_cells(tmp_path / "out" / f"table2_{name}.md")
+        assert table[1:] == [["No EU", "N/A", cells[0]], ["Ensemble", "failed", cells[1]]]
+    assert "Softmax" not in "".join(cell for row in markdown_cells(tmp_path / "out" / "table3.md") for cell in row)
+    reason = "The segmentation of Softmax / Ensemble has failed in Dataset501_LIDC, so that it is in no rank and never "
+    reason += "the best: Dice 0.035 is below half of the best, 0.800."
+    for name in TEXTS:
+        assert reason in (tmp_path / "out" / f"{name}.md").read_text()
+    assert pd.read_csv(tmp_path / "out" / "missing.csv").empty
+
+
+def test_one_entrant_is_neither_bold_nor_best(tmp_path):
+    def change(summary):
+        if summary["model"]["epistemic"] == "none":
+            summary["results"]["raters"]["all classes"]["dataset"]["ece"] = None
+        if summary["model"]["aleatoric"] == "SSN":
+            del summary["tasks"]["AMB"], summary["delta"]["AMB"]
+
+    folders = made_up.write_models(tmp_path, change=change)[::2]
+    assert run(*folders, "-o", tmp_path / "out") == 0
+    rows = bold(tmp_path / "out" / "segmentation.md")
+    assert [row[2] for row in rows] == [False, False]  # the ECE of the softmax ensemble alone
+    assert [row[1] for row in rows] == [True, True]
+    cells = {row[1]: row[2:] for row in markdown_cells(tmp_path / "out" / "table3.md")[1:]}
+    assert cells["Ambiguity"] == cells["Overall"] == ["–"] * 3
+    assert cells["OOD detection"] == ["Softmax / Ensemble"] * 3
+    listed = pd.read_csv(tmp_path / "out" / "table3.csv").query("task == 'AMB'")["listed"]
+    assert listed.tolist() == [False] * 3
+
+
+def test_models_of_which_none_has_a_rank(tmp_path):
+    folders = []
+    for name in ("Softmax", "Deterministic"):
+        summary = made_up.deterministic_summary()
+        summary["model"]["aleatoric"] = name
+        folders.append(made_up.write_folder(tmp_path / name, summary))
+    assert run(*folders, "-o", tmp_path / "out") == 0
+    assert markdown_cells(tmp_path / "out" / "table3.md")[1:] == [[made_up.DATASET, "Overall", "–", "–", "–"]]
+
+
+def test_the_raters_are_a_row_of_reference(tmp_path):
+    numbers = {"rater_dice": 0.95, "rater_ged_dice": 0.01, "rater_volume_spread": 0.4, "volume_coverage": 0.8}
+
+    def change(summary):
+        if summary["model"]["epistemic"] == "ensemble":
+            spread = {"sample_volume_spread": 0.1 if summary["model"]["aleatoric"] == "SSN" else 0.3}
+            summary["spread"] = {"ID": numbers | spread}
+
+    folders = made_up.write_models(tmp_path / "a", change=change)
+    folders += made_up.write_models(tmp_path / "b", dataset="Dataset502_B")
+    assert run(*folders, "-o", tmp_path / "out") == 0
+    head, *rows = markdown_cells(tmp_path / "out" / "segmentation.md")
+    assert head[-2:] == ["volume sd/mean", "volume coverage (0.9)"]
+    names = ["Softmax / Ensemble", "SSN / No EU", "SSN / Ensemble"]
+    assert [row[1] for row in rows] == [*names, "raters (for reference)", *names]
+    assert [row[-2:] for row in rows[:4]] == [["0.300", "0.800"], ["–", "–"], ["0.100", "0.800"], ["0.400", "–"]]
+    # Better than all models, and not marked.
+    assert rows[3][2:8] == ["0.950", "–", "–", "–", "–", "0.010"]
+    assert bold(tmp_path / "out" / "segmentation.md")[0][:4] == [True] * 4
+    assert "Raters: mean Dice of their pairs" in (tmp_path / "out" / "segmentation.md").read_text()
+
+
+def test_models_have_one_name_in_tables_and_csv(tmp_path):
+    folders = made_up.write_models(
+        tmp_path, change=lambda summary: summary["model"].update(aleatoric="ProbUNet"), dice=0.8
+    )[:2]
+    assert run(*folders, "-o", tmp_path / "out") == 0
+    expected = ["Prob. U-Net / No EU", "Prob. U-Net / Ensemble"]
+    for name in ("performance", "segmentation"):
+        assert [row[1] for row in markdown_cells(tmp_path / "out" / f"{name}.md")[1:]] == expected
+    for name in ("comparison", "performance", "segmentation", "table2_performance", "table2_entanglement", "table3"):
+        table = pd.read_csv(tmp_path / "out" / f"{name}.csv")
+        assert set(table["model"]) == set(expected)
+        assert set(table["aleatoric"]) == {"ProbUNet"}  # as --runs takes it

@@ -167,6 +167,31 @@ def test_samples(evaluated):
     assert tasks["VOLUME"]["ID"]["nodule"] == pytest.approx(np.mean(errors))
 
 
+def test_spread_of_raters_and_samples(evaluated):
+    found = evaluated.summary()["spread"]["ID"]
+    cases = evaluated.cases["id"].values()
+    expected = {}
+    for case in cases:
+        raters, volumes = case.raters.astype(bool), case.raters.sum(axis=(1, 2, 3))
+        sampled = case.samples.sum(axis=(1, 2, 3))
+        low, high = np.quantile(sampled, [0.05, 0.95])
+        distances = np.array([[1 - dice(a, b) for b in raters] for a in raters])
+        numbers = {
+            "rater_dice": np.mean([dice(raters[0], raters[1]), dice(raters[0], raters[2]), dice(raters[1], raters[2])]),
+            "rater_ged_dice": distances.mean(),  # 2 E d(y, y') - 0 - E d(y, y')
+            "rater_volume_spread": volumes.std(ddof=1) / volumes.mean(),
+            "sample_volume_spread": sampled.std(ddof=1) / sampled.mean(),
+            "volume_coverage": np.mean((low <= volumes) & (volumes <= high)),
+        }
+        for name, value in numbers.items():
+            expected.setdefault(name, []).append(value)
+    assert {name: found[name] for name in expected} == pytest.approx(
+        {name: np.mean(values) for name, values in expected.items()}
+    )
+    assert 0 < found["rater_dice"] < 1
+    assert evaluated.summary()["spread"].keys() >= {"ID", "blur"}
+
+
 def test_ratio_entanglement_and_results_of_a_shift(evaluated):
     found = evaluated.summary()
     cases = evaluated.cases["id"].values()

@@ -45,7 +45,7 @@ def test_a_table_of_runs_is_enough(tmp_path, capsys):
     table.write_text("\n".join(["folder,aleatoric", *rows]))
     assert main(["--runs", str(table), "-o", str(tmp_path / "page.html"), *QUIET]) == 0
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert all(f"{name} / none" in page for name in ("SSN", "Softmax"))
+    assert all(f"{name} / No EU" in page for name in ("SSN", "Softmax"))
     assert "SSNTiny" not in page
     assert main([]) == 1
     assert "--runs" in capsys.readouterr().err

@@ -141,6 +141,73 @@ def test_any_model_without_decomposition_is_not_applicable(tmp_path):
     assert reasons(comparison) == {(DATASET, "", "Deterministic", "ensemble", "all", "all"): "no result was given"}
 
 
+def test_impossible_combinations_are_not_missing(tmp_path):
+    """SWAG needs a trainer with snapshots: TTA of a plain U-Net has none, MoB has one that is not among the results."""
+    trained = {
+        ("TTA", "none"): "nnUNetTrainer",
+        ("MoB", "none"): "nnUNetTrainerMoB",
+        ("MoBShort", "none"): "nnUNetTrainerMoBShort",
+        ("MoBLong", "swag_diag"): "nnUNetTrainerMoBLongSWAG",
+        ("Theirs", "none"): None,
+    }
+    folders = []
+    for (aleatoric, epistemic), trainer in trained.items():
+        summary = made_up.summary_of(aleatoric, epistemic, numbers=made_up.NUMBERS["SSN", "none"])
+        summary["model"]["trainer"] = trainer
+        folders.append(made_up.write_folder(tmp_path / aleatoric, summary))
+    comparison = compare(read_runs(folders))
+    missing = {(row.aleatoric, row.epistemic) for row in comparison.missing.itertuples() if row.task == "all"}
+    assert missing == {("MoB", "swag_diag"), ("MoBLong", "none"), ("Theirs", "swag_diag")}
+    assert comparison.impossible == {("TTA", "swag_diag"), ("MoBShort", "swag_diag")}
+
+
+def degenerate(summary, num_cases):
+    summary["degenerate_samples"] = {
+        "ID": dict.fromkeys(["case_0", "case_1"][:num_cases], "full"),
+        "blur": {"a": "full"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda summary: degenerate(summary, 0), None),
+        (lambda summary: degenerate(summary, 1), "all samples are empty or fill the image in 1 of 2 cases"),
+        (lambda summary: summary["results"]["raters"]["all classes"]["mean"].update(dice=0.4), None),
+        (
+            lambda summary: summary["results"]["raters"]["all classes"]["mean"].update(dice=0.399),
+            "Dice 0.399 is below half of the best, 0.800",
+        ),
+        (lambda summary: summary["results"]["raters"]["all classes"]["mean"].update(dice=None), None),
+    ],
+)
+def test_a_model_whose_segmentation_failed_is_in_no_rank(tmp_path, change, reason):
+    folders = made_up.write_models(tmp_path)
+    without = compare(read_runs(folders[:2]))
+    summary = json.loads((folders[2] / "summary.json").read_text())
+    change(summary)
+    (folders[2] / "summary.json").write_text(json.dumps(summary))
+    comparison = compare(read_runs(folders))
+    if reason is None:
+        assert comparison.failed == {}
+        assert overall(comparison, "performance", "Softmax", "ensemble")["mean"] == pytest.approx(7 / 3)
+        return
+    assert comparison.failed == {(DATASET, "Softmax", "ensemble"): reason}
+    assert comparison.ranks.equals(without.ranks)
+    assert set(comparison.best.loc[comparison.best["listed"], "aleatoric"]) == {"SSN"}
+    assert "Softmax" in set(comparison.performance["aleatoric"])
+
+
+def test_a_model_has_failed_where_one_seed_of_it_has(tmp_path):
+    folders = [folder for seed in (1, 2) for folder in made_up.write_models(tmp_path / str(seed), seed=seed)]
+    summary = json.loads((folders[0] / "summary.json").read_text())
+    summary["results"]["raters"]["all classes"]["mean"]["dice"] = 0.1
+    (folders[0] / "summary.json").write_text(json.dumps(summary))
+    comparison = compare(read_runs(folders))
+    assert comparison.failed == {(DATASET, "SSN", "none"): "seed 1: Dice 0.100 is below half of the best, 0.800"}
+    assert ("SSN", "none") not in set(comparison.ranks[["aleatoric", "epistemic"]].itertuples(index=False, name=None))
+
+
 def test_missing_combinations_and_tasks_are_named(tmp_path):
     folders = made_up.write_models(tmp_path / "a", seed=0)
     folders += made_up.write_models(tmp_path / "b", seed=1)[:1]
@@ -183,6 +250,20 @@ def test_numbers_of_samples_that_differ_are_noted(tmp_path):
     (folders[0] / "summary.json").write_text(json.dumps(summary))
     assert compare(read_runs(folders)).notes == (
         f"GED of {DATASET} comes from different numbers of samples (9, 16), on which it depends.",
+    )
+
+
+def test_auroc_without_the_images_that_have_no_border_is_noted(tmp_path):
+    def change(summary):
+        without = 1 if summary["model"]["aleatoric"] == "Softmax" else 0
+        summary["tasks"]["OODD"] |= {
+            "num_without_border": {"ID": 0, "blur": without},
+            "auroc_with_border": {"AU": 0.4, "EU": 0.55, "TU": 0.5, "shifts": {}},
+        }
+
+    assert compare(read_runs(made_up.write_models(tmp_path, change=change))).notes == (
+        f"EU AUROC of Softmax / Ensemble in {DATASET}: 1 of 1 of blur without a predicted border, whose score is a sum "
+        "divided by 1; without them 0.550.",
     )
 
 

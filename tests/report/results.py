@@ -30,12 +30,13 @@ def write_result(
     left_out: dict[str, str] | None = None,
     is_stand_in: bool = False,
     files: bool = False,
+    num_samples: int = 0,
     shape: tuple[int, int, int] = SHAPE,
 ) -> Path:
     """Write ``folder``/evaluation and, with ``files``, images and predictions below ``folder``; returns the former.
 
     ``quality`` in (0, 1) moves all numbers, so that models differ. Tasks in ``left_out`` are absent. With
-    ``is_stand_in`` the model has one member.
+    ``is_stand_in`` the model has one member. With ``num_samples`` there are files of so many samples.
     """
     rng = np.random.default_rng([seed, int(quality * 1000), len(name)])
     aleatoric, epistemic = name.split(" / ")
@@ -45,6 +46,8 @@ def write_result(
     if files:
         for index, set_name in enumerate(sets):
             _write_predictions(folder / set_name, cases, images[images["set"] == set_name], shape, shift=index)
+            for case in cases:
+                _write_samples(folder / set_name / "predictions", case, num_samples)
 
     evaluation = folder / "evaluation"
     evaluation.mkdir(parents=True)
@@ -213,6 +216,13 @@ def _write_predictions(
     (folder / "predictions" / "dataset.json").write_text(json.dumps(dataset_json), encoding="utf-8")
     (folder / "predictions" / "plans.json").write_text(json.dumps({"image_reader_writer": "SimpleITKIO"}))
     (folder / "predictions" / "uncertainty.json").write_text(json.dumps({"cases": record}), encoding="utf-8")
+
+
+def _write_samples(predictions: Path, case: str, num_samples: int) -> None:
+    """The segmentation, moved by 1, 2 … voxels along x."""
+    segmentation = sitk.GetArrayFromImage(sitk.ReadImage(str(predictions / f"{case}.nii.gz")))
+    for index in range(num_samples):
+        _write(predictions / "samples" / f"{case}_{index:03d}.nii.gz", np.roll(segmentation, index + 1, axis=2))
 
 
 def _write(path: Path, array: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from html.parser import HTMLParser
 
 import matplotlib
 import pytest
@@ -92,6 +93,70 @@ def test_many_cases(tmp_path):
     assert len(page) < 8e6
 
 
+class Tables(HTMLParser):
+    """Texts of the cells of all tables row by row, which of them are bold, and the classes of the headings."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.rows, self.bold, self.headings = [], [], []
+        self.in_cell = False
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        classes = (dict(attributes).get("class") or "").split()
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.in_cell = True
+            self.rows[-1].append("")
+        if tag == "td" and "best" in classes:
+            self.bold.append((len(self.rows) - 1, len(self.rows[-1]) - 1))
+        if tag == "th" and "model" in classes:
+            self.headings.append(len(self.rows[-1]) - 1)
+
+    def handle_endtag(self, tag):
+        self.in_cell = self.in_cell and tag not in ("td", "th")
+
+    def handle_data(self, data):
+        if self.in_cell:
+            self.rows[-1][-1] = (self.rows[-1][-1] + data).strip()
+
+
+def without_scripts(page):
+    return re.sub(r"<(script|style)[^>]*>.*?</\1>", "", page, flags=re.DOTALL)
+
+
+def test_bold_cells_of_the_page(tmp_path):
+    """A model that segments nothing is better than the others by every other number."""
+    folders = [
+        write_result(tmp_path / "a", name="ProbUNet / swag_diag", quality=0.99),
+        write_result(tmp_path / "b", name="SSN / none", quality=0.6),
+        write_result(tmp_path / "c", name="SSN / swag", quality=0.5, left_out={"GED": "no samples"}),
+    ]
+    summary = json.loads((folders[0] / "summary.json").read_text())
+    summary["results"]["raters"]["all classes"]["mean"]["dice"] = 0.035
+    (folders[0] / "summary.json").write_text(json.dumps(summary))
+    page = without_scripts(render(folders))
+    tables = Tables(page)
+    quality = tables.rows[:4]
+    assert [row[0] for row in quality[1:]] == ["Prob. U-Net / SWAG-D", "SSN / No EU", "SSN / SWAG"]
+    assert quality[1][2] == "0.035 ⚠"
+    # Dice ID and OOD, NLL and ECE of the second; the CRPS is equal, and the GED of the second alone is no best.
+    assert [place for place in tables.bold if place[0] < 4] == [(2, 2), (2, 3), (2, 4), (2, 5), (2, 10), (3, 10)]
+    assert {row for row, _ in tables.bold}.isdisjoint({1, 5, 6, 7, 15})
+    line = (
+        "⚠ The segmentation of Prob. U-Net / SWAG-D has failed (Dice 0.035 is below half of the best, 0.600), so that"
+    )
+    assert page.count(line) == 1
+
+
+def test_tables_keep_their_first_column_and_say_that_they_go_on(tmp_path):
+    page = without_scripts(render([write_result(tmp_path / "a"), write_result(tmp_path / "b", quality=0.6)]))
+    assert set(Tables(page).headings) == {0}
+    assert page.count('<p class="more" hidden>') == page.count('<div class="scroll"') + 1 == 4  # and that of the cases
+    assert "OODD\u00a0↑" in page
+
+
 def test_the_mark_of_one_member_is_explained_where_it_is_read(tmp_path):
     several = write_result(tmp_path / "b", name="SSN / swag")
     one = write_result(tmp_path / "a", name="TTA / none", is_stand_in=True)
@@ -107,5 +172,5 @@ def test_the_mark_of_one_member_is_explained_where_it_is_read(tmp_path):
     }
     cases = json.loads(scripts(page)[0])
     assert cases["ofEpistemic"] == ["EU", "ratio"]
-    assert {row["model"]: row["mark"] for row in cases["rows"]} == {"TTA / none": " †", "SSN / swag": ""}
+    assert {row["model"]: row["mark"] for row in cases["rows"]} == {"TTA / No EU": " †", "SSN / SWAG": ""}
     assert "†" not in render([several])

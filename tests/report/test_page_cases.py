@@ -73,7 +73,7 @@ def test_several_models_take_turns(tmp_path):
         raise FileNotFoundError(f"{folder} does not exist")
 
     cases = page_cases(read_results(folders), open_nothing)
-    assert [case.row["model"] for case in cases] == ["a / swag", "b / swag"] * 2
+    assert [case.row["model"] for case in cases] == ["a / SWAG", "b / SWAG"] * 2
     assert all("does not exist" in case.source for case in cases)
 
 
@@ -95,9 +95,12 @@ def test_geometry_is_the_patients(cases):
     # ITK's axes are left, posterior, superior; NIfTI's right, anterior, superior.
     affine = np.diag([-SPACING[0], -SPACING[1], SPACING[2], 1])
     np.testing.assert_allclose(decode(volumes.layers[0]).affine, affine)
-    # The viewer starts where total uncertainty is largest, and counts voxels as the file does.
-    total = read(cases[0].source.files.folder / "total" / f"{cases[0].source.name}.nii.gz")
-    assert total[volumes.start[::-1]] == total.max()
+    # The viewer starts in the slice of the thumbnail where total uncertainty is largest, and counts voxels as the file.
+    source = cases[0].source
+    total = read(source.files.folder / "total" / f"{source.name}.nii.gz")
+    z = (read(source.files.folder / f"{source.name}.nii.gz") > 0).sum(axis=(1, 2)).argmax()
+    assert volumes.start[2] == z
+    assert total[volumes.start[::-1]] == total[z].max()
     described = volumes.description()
     np.testing.assert_allclose(described["start_mm"], (affine @ (*volumes.start, 1))[:3])
     np.testing.assert_allclose(np.array(described["to_voxel"]) @ (*described["start_mm"], 1), volumes.start, atol=1e-9)
@@ -117,6 +120,45 @@ def test_outlines_and_agreement_of_the_raters(cases):
     shown = np.asarray(decode(layers["prediction"]).dataobj).T
     np.testing.assert_array_equal(shown == 1, predicted & ~binary_erosion(predicted, cross))
     assert layers["prediction"].labels == ("nodule",)
+
+
+def test_the_viewer_starts_in_the_slice_of_the_thumbnail_wherever_the_maximum_is(cases):
+    source = cases[0].source
+    path = source.files.folder / "total" / f"{source.name}.nii.gz"
+    image = sitk.ReadImage(str(path))
+    total = sitk.GetArrayFromImage(image)
+    total[...] *= 0.5
+    total[0, 3, 4] = 0.6  # the largest of all, in a slice that the structure does not fill most
+    total[2, 20, 5] = 0.5
+    changed = sitk.GetImageFromArray(total)
+    changed.CopyInformation(image)
+    sitk.WriteImage(changed, str(path))
+    assert encode_case(source).start == (5, 20, 2)
+
+
+def test_masks_of_which_the_viewer_draws_outlines(cases):
+    source = cases[0].source
+    predicted = read(source.files.folder / f"{source.name}.nii.gz")
+    folder = source.files.folder / "samples"
+    folder.mkdir()
+    samples = [np.roll(predicted, shift, axis=2) for shift in (0, 1, 2)]
+    original = sitk.ReadImage(str(source.files.folder / f"{source.name}.nii.gz"))
+    for index, sample in enumerate(samples):
+        written = sitk.GetImageFromArray(sample)
+        written.CopyInformation(original)
+        sitk.WriteImage(written, str(folder / f"{source.name}_{index:03d}.nii.gz"))
+    masks = {layer.name: layer for layer in encode_case(source).masks}
+    assert {name: layer.kind for name, layer in masks.items()} == {
+        "annotations": "raters",
+        "prediction": "classes",
+        "samples": "samples",
+    }
+    decoded = {name: np.asarray(decode(layer).dataobj).T for name, layer in masks.items()}
+    raters = [read(source.annotations.raters / f"{source.name}_rater{rater}.nii.gz") > 0 for rater in range(3)]
+    np.testing.assert_array_equal(decoded["annotations"], sum(mask * 2**rater for rater, mask in enumerate(raters)))
+    np.testing.assert_array_equal(decoded["prediction"], predicted)
+    np.testing.assert_array_equal(decoded["samples"], samples)
+    assert masks["samples"].labels == ("nodule",)
 
 
 def test_an_image_keeps_its_order_of_grey(cases):

@@ -17,7 +17,7 @@ def change(path, **entries):
 
 def test_numbers_are_those_of_the_files(tmp_path):
     result = read_result(write_result(tmp_path, quality=0.8, shifts=("blur", "noise")))
-    assert (result.label, result.dataset, result.seed) == ("MoBVolume / swag", "Dataset501_Nodules", "0")
+    assert (result.label, result.dataset, result.seed) == ("MoBVolume / SWAG", "Dataset501_Nodules", "0")
     assert result.shifts == ["blur", "noise"]
     assert result.task("OODD", "EU") == pytest.approx(0.84)
     assert result.task("FD", "shifts", "blur", "AU", "aurc") == pytest.approx(0.12)
@@ -61,11 +61,11 @@ def test_labels_tell_runs_apart(tmp_path):
         write_result(tmp_path / "e", name="SSN / none", seed=3, dataset="Dataset002_B"),
     ]
     assert [result.label for result in read_results(folders)] == [
-        "SSN / swag, seed 1",
-        "SSN / swag, seed 2",
-        "Softmax / dropout",
-        "SSN / none, seed 3, Dataset001_A",
-        "SSN / none, seed 3, Dataset002_B",
+        "SSN / SWAG, seed 1",
+        "SSN / SWAG, seed 2",
+        "Softmax / Dropout",
+        "SSN / No EU, seed 3, Dataset001_A",
+        "SSN / No EU, seed 3, Dataset002_B",
     ]
 
 
@@ -80,9 +80,9 @@ def test_a_table_of_runs_names_models(tmp_path):
     }
     runs = read_results(folders, overrides)
     assert [(run.label, run.dataset, run.seed) for run in runs] == [
-        ("SSN / none", "LIDC", "7"),
-        ("SSN / ensemble", "LIDC", "0"),
-        ("SSNTiny / none", "Dataset501_Nodules", "0"),
+        ("SSN / No EU", "LIDC", "7"),
+        ("SSN / Ensemble", "LIDC", "0"),
+        ("SSNTiny / No EU", "Dataset501_Nodules", "0"),
     ]
     assert [(run.aleatoric, run.epistemic) for run in runs[:2]] == [("SSN", "none"), ("SSN", "ensemble")]
 

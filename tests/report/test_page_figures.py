@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from nnunet_stochastic.epistemic import EPISTEMIC_METHODS
+from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
 from nnunet_stochastic.report.page import figures
 from nnunet_stochastic.report.page.data import read_results
 from nnunet_stochastic.report.page.figures.entanglement import right_and_wrong_of
@@ -74,10 +76,35 @@ def test_entanglement_has_a_panel_per_task_and_a_point_per_model(results):
     np.testing.assert_allclose(points(figure.axes[3]), [(0.2, 0.17), (0.2, 0.19)])
 
 
-def test_models_differ_by_marker_or_colour(results):
+def test_a_model_has_the_colour_of_its_aleatoric_part_and_the_marker_of_its_method(results):
     first, second = figures.model_styles(results).values()
     assert first.marker != second.marker
     assert first.colour != second.colour
+    assert first.dashes != second.dashes
+
+
+def looks(*names):
+    """Styles of models by name, as on a page with these models."""
+    results = [EvaluatedRun(Path(), "D", "", *name.split(" / "), summary={"model": {}}, label=name) for name in names]
+    return figures.model_styles(results)
+
+
+def test_a_model_looks_the_same_whatever_else_is_shown():
+    names = [f"{aleatoric} / {method}" for aleatoric in ("SSN", "MoB", "Mine") for method in EPISTEMIC_METHODS]
+    styles = looks(*names)
+    assert all(looks(name, "Softmax / none")[name] == styles[name] for name in names)
+    assert looks(*names[::-1]) == styles
+    for part, attributes in ((0, ("colour",)), (1, ("marker", "dashes"))):
+        for attribute in attributes:
+            values = {(name.split(" / ")[part], getattr(style, attribute)) for name, style in styles.items()}
+            assert len(values) == len({value for _, value in values}) == len({name for name, _ in values})
+
+
+def test_models_of_other_names_differ_too():
+    names = [f"Mine{index} / none" for index in range(9)]
+    assert len({style.colour for style in looks(*names, "SSN / none").values()}) == 10
+    own = {f"MoB / theirs{index}": index for index in range(4)}
+    assert len({style.marker for style in looks(*own, "MoB / swag").values()}) == 5
 
 
 def test_aggregations_and_overlap(results):
@@ -125,6 +152,65 @@ def test_area_below_the_roc_curve_is_the_probability_that_a_shifted_image_scores
     assert 0.5 < area < 1
 
 
+def heights(ax):
+    """Heights of the histograms of a panel, by label."""
+    handles, labels = ax.get_legend_handles_labels()
+    return dict(zip(labels, handles, strict=True))
+
+
+def test_histograms_have_two_sets_on_common_bins(results):
+    figure = figures.detection_figure(results[0])
+    panels = [figure.axes[0], figure.axes[6]]  # AU, blur and noise
+    assert [ax.get_legend_handles_labels()[1] for ax in panels] == [["ID", "blur"], ["ID", "noise"]]
+    assert len({ax.get_xlim() for ax in panels}) == len({ax.get_ylim() for ax in panels}) == 1
+    assert panels[0].get_xscale() == "linear"
+    bars = panels[1].containers[0]
+    assert sum(bar.get_height() for bar in bars) == pytest.approx(1)
+    edges = [bar.get_x() for bar in bars] + [bars[-1].get_x() + bars[-1].get_width()]
+    pooled = np.concatenate([results[0].image_scores(name, "AU") for name in results[0].sets])
+    assert (edges[0], edges[-1]) == pytest.approx((pooled.min(), pooled.max()))
+    steps = {round(x, 12) for x in panels[1].patches[-1].get_xy()[:, 0]}
+    assert steps == {round(edge, 12) for edge in edges}
+
+
+@pytest.mark.parametrize(("smallest", "scale"), [(0.3, "log"), (0.0, "symlog"), (1500.0, "linear")])
+def test_scores_that_differ_by_orders_of_magnitude_are_on_a_logarithmic_axis(results, smallest, scale):
+    """Two images of blur have no predicted border: their score is a sum."""
+    table = results[0].scores
+    of_border = table["border"].to_numpy().copy()
+    of_border[:] = np.linspace(0.25, 0.4, len(table)) if smallest < 1 else smallest
+    of_border[0] = smallest
+    of_border[(table["set"] == "blur") & table["case"].isin(["case_0001", "case_0002"])] = 2000
+    table["border"] = of_border
+    figure = figures.detection_figure(results[0])
+    ax = figure.axes[0]
+    assert ax.get_xscale() == scale
+    bars = ax.containers[0]
+    filled = [bar for bar in bars if bar.get_height() > 0]
+    assert sum(bar.get_height() for bar in bars) == pytest.approx(1)
+    assert figure.axes[6].get_xlabel() == "image score (border" + (")" if scale == "linear" else ", logarithmic)")
+    if scale != "linear":
+        width = np.log(2000 / 0.25) / len(bars)
+        assert all(bar.get_x() < 0.41 for bar in filled)
+        assert [np.log((bar.get_x() + bar.get_width()) / bar.get_x()) for bar in bars[1:]] == pytest.approx(
+            [width] * (len(bars) - 1), rel=0.2
+        )
+    if scale == "symlog":
+        assert filled[0].get_x() == pytest.approx(0, abs=1e-12)
+
+
+def test_auroc_without_the_images_that_have_no_border_stands_beside_it(results):
+    results[0].summary["tasks"]["OODD"] |= {
+        "num_without_border": {"ID": 0, "blur": 2, "noise": 0},
+        "auroc_with_border": {"shifts": {name: {"AU": 0.5, "EU": 0.55, "TU": 0.6} for name in ("blur", "noise")}},
+    }
+    curves = figures.detection_figure(results[0]).axes[4]
+    assert [line.get_label() for line in curves.lines[:2]] == [
+        "blur, AUROC 0.840 (0.550 with a border)",
+        "noise, AUROC 0.840",
+    ]
+
+
 def test_risk_coverage_ends_at_the_mean_risk_and_the_oracle_is_lowest(results):
     ax = figures.risk_coverage_figure(results[0]).axes[0]
     risk = results[0].images.query("set == 'ID'")["risk"]
@@ -164,9 +250,10 @@ def test_the_eu_of_one_member_is_marked(tmp_path):
     styles = figures.model_styles(results)
     of_epistemic = (figures.entanglement_figure, figures.ratio_figure, figures.aggregation_figure)
     for draw in COMPARISONS:
-        assert legend_texts(draw(results, styles)) == ["SSN", "none †" if draw in of_epistemic else "none", "swag"]
+        marked = "No EU †" if draw in of_epistemic else "No EU"
+        assert legend_texts(draw(results, styles)) == ["SSN", marked, "SWAG"]
     _, bars = figures.ratio_figure(results, styles).axes
-    assert [text.get_text() for text in bars.get_yticklabels()] == ["SSN / none †", "SSN / swag"]
+    assert [text.get_text() for text in bars.get_yticklabels()] == ["SSN / No EU †", "SSN / SWAG"]
     for result, name in ((one, "EU †"), (several, "EU")):
         assert [ax.get_title() for ax in figures.detection_figure(result).axes[:3]] == ["AU", name, "TU"]
         for draw in (figures.risk_coverage_figure, figures.confidence_figure):

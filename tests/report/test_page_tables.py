@@ -3,7 +3,14 @@
 import pytest
 
 from nnunet_stochastic.report.page.data import read_results
-from nnunet_stochastic.report.page.tables import class_tables, delta_table, left_out, measure_table, quality_table
+from nnunet_stochastic.report.page.tables import (
+    class_tables,
+    delta_table,
+    failed_models,
+    left_out,
+    measure_table,
+    quality_table,
+)
 from tests.report.results import write_result
 
 
@@ -27,8 +34,9 @@ def best(table):
 
 def test_quality(results):
     table = quality_table(results)
-    geds = ("GED (1 - IoU)", "GED (1 - IoU), OOD", "GED (1 - Dice)", "GED (1 - Dice), OOD")
-    assert table.columns[:9] == ("cases", "Dice", "Dice, OOD", "NLL", "ECE", *geds)
+    geds = ("GED (1 - IoU) ↓", "GED (1 - IoU), OOD ↓", "GED (1 - Dice) ↓", "GED (1 - Dice), OOD ↓")
+    assert table.columns[:9] == ("cases", "Dice ↑", "Dice, OOD ↑", "NLL ↓", "ECE ↓", *geds)
+    assert table.columns[9:] == ("volume CRPS (ml) ↓", "EU/AU", "EU/AU, OOD")
     numbers = ["0.360", "0.360", "0.260", "0.260", "0.11", "0.240", "0.240"]
     assert texts(table, 0) == ["5", "0.800", "0.700", "0.0250", "0.0150", *numbers]
     assert texts(table, 1)[5:9] == ["–"] * 4
@@ -44,13 +52,13 @@ def test_what_the_convention_says_of_dice_and_ged(results):
     for result in results:
         result.summary["convention"] = "values"
     table = quality_table(results)
-    assert table.columns[9:11] == ("GED (1 - pooled Dice)", "GED (1 - pooled Dice), OOD")
+    assert table.columns[9:11] == ("GED (1 - pooled Dice) ↓", "GED (1 - pooled Dice), OOD ↓")
     assert texts(table, 0)[9] == "0.160"
     assert best(table)[0][5:11] == [False] * 4 + [True] * 2
     for result in results:
         result.summary["convention"] = "mixture_of_bases"
     table = quality_table(results)
-    assert (table.columns[1], texts(table, 0)[1]) == ("Dice (%)", "80.00")
+    assert (table.columns[1], texts(table, 0)[1]) == ("Dice (%) ↑", "80.00")
 
 
 def test_collapsed_epistemic_uncertainty_is_warned_of(results):
@@ -62,7 +70,7 @@ def test_collapsed_epistemic_uncertainty_is_warned_of(results):
 
 def test_measures_by_task(results):
     table = measure_table(results)
-    assert [heading for heading, _ in table.rows[:3]] == [("MoB / swag", measure) for measure in ("AU", "EU", "TU")]
+    assert [heading for heading, _ in table.rows[:3]] == [("MoB / SWAG", measure) for measure in ("AU", "EU", "TU")]
     assert texts(table, 1) == ["0.840", "0.350", "0.350", "0.250", "0.250", "0.120", "0.120"]
     framed = [[cell.right for cell in cells[:5]] for _, cells in table.rows[:3]]
     assert framed == [[False, True, True, False, False], [True] + [False] * 4, [False, False, False, True, True]]
@@ -83,14 +91,108 @@ def test_delta_with_interval(results):
     assert table.caption.endswith("In brackets: 95 % bootstrap interval over cases.")  # of older evaluations
     results[0].summary["bootstrap"] = {"unit": "patient", "sets": {"ID": {"cases": 9, "patients": 4}}}
     assert delta_table(results[:1]).caption.endswith("interval over patients (ID: 9 cases of 4).")
-    both = "over MoB / swag: patients (ID: 9 cases of 4); SSN / none: cases."
+    both = "over MoB / SWAG: patients (ID: 9 cases of 4); SSN / No EU: cases."
     assert delta_table(results).caption.endswith(both)
     results[0].summary["delta"].clear()
     assert texts(delta_table(results), 0) == ["–"] * 5
 
 
+SPREAD = {
+    "rater_dice": 0.71,
+    "rater_ged_iou": 0.4,
+    "rater_ged_dice": 0.29,
+    "rater_volume_spread": 0.35,
+    "sample_volume_spread": 0.22,
+    "volume_coverage": 0.85,
+}
+
+
+def test_the_raters_are_a_row_of_reference(results):
+    results[0].summary["spread"] = {"ID": SPREAD}
+    table = quality_table(results)
+    assert table.columns[-2:] == ("volume sd/mean", "volume coverage (0.9)")
+    assert texts(table, 0)[-2:] == ["0.220", "0.850"]
+    assert texts(table, 1)[-2:] == ["–", "–"]
+    assert table.rows[2][0] == ("raters (for reference)",)
+    expected = dict.fromkeys(table.columns, "–") | {
+        "Dice ↑": "0.710",
+        "GED (1 - IoU) ↓": "0.400",
+        "GED (1 - Dice) ↓": "0.290",
+        "volume sd/mean": "0.350",
+    }
+    assert dict(zip(table.columns, texts(table, 2), strict=True)) == expected
+    assert not any(cell.best for cell in table.rows[2][1])
+    assert "Raters: mean Dice of their pairs" in table.caption
+    for result in results:
+        result.summary["convention"] = "mixture_of_bases"
+    assert texts(quality_table(results), 2)[1] == "71.00"
+
+
+def test_tables_say_in_which_direction_numbers_are_better(results):
+    assert measure_table(results).columns == (
+        *("OODD ↑", "AMB, ID ↑", "AMB, OOD ↑", "CAL, ID ↓", "CAL, OOD ↓", "failures, ID ↓", "failures, OOD ↓"),
+    )
+    assert delta_table(results).columns == ("OODD ↑", "AMB, ID ↑", "AMB, OOD ↑", "CAL, ID ↑", "CAL, OOD ↑")
+
+
+def test_auroc_without_the_images_that_have_no_border(results):
+    results[0].summary["tasks"]["OODD"] |= {
+        "num_without_border": {"ID": 0, "blur": 3, "noise": 0},
+        "auroc_with_border": {"AU": 0.51, "EU": 0.52, "TU": 0.53, "shifts": {}},
+    }
+    table = measure_table(results)
+    assert table.columns[:3] == ("OODD ↑", "OODD, with a border ↑", "AMB, ID ↑")
+    assert [texts(table, row)[1] for row in range(4)] == ["0.510", "0.520", "0.530", "–"]
+    note = "MoB / SWAG: 3 of 5 of blur without a predicted border, whose score is a sum divided by 1."
+    assert table.caption.endswith(note)
+    results[0].summary["tasks"]["OODD"]["num_without_border"]["blur"] = 0
+    assert measure_table(results).columns[:2] == ("OODD ↑", "AMB, ID ↑")
+
+
+def test_what_is_equal_in_print_is_equally_good(results):
+    for result, dice in zip(results, (0.80041, 0.79962), strict=True):
+        result.summary["results"]["raters"]["all classes"]["mean"]["dice"] = dice
+    assert [cells[1].text for _, cells in quality_table(results).rows] == ["0.800", "0.800"]
+    assert [cells[1].best for _, cells in quality_table(results).rows] == [True, True]
+
+
+def test_one_model_is_not_the_best(results):
+    for table in (quality_table, measure_table, delta_table):
+        assert not any(map(any, best(table(results[:1]))))
+
+
+@pytest.mark.parametrize("degenerate", [False, True])
+def test_a_failed_model_is_never_the_best(tmp_path, degenerate):
+    """It is the best of all by every number but the Dice."""
+    folders = [
+        write_result(tmp_path / "a", name="MoB / swag", quality=0.99),
+        write_result(tmp_path / "b", name="SSN / none", quality=0.6),
+        write_result(tmp_path / "c", name="SSN / swag", quality=0.5),
+    ]
+    results = read_results(folders)
+    tables = [table(results) for table in (quality_table, measure_table, delta_table)]
+    assert all(any(cell.best for _, cells in table.rows[: table.span] for cell in cells) for table in tables)
+    assert failed_models(results) == []
+    if degenerate:
+        reason = "all samples are empty or fill the image in 3 of 5 cases"
+        results[0].summary["degenerate_samples"] = {
+            "ID": dict.fromkeys(["case_0000", "case_0001", "case_0002"], "full")
+        }
+    else:
+        reason = "Dice 0.035 is below half of the best, 0.600"
+        results[0].summary["results"]["raters"]["all classes"]["mean"]["dice"] = 0.035
+    quality, measures, delta = quality_table(results), measure_table(results), delta_table(results)
+    for table in (quality, measures, delta):
+        assert not any(cell.best for _, cells in table.rows[: table.span] for cell in cells)
+        assert any(cell.best for _, cells in table.rows[table.span :] for cell in cells)
+    assert [cells[1].warning for _, cells in quality.rows] == [f"the segmentation has failed: {reason}", "", ""]
+    line = f"The segmentation of MoB / SWAG has failed ({reason}), so that it is never the best."
+    assert failed_models(results) == [line]
+    assert failed_models(results[:1]) == ([line] if degenerate else [])  # by itself it has the best Dice
+
+
 def test_left_out_names_reason_and_models(results):
-    assert left_out(results) == [("GED", "no samples", ["SSN / none"])]
+    assert left_out(results) == [("GED", "no samples", ["SSN / No EU"])]
 
 
 def test_challenge_metrics_only_where_they_were_computed(results):
@@ -100,8 +202,8 @@ def test_challenge_metrics_only_where_they_were_computed(results):
         "OOD": {"nodule": {"soft_dice": 0.3}, "all classes": {"soft_dice": None}},
     }
     (table,) = class_tables(results)
-    assert table.columns == ("soft_dice, ID", "ece, ID", "soft_dice, OOD")
-    assert table.rows[0][0] == ("SSN / none",)
+    assert table.columns == ("soft_dice, ID ↑", "ece, ID ↓", "soft_dice, OOD ↑")
+    assert table.rows[0][0] == ("SSN / No EU",)
     assert texts(table, 0) == ["0.5", "0.25", "–"]
 
 
@@ -116,8 +218,8 @@ def test_numbers_of_eu_of_one_member_are_marked(tmp_path):
         *("5", "0.800", "0.700", "0.0250", "0.0150", "–", "–", "–", "–", "0.11", "0.240 †", "0.240 †"),
     ]
     assert [heading for heading, _ in measures.rows] == [
-        *(("TTA / none", "AU"), ("TTA / none", "EU †"), ("TTA / none", "TU")),
-        *(("SSN / swag", "AU"), ("SSN / swag", "EU"), ("SSN / swag", "TU")),
+        *(("TTA / No EU", "AU"), ("TTA / No EU", "EU †"), ("TTA / No EU", "TU")),
+        *(("SSN / SWAG", "AU"), ("SSN / SWAG", "EU"), ("SSN / SWAG", "TU")),
     ]
     assert texts(delta, 0) == [
         "+0.096 [+0.020, +0.200] †",

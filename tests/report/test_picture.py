@@ -111,6 +111,8 @@ def test_printed_maximum_is_that_of_what_is_shown(shared_scale):
     epistemic[1, 20, 22] = 0.0023
     figure = case_figure(make_picture(maps={"total": total, "epistemic": epistemic}), shared_scale=shared_scale)
     shown = panels(figure)
+    note = "red: maximum of what is shown (max), and where it is larger that of the whole volume (volume)"
+    assert note in [text.get_text() for text in figure.texts]
     for title, text in (("total (nats)", "max 0.412\nvolume 0.65"), ("epistemic (nats)", "max 0.0023")):
         (maximum,) = shown[title].texts
         assert maximum.get_text() == text

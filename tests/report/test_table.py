@@ -101,7 +101,7 @@ def test_the_eu_of_one_member_is_marked(model, mark):
     text = console.export_text()
     heading = next(line for line in text.splitlines() if "task" in line)
     assert [cell.strip() for cell in heading.split("┃")[1:-1]] == [
-        *("task", "AU", f"EU{mark}", "TU", "", f"Δ{mark}", "interval"),
+        *("task", "AU", f"EU{mark}", "TU", "", f"Δ{mark} ↑", "interval"),
     ]
     assert f"RATIO ID (EU/AU{mark})" in text
     assert (NOTE in " ".join(text.split())) == bool(mark)

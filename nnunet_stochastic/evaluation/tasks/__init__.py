@@ -19,9 +19,10 @@ from nnunet_stochastic.evaluation.tasks.failure_detection import FAILURE_DETECTI
 from nnunet_stochastic.evaluation.tasks.out_of_distribution import OUT_OF_DISTRIBUTION
 from nnunet_stochastic.evaluation.tasks.ratio import RATIO
 from nnunet_stochastic.evaluation.tasks.resampling import Resampled
-from nnunet_stochastic.evaluation.tasks.task import Task
+from nnunet_stochastic.evaluation.tasks.task import ARROWS, Task
 
 __all__ = [
+    "ARROWS",
     "CALIBRATION_ERROR",
     "ENERGY_DISTANCE",
     "FAILURE_DETECTION",

@@ -6,7 +6,8 @@ are left out. A number that does not exist is NaN.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,15 @@ from nnunet_stochastic.evaluation.tasks.task import Task, TaskInputs
 __all__ = ["CHALLENGE", "CHALLENGE_METRICS", "challenge_scores", "staple"]
 
 NAME = "CURVAS"
+#: The direction in which each is better.
+DIRECTIONS: Mapping[str, Literal[-1, 0, 1]] = {
+    "agreement_dice": 1,
+    "agreement_confidence": 1,
+    "soft_dice": 1,
+    "staple_dice": 1,
+    "crps_ml": -1,
+    "ece": -1,
+}
 CHALLENGE_METRICS = ("agreement_dice", "agreement_confidence", "soft_dice", "staple_dice", "crps_ml")
 _NUM_BINS = 50
 
@@ -150,6 +160,7 @@ CHALLENGE = Task(
     title="CURVAS challenges",
     metric="",
     direction=0,
+    directions=DIRECTIONS,
     caption="Metrics of the CURVAS challenges, over all classes; crps_ml in ml",
     describe=_describe,
     of_set=_of_set,

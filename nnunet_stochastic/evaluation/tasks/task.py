@@ -19,7 +19,17 @@ from nnunet_stochastic.evaluation.maps import Measure
 from nnunet_stochastic.evaluation.set_results import SetResults
 from nnunet_stochastic.evaluation.tasks.resampling import Resampled
 
-__all__ = ["NO_ANNOTATIONS", "Need", "Task", "TaskInputs", "has_number", "mean_of", "over_sets", "split_by_set"]
+__all__ = [
+    "ARROWS",
+    "NO_ANNOTATIONS",
+    "Need",
+    "Task",
+    "TaskInputs",
+    "has_number",
+    "mean_of",
+    "over_sets",
+    "split_by_set",
+]
 
 # What the predictions must come with.
 Need = Literal["maps", "calibration", "samples"]
@@ -28,6 +38,8 @@ _UNMET: dict[Need, str] = {
     "calibration": "no -val folder was given",
     "samples": "the predictions have no samples; predict with --save_samples",
 }
+#: What stands behind the name of a number: the direction in which it is better, behind a space.
+ARROWS: Mapping[int, str] = {1: " ↑", -1: " ↓", 0: ""}
 NO_ANNOTATIONS = "no annotations were given (-ood_gt)"
 
 
@@ -97,6 +109,8 @@ class Task:
         Name of the number in tables: ``AUROC``. Empty where each class has several numbers.
     direction
         Direction: 1 where larger is better, -1 where smaller is, 0 for neither.
+    directions
+        Direction of each number by name, where a class has several.
     caption
         Description of the number, in a sentence without full stop under a table of the page.
     describe
@@ -159,6 +173,7 @@ class Task:
     of_set: Callable[[TaskInputs, SetResults], Any]
     has_number: Callable[[SetResults], bool]
     lacking: str
+    directions: Mapping[str, Literal[-1, 0, 1]] = field(default_factory=dict)
     caption: str = ""
     needs: tuple[Need, ...] = ()
     optional: Mapping[str, Need] = field(default_factory=dict)
@@ -207,7 +222,7 @@ class Task:
     @property
     def arrow(self) -> str:
         """The direction in which the number is better, behind a space; empty where there is none."""
-        return {1: " ↑", -1: " ↓", 0: ""}[self.direction]
+        return ARROWS[self.direction]
 
     @property
     def wrong_in_words(self) -> str:

@@ -24,7 +24,7 @@ from nnunet_stochastic.io.grid import check_same_grid
 
 __all__ = ["COLUMNS", "MAPS", "OF_EPISTEMIC", "CaseSource", "PageCase", "PredictionFolder", "page_cases"]
 
-COLUMNS = ("dice", "ged_iou", "ged_dice", "TU", "AU", "EU", "ratio", "volume_ml")
+COLUMNS = ("dice", "TU", "AU", "EU", "ratio", "volume_ml", "ged_iou", "ged_dice")
 OF_EPISTEMIC = ("EU", "ratio")
 MAPS = ("total", "aleatoric", "epistemic", "variance")
 
@@ -95,6 +95,19 @@ class CaseSource:
             check_same_grid(self._segmentation, shape, grid, path, volume.shape, annotation_grid)
             masks[name] = (volume > 0) & (volume != self.files.labels.ignore_label)
         return masks
+
+    def sample_files(self) -> list[Path]:
+        """Files of the whole samples, in order; none where the prediction saved none."""
+        folder, ending = self.files.folder / "samples", self.files.file_ending
+        pattern = re.compile(re.escape(self.name) + r"_\d{3,}" + re.escape(ending))
+        return sorted(path for path in folder.glob(f"*{ending}") if pattern.fullmatch(path.name))
+
+    def sample(self, path: Path, shape: tuple[int, ...], grid: dict) -> np.ndarray:
+        """One of ``sample_files``, with the ignore label as background."""
+        labels = self.files.labels
+        volume, sample_grid = read_label_map(path, labels, self.files.reader)
+        check_same_grid(self._segmentation, shape, grid, path, volume.shape, sample_grid)
+        return labels.without_ignored(volume)
 
     @property
     def image_path(self) -> Path | None:

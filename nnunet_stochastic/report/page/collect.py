@@ -52,7 +52,7 @@ def collect_volumes(
         if volumes is None:
             left_out.append(f"{name}: {problem}")
             continue
-        added = {layer.nifti for layer in volumes.layers} - included
+        added = {layer.nifti for layer in volumes.files} - included
         more = sum(map(len, added))
         if size + more > max_bytes:
             left_out.append(f"{name}: {more / 1e6:.1f} MB more than --max_megabytes leaves room for")

@@ -10,6 +10,7 @@ from typing import Any
 
 from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun, read_summary
 from nnunet_stochastic.evaluation.maps import MEASURES
+from nnunet_stochastic.evaluation.model import model_title
 
 __all__ = ["read_result", "read_results"]
 
@@ -87,7 +88,7 @@ def read_result(folder: Path, runs: Sequence[Mapping[str, str]] = ()) -> Evaluat
         aleatoric=model.get("aleatoric") or "unknown",
         epistemic=model.get("epistemic") or "unknown",
         summary=summary,
-        label=model.get("name") or folder.resolve().parent.name,
+        label=_label(model) or folder.resolve().parent.name,
     )
     if absent := [column for column in NEEDED_COLUMNS if column not in run.images]:
         raise ValueError(
@@ -101,7 +102,11 @@ def read_result(folder: Path, runs: Sequence[Mapping[str, str]] = ()) -> Evaluat
 def _named(model: Mapping[str, Any], runs: Sequence[Mapping[str, str]]) -> dict[str, Any]:
     """What summary.json says of a model, with what all its runs are said to be."""
     said = dict(set.intersection(*(set(run.items()) for run in runs))) if runs else {}
-    named = {**model, **said}
-    if said.keys() & {"aleatoric", "epistemic"}:
-        named["name"] = " / ".join(named.get(part) or "unknown" for part in ("aleatoric", "epistemic"))
-    return named
+    return {**model, **said}
+
+
+def _label(model: Mapping[str, Any]) -> str:
+    """The model's name as tables have it; empty where nothing is known of it."""
+    if not (model.get("aleatoric") or model.get("epistemic")):
+        return ""
+    return model_title(model.get("aleatoric") or "unknown", model.get("epistemic") or "unknown")

@@ -81,6 +81,7 @@ def render_page(content: PageContent) -> Iterator[str]:
         licences=[(name, _read(f"vendor/{name}.LICENSE.txt")) for name in LICENCES],
         datasets=list(_datasets(content.results)),
         left_out=tables.left_out(content.results),
+        failed=tables.failed_models(content.results),
         models=list(_models(content.results)),
         results=content.results,
         footnote=_footnote(content.results),
@@ -105,9 +106,9 @@ def _read(name: str) -> str:
 
 def _datasets(results: Sequence[EvaluatedRun]) -> Iterator[dict[str, Any]]:
     """Tables and figures that compare models, apart for each dataset."""
+    styles = figures.model_styles(results)  # of all together, so that a model looks the same on the whole page
     for dataset in dict.fromkeys(result.dataset for result in results):
         members = [result for result in results if result.dataset == dataset]
-        styles = figures.model_styles(members)
         with figures.figure_style():
             drawn = [(title, caption, draw(members, styles)) for title, caption, draw in figures.COMPARISONS]
             plots = [Plot(title, caption, picture(figure)) for title, caption, figure in drawn if figure is not None]
@@ -144,7 +145,10 @@ def _case_data(content: PageContent) -> dict[str, Any]:
     described = {
         index: {
             **volumes.description(),
-            "layers": [layer.description() | {"element": _element(layer.nifti)} for layer in volumes.layers],
+            **{
+                kind: [layer.description() | {"element": _element(layer.nifti)} for layer in layers]
+                for kind, layers in (("layers", volumes.layers), ("masks", volumes.masks))
+            },
         }
         for index, volumes in content.volumes.items()
     }
@@ -157,7 +161,7 @@ def _case_data(content: PageContent) -> dict[str, Any]:
 
 def _volume_texts(volumes: dict[int, CaseVolumes]) -> dict[str, str]:
     """Files under the ids of their elements; models that were given the same image share it."""
-    return {_element(layer.nifti): layer.nifti for entry in volumes.values() for layer in entry.layers}
+    return {_element(layer.nifti): layer.nifti for entry in volumes.values() for layer in entry.files}
 
 
 def _element(nifti: str) -> str:

@@ -17,13 +17,28 @@ from nnunet_stochastic.report.page.cases import CaseSource
 from nnunet_stochastic.report.page.grey import grey_levels
 from nnunet_stochastic.report.slice_view import SliceView
 
-__all__ = ["THUMBNAIL_SIZE", "make_thumbnail"]
+__all__ = ["THUMBNAIL_SIZE", "make_thumbnail", "thumbnail_view"]
 
 SIDE, GAP = 80, 2  # pixels
 THUMBNAIL_SIZE = (2 * SIDE + GAP, SIDE)
 QUALITY = 70
 OUTLINE_COLOUR = (240, 228, 66)  # yellow is seen on grey of any brightness
 WINDOW = (0.5, 99.5)  # percentiles of the slice that are black and white
+
+
+def thumbnail_view(prediction: np.ndarray, grid: dict, total: np.ndarray | None) -> SliceView:
+    """Slice and window of a case's thumbnail, where the viewer starts as well.
+
+    Parameters
+    ----------
+    prediction
+        Segmentation (z, y, x).
+    grid
+        The reader's properties of it.
+    total
+        Map of total uncertainty, (z, y, x), if there is one.
+    """
+    return SliceView.of_case(prediction > 0, grid["spacing"], uncertainty=total, flipped=flipped_axes(grid))
 
 
 def make_thumbnail(source: CaseSource) -> tuple[str, str | None]:
@@ -37,7 +52,7 @@ def make_thumbnail(source: CaseSource) -> tuple[str, str | None]:
     prediction, grid = source.prediction()
     shape = prediction.shape
     total = source.map("total", shape, grid)
-    view = SliceView.of_case(prediction > 0, grid["spacing"], uncertainty=total, flipped=flipped_axes(grid))
+    view = thumbnail_view(prediction, grid, total)
     image = source.image(shape)
 
     missing = []

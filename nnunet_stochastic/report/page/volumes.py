@@ -4,6 +4,11 @@
     map          256 levels from 0 to its maximum, so that it is true to within max/510
     agreement    fraction of the raters that marked a voxel as foreground
     outline      borders, in the plane of the slices: predicted classes, or raters by number
+    mask         what the outlines are of, from which the viewer draws those of the planes that it shows: the border of
+                 a mask within one plane fills whole areas of another, where that only touches the structure
+
+A mask is a number per voxel: the predicted class, counted as in its outline, of the segmentation or of each sample (a
+file of 4 dimensions); or the sum of 2^i over the raters i that marked it.
 
 A NIfTI file scales its bytes back, so the viewer shows values in their unit.
 """
@@ -12,8 +17,9 @@ from __future__ import annotations
 
 import base64
 import gzip
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import nibabel
@@ -22,11 +28,16 @@ from scipy.ndimage import binary_erosion, generate_binary_structure
 
 from nnunet_stochastic.report.page.cases import MAPS, CaseSource
 from nnunet_stochastic.report.page.grey import grey_levels
+from nnunet_stochastic.report.page.thumbnails import thumbnail_view
+from nnunet_stochastic.report.slice_view import SliceView
 
 __all__ = ["CaseVolumes", "Layer", "encode_case"]
 
 WINDOW = (0.1, 99.9)
 AGREEMENT = "agreement"
+MOST_RATERS = 16
+MOST_SAMPLES = 20
+MOST_SAMPLE_VOXELS = 100_000_000
 UNITS = dict.fromkeys(("total", "aleatoric", "epistemic"), "nats") | {"variance": "", AGREEMENT: ""}
 IN_PLANE = generate_binary_structure(3, 1) & np.array([False, True, False])[:, None, None]
 
@@ -40,7 +51,7 @@ class Layer:
     name
         Name of the layer.
     kind
-        "image", "map" or "outline".
+        "image", "map", "outline", or of a mask "classes", "raters" or "samples".
     nifti
         NIfTI file, gzip in base64.
     maximum
@@ -70,7 +81,9 @@ class CaseVolumes:
     Attributes
     ----------
     layers
-        The volumes.
+        The volumes that are drawn.
+    masks
+        Masks of the annotations, of the prediction and of the samples, as far as they are there.
     oriented
         Whether the files say where left and right are; if not, the viewer must not write it.
     shape
@@ -78,10 +91,11 @@ class CaseVolumes:
     affine
         Matrix from voxel (x, y, z) to mm, (4, 4).
     start
-        Voxel (x, y, z) to look at first: where the first map is largest, or the middle.
+        Voxel (x, y, z) to look at first: in the slice of the thumbnail, where the first map is largest, or the middle.
     """
 
     layers: tuple[Layer, ...]
+    masks: tuple[Layer, ...]
     oriented: bool
     shape: tuple[int, ...]
     affine: np.ndarray
@@ -90,7 +104,12 @@ class CaseVolumes:
     @property
     def size(self) -> int:
         """Bytes of text."""
-        return sum(len(layer.nifti) for layer in self.layers)
+        return sum(len(layer.nifti) for layer in self.files)
+
+    @property
+    def files(self) -> tuple[Layer, ...]:
+        """All that has a file."""
+        return (*self.layers, *self.masks)
 
     def description(self) -> dict[str, Any]:
         """Everything but the layers."""
@@ -121,26 +140,59 @@ def encode_case(source: CaseSource) -> CaseVolumes:
 
     image = source.image(shape)
     pixels = np.zeros(shape, np.uint8) if image is None else _windowed(image)
-    layers = [Layer("image" if image is not None else "image not found", "image", _nifti(pixels, affine))]
+    layers = [
+        Layer(
+            "image" if image is not None else "image not found",
+            "image",
+            _nifti(pixels, affine, is_colour=pixels.ndim == 4),
+        )
+    ]
+    view: SliceView | None = None
     start: tuple[int, ...] | None = None
     for name in MAPS:
         volume = source.map(name, shape, grid)
+        if name == "total":
+            view = thumbnail_view(prediction, grid, volume)
         if volume is not None:
             layers.append(_map_layer(name, volume, affine))
-            if start is None and volume.any():
-                start = tuple(int(index) for index in np.unravel_index(volume.argmax(), shape))
+            if start is None and view is not None:
+                start = _largest_in_slice(volume, view)
     if start is None:
         start = tuple(size // 2 for size in shape)
     masks = source.rater_masks(shape, grid)
     if len(masks) > 1:
         agreement = np.sum([mask.astype(np.float32) for mask in masks.values()], axis=0) / len(masks)
         layers.append(_map_layer(AGREEMENT, agreement, affine))
+    filled = []
     if masks:
         layers.append(_outline_layer("annotations", masks, shape, affine))
+        filled.append(_rater_layer(masks, affine))
     classes = source.files.labels.value_names()
     predicted = {name: prediction == value for value, name in classes.items() if np.any(prediction == value)}
     layers.append(_outline_layer("prediction", predicted, shape, affine))
-    return CaseVolumes(tuple(layers), oriented, shape, affine, start[::-1])
+    shown = [value for value, name in classes.items() if name in predicted]
+    filled.append(Layer("prediction", "classes", _nifti(_numbered(prediction, shown), affine), labels=tuple(predicted)))
+    if samples := _shown_samples(source, shape):
+        # Counted over all classes, for a sample may have one that the segmentation has not.
+        numbered = np.stack([_numbered(source.sample(path, shape, grid), list(classes)) for path in samples])
+        filled.append(Layer("samples", "samples", _nifti(numbered, affine), labels=tuple(classes.values())))
+    return CaseVolumes(tuple(layers), tuple(filled), oriented, shape, affine, start[::-1])
+
+
+def _shown_samples(source: CaseSource, shape: tuple[int, ...]) -> list[Path]:
+    """The first samples, as many as a browser has room for."""
+    most = min(MOST_SAMPLES, MOST_SAMPLE_VOXELS // int(np.prod(shape)))
+    return source.sample_files()[:most]
+
+
+def _largest_in_slice(volume: np.ndarray, view: SliceView) -> tuple[int, ...] | None:
+    """Voxel (z, y, x) of the view's slice where a map is largest; ``None`` where it is 0 there."""
+    plane = np.take(volume, [view.index], axis=view.axis)
+    if not plane.any():
+        return None
+    place = [int(index) for index in np.unravel_index(plane.argmax(), plane.shape)]
+    place[view.axis] = view.index
+    return tuple(place)
 
 
 def _map_layer(name: str, volume: np.ndarray, affine: np.ndarray) -> Layer:
@@ -157,22 +209,37 @@ def _outline_layer(name: str, masks: Mapping[str, np.ndarray], shape: tuple[int,
     return Layer(name, "outline", _nifti(outline, affine), labels=tuple(masks))
 
 
+def _rater_layer(masks: Mapping[str, np.ndarray], affine: np.ndarray) -> Layer:
+    """Which raters marked a voxel; those behind the sixteenth have no bit left."""
+    bits = [mask.astype(np.uint16) << rater for rater, mask in enumerate(masks.values()) if rater < MOST_RATERS]
+    marked = np.bitwise_or.reduce(bits)
+    return Layer("annotations", "raters", _nifti(marked if len(bits) > 8 else marked.astype(np.uint8), affine))
+
+
+def _numbered(volume: np.ndarray, values: Sequence[int]) -> np.ndarray:
+    """A label map with 1, 2 … for the given values and 0 for others, uint8."""
+    numbered = np.zeros(volume.shape, np.uint8)
+    for number, value in enumerate(values, start=1):
+        numbered[volume == value] = min(number, 255)
+    return numbered
+
+
 def _windowed(image: np.ndarray) -> np.ndarray:
     if image.ndim == 4:
         return np.clip(image, 0, 255).astype(np.uint8)
     return grey_levels(image, WINDOW)
 
 
-def _nifti(levels: np.ndarray, affine: np.ndarray, *, slope: float = 1.0) -> str:
-    """Levels (z, y, x), or colours (z, y, x, 3), uint8, as a file with the axes x, y, z."""
-    if levels.ndim == 4:
+def _nifti(levels: np.ndarray, affine: np.ndarray, *, slope: float = 1.0, is_colour: bool = False) -> str:
+    """Levels (z, y, x), several of them (N, z, y, x), or colours (z, y, x, 3), as a file with the axes x, y, z, N."""
+    if is_colour:
         colours = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
         levels = np.ascontiguousarray(levels).view(colours)[..., 0]
     levels = levels.T
     header = nibabel.Nifti1Header(endianness="<")
     header.set_data_dtype(levels.dtype)
     header.set_data_shape(levels.shape)
-    header.set_zooms(nibabel.affines.voxel_sizes(affine))
+    header.set_zooms([*nibabel.affines.voxel_sizes(affine), *[1.0] * (levels.ndim - 3)])
     header.set_xyzt_units("mm")
     header.set_sform(affine, code="scanner")
     header.set_slope_inter(slope, 0)

@@ -8,6 +8,10 @@
   const thumbnails = read("data-thumbnails");
   const volumes = read("data-volumes");
   const TITLES = { dice: "Dice", ged_iou: "GED (1 - IoU)", ged_dice: "GED (1 - Dice)", ratio: "EU/AU", volume_ml: "ml" };
+  const BETTER = { dice: "higher", ged_iou: "lower", ged_dice: "lower" };
+  const WIDTHS = { dice: 50, volume_ml: 50, TU: 57, AU: 57, EU: 74, ratio: 66 }; // pixels; a mark may stand behind the last two
+  const narrow = matchMedia("(max-width: 700px)").matches; // room for one picture beside the numbers
+  const beside = () => matchMedia("(min-width: 1250px)").matches; // as in page.css
   const text = (value) => (value === null || value === undefined ? "–" : Math.abs(value) < 0.001 && value !== 0 ? value.toExponential(2) : String(Number(value.toPrecision(3))));
   const shown = (row, column) => text(row[column]) + (row[column] !== null && ofEpistemic.includes(column) ? row.mark : "");
 
@@ -41,18 +45,19 @@
     }
     const more = whose(row);
     if (more) box.append(document.createElement("br"), element("span", "hint", more));
+    if (narrow) box.append(picture(cell));
     return box;
   };
   const known = (column) => rows.some((row) => row[column] !== null);
   const emptyLast = { sorter: "number", sorterParams: { alignEmptyValues: "bottom" } };
   const table = new Tabulator("#table", {
-    data: rows, index: "id", layout: "fitDataFill", rowHeight: 88, selectableRows: 1, placeholder: "No case matches.",
+    data: rows, index: "id", layout: "fitDataFill", rowHeight: narrow ? 150 : 88, selectableRows: 1, placeholder: "No case matches.",
     initialSort: severalModels || !known("TU") ? [] : [{ column: "TU", dir: "desc" }], columnDefaults: { vertAlign: "middle" },
     columns: [
-      { title: "slice", field: "thumbnail", formatter: picture, headerSort: false, width: 176 },
-      { title: "case", field: "case", formatter: name, sorter: "alphanum", minWidth: 130, maxWidth: 230 },
+      { title: "slice", field: "thumbnail", formatter: picture, headerSort: false, width: 170, frozen: true, visible: !narrow },
+      { title: "case", field: "case", formatter: name, sorter: "alphanum", width: 132, frozen: true },
       ...columns.filter(known).map((column) => ({
-        title: TITLES[column] || column, field: column, cssClass: "numeric", hozAlign: "right", formatter: (cell) => shown(cell.getData(), column), ...emptyLast,
+        title: TITLES[column] || column, field: column, cssClass: ["numeric", BETTER[column]].filter(Boolean).join(" "), width: WIDTHS[column] || 52, hozAlign: "right", formatter: (cell) => shown(cell.getData(), column), ...emptyLast,
         headerSortStartingDir: column === "dice" ? "asc" : "desc",
       })),
     ],
@@ -74,7 +79,7 @@
   const viewer = new CaseViewer({
     canvas: byId("canvas"), map: byId("choose-map"), opacity: byId("opacity"), scale: byId("scale"), scaleValue: byId("scale-value"),
     plane: byId("choose-plane"), slice: byId("slice"), sliceValue: byId("slice-value"), smooth: byId("smooth"),
-    legend: byId("legend"), location: byId("location"),
+    legend: byId("legend"), location: byId("location"), samples: byId("samples"), sampleValue: byId("sample-value"),
   });
   const show = async (row) => {
     byId("case-name").textContent = [row.case, whose(row)].filter(Boolean).join(" · ");
@@ -94,7 +99,29 @@
       byId("case-note").textContent = error.message;
     }
   };
-  table.on("rowSelected", (row) => show(row.getData()));
+  let opened = false; // the first case is selected by the page, and must not scroll it
+  const reveal = () => {
+    if (opened && !beside()) byId("viewer").scrollIntoView({ block: "start" });
+    opened = true;
+  };
+  table.on("rowSelected", (row) => show(row.getData()).then(reveal));
+  byId("previous-sample").addEventListener("click", () => viewer.stepSample(-1));
+  byId("next-sample").addEventListener("click", () => viewer.stepSample(1));
+  byId("viewer").addEventListener("keydown", (event) => {
+    if (!["ArrowLeft", "ArrowRight"].includes(event.key) || ["INPUT", "SELECT"].includes(event.target.tagName)) return;
+    event.preventDefault();
+    viewer.stepSample(event.key === "ArrowRight" ? 1 : -1);
+  });
+  // Says where a table goes on beyond its right edge.
+  const tellOfMore = () => {
+    for (const box of document.querySelectorAll(".scroll")) {
+      box.previousElementSibling.hidden = box.scrollWidth <= box.clientWidth + 1;
+    }
+    const holder = document.querySelector("#table .tabulator-tableholder");
+    if (holder) byId("table").previousElementSibling.hidden = holder.scrollWidth <= holder.clientWidth + 1;
+  };
+  addEventListener("resize", tellOfMore);
+  tellOfMore();
   const step = (direction) => {
     const active = table.getRows("active");
     const selected = table.getSelectedRows()[0];
@@ -109,5 +136,6 @@
   table.on("tableBuilt", () => {
     byId("count").textContent = `${rows.length} of ${rows.length}`;
     if (rows.length) step(1);
+    tellOfMore();
   });
 })();

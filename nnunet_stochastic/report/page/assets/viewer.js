@@ -1,8 +1,11 @@
 "use strict";
-// The viewer of one case: NiiVue with the image, one map at a time, and the outlines of annotations and prediction.
+// The viewer of one case: NiiVue with the image, one map at a time, and the outlines of annotations, prediction and a
+// sample. Outlines are drawn from masks for the planes that are shown: the border of a mask within one plane fills whole
+// areas of another, where that only touches the structure.
 
 const OUTLINE_COLOURS = [[86, 180, 233], [230, 159, 0], [0, 158, 115], [204, 121, 167], [213, 94, 0], [0, 114, 178]];
 const PREDICTION_COLOURS = [[255, 255, 255], [240, 228, 66], ...OUTLINE_COLOURS];
+const SAMPLE_COLOURS = [[255, 80, 255], [120, 255, 120], ...OUTLINE_COLOURS];
 const PLANE_AXES = { 0: 2, 1: 1, 2: 0, 3: 2 }; // axis that the slider moves along: x, y, z = 0, 1, 2
 
 class CaseViewer {
@@ -10,7 +13,8 @@ class CaseViewer {
     this.elements = elements;
     this.niivue = null;
     this.latest = 0; // of several cases asked for in a row only the last is shown
-    this.visible = { annotations: true, prediction: true };
+    this.visible = { annotations: true, prediction: true, samples: true };
+    this.sample = 0; // 0: none is shown
     this.map = null;
     elements.map.addEventListener("change", () => { this.map = elements.map.value; this.showMap(); });
     elements.opacity.addEventListener("input", () => this.showMap());
@@ -39,16 +43,16 @@ class CaseViewer {
     const asked = ++this.latest;
     if (!this.niivue) await this.start();
     const volumes = [];
-    for (const layer of entry.layers) {
-      volumes.push(await niivue.NVImage.loadFromBase64({
-        base64: document.getElementById(layer.element).textContent, name: layer.name + ".nii.gz",
-        colormap: layer.kind === "map" ? "inferno" : "gray", opacity: layer.kind === "image" ? 1 : 0,
-        cal_min: 0, cal_max: layer.kind === "map" ? layer.maximum || 1 : layer.kind === "outline" ? Math.max(1, layer.labels.length) : 255,
-      }));
-    }
+    const masks = {};
+    for (const mask of entry.masks) masks[mask.name] = { kind: mask.kind, values: (await loadVolume(mask)).img };
+    const layers = [...entry.layers];
+    const samples = entry.masks.find((mask) => mask.kind === "samples");
+    // Samples are drawn into a volume of their own, on the grid of the prediction.
+    if (samples) layers.push({ ...layers.find((layer) => layer.name === "prediction"), name: "samples", labels: samples.labels });
+    for (const layer of layers) volumes.push(await loadVolume(layer));
     if (asked !== this.latest) return;
     const viewer = this.niivue;
-    entry.layers.forEach((layer, index) => {
+    layers.forEach((layer, index) => {
       if (layer.kind !== "outline") return;
       const name = "outline-" + layer.name;
       viewer.addColormap(name, outlineColours(layer));
@@ -58,7 +62,15 @@ class CaseViewer {
     while (viewer.volumes.length) viewer.removeVolume(viewer.volumes[0]);
     volumes.forEach((volume) => viewer.addVolume(volume));
     this.entry = entry;
+    this.layers = layers;
+    this.masks = masks;
+    this.painted = {};
+    this.place = null;
     this.mark = mark;
+    this.sample = 0;
+    this.numSamples = samples ? masks.samples.values.length / entry.shape.reduce((product, size) => product * size) : 0;
+    this.elements.samples.hidden = !samples;
+    this.tellSample();
     const flat = entry.shape[0] === 1;
     viewer.setIsOrientationTextVisible(entry.oriented);
     this.elements.plane.disabled = flat;
@@ -71,18 +83,18 @@ class CaseViewer {
     this.showPlane();
   }
 
-  mapIndex() { return this.entry.layers.findIndex((layer) => layer.kind === "map" && layer.name === this.elements.map.value); }
+  mapIndex() { return this.layers.findIndex((layer) => layer.kind === "map" && layer.name === this.elements.map.value); }
 
   nameOf(name) { return name === "epistemic" ? name + this.mark : name; }
 
   fillMaps() {
-    const names = this.entry.layers.filter((layer) => layer.kind === "map").map((layer) => layer.name);
+    const names = this.layers.filter((layer) => layer.kind === "map").map((layer) => layer.name);
     this.elements.map.replaceChildren(...["none", ...names].map((name) => new Option(this.nameOf(name), name)));
     this.elements.map.value = names.includes(this.map) || this.map === "none" ? this.map : names[0] || "none";
   }
 
   fillLegend() {
-    const groups = this.entry.layers.filter((layer) => layer.kind === "outline").map((layer) => {
+    const groups = this.layers.filter((layer) => layer.kind === "outline").map((layer) => {
       const label = document.createElement("label");
       const box = document.createElement("input");
       box.type = "checkbox";
@@ -106,7 +118,8 @@ class CaseViewer {
   showMap() {
     const shown = this.mapIndex();
     const part = Number(this.elements.scale.value);
-    this.entry.layers.forEach((layer, index) => {
+    this.paint();
+    this.layers.forEach((layer, index) => {
       const volume = this.niivue.volumes[index];
       if (layer.kind === "map") {
         volume.opacity = index === shown ? Number(this.elements.opacity.value) : 0;
@@ -115,7 +128,7 @@ class CaseViewer {
         volume.opacity = this.visible[layer.name] ? 1 : 0;
       }
     });
-    const layer = this.entry.layers[shown];
+    const layer = this.layers[shown];
     this.elements.scale.disabled = !layer;
     this.elements.scaleValue.textContent = layer ? `${(layer.maximum * part).toPrecision(3)} ${layer.unit}` : "";
     this.niivue.updateGLVolume();
@@ -129,6 +142,64 @@ class CaseViewer {
     this.elements.slice.disabled = count < 2;
     this.niivue.createOnLocationChange();
     this.updateSlice();
+    this.repaint();
+  }
+
+  stepSample(direction) {
+    if (!this.numSamples) return;
+    const states = this.numSamples + 1;
+    this.sample = (this.sample + direction + states) % states;
+    this.tellSample();
+    this.repaint();
+  }
+
+  tellSample() {
+    const { sample, numSamples } = this;
+    this.elements.sampleValue.textContent = sample ? `sample ${sample} of ${numSamples}` : `${numSamples} samples (keys ← →)`;
+  }
+
+  voxelAt(mm) { return this.entry.to_voxel.map((row) => Math.round(row[0] * mm[0] + row[1] * mm[1] + row[2] * mm[2] + row[3])); }
+
+  // Axes of the file that the planes which are shown are perpendicular to.
+  shownAxes() {
+    const plane = Number(this.elements.plane.value);
+    const patient = this.entry.to_voxel.map((row) => [0, 1, 2].reduce((best, axis) => (Math.abs(row[axis]) > Math.abs(row[best]) ? axis : best), 0));
+    return [0, 1, 2].filter((axis) => plane === 3 || patient[axis] === PLANE_AXES[plane]);
+  }
+
+  // Draws again if another slice, plane or sample is to be seen; many moves within a frame are one.
+  repaint() {
+    if (this.waiting) return;
+    this.waiting = requestAnimationFrame(() => {
+      this.waiting = 0;
+      if (this.paint()) this.niivue.updateGLVolume();
+    });
+  }
+
+  // Writes the outlines of the slices that are shown into their volumes; says whether any has changed.
+  paint() {
+    const size = [...this.entry.shape].reverse();
+    const axes = this.shownAxes();
+    const mm = this.niivue.frac2mm(this.niivue.scene.crosshairPos);
+    const centre = this.voxelAt(mm).map((index, axis) => Math.min(size[axis] - 1, Math.max(0, index)));
+    const place = [...axes.map((axis) => `${axis}:${centre[axis]}`), this.sample].join();
+    if (place === this.place) return false;
+    this.place = place;
+    const count = size[0] * size[1] * size[2];
+    this.layers.forEach((layer, index) => {
+      const mask = layer.kind === "outline" ? this.masks[layer.name] : undefined;
+      if (!mask) return;
+      const values = this.niivue.volumes[index].img;
+      if (layer.name in this.painted) for (const voxel of this.painted[layer.name]) values[voxel] = 0;
+      else values.fill(0);
+      const found = [];
+      if (mask.kind !== "samples" || this.sample) {
+        const offset = mask.kind === "samples" ? (this.sample - 1) * count : 0;
+        outlineVoxels(mask, offset, size, centre, axes, (voxel, value) => { values[voxel] = value; found.push(voxel); });
+      }
+      this.painted[layer.name] = found;
+    });
+    return true;
   }
 
   moveTo(index) {
@@ -150,16 +221,56 @@ class CaseViewer {
 
   describe(place) {
     this.updateSlice();
-    const layer = this.entry.layers[this.mapIndex()];
+    const layer = this.layers[this.mapIndex()];
     const value = layer && place.values[this.mapIndex()] ? place.values[this.mapIndex()].value : null;
     // As the file counts, which NiiVue does not where axes are flipped.
-    const voxel = this.entry.to_voxel.map((row) => Math.round(row[0] * place.mm[0] + row[1] * place.mm[1] + row[2] * place.mm[2] + row[3])).join(", ");
+    const voxel = this.voxelAt(place.mm).join(", ");
+    this.repaint();
     this.elements.location.textContent = `voxel (x, y, z) = ${voxel}` + (value === null ? "" : `; ${this.nameOf(layer.name)} ${value.toPrecision(3)} ${layer.unit}`);
   }
 }
 
+function loadVolume(layer) {
+  return niivue.NVImage.loadFromBase64({
+    base64: document.getElementById(layer.element).textContent, name: layer.name + ".nii.gz",
+    colormap: layer.kind === "map" ? "inferno" : "gray", opacity: layer.kind === "image" ? 1 : 0,
+    cal_min: 0, cal_max: layer.kind === "map" ? layer.maximum || 1 : layer.kind === "outline" ? Math.max(1, layer.labels.length) : 255,
+  });
+}
+
+// Calls draw(voxel, value) for the border of each class or rater in the slices through the centre that are perpendicular
+// to the axes: voxels with a neighbour in the slice that is not of it. A voxel of several of the slices must be on the
+// border in each, else one slice would draw a line through another.
+function outlineVoxels(mask, offset, size, centre, axes, draw) {
+  const strides = [1, size[0], size[0] * size[1]];
+  const numbers = mask.kind === "raters" ? Array.from({ length: 16 }, (_, rater) => rater + 1) : [0];
+  const values = mask.values;
+  for (const number of numbers) {
+    const bit = number ? 1 << (number - 1) : 0;
+    const same = bit ? (voxel) => (values[offset + voxel] & bit) !== 0 : null;
+    const isBorder = (point, voxel, fixed, value) => [0, 1, 2].some((axis) => axis !== fixed && [-1, 1].some((way) => {
+      const other = point[axis] + way;
+      if (other < 0 || other >= size[axis]) return true;
+      const neighbour = voxel + way * strides[axis];
+      return same ? !same(neighbour) : values[offset + neighbour] !== value;
+    }));
+    for (const fixed of axes) {
+      const [first, second] = [0, 1, 2].filter((axis) => axis !== fixed);
+      const point = [...centre];
+      for (point[second] = 0; point[second] < size[second]; point[second]++) {
+        for (point[first] = 0; point[first] < size[first]; point[first]++) {
+          const voxel = point[0] + point[1] * strides[1] + point[2] * strides[2];
+          const value = values[offset + voxel];
+          if (bit ? !same(voxel) : !value) continue;
+          if (axes.every((axis) => point[axis] !== centre[axis] || isBorder(point, voxel, axis, value))) draw(voxel, number || value);
+        }
+      }
+    }
+  }
+}
+
 function colourOf(layer, index) {
-  const colours = layer.name === "prediction" ? PREDICTION_COLOURS : OUTLINE_COLOURS;
+  const colours = layer.name === "prediction" ? PREDICTION_COLOURS : layer.name === "samples" ? SAMPLE_COLOURS : OUTLINE_COLOURS;
   return colours[index % colours.length];
 }
 

@@ -1,16 +1,18 @@
-"""How a model is drawn in every figure: its marker is the aleatoric model, its colour the epistemic method.
+"""How a model is drawn in every figure: its colour is the aleatoric model, its marker and dashes the epistemic method.
 
-Colours are those of Okabe and Ito; nothing is told by colour alone, for lines of the three measures have dashes and
-points of different models markers.
+A model looks the same in every figure and on every page, whatever other models are shown with it: the colours of the
+package's own are fixed, and one of another name has the colour that its name falls on, moved on only where two names of
+a page fall on the same. Lines of the three measures have Okabe and Ito's colours, and dashes.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from matplotlib import style
 from matplotlib.axes import Axes
@@ -22,6 +24,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from nnunet_stochastic.epistemic import EPISTEMIC_METHODS
 from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
 from nnunet_stochastic.evaluation.maps import MEASURES
+from nnunet_stochastic.evaluation.model import aleatoric_title, epistemic_title
 from nnunet_stochastic.report.names import as_label
 from nnunet_stochastic.report.reliability import OKABE_ITO
 
@@ -36,15 +39,45 @@ __all__ = [
     "model_styles",
 ]
 
-BLUE, VERMILION, GREEN, _, _, SKY, _ = OKABE_ITO  # the yellow is too light for lines on white
-EPISTEMIC_COLOURS = {method.name: method.colour for method in EPISTEMIC_METHODS.values()}
-OTHER_COLOURS = (VERMILION, SKY, "0.5")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h")
+BLUE, VERMILION, GREEN, PINK, ORANGE, SKY, _ = OKABE_ITO
+# Okabe and Ito's, and dark ones of Paul Tol's; neither yellow nor white, which are not seen on white.
+ALEATORIC_COLOURS = {
+    "Softmax": BLUE,
+    "SSN": VERMILION,
+    "ProbUNet": GREEN,
+    "Diffusion": PINK,
+    "MoB": SKY,
+    "MoBVolume": "#332288",
+    "SingleBasis": ORANGE,
+    "SingleBasisVolume": "#882255",
+    "Diagonal": "#999933",
+    "LowRank": "#44AA99",
+    "Deterministic": "#000000",
+    "TTA": "#777777",
+}
+OTHER_COLOURS = ("#AA4499", "#117733", "#661100", "#6699CC", "#CC6677", "#B8860B", "#4B0082", "#2F4F4F", "#B22222")
+# Marker and dashes, by the place of the method in tables; those behind are for methods of other names.
+LINES: tuple[tuple[str, Any], ...] = (
+    ("o", "solid"),
+    ("^", (0, (2, 1))),
+    ("v", (0, (1, 1))),
+    ("D", (0, (6, 1.5, 1, 1.5))),
+    ("s", (0, (5, 1.5))),
+    ("P", (0, (3, 3))),
+    ("X", (0, (8, 2))),
+    ("*", (0, (1, 3))),
+    ("p", (0, (4, 1, 1, 1, 1, 1))),
+)
+EPISTEMIC_LINES = {method.name: LINES[method.table_row % len(LINES)] for method in EPISTEMIC_METHODS.values()}
+OTHER_LINES = tuple(line for line in LINES if line not in EPISTEMIC_LINES.values())
 DASHES: tuple[Any, ...] = ("solid", (0, (5, 1.5)), (0, (2, 1)), (0, (6, 1.5, 1, 1.5)))
 MEASURE_STYLES: Mapping[str, Mapping[str, Any]] = {
     measure: {"color": colour, "linestyle": dashes, "marker": marker}
     for measure, colour, dashes, marker in zip(MEASURES, (BLUE, VERMILION, GREEN), DASHES, "os^", strict=False)
 }
+
+
+Look = TypeVar("Look")
 
 
 @dataclass(frozen=True)
@@ -68,18 +101,25 @@ class ModelStyle:
 
 def model_styles(results: Sequence[EvaluatedRun]) -> dict[str, ModelStyle]:
     """A style under each result's label; runs of the same combination look the same."""
-    aleatoric = list(dict.fromkeys(result.aleatoric for result in results))
-    others = [name for name in dict.fromkeys(result.epistemic for result in results) if name not in EPISTEMIC_COLOURS]
-    colours = {name: OTHER_COLOURS[index % len(OTHER_COLOURS)] for index, name in enumerate(others)}
-    colours = EPISTEMIC_COLOURS | colours
+    colours = _looks([result.aleatoric for result in results], ALEATORIC_COLOURS, OTHER_COLOURS)
+    lines = _looks([result.epistemic for result in results], EPISTEMIC_LINES, OTHER_LINES)
     return {
-        result.label: ModelStyle(
-            MARKERS[aleatoric.index(result.aleatoric) % len(MARKERS)],
-            colours[result.epistemic],
-            DASHES[aleatoric.index(result.aleatoric) % len(DASHES)],
-        )
+        result.label: ModelStyle(lines[result.epistemic][0], colours[result.aleatoric], lines[result.epistemic][1])
         for result in results
     }
+
+
+def _looks(names: Iterable[str], known: Mapping[str, Look], others: Sequence[Look]) -> dict[str, Look]:
+    """What is known of each name, else the one of ``others`` that the name falls on, or the next that is free."""
+    found: dict[str, Look] = {}
+    for name in sorted(set(names)):
+        if name in known:
+            found[name] = known[name]
+            continue
+        first = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
+        turned = [others[(first + step) % len(others)] for step in range(len(others))]
+        found[name] = next((look for look in turned if look not in found.values()), turned[0])
+    return found
 
 
 @contextmanager
@@ -136,20 +176,25 @@ def draw_point(ax: Axes, x: float, y: float, style: ModelStyle, **changes: Any) 
 def add_model_legend(
     figure: Figure, results: Sequence[EvaluatedRun], styles: Mapping[str, ModelStyle], *, shows_epistemic: bool = False
 ) -> None:
-    """Below the panels: a marker per aleatoric model and a colour per epistemic method.
+    """Below the panels: a colour per aleatoric model, and marker and dashes per epistemic method.
 
     Where the figure shows EU, a method of which some model's EU is a stand-in is marked.
     """
-    markers = {result.aleatoric: styles[result.label].marker for result in results}
-    colours = {result.epistemic: styles[result.label].colour for result in results}
+    colours = {result.aleatoric: styles[result.label].colour for result in results}
+    lines = {result.epistemic: styles[result.label] for result in results}
     handles = [
-        Line2D([], [], color="0.45", marker=marker, linestyle="none", markersize=7, label=as_label(name))
-        for name, marker in markers.items()
+        Line2D([], [], color=colour, linewidth=5, label=as_label(aleatoric_title(name)))
+        for name, colour in colours.items()
     ]
     marks = {result.epistemic: result.mark for result in results if shows_epistemic and result.mark}
     handles += [
-        Line2D([], [], color=colour, linewidth=5, label=as_label(name) + marks.get(name, ""))
-        for name, colour in colours.items()
+        Line2D(
+            [],
+            [],
+            label=as_label(epistemic_title(name)) + marks.get(name, ""),
+            **(line.line() | {"color": "0.45", "markersize": 7}),
+        )
+        for name, line in lines.items()
     ]
     width = sum(4 + len(str(handle.get_label())) for handle in handles) * 0.085
     rows = math.ceil(width / figure.get_figwidth())
