@@ -24,13 +24,15 @@ ORDER = (
     *("collapse", "discovery", "epistemic", "prediction_choices", "processes", "seeds"),
     "io",
     "patients",
+    # Arrays -> numbers -> decisions: NumPy only, for predictions as well as evaluations.
+    *("metrics", "decisions"),
     # Image -> network -> parameters -> distribution -> loss.
     *("checkpoints", "degenerate_samples", "outcomes", "plans", "targets"),
     *("distributions", "networks", "losses", "posteriors", "training"),
     # Samples -> moments -> maps.
     *("voxel_law", "sample_sums", "moments", "maps", "inference"),
     # Maps -> numbers -> figures.
-    *("metrics", "conventions", "evaluation", "report"),
+    *("conventions", "evaluation", "report"),
     # What makes data sets and runs all of it.
     *("datasets", "study", "commands"),
 )
@@ -39,11 +41,11 @@ APART = {("datasets", "inference"), ("report", "inference"), ("study", "inferenc
 #: Parts in which each library may be imported.
 LIBRARIES = {
     "torch": {
-        *ORDER[ORDER.index("checkpoints") : ORDER.index("metrics")],
+        *ORDER[ORDER.index("checkpoints") : ORDER.index("conventions")],
         *("datasets", "commands"),
     },
     "nnunetv2": {"plans", "training", "inference", "evaluation", "datasets", "commands"},
-    "pydantic": {"io", "study"},
+    "pydantic": {"io", "decisions", "study"},
 }
 #: What these import at all, beside Python itself.
 ALL_LIBRARIES: dict[str, Collection[str]] = {
@@ -54,6 +56,7 @@ ALL_LIBRARIES: dict[str, Collection[str]] = {
     "losses": {"torch"},
     "posteriors": {"torch"},
     "metrics": {"numpy", "scipy", "sklearn"},
+    "decisions": {"numpy", "scipy", "sklearn", "pydantic", "cc3d"},
     "conventions": (),
 }
 

@@ -1,4 +1,4 @@
-"""The voxel grid of a file, as nnU-Net's reader describes it: equal grids, the patient's axes, a voxel's volume."""
+"""The voxel grid of a file, as nnU-Net's reader describes it: equal grids, axes, the place and volume of a voxel."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["SOURCE", "check_same_grid", "check_spacing", "flipped_axes", "voxel_volume_ml"]
+__all__ = ["SOURCE", "check_same_grid", "check_spacing", "flipped_axes", "voxel_volume_ml", "world_affine"]
 
 #: Where properties keep the `ImageSource` of their file.
 SOURCE = "source_file"
@@ -100,6 +100,33 @@ def voxel_volume_ml(grid: Mapping[str, Any]) -> float | None:
     if is_flat or unit_mm is None:
         return None
     return float(np.prod(grid["spacing"])) * unit_mm**3 / 1000
+
+
+def world_affine(grid: Mapping[str, Any]) -> np.ndarray:
+    """From the index (z, y, x, 1) of a voxel to mm, (4, 4): the world of NIfTI, right, anterior and superior.
+
+    Of a 2D image the first two coordinates are those of its plane. Where the reader knows no place and directions, as
+    for natural images, the corner is the origin and the axes run as the array's.
+
+    Parameters
+    ----------
+    grid
+        What `io.images` returned with the image; of what comes from elsewhere, spacing is in mm.
+    """
+    geometry = _geometry(grid)
+    affine = np.diag([*geometry["spacing"][::-1], 1.0])  # of (x, y, z)
+    if "affine" in geometry:
+        affine = geometry["affine"].copy()
+    elif "direction" in geometry:
+        number = len(geometry["origin"])
+        axes = min(number, 3)  # a file may hold channels as a fourth
+        directions = geometry["direction"].reshape(number, number)[:axes, :axes]
+        affine[:axes, :axes] = directions * geometry["spacing"][::-1][:axes]
+        affine[:axes, 3] = geometry["origin"][:axes]
+        affine[:2] *= -1  # ITK's coordinates are left, posterior, superior
+    unit_mm = grid[SOURCE].spacing_unit_mm if SOURCE in grid else 1.0
+    affine[:3] *= 1.0 if unit_mm is None else unit_mm
+    return affine[:, [2, 1, 0, 3]]
 
 
 def _geometry(grid: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -1,0 +1,259 @@
+"""Lesions: connected components of a structure, whether they are there, and which of them an annotator has marked.
+
+    existence = share of N samples (or members) that have a voxel of the structure in the lesion
+    share in all samples = share of the lesion's voxels that are of the structure in every sample
+
+Lesions are the components of the segmentation; candidates those of {voxels in at least 10 % of the samples} that the
+segmentation has no voxel of. Neighbours share a face, an edge or a corner (26 in 3D, 8 in 2D), by
+connected-components-3d, https://github.com/seung-lab/connected-components-3d. Components below a volume do not count.
+Policy: what does not exist is None: the volume in 2D, existence without samples and members, maps that are not there.
+Two sets of lesions are matched one to one, by the greatest sum of IoU over pairs that share a voxel.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import cc3d
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+__all__ = ["CANDIDATE_SHARE", "Lesion", "components", "find_lesions", "match_components"]
+
+#: Least share of the samples that a voxel of a candidate is in.
+CANDIDATE_SHARE = 0.1
+_MEASURES = ("AU", "EU", "TU")
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """A row of lesions.csv, without the case.
+
+    Attributes
+    ----------
+    structure, number
+        Structure that it is a component of, and its number among these, from 1; candidates come last.
+    candidate
+        Whether it is of the samples alone, and the segmentation misses it.
+    num_voxels, volume_ml
+        Its size, voxels and ml.
+    centre_mm
+        Mean position of its voxels in the world coordinates of the affine, mm; of the voxels' places where there is no
+        affine.
+    centre_voxel
+        Index of its voxel that is nearest to the mean position, in the array's order of axes.
+    mean_p, max_p
+        Predictive mean of the structure, in [0, 1].
+    existence
+        Share of the samples that have it, in [0, 1]; of the members without samples.
+    share_in_all_samples
+        Share of its voxels in every sample (or member), in [0, 1].
+    mean
+        Mean of each map, nats.
+    """
+
+    structure: str
+    number: int
+    candidate: bool
+    num_voxels: int
+    volume_ml: float | None
+    centre_mm: Sequence[float]
+    centre_voxel: Sequence[int]
+    mean_p: float | None = None
+    max_p: float | None = None
+    existence: float | None = None
+    share_in_all_samples: float | None = None
+    mean: Mapping[str, float] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data, of which ``Lesion(**data)`` is the lesion again."""
+        data = asdict(self)
+        return {**data, "centre_mm": list(self.centre_mm), "centre_voxel": list(self.centre_voxel)}
+
+    def as_columns(self) -> dict[str, Any]:
+        """Values of a table's row by column, always the same columns."""
+        columns: dict[str, Any] = {}
+        for name, value in asdict(self).items():
+            if name == "centre_mm":
+                columns |= {f"centre_{axis}_mm": value[i] for i, axis in enumerate("xyz")}
+            elif name == "mean":
+                columns |= {f"mean_{measure}": value.get(measure) for measure in _MEASURES}
+            elif name != "centre_voxel":
+                columns[name] = value
+        return columns
+
+
+def find_lesions(
+    structure: str,
+    mask: np.ndarray,
+    *,
+    affine: np.ndarray,
+    voxel_ml: float | None,
+    probability: np.ndarray | None = None,
+    maps: Mapping[str, np.ndarray] | None = None,
+    samples: Sequence[np.ndarray] = (),
+    min_lesion_ml: float = 0.0,
+) -> tuple[list[Lesion], np.ndarray]:
+    """Lesions and candidates of a structure of an image.
+
+    Parameters
+    ----------
+    structure
+        Its name.
+    mask
+        Voxels of the structure in the segmentation, (*S) of 2 or 3 axes, bool.
+    affine
+        From the index of a voxel, in the array's order of axes, to mm, (4, 4) for 3 axes (``io.grid.world_affine``).
+    voxel_ml
+        Volume of a voxel in ml, None for 2D images.
+    probability
+        Predictive mean of the structure, (*S), in [0, 1].
+    maps
+        Maps AU, EU, TU by name, (*S), nats.
+    samples
+        Voxels of the structure in each sample (or member's segmentation), N masks (*S), bool. They are gone through
+        twice, one at a time: a sequence that reads one when it is asked for needs the memory of one.
+    min_lesion_ml
+        Volume below which a component does not count, ml; 0 for 2D images.
+
+    Returns
+    -------
+    tuple[list[Lesion], np.ndarray]
+        Lesions, then candidates, each from large to small, and the number of each voxel's lesion, (*S), 0 for none.
+    """
+    maps = maps or {}
+    _check(structure, mask, affine, probability, maps, samples, voxel_ml, min_lesion_ml)
+    labelled = components(mask, voxel_ml=voxel_ml, min_lesion_ml=min_lesion_ml)
+    num_lesions = int(labelled.max(initial=0))
+    common = None
+    if len(samples):
+        counted = np.zeros(mask.shape, np.uint16 if len(samples) < 2**16 else np.uint32)
+        for sample in samples:
+            counted += sample
+        possible = counted >= math.ceil(len(samples) * CANDIDATE_SHARE - 1e-9)
+        possible = components(possible, voxel_ml=voxel_ml, min_lesion_ml=min_lesion_ml)
+        found = np.bincount(possible[mask], minlength=int(possible.max(initial=0)) + 1) > 0
+        numbers = np.where(found, 0, np.cumsum(~found) - (not found[0]) + num_lesions)
+        numbers[0] = 0
+        labelled = np.where(labelled > 0, labelled, numbers[possible]).astype(np.uint32)
+        common = counted == len(samples)
+    number_of = int(labelled.max(initial=0))
+    if not number_of:
+        return [], labelled
+    existence = np.zeros(number_of + 1)
+    for sample in samples:
+        existence += np.bincount(labelled[sample], minlength=number_of + 1) > 0
+    statistics = cc3d.statistics(labelled)
+    lesions = []
+    for number in range(1, number_of + 1):
+        box = statistics["bounding_boxes"][number]
+        inside = labelled[box] == number
+        index = np.argwhere(inside) + [axis.start for axis in box]
+        centre = index.mean(axis=0)
+        size = len(index)
+        here = None if probability is None else probability[box][inside]
+        lesions.append(
+            Lesion(
+                structure=structure,
+                number=number,
+                candidate=number > num_lesions,
+                num_voxels=size,
+                volume_ml=None if voxel_ml is None else size * voxel_ml,
+                centre_mm=[float(value) for value in affine[:-1] @ [*centre, 1]],
+                centre_voxel=[int(i) for i in index[np.argmin(np.square(index - centre).sum(axis=1))]],
+                mean_p=None if here is None else float(here.mean(dtype=np.float64)),
+                max_p=None if here is None else float(here.max()),
+                existence=float(existence[number] / len(samples)) if len(samples) else None,
+                share_in_all_samples=None if common is None else float(common[box][inside].mean()),
+                mean={name: float(values[box][inside].mean(dtype=np.float64)) for name, values in maps.items()},
+            )
+        )
+    return lesions, labelled
+
+
+def components(mask: np.ndarray, *, voxel_ml: float | None, min_lesion_ml: float = 0.0) -> np.ndarray:
+    """Connected components of a mask (*S) of 2 or 3 axes, numbered from large to small: (*S), uint32, 0 for none.
+
+    Parameters
+    ----------
+    mask
+        Voxels of the structure, bool.
+    voxel_ml, min_lesion_ml
+        Volume of a voxel, and the volume below which a component is left out, ml.
+    """
+    if mask.dtype != np.bool_ or mask.ndim not in (2, 3):
+        raise ValueError(f"mask must be boolean of 2 or 3 axes, got {mask.dtype} {mask.shape}")
+    if not mask.any():  # cc3d takes no array without voxels
+        return np.zeros(mask.shape, np.uint32)
+    found = cc3d.connected_components(mask, connectivity=26 if mask.ndim == 3 else 8)
+    count = np.bincount(found.ravel())
+    first = np.full(len(count), mask.size)
+    np.minimum.at(first, found[mask], np.flatnonzero(mask))
+    kept = count[1:] * (voxel_ml or 1.0) >= min_lesion_ml * (1 - 1e-9)
+    # Of the same size, the one that comes first: whatever order the library numbers them in.
+    order = 1 + np.lexsort((first[1:], -count[1:]))
+    numbers = np.zeros(len(count), np.uint32)
+    order = order[kept[order - 1]]
+    numbers[order] = np.arange(1, len(order) + 1)
+    return numbers[found]
+
+
+def match_components(found: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of lesions, one to one.
+
+    Parameters
+    ----------
+    found, reference
+        Number of each voxel's lesion, (*S), integers, 0 for none.
+
+    Returns
+    -------
+    tuple[np.ndarray, np.ndarray]
+        Numbers of the found and of the reference lesion of each pair, (k, 2), in order of the first, and their IoU,
+        (k,), in (0, 1].
+    """
+    if found.shape != reference.shape:
+        raise ValueError(f"found {found.shape} and reference {reference.shape} must have the same shape")
+    both = (found > 0) & (reference > 0)
+    if not both.any():
+        return np.zeros((0, 2), np.int64), np.zeros(0)
+    num_found, num_reference = int(found.max()) + 1, int(reference.max()) + 1
+    joint = np.bincount(
+        found[both].astype(np.int64) * num_reference + reference[both], minlength=num_found * num_reference
+    ).reshape(num_found, num_reference)
+    size_found = np.bincount(found.ravel().astype(np.int64), minlength=num_found)
+    size_reference = np.bincount(reference.ravel().astype(np.int64), minlength=num_reference)
+    iou = (joint / np.maximum(size_found[:, np.newaxis] + size_reference - joint, 1))[1:, 1:]
+    pairs = np.stack(linear_sum_assignment(iou, maximize=True), axis=1)
+    matched = iou[pairs[:, 0], pairs[:, 1]]
+    return pairs[matched > 0] + 1, matched[matched > 0]
+
+
+def _check(
+    structure: str,
+    mask: np.ndarray,
+    affine: np.ndarray,
+    probability: np.ndarray | None,
+    maps: Mapping[str, np.ndarray],
+    samples: Sequence[np.ndarray],
+    voxel_ml: float | None,
+    min_lesion_ml: float,
+) -> None:
+    if mask.dtype != np.bool_ or mask.ndim not in (2, 3):
+        raise ValueError(f"{structure}: mask must be boolean of 2 or 3 axes, got {mask.dtype} {mask.shape}")
+    if affine.shape != (4, mask.ndim + 1):
+        raise ValueError(f"{structure}: affine must be (4, {mask.ndim + 1}) for {mask.ndim} axes, got {affine.shape}")
+    if min_lesion_ml < 0 or (voxel_ml is None and min_lesion_ml > 0):
+        raise ValueError(
+            f"{structure}: min_lesion_ml must be at least 0, and 0 for 2D images, which have no volume; got "
+            f"{min_lesion_ml}"
+        )
+    arrays = {"probability": probability, **maps, **({"sample": samples[0]} if len(samples) else {})}
+    for name, array in arrays.items():
+        if array is not None and array.shape != mask.shape:
+            raise ValueError(f"{structure}: {name} {array.shape} and mask {mask.shape} must have the same shape")
+    if len(samples) and samples[0].dtype != np.bool_:
+        raise ValueError(f"{structure}: samples must be boolean, got {samples[0].dtype}")
