@@ -19,12 +19,12 @@ import numpy as np
 from scipy import ndimage
 
 from nnunet_stochastic.decisions.overlaps import Overlaps
+from nnunet_stochastic.measures import MEASURES
 
 __all__ = ["QUANTILES", "StructureRow", "border", "bounding_boxes", "structure_rows"]
 
 #: Quantiles of the sampled volumes, by name.
 QUANTILES = {"p5": 5, "p25": 25, "p50": 50, "p75": 75, "p95": 95}
-_MEASURES = ("AU", "EU", "TU")
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class StructureRow:
         columns: dict[str, Any] = {}
         for name, value in asdict(self).items():
             if name in ("inside", "border"):
-                columns |= {f"mean_{measure}_{name}": value.get(measure) for measure in _MEASURES}
+                columns |= {f"mean_{measure}_{name}": value.get(measure) for measure in MEASURES}
             elif name == "sample_quantiles_ml":
                 columns |= {f"sample_{quantile}_ml": value.get(quantile) for quantile in QUANTILES}
             else:
@@ -200,8 +200,8 @@ def _check(
     for name, array in _arrays(probabilities, maps):
         if array.shape != segmentation.shape:
             raise ValueError(f"{name} {array.shape} and segmentation {segmentation.shape} must have the same shape")
-    if unknown := sorted(set(maps) - set(_MEASURES)):
-        raise ValueError(f"maps must be of {', '.join(_MEASURES)}, got {', '.join(unknown)}")
+    if unknown := sorted(set(maps) - set(MEASURES)):
+        raise ValueError(f"maps must be of {', '.join(MEASURES)}, got {', '.join(unknown)}")
     if probabilities and (missing := [name for name in classes if name not in probabilities]):
         raise ValueError(f"there are no probabilities of {', '.join(missing)}, and of other structures there are")
     for each in overlaps:
