@@ -74,6 +74,7 @@ def _terminated_as_interrupted() -> Iterator[None]:
 def _predict(arguments: argparse.Namespace) -> int:
     # After parsing: nnU-Net takes seconds to import, and a typing error should not wait for it.
     from nnunet_stochastic.inference import (
+        LesionChoice,
         PredictionOptions,
         StochasticPredictor,
         collapse_warning,
@@ -130,6 +131,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         num_parts=arguments.num_parts,
         part_id=arguments.part_id,
         progress=not arguments.disable_progress_bar,
+        lesions=LesionChoice(tuple(arguments.lesions), arguments.min_lesion_ml),
     )
     if warning := collapse_warning(report.cases, num_members=len(predictor.members)):
         print(f"warning: {warning}", file=sys.stderr)
@@ -277,6 +279,22 @@ def _add_prediction_options(parser: argparse.ArgumentParser) -> None:
         "--save_probabilities",
         action="store_true",
         help="write the predictive mean, which evaluation needs",
+    )
+    add(
+        "--lesions",
+        nargs="+",
+        default=[],
+        metavar="LABEL",
+        help="structures, named as in dataset.json, whose connected parts are lesions: lesions.csv then says of each "
+        "where it is, how large, and how probable that it exists (share of the whole samples, or else of the members, "
+        "that have it); with --save_samples also candidates, which only some samples have",
+    )
+    add(
+        "--min_lesion_ml",
+        type=Number(float, 0, 1e6),
+        default=0.0,
+        metavar="ML",
+        help="volume below which a connected part is no lesion, ml (default: %(default)s)",
     )
     add("--continue_prediction", action="store_true", help="skip the cases that are complete in the output folder")
     add(

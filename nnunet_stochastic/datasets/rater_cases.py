@@ -17,11 +17,11 @@ from nnunetv2.utilities.utils import (
     get_identifiers_from_splitted_dataset_folder,
 )
 
-from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.readers import read_label_map
 from nnunet_stochastic.io.grid import check_same_grid
 from nnunet_stochastic.io.images import ImageReader, read_image
 from nnunet_stochastic.io.names import check_names, is_apple_double
+from nnunet_stochastic.labels import EvaluatedLabels
 
 __all__ = [
     "RaterCase",

@@ -21,11 +21,12 @@ import cc3d
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from nnunet_stochastic.measures import MEASURES
+
 __all__ = ["CANDIDATE_SHARE", "Lesion", "components", "find_lesions", "match_components"]
 
 #: Least share of the samples that a voxel of a candidate is in.
 CANDIDATE_SHARE = 0.1
-_MEASURES = ("AU", "EU", "TU")
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Lesion:
             if name == "centre_mm":
                 columns |= {f"centre_{axis}_mm": value[i] for i, axis in enumerate("xyz")}
             elif name == "mean":
-                columns |= {f"mean_{measure}": value.get(measure) for measure in _MEASURES}
+                columns |= {f"mean_{measure}": value.get(measure) for measure in MEASURES}
             elif name != "centre_voxel":
                 columns[name] = value
         return columns

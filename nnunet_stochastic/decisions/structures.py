@@ -11,7 +11,7 @@ that are not there, the Dice of pairs that all lack the structure.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -19,12 +19,35 @@ import numpy as np
 from scipy import ndimage
 
 from nnunet_stochastic.decisions.overlaps import Overlaps
+from nnunet_stochastic.measures import MEASURES
 
-__all__ = ["QUANTILES", "StructureRow", "border", "bounding_boxes", "structure_rows"]
+__all__ = ["QUANTILES", "ProbabilitySums", "StructureRow", "border", "bounding_boxes", "structure_rows"]
 
 #: Quantiles of the sampled volumes, by name.
 QUANTILES = {"p5": 5, "p25": 25, "p50": 50, "p75": 75, "p95": 95}
-_MEASURES = ("AU", "EU", "TU")
+
+
+@dataclass(frozen=True)
+class ProbabilitySums:
+    """What a row needs of the predictive mean of a structure.
+
+    Attributes
+    ----------
+    everywhere
+        Σp over the image, voxels.
+    inside
+        Σp over the segmentation's voxels of the structure, voxels.
+    """
+
+    everywhere: float
+    inside: float
+
+    @classmethod
+    def of(cls, probability: np.ndarray, inside: np.ndarray) -> ProbabilitySums:
+        """Sums of p, (*S), in [0, 1], and of where the structure is, (*S), bool."""
+        if probability.shape != inside.shape:
+            raise ValueError(f"p {probability.shape} and the structure {inside.shape} must have the same shape")
+        return cls(float(probability.sum(dtype=np.float64)), float(probability.sum(dtype=np.float64, where=inside)))
 
 
 @dataclass(frozen=True)
@@ -78,7 +101,7 @@ class StructureRow:
         columns: dict[str, Any] = {}
         for name, value in asdict(self).items():
             if name in ("inside", "border"):
-                columns |= {f"mean_{measure}_{name}": value.get(measure) for measure in _MEASURES}
+                columns |= {f"mean_{measure}_{name}": value.get(measure) for measure in MEASURES}
             elif name == "sample_quantiles_ml":
                 columns |= {f"sample_{quantile}_ml": value.get(quantile) for quantile in QUANTILES}
             else:
@@ -90,7 +113,7 @@ def structure_rows(
     segmentation: np.ndarray,
     classes: Mapping[str, Sequence[int]],
     *,
-    probabilities: Mapping[str, np.ndarray],
+    probabilities: Mapping[str, ProbabilitySums],
     maps: Mapping[str, np.ndarray],
     voxel_ml: float | None,
     samples: Overlaps | None = None,
@@ -105,7 +128,7 @@ def structure_rows(
     classes
         The label values of each structure by name: one for a label, several for a region.
     probabilities
-        Predictive mean of each structure, (*S), in [0, 1]; may be empty.
+        Sums of the predictive mean of each structure; may be empty.
     maps
         Maps AU, EU, TU by name, as far as there are such, (*S), nats.
     voxel_ml
@@ -121,7 +144,7 @@ def structure_rows(
         probability, box = probabilities.get(name), boxes[name]
         inside = np.isin(segmentation[box], list(labels))
         size = int(np.count_nonzero(inside))
-        expected = float(size) if probability is None else float(probability.sum(dtype=np.float64))
+        expected = float(size) if probability is None else probability.everywhere
         edge = border(inside)
         rows.append(
             StructureRow(
@@ -130,7 +153,7 @@ def structure_rows(
                 expected_voxels=expected,
                 volume_ml=None if voxel_ml is None else size * voxel_ml,
                 expected_volume_ml=None if voxel_ml is None else expected * voxel_ml,
-                mean_p=None if probability is None else _mean(probability[box], inside),
+                mean_p=None if probability is None or not size else probability.inside / size,
                 inside={measure: _mean(uncertainty[box], inside) for measure, uncertainty in maps.items()},
                 border={measure: _mean(uncertainty[box], edge) for measure, uncertainty in maps.items()},
                 num_samples=0 if samples is None else samples.num_maps,
@@ -191,26 +214,19 @@ def _known(value: float) -> float | None:
 def _check(
     segmentation: np.ndarray,
     classes: Mapping[str, Sequence[int]],
-    probabilities: Mapping[str, np.ndarray],
+    probabilities: Mapping[str, ProbabilitySums],
     maps: Mapping[str, np.ndarray],
     *overlaps: Overlaps | None,
 ) -> None:
     if segmentation.dtype.kind not in "iu":
         raise ValueError(f"segmentation must hold integers, got {segmentation.dtype}")
-    for name, array in _arrays(probabilities, maps):
+    for name, array in maps.items():
         if array.shape != segmentation.shape:
-            raise ValueError(f"{name} {array.shape} and segmentation {segmentation.shape} must have the same shape")
-    if unknown := sorted(set(maps) - set(_MEASURES)):
-        raise ValueError(f"maps must be of {', '.join(_MEASURES)}, got {', '.join(unknown)}")
+            raise ValueError(f"map {name} {array.shape} and segmentation {segmentation.shape} must have the same shape")
+    if unknown := sorted(set(maps) - set(MEASURES)):
+        raise ValueError(f"maps must be of {', '.join(MEASURES)}, got {', '.join(unknown)}")
     if probabilities and (missing := [name for name in classes if name not in probabilities]):
         raise ValueError(f"there are no probabilities of {', '.join(missing)}, and of other structures there are")
     for each in overlaps:
         if each is not None and len(each.counts) != len(classes):
             raise ValueError(f"overlaps must be of the {len(classes)} structures, got {len(each.counts)}")
-
-
-def _arrays(
-    probabilities: Mapping[str, np.ndarray], maps: Mapping[str, np.ndarray]
-) -> Iterator[tuple[str, np.ndarray]]:
-    yield from ((f"probability of {name}", array) for name, array in probabilities.items())
-    yield from ((f"map {name}", array) for name, array in maps.items())

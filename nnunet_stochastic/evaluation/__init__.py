@@ -20,7 +20,6 @@ from nnunet_stochastic.evaluation.case_sets import (
 from nnunet_stochastic.evaluation.cases import CaseFiles, EvaluatedCase, check_case, find_cases, load_case
 from nnunet_stochastic.evaluation.evaluate import Evaluation, check_cases, evaluate_sets
 from nnunet_stochastic.evaluation.folder import evaluate_folder
-from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.maps import FOLDERS, MEASURES, Measure, find_map, find_maps, read_map
 from nnunet_stochastic.evaluation.model import (
     STAND_IN_FOOTNOTE,
@@ -45,6 +44,7 @@ from nnunet_stochastic.evaluation.scores import (
     score_annotation,
     score_case,
 )
+from nnunet_stochastic.labels import EvaluatedLabels
 
 __all__ = [
     "ALL_CLASSES",

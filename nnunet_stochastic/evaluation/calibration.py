@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 
 from nnunet_stochastic.evaluation.cases import CaseFiles, EvaluatedCase, load_case, read_case_map
-from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.maps import FOLDERS, MEASURES, Measure
 from nnunet_stochastic.evaluation.readers import ImageReader
 from nnunet_stochastic.io.schemas import CalibrationFile
 from nnunet_stochastic.io.text import read_json
+from nnunet_stochastic.labels import EvaluatedLabels
 from nnunet_stochastic.metrics import PlattScaling, TemperatureStatistics, UncertaintyHistogram
 
 __all__ = ["CALIBRATION_FILE", "Calibration", "CaseStatistics", "case_statistics", "fit_calibration"]

@@ -15,9 +15,9 @@ from nnunet_stochastic import metrics
 from nnunet_stochastic.conventions import Convention
 from nnunet_stochastic.evaluation.calibration import Calibration
 from nnunet_stochastic.evaluation.cases import CaseFiles, EvaluatedCase, read_case_map, read_samples
-from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.maps import Measure
 from nnunet_stochastic.evaluation.readers import ImageReader
+from nnunet_stochastic.labels import EvaluatedLabels
 
 __all__ = ["CONFIDENCE_BINS", "CaseInputs", "CaseSettings", "MapInputs"]
 

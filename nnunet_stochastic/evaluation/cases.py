@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.maps import FOLDERS, Measure, check_range, find_maps, read_map
 from nnunet_stochastic.evaluation.model import unfinished_cases
 from nnunet_stochastic.evaluation.readers import ImageReader, read_label_map, read_probabilities
 from nnunet_stochastic.io.grid import check_same_grid, voxel_volume_ml
 from nnunet_stochastic.io.names import check_names
+from nnunet_stochastic.labels import EvaluatedLabels
 
 __all__ = [
     "CaseFiles",

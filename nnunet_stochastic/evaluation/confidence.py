@@ -19,12 +19,12 @@ import numpy as np
 from nnunet_stochastic import metrics
 from nnunet_stochastic.evaluation.calibration import Calibration
 from nnunet_stochastic.evaluation.cases import CaseFiles, load_case
-from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.maps import FOLDERS, Measure
 from nnunet_stochastic.io.images import read_volume
 from nnunet_stochastic.io.staging import staged_files
 from nnunet_stochastic.io.text import as_read_back, read_json
 from nnunet_stochastic.io.written import has_right_checksums, is_whole
+from nnunet_stochastic.labels import EvaluatedLabels
 
 if TYPE_CHECKING:
     from nnunetv2.imageio.base_reader_writer import BaseReaderWriter

@@ -20,7 +20,6 @@ from nnunet_stochastic.evaluation.bootstrap import describe_bootstrap, entanglem
 from nnunet_stochastic.evaluation.case_inputs import CONFIDENCE_BINS, CaseSettings
 from nnunet_stochastic.evaluation.case_sets import CaseSet, common_measures
 from nnunet_stochastic.evaluation.cases import CaseFiles, check_case
-from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.maps import FOLDERS, MEASURES
 from nnunet_stochastic.evaluation.parallel import Workers
 from nnunet_stochastic.evaluation.readers import ImageReader
@@ -29,6 +28,7 @@ from nnunet_stochastic.evaluation.results import collect_results
 from nnunet_stochastic.evaluation.set_results import SetResults
 from nnunet_stochastic.evaluation.summary import summarise
 from nnunet_stochastic.evaluation.tasks import RANKED, TASKS, compute_tasks, describe_convention
+from nnunet_stochastic.labels import EvaluatedLabels
 
 __all__ = ["Evaluation", "check_cases", "evaluate_sets"]
 

@@ -7,23 +7,18 @@ so are AU and EU before the factor of ``--rescale_epistemic``, and TU is not mor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
 
-from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.io.grid import check_same_grid
 from nnunet_stochastic.io.images import ImageReader, read_volume
 from nnunet_stochastic.io.text import read_json_if_complete
+from nnunet_stochastic.labels import EvaluatedLabels
+from nnunet_stochastic.measures import FOLDERS, MEASURES, Measure
 
 __all__ = ["FOLDERS", "MEASURES", "Measure", "check_range", "find_map", "find_maps", "read_map"]
-
-Measure = Literal["AU", "EU", "TU"]
-MEASURES: tuple[Measure, ...] = get_args(Measure)
-FOLDERS: Mapping[Measure, str] = {"AU": "aleatoric", "EU": "epistemic", "TU": "total"}
 
 
 def find_map(prediction_folder: Path, map_name: str, case: str, file_ending: str) -> Path | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.readers import ImageReader
 from nnunet_stochastic.io.schemas import DatasetJson, PredictionPlans, read_dataset_json
 from nnunet_stochastic.io.text import read_json
+from nnunet_stochastic.labels import EvaluatedLabels
 
 __all__ = ["PredictedDataset", "read_dataset"]
 

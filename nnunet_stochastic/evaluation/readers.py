@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.io import images
 from nnunet_stochastic.io.images import ImageReader
+from nnunet_stochastic.labels import EvaluatedLabels
 
 __all__ = ["ImageReader", "read_first_channel", "read_label_map", "read_probabilities"]
 

@@ -15,7 +15,7 @@ import numpy as np
 from nnunet_stochastic import metrics
 from nnunet_stochastic.conventions import DEFAULT_CONVENTION, Convention, find_convention
 from nnunet_stochastic.evaluation.cases import EvaluatedCase
-from nnunet_stochastic.evaluation.labels import EvaluatedLabels
+from nnunet_stochastic.labels import EvaluatedLabels
 
 __all__ = [
     "ALL_CLASSES",

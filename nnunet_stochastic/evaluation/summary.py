@@ -14,9 +14,9 @@ import pandas as pd
 
 from nnunet_stochastic import metrics
 from nnunet_stochastic.conventions import Convention
-from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.results import SetResults
 from nnunet_stochastic.evaluation.scores import ALL_CLASSES, METRICS, RATERS, REFERENCE
+from nnunet_stochastic.labels import EvaluatedLabels
 
 __all__ = ["summarise"]
 

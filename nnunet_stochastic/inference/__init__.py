@@ -7,11 +7,13 @@ from nnunet_stochastic.inference.model import Checkpoint, Model, load_model
 from nnunet_stochastic.inference.options import PredictionOptions
 from nnunet_stochastic.inference.predictor import StochasticPredictor
 from nnunet_stochastic.inference.restore import GridPrediction, Prediction
+from nnunet_stochastic.inference.structures import LesionChoice
 
 __all__ = [
     "Checkpoint",
     "FolderReport",
     "GridPrediction",
+    "LesionChoice",
     "Member",
     "Model",
     "Prediction",

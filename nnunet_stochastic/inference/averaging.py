@@ -135,6 +135,11 @@ class ProbabilityAverage(MemberCollector):
         """Of the member, once it has been finished: its mean."""
         return self._mean
 
+    @property
+    def log_ratios(self) -> Tensor:
+        """Of the member, once it has been finished: those of its mean."""
+        return self.space.log_ratios_of_probabilities(self._mean)
+
     def add_moments_to(self, sums: MomentSums) -> None:
         """Add the member."""
         moments = VoxelMoments(

@@ -113,6 +113,11 @@ class LawBlend(MemberCollector):
         """Of the member, once it has been finished: its law."""
         return self.fields
 
+    @property
+    def log_ratios(self) -> Tensor:
+        """Of the member, once it has been finished: the mean μ of its law."""
+        return self.fields[: self.space.num_log_ratios]
+
     def add_moments_to(self, sums: MomentSums) -> None:
         """Take the moments of every voxel and add them."""
         fields = self.fields.flatten(1)

@@ -20,8 +20,9 @@ from nnunet_stochastic.maps import MAP_NAMES, MapName
 __all__ = ["InputCase", "OutputFolder", "cases_from_files", "check_output_folder", "find_input_cases"]
 
 _TIFF_ENDINGS = (".tif", ".tiff")
+_TABLES = ("volumes.csv", "structures.csv", "lesions.csv")
 #: Files of the whole folder that a prediction writes, beside its record.
-_COMMON_FILES = ("dataset.json", "plans.json", "predict_from_raw_data_args.json", "volumes.csv")
+_COMMON_FILES = ("dataset.json", "plans.json", "predict_from_raw_data_args.json", *_TABLES)
 #: What tells a folder of a data set, of a trained model or of its fold.
 _FOREIGN_MARKS = ("dataset_fingerprint.json", "splits_final.json", "checkpoint_final.pth", "checkpoint_best.pth")
 _DATASET_FOLDERS = re.compile("(images|labels|raters)T[rs]")

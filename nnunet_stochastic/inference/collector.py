@@ -37,6 +37,11 @@ class MemberCollector(ABC):
     def prediction(self) -> Tensor:
         """Prediction of the member, once it has been finished, (channels, *S)."""
 
+    @property
+    @abstractmethod
+    def log_ratios(self) -> Tensor:
+        """Log-ratios (D, *S) that the segmentation of the member is of, once it has been finished."""
+
     @abstractmethod
     def add_moments_to(self, sums: MomentSums) -> None:
         """Add the member's moments, once it has been finished."""

@@ -13,12 +13,16 @@ from nnunet_stochastic.inference.images import map_ending
 from nnunet_stochastic.inference.pipeline import Pipeline, note
 from nnunet_stochastic.inference.predictor import StochasticPredictor
 from nnunet_stochastic.inference.record import Record, earlier_predictions
+from nnunet_stochastic.inference.structures import LesionChoice
 from nnunet_stochastic.inference.threads import thread_executor
 from nnunet_stochastic.inference.weight_cache import remove_dead_caches
 from nnunet_stochastic.io.folders import require_writable
 from nnunet_stochastic.io.text import write_json
+from nnunet_stochastic.labels import EvaluatedLabels
 
 __all__ = ["FolderReport", "predict_folder"]
+
+_NO_LESIONS = LesionChoice()
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ def predict_folder(
     num_parts: int = 1,
     part_id: int = 0,
     progress: bool = False,
+    lesions: LesionChoice = _NO_LESIONS,
 ) -> FolderReport:
     """Predict all cases of a folder.
 
@@ -75,7 +80,10 @@ def predict_folder(
         from the ``part_id``-th on.
     progress
         Whether to show bars over cases and tiles.
+    lesions
+        Which structures have lesions, for lesions.csv.
     """
+    lesions.check(EvaluatedLabels.from_dataset_json(predictor.model.dataset_json))
     if not 0 <= part_id < num_parts:
         raise ValueError(f"part_id must be in 0 … num_parts - 1, got part {part_id} of {num_parts}")
     if min(preprocessing_threads, export_threads) < 0:
@@ -119,7 +127,7 @@ def predict_folder(
         earlier = earlier_predictions(output.folder)
         output.check_free(cases, foreign, earlier)
         output.create()
-        settings = {**predictor.settings(), "save_probabilities": save_probabilities}
+        settings = {**predictor.settings(), "save_probabilities": save_probabilities, **lesions.settings()}
         record = Record(
             output.folder,
             settings,
@@ -131,7 +139,7 @@ def predict_folder(
         _copy_model_files(predictor, images, output, num_parts, part_id)
 
         output.discard_leftovers(names)
-        pipeline = Pipeline(predictor, output, record)
+        pipeline = Pipeline(predictor, output, record, lesions)
         if continue_prediction:
             if others := sorted(record.cases.keys() - names):
                 note(f"of other images, and kept: {', '.join(others)}")

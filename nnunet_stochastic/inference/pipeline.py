@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from batchgenerators.utilities.file_and_folder_operations import save_pickle
@@ -26,15 +26,20 @@ from nnunet_stochastic.degenerate_samples import degenerate_samples
 from nnunet_stochastic.inference.cases import InputCase, OutputFolder
 from nnunet_stochastic.inference.collapse import epistemic_ratio
 from nnunet_stochastic.inference.images import write_labels, write_map
+from nnunet_stochastic.inference.label_store import LabelStore
 from nnunet_stochastic.inference.predictor import StochasticPredictor
 from nnunet_stochastic.inference.record import Record
 from nnunet_stochastic.inference.restore import GridPrediction, Prediction
+from nnunet_stochastic.inference.structures import LesionChoice, describe_case, without_maps
 from nnunet_stochastic.inference.threads import results_ahead, thread_executor
 from nnunet_stochastic.inference.volumes import structure_volumes, summarize_volumes
 from nnunet_stochastic.io.grid import SOURCE, check_same_grid, voxel_volume_ml
 from nnunet_stochastic.io.images import read_image, read_label_map
+from nnunet_stochastic.labels import EvaluatedLabels
 
 __all__ = ["Pipeline", "note"]
+
+Result = TypeVar("Result")
 
 
 def note(text: str) -> None:
@@ -58,11 +63,22 @@ class _WrittenSample:
     foreground_share: float
 
 
+@dataclass(frozen=True)
+class _Outcomes:
+    """Whole segmentations of a case: samples, which are written, and the segmentations of the members."""
+
+    samples: LabelStore = field(default_factory=LabelStore)
+    members: LabelStore = field(default_factory=LabelStore)
+
+
 class Pipeline:
     """The three stages of a case, and what failed in any of them."""
 
-    def __init__(self, predictor: StochasticPredictor, output: OutputFolder, record: Record) -> None:
-        self.predictor, self.output, self.record = predictor, output, record
+    def __init__(
+        self, predictor: StochasticPredictor, output: OutputFolder, record: Record, lesions: LesionChoice
+    ) -> None:
+        self.predictor, self.output, self.record, self.lesions = predictor, output, record, lesions
+        self.labels = EvaluatedLabels.from_dataset_json(predictor.model.dataset_json)
         self.reader_writer = predictor.model.plans_manager.image_reader_writer_class
         self.failures: dict[str, str] = {}
         self._input_sha256: dict[str, list[str]] = {}
@@ -75,6 +91,8 @@ class Pipeline:
         recorded = entry.get("files", {})
         if "input_sha256" not in entry:
             reason: str | None = "the record has no hashes of its images and files"
+        elif "structures" not in entry:
+            reason = "the record says nothing of its structures"
         elif entry["input_sha256"] != case.sha256():
             reason = "its images are not those of which the files there were predicted"
         elif any(name.startswith("samples/") for name in self.output.surplus(case.name, recorded)):
@@ -87,8 +105,7 @@ class Pipeline:
         kept = entry | {"input_files": _absolute(case.files)}
         if surplus := self.output.surplus(case.name, recorded):
             kept["files"] = {name: digest for name, digest in recorded.items() if name not in surplus}
-            for name in {Path(file).parent.name for file in surplus} - {""}:
-                kept.pop(f"mean_{name}", None)
+            kept = without_maps(kept, {Path(file).parent.name for file in surplus} - {""})
             kept["epistemic_to_aleatoric"] = epistemic_ratio(kept, factor=self.predictor.options.epistemic_factor)
         if kept != entry:
             self.record.add(case.name, kept)
@@ -140,6 +157,7 @@ class Pipeline:
         self._input_sha256[case.name] = case.sha256()
         reader = self.reader_writer()
         image, properties = read_image(case.files, reader)
+        self.lesions.check_image(properties)
         previous = None
         if case.previous_stage is not None:
             highest = max(self.predictor.model.label_manager.all_labels)
@@ -154,17 +172,33 @@ class Pipeline:
         """Run the network on a case, and start its export; ``None`` if it failed."""
         with self._reporting(case):
             data, properties = preprocessed.result()
-            with _SampleExport(self, case, properties, exporting, at_once) as exporter:
-                grid = self.predictor.predict_grid(data, case=case.name, on_sample=exporter.submit, progress=progress)
-                samples = exporter.finish()
-            return exporting.submit(self.export, case, grid, properties, samples)
+            outcomes = _Outcomes()
+            self.output.begin(case.name)
+
+            def export_sample(index: int, log_ratios: Tensor) -> _WrittenSample:
+                return self.export_sample(case, index, log_ratios, properties, outcomes.samples)
+
+            def keep_member(index: int, log_ratios: Tensor) -> None:
+                outcomes.members.add(index, self.predictor.restore_sample(log_ratios, properties))
+
+            with (
+                _InTurn(exporting, export_sample, at_once) as samples,
+                _InTurn(exporting, keep_member, at_once) as members,
+            ):
+                grid = self.predictor.predict_grid(
+                    data, case=case.name, on_sample=samples.submit, on_member=members.submit, progress=progress
+                )
+                members.finish()
+                written = samples.finish()
+            return exporting.submit(self.export, case, grid, properties, written, outcomes)
         return None
 
     def export_sample(
-        self, case: InputCase, index: int, log_ratios: Tensor, properties: dict[str, Any]
+        self, case: InputCase, index: int, log_ratios: Tensor, properties: dict[str, Any], kept: LabelStore
     ) -> _WrittenSample:
-        """Write a whole sample to the case's hidden folder."""
+        """Write a whole sample to the case's hidden folder, and keep it."""
         labels = self.predictor.restore_sample(log_ratios, properties)
+        kept.add(index, labels)
         path = self.output.begun(case.name) / self.output.sample(case.name, index)
         write_labels(labels, path, properties, self.reader_writer)
         return _WrittenSample(self._volumes(labels, properties), float((labels > 0).mean()))
@@ -174,10 +208,17 @@ class Pipeline:
         case: InputCase,
         grid: GridPrediction,
         properties: dict[str, Any],
-        samples: Sequence[_WrittenSample] = (),
+        samples: Sequence[_WrittenSample],
+        outcomes: _Outcomes,
     ) -> None:
         """Write all files of a case: complete, or none that counts as complete."""
-        prediction = self.predictor.restore(grid, properties, probabilities=self.output.probabilities)
+        prediction = self.predictor.restore(
+            grid,
+            properties,
+            probabilities=self.output.probabilities,
+            channels=() if self.output.probabilities else list(self.lesions.channels(self.labels).values()),
+            sums=True,
+        )
         folder, segmentation = self.output.begun(case.name), self.output.segmentation(case.name)
         for name, array in prediction.maps.items():
             write_map(array, folder / name / f"{case.name}{self.output.map_ending}", properties, self.reader_writer)
@@ -186,7 +227,7 @@ class Pipeline:
             nnunets = {key: value for key, value in properties.items() if key != SOURCE}
             save_pickle(nnunets, str(folder / f"{case.name}.pkl"))
         write_labels(prediction.segmentation, folder / segmentation.name, properties, self.reader_writer)
-        entry = self._entry(case, prediction, properties, samples) | {
+        entry = self._entry(case, prediction, properties, samples, outcomes) | {
             "input_sha256": self._input_sha256[case.name],
             "files": self.output.staged_sha256(case.name),
         }
@@ -198,6 +239,7 @@ class Pipeline:
         prediction: Prediction,
         properties: dict[str, Any],
         samples: Sequence[_WrittenSample],
+        outcomes: _Outcomes,
     ) -> dict[str, Any]:
         entry: dict[str, Any] = {"input_files": _absolute(case.files)}
         for name, array in prediction.maps.items():
@@ -210,7 +252,14 @@ class Pipeline:
         shares = [sample.foreground_share for sample in samples]
         if degeneration := degenerate_samples(shares, float((prediction.segmentation > 0).mean())):
             entry["degenerate_samples"] = degeneration
-        return entry
+        return entry | describe_case(
+            prediction,
+            properties,
+            self.labels,
+            self.lesions,
+            samples=outcomes.samples,
+            members=outcomes.members,
+        )
 
     def _volumes(self, segmentation: np.ndarray, properties: dict[str, Any]) -> dict[str, float]:
         voxel_ml = voxel_volume_ml(properties)
@@ -240,37 +289,32 @@ def _absolute(files: Sequence[Path]) -> list[str]:
     return [str(file.resolve()) for file in files]
 
 
-class _SampleExport:
-    """Writes the samples of one case while the next are drawn, a few at a time."""
+class _InTurn(Generic[Result]):
+    """Work on the whole segmentations of one case while the next are drawn, a few at a time."""
 
-    def __init__(
-        self, pipeline: Pipeline, case: InputCase, properties: dict[str, Any], executor: Executor, at_once: int
-    ) -> None:
-        self._pipeline, self._case, self._properties = pipeline, case, properties
-        self._executor, self._at_once = executor, at_once
+    def __init__(self, executor: Executor, work: Callable[[int, Tensor], Result], at_once: int) -> None:
+        self._executor, self._work, self._at_once = executor, work, at_once
         self._running: deque[tuple[int, Future]] = deque()
-        self._written: dict[int, _WrittenSample] = {}
-        pipeline.output.begin(case.name)
+        self._results: dict[int, Result] = {}
 
-    def __enter__(self) -> _SampleExport:
+    def __enter__(self) -> _InTurn[Result]:
         return self
 
     def __exit__(self, *_: object) -> None:
-        wait([export for _, export in self._running])  # none may write any more when a failed case is tidied up
+        wait([future for _, future in self._running])  # none may write any more when a failed case is tidied up
 
     def submit(self, index: int, log_ratios: Tensor) -> None:
-        """Write a sample."""
+        """Work on the segmentation with these log-ratios (D, *S)."""
         while len(self._running) >= self._at_once:
             self._finish_one()
-        export = self._executor.submit(self._pipeline.export_sample, self._case, index, log_ratios, self._properties)
-        self._running.append((index, export))
+        self._running.append((index, self._executor.submit(self._work, index, log_ratios)))
 
-    def finish(self) -> list[_WrittenSample]:
-        """Wait for all samples; what was written, in order."""
+    def finish(self) -> list[Result]:
+        """Wait for all; the results, in order."""
         while self._running:
             self._finish_one()
-        return [self._written[index] for index in sorted(self._written)]
+        return [self._results[index] for index in sorted(self._results)]
 
     def _finish_one(self) -> None:
-        index, export = self._running.popleft()
-        self._written[index] = export.result()
+        index, future = self._running.popleft()
+        self._results[index] = future.result()

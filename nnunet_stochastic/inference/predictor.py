@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import itertools
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from tqdm import tqdm
 from nnunet_stochastic.inference.averaging import ProbabilityAverage
 from nnunet_stochastic.inference.blending import LawBlend, has_voxel_law
 from nnunet_stochastic.inference.collector import MemberCollector
+from nnunet_stochastic.inference.convolutions import benchmarking_convolutions
 from nnunet_stochastic.inference.members import check_members_differ, choose_method, members_of
 from nnunet_stochastic.inference.model import Model, load_model
 from nnunet_stochastic.inference.options import PredictionOptions
@@ -157,10 +158,21 @@ class StochasticPredictor:
         return preprocess_image(self.model, image, properties, previous_stage=previous_stage)
 
     def predict_grid(
-        self, data: Tensor, *, case: str = "", on_sample: OnSample | None = None, progress: bool = False
+        self,
+        data: Tensor,
+        *,
+        case: str = "",
+        on_sample: OnSample | None = None,
+        on_member: OnSample | None = None,
+        progress: bool = False,
     ) -> GridPrediction:
-        """Predict a preprocessed image (channels, *S) on the network's grid, and hand over whole samples if any."""
-        moments = self.predict_preprocessed(data, case=case, on_sample=on_sample, progress=progress)
+        """Predict a preprocessed image (channels, *S) on the network's grid.
+
+        Whole samples are handed over if there are any, and the segmentation of each member if there are several.
+        """
+        moments = self.predict_preprocessed(
+            data, case=case, on_sample=on_sample, on_member=on_member, progress=progress
+        )
         epistemic = epistemic_map(moments).cpu() if self._decomposes else None
         variance = variance_map(moments).cpu() if "variance" in self.maps else None
         return GridPrediction(
@@ -174,22 +186,36 @@ class StochasticPredictor:
         )
 
     def predict_preprocessed(
-        self, data: Tensor, *, case: str = "", on_sample: OnSample | None = None, progress: bool = False
+        self,
+        data: Tensor,
+        *,
+        case: str = "",
+        on_sample: OnSample | None = None,
+        on_member: OnSample | None = None,
+        progress: bool = False,
     ) -> Moments:
         """Moments of the probabilities of a preprocessed image (channels, *S), on the network's grid."""
         on_device = self.device.type == "cuda" and self.options.accumulate_on_device
         if on_device:
             try:
-                return self._predict_moments(data, self.device, case, on_sample, progress)
+                return self._predict_moments(data, self.device, case, on_sample, on_member, progress)
             except torch.cuda.OutOfMemoryError:
                 tqdm.write(
                     "image and sums do not fit into the memory of the device: they stay on the CPU, which is slower"
                 )
             torch.cuda.empty_cache()
-        return self._predict_moments(data, torch.device("cpu"), case, on_sample, progress)
+        return self._predict_moments(data, torch.device("cpu"), case, on_sample, on_member, progress)
 
-    def restore(self, grid: GridPrediction, properties: dict[str, Any], *, probabilities: bool = False) -> Prediction:
-        """Bring a prediction into the geometry of its image."""
+    def restore(
+        self,
+        grid: GridPrediction,
+        properties: dict[str, Any],
+        *,
+        probabilities: bool = False,
+        channels: Collection[int] = (),
+        sums: bool = False,
+    ) -> Prediction:
+        """Bring a prediction into the geometry of its image; see ``restore.restore``."""
         return restore(
             grid,
             properties,
@@ -198,6 +224,8 @@ class StochasticPredictor:
             self.model.label_manager,
             maps=self.maps,
             probabilities=probabilities,
+            channels=channels,
+            sums=sums,
         )
 
     def restore_sample(self, log_ratios: Tensor, properties: dict[str, Any]) -> np.ndarray:
@@ -259,7 +287,13 @@ class StochasticPredictor:
 
     @torch.inference_mode()
     def _predict_moments(
-        self, data: Tensor, sums_device: torch.device, case: str, on_sample: OnSample | None, progress: bool
+        self,
+        data: Tensor,
+        sums_device: torch.device,
+        case: str,
+        on_sample: OnSample | None,
+        on_member: OnSample | None,
+        progress: bool,
     ) -> Moments:
         model, options = self.model, self.options
         noise = NoiseKey(options.seed, case)
@@ -274,6 +308,7 @@ class StochasticPredictor:
         one_network = self.blends_laws and len(self.members) == 1 and not self.has_samples
         sums = None if one_network else self._moment_sums(shape, sums_device)
         last: Tensor | None = None
+        finished = itertools.count()
         sweep = Sweep(
             model,
             self.device,
@@ -289,10 +324,13 @@ class StochasticPredictor:
             nonlocal last
             last = collector.prediction
             _check_finite(last)
+            if on_member is not None and len(self.members) > 1:
+                # Of its own memory: the next member goes on in the collector's.
+                on_member(next(finished), collector.log_ratios[inside].to("cpu", copy=True))
             if sums is not None:
                 collector.add_moments_to(sums)
 
-        with _benchmarking_convolutions(self.device):
+        with benchmarking_convolutions(self.device):
             fingerprints = sweep.run(
                 self.members,
                 self._draws_of_members(noise),
@@ -353,17 +391,3 @@ def _check_finite(*fields: Tensor) -> None:
         raise ValueError(
             "the network's output has NaN or infinite values: are its weights finite, and the image's intensities?"
         )
-
-
-@contextmanager
-def _benchmarking_convolutions(device: torch.device) -> Iterator[None]:
-    """All tiles have one shape, so on CUDA the search for the fastest convolution pays; as in nnU-Net."""
-    if device.type != "cuda":
-        yield
-        return
-    before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = True
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.benchmark = before

@@ -1,4 +1,4 @@
-"""uncertainty.json: with which settings a folder was predicted, and a summary of each case; volumes.csv from it.
+"""uncertainty.json: with which settings a folder was predicted, and a summary of each case; tables from it.
 
 The entry of a case ties its files to what they came from: ``input_sha256`` has the hashes of all files that were read
 for it, ``files`` those of all that were written. Cases that may have files and have no entry, because they did not get
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nnunet_stochastic.inference.structures import write_tables
 from nnunet_stochastic.inference.volumes import write_volume_table
 from nnunet_stochastic.io.schemas import PredictionRecord
 from nnunet_stochastic.io.text import as_read_back, read_json_unless_cut, write_json
@@ -137,7 +138,7 @@ class Record:
         write_json(self.path, _with_others(self._content, self._other_cases))
 
     def finish(self) -> None:
-        """Put uncertainty.json together from the parts that are there, and write the table of volumes."""
+        """Put uncertainty.json together from the parts that are there, and write the tables."""
         merged = None
         # Another part may finish between reading and writing; whoever writes last looks again.
         while merged != (current := self._merge()):
@@ -146,6 +147,7 @@ class Record:
                 write_json(self._folder / "uncertainty.json", merged)
             if any("volume_ml" in entry for entry in merged["cases"].values()):
                 write_volume_table(self._folder / "volumes.csv", merged["cases"])
+            write_tables(self._folder, merged["cases"])
 
     def _merge(self) -> dict[str, Any]:
         if self._num_parts == 1:

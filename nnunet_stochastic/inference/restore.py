@@ -7,7 +7,7 @@ Outside the crop nnU-Net's preprocessing saw only zeros: there the background ha
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import Tensor
 
+from nnunet_stochastic.decisions.structures import ProbabilitySums
 from nnunet_stochastic.inference.resampling import PlannedResampling, planned_resampling
 from nnunet_stochastic.maps import MapName, decompose_total
 from nnunet_stochastic.outcomes import OutcomeSpace
@@ -66,6 +67,10 @@ class Prediction:
         Uncertainty maps by name, float32: nats, the variance squared probabilities.
     probabilities
         Predictive mean, (C, *image), float32; ``None`` unless asked for.
+    channels
+        Predictive mean of the classes that were asked for, (*image) each, float32, by channel.
+    sums
+        Sums of the predictive mean of each channel, where they were asked for.
     samples
         Whole segmentations, as many as were asked for, each like ``segmentation``.
     """
@@ -73,6 +78,8 @@ class Prediction:
     segmentation: np.ndarray
     maps: dict[MapName, np.ndarray]
     probabilities: np.ndarray | None
+    channels: dict[int, np.ndarray] = field(default_factory=dict)
+    sums: tuple[ProbabilitySums, ...] | None = None
     samples: tuple[np.ndarray, ...] = ()
 
 
@@ -86,6 +93,8 @@ def restore(
     *,
     maps: Collection[MapName],
     probabilities: bool = False,
+    channels: Collection[int] = (),
+    sums: bool = False,
 ) -> Prediction:
     """Bring a prediction into the geometry of its image.
 
@@ -101,6 +110,10 @@ def restore(
         Names of the maps to make.
     probabilities
         Whether to return the predictive mean of all classes too.
+    channels
+        Channels of the predictive mean to return alone.
+    sums
+        Whether to return sums of the predictive mean: over the image, and over the segmentation's voxels.
     """
     forward, backward = plans_manager.transpose_forward, plans_manager.transpose_backward
     whole_shape = properties["shape_before_cropping"]
@@ -114,6 +127,8 @@ def restore(
     mean = np.zeros((grid.space.num_logits, *image_shape), dtype=np.float32) if probabilities else None
     if mean is not None and not grid.space.regions:
         mean[0] = 1
+    own = {channel: np.zeros(image_shape, dtype=np.float32) for channel in channels}
+    totals = _MeanSums(grid.space.num_logits, label_manager) if sums else None
 
     def in_crop(array: np.ndarray) -> np.ndarray:  # a view: what is written into it is un-cropped and un-transposed
         return array.transpose(forward)[crop]
@@ -129,11 +144,43 @@ def restore(
         for name, array in map_arrays.items():
             in_crop(array)[start:stop] = values[name].numpy()
         slab = grid.space.all_probabilities(slab)
-        in_crop(segmentation)[start:stop] = label_manager.convert_probabilities_to_segmentation(slab).numpy()
+        labels = label_manager.convert_probabilities_to_segmentation(slab)
+        in_crop(segmentation)[start:stop] = labels.numpy()
+        for channel, array in own.items():
+            in_crop(array)[start:stop] = slab[channel].numpy()
+        if totals is not None:
+            totals.add(slab, labels)
         if mean is not None:
             for channel, array in zip(slab, mean, strict=True):
                 in_crop(array)[start:stop] = channel.numpy()
-    return Prediction(segmentation, map_arrays, mean)
+    return Prediction(segmentation, map_arrays, mean, own, None if totals is None else totals.sums())
+
+
+class _MeanSums:
+    """Sums of the predictive mean of each channel, slab by slab; outside the crop there are foreground sums of 0."""
+
+    def __init__(self, num_channels: int, label_manager: LabelManager) -> None:
+        self._has_regions = label_manager.has_regions
+        regions = label_manager.foreground_regions if self._has_regions else ()
+        self._regions = [np.atleast_1d(region).tolist() for region in regions]
+        self._everywhere = torch.zeros(num_channels, dtype=torch.float64)
+        self._inside = torch.zeros(num_channels, dtype=torch.float64)
+
+    def add(self, mean: Tensor, labels: Tensor) -> None:
+        """Add the mean (C, *slab) and the labels (*slab) of it."""
+        self._everywhere += mean.sum(dim=(1, 2, 3), dtype=torch.float64)
+        labels = labels.long()
+        if self._has_regions:
+            for channel, region in enumerate(self._regions):
+                inside = torch.isin(labels, torch.tensor(region))
+                self._inside[channel] += mean[channel][inside].sum(dtype=torch.float64)
+            return
+        of_label = mean.gather(0, labels[None])[0].double()
+        self._inside += torch.bincount(labels.flatten(), weights=of_label.flatten(), minlength=len(self._inside))
+
+    def sums(self) -> tuple[ProbabilitySums, ...]:
+        """Sums of each channel."""
+        return tuple(map(ProbabilitySums, self._everywhere.tolist(), self._inside.tolist()))
 
 
 def _slab_of_mean(grid: GridPrediction, resampling: PlannedResampling) -> Callable[[int, int], Tensor]:

@@ -263,6 +263,50 @@ class PredictionSettings(_File):
     epistemic_factor: Positive = 1.0
 
 
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+OfMeasures = dict[Measure, NotNegative | None]
+
+
+class StructureEntry(_File):
+    """A structure of a predicted case: ``decisions.StructureRow`` without its name."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    num_voxels: Count
+    expected_voxels: NotNegative
+    volume_ml: NotNegative | None = None
+    expected_volume_ml: NotNegative | None = None
+    mean_p: Share | None = None
+    inside: OfMeasures = {}
+    border: OfMeasures = {}
+    num_samples: Count = 0
+    sample_mean_ml: NotNegative | None = None
+    sample_sd_ml: NotNegative | None = None
+    sample_quantiles_ml: dict[str, NotNegative] = {}
+    pairwise_dice_samples: Share | None = None
+    num_members: Count = 0
+    pairwise_dice_members: Share | None = None
+
+
+class LesionEntry(_File):
+    """A lesion of a predicted case: ``decisions.Lesion``."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    structure: Name
+    number: Annotated[int, Field(ge=1)]
+    candidate: bool
+    num_voxels: Annotated[int, Field(ge=1)]
+    volume_ml: NotNegative | None
+    centre_mm: Annotated[list[Number], Field(min_length=3, max_length=3)]
+    centre_voxel: Annotated[list[Count], Field(min_length=3, max_length=3)]
+    mean_p: Share | None = None
+    max_p: Share | None = None
+    existence: Share | None = None
+    share_in_all_samples: Share | None = None
+    mean: OfMeasures = {}
+
+
 class PredictedCase(_File):
     """A case of a prediction; maps in nats."""
 
@@ -275,6 +319,8 @@ class PredictedCase(_File):
     volume_ml: dict[str, NotNegative] | None = None
     sample_volumes: dict[str, dict[str, Any]] | None = None
     degenerate_samples: str | None = None
+    structures: dict[str, StructureEntry] = {}
+    lesions: list[LesionEntry] = []
     input_sha256: list[str] | None = None
     files: dict[str, str] = {}
 

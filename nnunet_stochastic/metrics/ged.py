@@ -99,7 +99,12 @@ def co_occurrence(*segmentations: np.ndarray, classes: Sequence[Sequence[int]]) 
         if not holds_zero:
             # Most voxels are background in every map and belong to no class. (``any`` and a mask as index are slower.)
             chunk = chunk.compress(np.bitwise_or.reduce(chunk, axis=0) != 0, axis=1)
+        # So are most of the others the same in every map: their number counts for all pairs, whatever the class.
+        agreed = np.bitwise_and.reduce(chunk == chunk[:1], axis=0)
+        values, numbers = np.unique(chunk[0].compress(agreed), return_counts=True)
+        chunk = chunk.compress(~agreed, axis=1)
         for index, labels in enumerate(classes):
+            counts[index] += numbers[np.isin(values, list(labels))].sum()
             member = np.isin(chunk, list(labels)).astype(np.float32)
             counts[index] += np.rint(member @ member.T).astype(np.int64)
     return counts

@@ -10,10 +10,10 @@ from matplotlib import style
 
 from nnunet_stochastic.conventions import find_convention
 from nnunet_stochastic.evaluation.evaluate import Evaluation
-from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.scores import ALL_CLASSES, RATERS, REFERENCE
 from nnunet_stochastic.io.staging import staged_file
 from nnunet_stochastic.io.text import write_json, write_text
+from nnunet_stochastic.labels import EvaluatedLabels
 from nnunet_stochastic.report.pictures import PICTURE_DPI
 from nnunet_stochastic.report.reliability import reliability_diagrams
 

@@ -13,13 +13,13 @@ import numpy as np
 from matplotlib import style
 
 from nnunet_stochastic.evaluation.cases import CaseFiles
-from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.maps import find_map, read_map
 from nnunet_stochastic.evaluation.model import recorded_images
 from nnunet_stochastic.evaluation.parallel import map_in_threads
 from nnunet_stochastic.evaluation.readers import ImageReader, read_first_channel, read_label_map
 from nnunet_stochastic.io.grid import flipped_axes
 from nnunet_stochastic.io.staging import staged_file
+from nnunet_stochastic.labels import EvaluatedLabels
 from nnunet_stochastic.report.picture import MAP_TITLES, CasePicture, case_figure
 from nnunet_stochastic.report.slice_view import SliceView
 

@@ -10,8 +10,8 @@ import pytest
 
 from nnunet_stochastic.commands import apply_calibration, determine_calibration, evaluate
 from nnunet_stochastic.evaluation.case_sets import SetFolders, find_case_sets
-from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.readers import read_probabilities
+from nnunet_stochastic.labels import EvaluatedLabels
 
 QUIET = ["-np", "1", "--disable_progress_bar"]
 

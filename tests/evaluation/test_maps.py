@@ -7,8 +7,8 @@ import os
 import numpy as np
 import pytest
 
-from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.maps import check_range
+from nnunet_stochastic.labels import EvaluatedLabels
 
 LABELS = EvaluatedLabels.from_dataset_json({"labels": {"background": 0, "a": 1, "b": 2}})
 

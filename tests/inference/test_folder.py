@@ -52,7 +52,8 @@ def test_all_files_are_there(predictor, images, tmp_path):
     maps = ("total", "aleatoric", "epistemic", "variance")
     expected = {f"{folder}/{name}.nii.gz" for folder in maps for name in NAMES}
     expected |= {f"{name}{ending}" for name in NAMES for ending in (".nii.gz", ".npz", ".pkl")}
-    others = {"dataset.json", "plans.json", "predict_from_raw_data_args.json", "uncertainty.json", "volumes.csv"}
+    others = {"dataset.json", "plans.json", "predict_from_raw_data_args.json", "uncertainty.json"}
+    others |= {"volumes.csv", "structures.csv"}
     assert {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()} == expected | others
     assert {path.name for path in out.iterdir() if path.is_dir()} == set(maps)
 

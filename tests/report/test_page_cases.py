@@ -15,7 +15,7 @@ from scipy.ndimage import binary_erosion
 from skimage import io as image_io
 
 from nnunet_stochastic.evaluation.case_sets import SetFolders
-from nnunet_stochastic.evaluation.labels import EvaluatedLabels
+from nnunet_stochastic.labels import EvaluatedLabels
 from nnunet_stochastic.report.page import (
     PredictionFolder,
     collect_thumbnails,

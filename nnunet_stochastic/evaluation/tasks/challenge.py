@@ -17,10 +17,10 @@ from nnunet_stochastic import metrics
 from nnunet_stochastic.conventions import Convention
 from nnunet_stochastic.evaluation.case_inputs import CaseInputs
 from nnunet_stochastic.evaluation.cases import EvaluatedCase
-from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.scores import ALL_CLASSES
 from nnunet_stochastic.evaluation.set_results import SetResults
 from nnunet_stochastic.evaluation.tasks.task import Task, TaskInputs
+from nnunet_stochastic.labels import EvaluatedLabels
 
 __all__ = ["CHALLENGE", "CHALLENGE_METRICS", "challenge_scores", "staple"]
 

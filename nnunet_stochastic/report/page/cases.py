@@ -16,11 +16,11 @@ import numpy as np
 
 from nnunet_stochastic.evaluation.case_sets import SetFolders
 from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
-from nnunet_stochastic.evaluation.labels import EvaluatedLabels
 from nnunet_stochastic.evaluation.maps import find_map, read_map
 from nnunet_stochastic.evaluation.model import recorded_images
 from nnunet_stochastic.evaluation.readers import ImageReader, read_first_channel, read_label_map
 from nnunet_stochastic.io.grid import check_same_grid
+from nnunet_stochastic.labels import EvaluatedLabels
 
 __all__ = ["COLUMNS", "MAPS", "OF_EPISTEMIC", "CaseSource", "PageCase", "PredictionFolder", "page_cases"]
 
