@@ -7,7 +7,7 @@ import numpy as np
 from nnunet_stochastic.decisions.lesions import find_lesions
 from nnunet_stochastic.decisions.overlaps import Overlaps
 from nnunet_stochastic.decisions.statistics import CaseStatistics, case_statistics, image_scores
-from nnunet_stochastic.decisions.structures import structure_rows
+from nnunet_stochastic.decisions.structures import ProbabilitySums, structure_rows
 
 CLASSES = {"tumour": [1]}
 VOXEL_ML = 0.01
@@ -36,7 +36,7 @@ def simulated_case(rng: np.random.Generator, case: str, patient: str, *, num_sam
         "rows": structure_rows(
             segmentation,
             CLASSES,
-            probabilities={"tumour": probability},
+            probabilities={"tumour": ProbabilitySums.of(probability, segmentation == 1)},
             maps=maps,
             voxel_ml=VOXEL_ML,
             samples=overlaps,

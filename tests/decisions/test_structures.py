@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nnunet_stochastic.decisions.overlaps import Overlaps
-from nnunet_stochastic.decisions.structures import StructureRow, border, structure_rows
+from nnunet_stochastic.decisions.structures import ProbabilitySums, StructureRow, border, structure_rows
 
 CLASSES = {"liver": [1], "tumour": [2], "both": [1, 2], "kidney": [5]}
 
@@ -18,6 +18,12 @@ def image(rng, shape=(5, 7, 6)):
     maps = {measure: rng.random(shape).astype(np.float32) for measure in ("AU", "EU", "TU")}
     probabilities = {name: rng.random(shape).astype(np.float32) for name in CLASSES}
     return segmentation, maps, probabilities
+
+
+def sums(probabilities, segmentation):
+    return {
+        name: ProbabilitySums.of(values, np.isin(segmentation, CLASSES[name])) for name, values in probabilities.items()
+    }
 
 
 def neighbours(inside):
@@ -42,7 +48,7 @@ def test_against_sums_over_voxels():
     rows = structure_rows(
         segmentation,
         CLASSES,
-        probabilities=probabilities,
+        probabilities=sums(probabilities, segmentation),
         maps=maps,
         voxel_ml=0.25,
         samples=overlaps,
@@ -79,6 +85,7 @@ def test_as_plain_data_and_as_columns():
     rng = np.random.default_rng(1)
     segmentation, maps, probabilities = image(rng)
     overlaps = Overlaps.of(np.stack([segmentation] * 3), classes=list(CLASSES.values()))
+    probabilities = sums(probabilities, segmentation)
     rows = structure_rows(segmentation, CLASSES, probabilities=probabilities, maps=maps, voxel_ml=1.0, samples=overlaps)
     for row in rows:
         assert StructureRow(**json.loads(json.dumps(row.as_json(), allow_nan=False))) == row
@@ -103,16 +110,15 @@ def test_without_probabilities_maps_samples_and_volume():
 
 def test_two_dimensions_as_nnunet_has_them():
     segmentation, maps, probabilities = (np.array([each]) for each in (np.eye(4, dtype=int), np.eye(4), np.eye(4)))
-    row = structure_rows(
-        segmentation, {"line": [1]}, probabilities={"line": probabilities}, maps={"TU": maps}, voxel_ml=None
-    )[0]
+    line = ProbabilitySums.of(probabilities, segmentation == 1)
+    row = structure_rows(segmentation, {"line": [1]}, probabilities={"line": line}, maps={"TU": maps}, voxel_ml=None)[0]
     assert (row.mean_p, row.inside["TU"], row.volume_ml) == (1, 1, None)
     assert row.border["TU"] == pytest.approx(4 / 10)
 
 
 def test_bad_input():
     segmentation, maps, probabilities = image(np.random.default_rng(3))
-    arguments = {"probabilities": probabilities, "maps": maps, "voxel_ml": 1.0}
+    arguments = {"probabilities": sums(probabilities, segmentation), "maps": maps, "voxel_ml": 1.0}
     with pytest.raises(ValueError, match="must hold integers"):
         structure_rows(segmentation.astype(float), CLASSES, **arguments)
     with pytest.raises(ValueError, match="map EU"):
@@ -120,6 +126,8 @@ def test_bad_input():
     with pytest.raises(ValueError, match="got entropy"):
         structure_rows(segmentation, CLASSES, **{**arguments, "maps": {"entropy": maps["EU"]}})
     with pytest.raises(ValueError, match="no probabilities of tumour, both, kidney"):
-        structure_rows(segmentation, CLASSES, **{**arguments, "probabilities": {"liver": probabilities["liver"]}})
+        structure_rows(segmentation, CLASSES, **{**arguments, "probabilities": {"liver": ProbabilitySums(1.0, 1.0)}})
+    with pytest.raises(ValueError, match="must have the same shape"):
+        ProbabilitySums.of(maps["EU"][1:], segmentation == 1)
     with pytest.raises(ValueError, match="of the 4 structures, got 1"):
         structure_rows(segmentation, CLASSES, **arguments, samples=Overlaps(np.zeros((1, 2, 2), int)))
