@@ -28,6 +28,7 @@ __all__ = [
     "CONVENTIONS",
     "DEFAULT_CONVENTION",
     "DISTANCES",
+    "NORMALISED",
     "PRESETS",
     "Ace",
     "Aggregation",
@@ -49,6 +50,9 @@ AGGREGATIONS: dict[Aggregation, str] = {
     "area": "sum divided by the number of predicted foreground voxels, by 1 if there is none",
     "border": "sum divided by the number of neighbouring voxels with different predicted labels, by 1 if there is none",
 }
+
+# Those that are a plain sum where nothing, or no border, is predicted: beside others it is as large as the image.
+NORMALISED: tuple[Aggregation, ...] = ("area", "border")
 
 # Of two segmentations, for GED, as it stands in tables.
 DISTANCES: dict[GedDistance, str] = {"iou": "1 - IoU", "dice": "1 - Dice", "pooled_dice": "1 - pooled Dice"}

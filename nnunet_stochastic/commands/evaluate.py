@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -30,7 +31,7 @@ from nnunet_stochastic.evaluation.predicted_dataset import read_dataset
 from nnunet_stochastic.evaluation.tasks import TASKS
 from nnunet_stochastic.io.folders import require_writable
 from nnunet_stochastic.patients import read_patients
-from nnunet_stochastic.report import summary_table, task_table
+from nnunet_stochastic.report import images_without_border, summary_table, task_table
 from nnunet_stochastic.report.evaluation_files import write_evaluation
 from nnunet_stochastic.report.pictures import first_images, write_pictures
 
@@ -191,7 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.print(summary_table(summary, annotation=annotation))
     if summary["tasks"]:
         console.print(task_table(summary))
-    for warning in _warnings(summary["degenerate_samples"]):
+    for warning in (*_warn_of_samples(summary["degenerate_samples"]), *_warn_of_borders(summary)):
         print(f"warning: {warning}", file=sys.stderr)
     for what, reason in summary["left_out"].items():
         print(f"left out: {what}: {reason}")
@@ -200,7 +201,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _warnings(degenerate_samples: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+def _warn_of_samples(degenerate_samples: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
     """A line per set with samples that say nothing of the image."""
     words = {"empty": "empty", "full": "filling the image", "empty or full": "empty or filling the image"}
     of_samples = ", ".join(task.name for task in TASKS if "samples" in task.needs)
@@ -213,4 +214,18 @@ def _warnings(degenerate_samples: Mapping[str, Mapping[str, str]]) -> Iterator[s
         yield (
             f"{name}: all samples of these cases have come apart from the segmentation ({found}); {of_samples} and the "
             "maps of such a model mean nothing, train it longer or look at its log"
+        )
+
+
+def _warn_of_borders(summary: Mapping[str, Any]) -> Iterator[str]:
+    """A line if images have no predicted border, by whose length their scores are divided."""
+    by_task = {task.name: found for task in TASKS if (found := images_without_border(task, summary))}
+    if by_task:
+        sizes = summary["bootstrap"]["sets"]
+        numbers = {name: number for found in by_task.values() for name, number in found.items()}
+        listed = ", ".join(f"{number} of {sizes[name]['cases']} of {name}" for name, number in numbers.items())
+        yield (
+            f"images without a predicted border: {listed}; their scores are sums over the image, divided by 1 and not "
+            f"by a border's length, and can decide {' and '.join(by_task)} by themselves: see the rows 'with a "
+            "border', which leave them out (num_without_border in summary.json)"
         )

@@ -29,6 +29,9 @@ from nnunet_stochastic.io.text import read_json_if_complete, write_text
 
 __all__ = ["bins_from_json", "bins_to_json", "compute_record", "read_record", "to_json", "write_record"]
 
+# Another number where a record holds other things: those of before are then computed again.
+_FORMAT = 2
+
 
 def compute_record(files: CaseFiles, settings: CaseSettings) -> dict[str, Any]:
     """Everything that is computed of a case that passed ``check_case``, JSON-serializable.
@@ -75,7 +78,12 @@ def compute_record(files: CaseFiles, settings: CaseSettings) -> dict[str, Any]:
                 for group, classes in reliability.items()
             },
             "measures": measures,
-            "image": {"dice": dice, **image, "volume_ml": _foreground_ml(inputs)},
+            "image": {
+                "dice": dice,
+                **image,
+                "volume_ml": _foreground_ml(inputs),
+                "border_length": metrics.border_length(inputs.prediction),
+            },
             **by_class,
             "degenerate_samples": degenerate,
             "spread": spread,
@@ -127,6 +135,7 @@ def _fingerprint(files: CaseFiles, settings: CaseSettings) -> str:
     stored = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files.paths]
     content = {
         "version": __version__,
+        "format": _FORMAT,
         "files": stored,
         "maps": list(files.maps),
         "num_raters": len(files.raters),

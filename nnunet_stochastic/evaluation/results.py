@@ -21,7 +21,7 @@ __all__ = ["IMAGE_COLUMNS", "ROW_COLUMNS", "SCORE_COLUMNS", "collect_results"]
 
 ROW_COLUMNS = ("set", "case", "annotation", "class", *METRICS, "reference_voxels", "predicted_voxels")
 OF_TASKS = tuple(column for task in TASKS for column in task.image_columns)
-IMAGE_COLUMNS = ("set", "case", "dice", *OF_TASKS, *MEASURES, "ratio", "volume_ml")
+IMAGE_COLUMNS = ("set", "case", "dice", *OF_TASKS, *MEASURES, "ratio", "volume_ml", "border_length")
 OF_MAPS = tuple(column for task in TASKS for column in task.measure_columns)
 SCORE_COLUMNS = ("set", "case", "measure", *AGGREGATIONS, *OF_MAPS)
 

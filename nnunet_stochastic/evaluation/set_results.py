@@ -68,6 +68,11 @@ class SetResults:
         """A column of the images, (N,)."""
         return self.images[column].to_numpy(dtype=np.float64)
 
+    @property
+    def has_border(self) -> np.ndarray:
+        """Whether any border is predicted, (N,), bool: not where the segmentation is empty or fills the image."""
+        return self.image("border_length") > 0
+
     def pooled_confidence(self, measure: Measure) -> metrics.ReliabilityBins | None:
         """Confidence bins of all cases together."""
         if measure not in self.confidence:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-__all__ = ["check_names", "is_apple_double"]
+__all__ = ["check_names", "few", "is_apple_double"]
 
 _SHOWN = 5
+_FEW = 3
 
 
 def check_names(names: Iterable[str], where: str | Path) -> None:
@@ -26,6 +27,11 @@ def check_names(names: Iterable[str], where: str | Path) -> None:
             f" and {len(strange) - _SHOWN} more" * (len(strange) > _SHOWN)
         )
         raise ValueError(f"{where} has names that are not UTF-8, or hold line breaks or other signs: rename {shown}")
+
+
+def few(names: Sequence[str], what: str = "cases") -> str:
+    """Names for a line of a message, with their number where there are more than three: ``40 cases (a, b, c, …)``."""
+    return ", ".join(names) if len(names) <= _FEW else f"{len(names)} {what} ({', '.join(names[:_FEW])}, …)"
 
 
 def is_apple_double(name: str) -> bool:

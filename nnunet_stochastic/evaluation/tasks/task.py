@@ -25,6 +25,7 @@ __all__ = [
     "Need",
     "Task",
     "TaskInputs",
+    "count_without_border",
     "has_number",
     "mean_of",
     "over_sets",
@@ -143,6 +144,9 @@ class Task:
         The variant of a convention, which stands for the task.
     shown_variants
         Variants that tables always show, besides that of the convention.
+    with_border
+        Entry of the results that has the numbers of the images with a predicted border alone, beside
+        ``num_without_border``, of a task that is made of image scores.
     setting
         Entry of the task's results that names a choice; results that differ in it are not compared.
     compared
@@ -188,6 +192,7 @@ class Task:
     variants: Mapping[str, str] = field(default_factory=dict)
     variant_of: Callable[[Convention], str] = lambda convention: ""
     shown_variants: tuple[str, ...] = ()
+    with_border: str = ""
     setting: str = ""
     compared: tuple[str, ...] = ()
     is_quality: bool = False
@@ -254,6 +259,11 @@ def over_sets(values: Sequence[Any]) -> Any:
     if isinstance(values[0], dict):
         return {key: over_sets([value[key] for value in values if key in value]) for key in values[0]}
     return mean_of(np.array(values, dtype=np.float64))
+
+
+def count_without_border(sets: Sequence[SetResults]) -> dict[str, int]:
+    """Number of images of each set in which no border is predicted."""
+    return {results.name: int(np.count_nonzero(~results.has_border)) for results in sets}
 
 
 def has_number(values: Any) -> bool:
