@@ -116,7 +116,7 @@ class PlannedFolder:
         raters = (self.path / f"raters{suffix}" / f"{name}_rater{n}{ending}" for n in range(_num_raters(description)))
         images = (
             self.path / f"images{suffix}" / f"{name}_{channel:04d}{ending}"
-            for channel in range(len(description["channel_names"]))
+            for channel in range(self.conversion.files_per_image or len(description["channel_names"]))
         )
         label = label_file(self.path, name, part, ending)
         return all(map(is_whole, (label, *raters))) and all(is_whole(file) or _is_readable(file) for file in images)
