@@ -110,7 +110,7 @@ def test_steps_are_options_that_the_commands_have(tmp_path):
     raters = preprocess_raters._parser().parse_args(steps["raters"].command[1:])
     assert (raters.d, raters.p, raters.c) == (["901"], "nnUNetDemoPlans", ["3d_fullres"])
     prediction = predict._parser().parse_args(steps["predict"].command[1:])
-    assert prediction.save_probabilities
+    assert (prediction.save_probabilities, prediction.save_samples) == (True, 16)
     assert prediction.tr == "nnUNetTrainerMoBDemo"
     evaluation = evaluate._parser().parse_args(steps["evaluate"].command[1:])
     assert str(evaluation.pred) == prediction.o
