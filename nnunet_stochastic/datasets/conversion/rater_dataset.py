@@ -99,10 +99,10 @@ class _Files:
 
 @dataclass(frozen=True)
 class _Found:
-    """What reading a case has shown: values of its masks, axes and colours of its image, and what is wrong."""
+    """What reading a case has shown: values of its masks, size and colours of its image, and what is wrong."""
 
     values: tuple[int, ...] = ()
-    num_axes: int = 0
+    size: tuple[int, ...] = ()
     num_colours: int = 0
     problems: tuple[str, ...] = ()
 
@@ -207,7 +207,7 @@ def plan_rater_dataset(
     first = next(iter(files.values())).images
     ending = next(ending for ending in ENDINGS if first[0].name.lower().endswith(ending))
     ending = ".nii.gz" if ending == ".nii" else ending
-    num_axes = next(iter(found.values())).num_axes
+    is_flat = all(len(result.size) == 2 or min(result.size) == 1 for result in found.values())
     values, counts = list(labels.values()), Counter(parts.values())
     return Conversion(
         dataset_name(number, name),
@@ -243,7 +243,7 @@ def plan_rater_dataset(
             f"{len(set(patients.values()))} patients"
             + ("" if groups else ": each case counts as one; a table case,patient (--groups) keeps patients together"),
         ),
-        "2d" if num_axes == 2 else "3d_fullres",
+        "2d" if is_flat else "3d_fullres",
         "ExperimentPlanner",
         len(first),
     )
@@ -305,7 +305,7 @@ def _read(files: _Files) -> _Found:
             )
         else:
             values.update(whole.tolist())
-    return _Found(tuple(sorted(values)), header.GetDimension(), header.GetNumberOfComponents(), tuple(problems))
+    return _Found(tuple(sorted(values)), header.GetSize(), header.GetNumberOfComponents(), tuple(problems))
 
 
 def _read_mask(path: Path, header: sitk.ImageFileReader) -> np.ndarray:
@@ -317,13 +317,13 @@ def _read_mask(path: Path, header: sitk.ImageFileReader) -> np.ndarray:
 
 def _require_sound(found: Mapping[str, _Found], num_channels: int) -> None:
     wrong = [Skipped(case, problem) for case, result in found.items() for problem in result.problems]
-    axes = Counter(result.num_axes for result in found.values() if result.num_axes)
+    axes = Counter(len(result.size) for result in found.values() if result.size)
     usual = max(axes, key=lambda count: axes[count], default=0)
     for case, result in found.items():
         if result.problems:
             continue
-        if result.num_axes != usual or usual not in (2, 3):
-            wrong.append(Skipped(case, f"has {result.num_axes} axes; all images must have 2, or all of them 3"))
+        if len(result.size) != usual or usual not in (2, 3):
+            wrong.append(Skipped(case, f"has {len(result.size)} axes; all images must have 2, or all of them 3"))
         # Colours are channels of a PNG, the only format of 2D images here that has them.
         elif result.num_colours not in (1, num_channels):
             wrong.append(Skipped(case, f"has {result.num_colours} colours, and --channel_names names {num_channels}"))

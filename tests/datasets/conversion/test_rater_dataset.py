@@ -239,6 +239,14 @@ def test_masks_of_one_value_need_names(tmp_path):
             plan(write_cases(tmp_path, "abc", values=values))
 
 
+def test_slices_that_are_stored_as_volumes_are_for_2d(tmp_path):
+    for case in "abc":
+        write(tmp_path / "images" / f"{case}.nii.gz", np.zeros((1, 4, 5), np.int16))
+        for rater in range(2):
+            write(tmp_path / "raters" / f"{case}_{rater}.nii.gz", mask_of(case, rater)[:1])
+    assert plan(RaterFolders(tmp_path / "images", [tmp_path / "raters"])).configuration == "2d"
+
+
 def test_images_of_other_dimensions(tmp_path):
     folders = write_cases(tmp_path, "abc")
     write(tmp_path / "images" / "b_0000.nii.gz", np.zeros((4, 5), np.int16), None)
