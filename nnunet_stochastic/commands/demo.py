@@ -35,6 +35,7 @@ SUBFOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "prediction
 REPORT = "report.html"
 DETERMINISTIC_TRAINER = "nnUNetTrainerDemo"
 STOCHASTIC_TRAINER = "nnUNetTrainerMoBDemo"
+DURATION = "6 to 8 minutes on two idle CPU cores, longer where other programs use them"
 NUM_SAMPLES = "16"  # whole segmentations per case, for the GED and the distribution of the volume
 
 
@@ -43,8 +44,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="nnunet_stochastic_demo",
         description="Simulate CT images around real lung nodule masks by four radiologists (LIDC-IDRI), train a "
         "small nnU-Net on them, fine-tune it to predict a distribution over segmentations, predict uncertainty maps "
-        "for unseen patients and score them. It takes 6 to 8 minutes on two idle CPU cores, "
-        "longer where other programs use them.",
+        "for unseen patients and score them. "
+        f"It takes {DURATION}.",
         epilog="Steps that are done are skipped when the command is run again. Scores on simulated images say that the "
         "software works; they are not comparable with published results.",
     )
@@ -104,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     console.print("Lung nodules: the masks are real, drawn by four radiologists each (LIDC-IDRI, CC BY 3.0);")
     console.print("the CT images around them are simulated.\n")
     if not arguments.dataset_only:
-        console.print("This takes 6 to 8 minutes on two idle CPU cores, and longer where other programs use them.")
+        console.print(f"This takes {DURATION}.")
     console.print("To type the steps yourself, first set:")
     for variable in variables.items():
         console.print(f"  {escape(assignment(variable))}")

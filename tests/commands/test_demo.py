@@ -2,6 +2,7 @@
 
 import functools
 import json
+from pathlib import Path
 
 import pytest
 
@@ -101,6 +102,16 @@ def test_shrunken_plans_are_written_beside_nnunets(tmp_path):
     (folder / "nnUNetPlans.json").write_text(json.dumps(plans))
     steps["shrink"].action(lambda line: None)
     assert json.loads((folder / "nnUNetDemoPlans.json").read_text())["plans_name"] == "nnUNetDemoPlans"
+
+
+def test_the_duration_is_the_same_wherever_it_is_told(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        demo.main(["--help"])
+    told = demo.DURATION.partition(" on ")[0]
+    root = Path(__file__).parents[2]
+    texts = [root / "README.md", root / "examples" / "demo" / "README.md", root / "Makefile"]
+    for text in (capsys.readouterr().out, *(file.read_text(encoding="utf-8") for file in texts)):
+        assert f"{told} on " in " ".join(text.split())
 
 
 def test_steps_are_options_that_the_commands_have(tmp_path):
