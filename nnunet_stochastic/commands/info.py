@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         summary = summary.encode(encoding, "replace").decode(encoding)
         print(f"  {name:<{max(map(len, trainers))}}  {summary}".rstrip())
     if not trainers:
-        print("  (no trainers here: the installation is incomplete, install nnunet-stochastic again)")
+        print("  (no trainers here: the installation is incomplete, run `pip install .` in its checkout again)")
     print(f"\nDiscovery: {'active' if active else 'NOT active'}")
     print(f"  {discovery.VARIABLE} = {os.environ.get(discovery.VARIABLE, '(not set)')}")
     if active:

@@ -18,6 +18,7 @@ NAMES = sorted(file.stem for file in COMMANDS.glob("*.py") if not file.stem.star
 #: How the text of each flag begins that several commands have.
 MEANINGS = {
     "--disable_progress_bar": "draw no progress bars$",
+    "--groups": "table ",
     "--dry_run": "print .*, and stop$",
     "--num_members": "number of members",
     "--overwrite": "replace ",
@@ -34,7 +35,9 @@ MEANINGS = {
     "-gt": "folder of reference segmentations",
     "-gt_raters": "folder of each rater's segmentations",
     "-i": "folder ",
+    "-i_test": "folder of ",
     "-np": "number of (cases at a time|processes)",
+    "-num_test": "number of (cases|patients) ",
     "-o": "output (folder|file)",
     "-p": "plans",
     "-tr": "trainer of the model ",

@@ -91,7 +91,7 @@ def test_output_is_shown_where_it_is_the_result(run):
 
 
 def test_missing_command_says_what_to_do(run):
-    with pytest.raises(FileNotFoundError, match="pip install nnunet-stochastic"):
+    with pytest.raises(FileNotFoundError, match=r"pip install \.` in the checkout"):
         run(Step("a", "title", ("no_such_command_anywhere",)))
 
 

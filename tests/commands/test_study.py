@@ -175,7 +175,7 @@ def test_without_the_extra(file, capsys, monkeypatch):
     find = engine.importlib.util.find_spec
     monkeypatch.setattr(engine.importlib.util, "find_spec", lambda name: None if name == "snakemake" else find(name))
     assert study.main([str(file)]) == 1
-    assert 'a study needs snakemake: run pip install "nnunet-stochastic[study]"' in capsys.readouterr().err
+    assert 'a study needs snakemake: run pip install ".[study]" in the checkout' in capsys.readouterr().err
 
 
 def test_schema_for_editors(capsys):
@@ -196,7 +196,7 @@ def test_without_yaml(argv):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 1
-    assert 'a study needs yaml: run pip install "nnunet-stochastic[study]"' in done.stderr
+    assert 'a study needs yaml: run pip install ".[study]" in the checkout' in done.stderr
     assert "Traceback" not in done.stderr
 
 

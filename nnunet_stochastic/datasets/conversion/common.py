@@ -1,9 +1,9 @@
 """What the converters share: planned cases, their parts, the vote of the raters, reading and writing.
 
 A `Conversion` plans everything before anything is written; its sources are converted one by one, each to cases
-(x, y, y_1 … y_A). The label y is the vote of the raters y_1 … y_A at each voxel: the class with the most votes; of
-classes with as many votes foreground before background, then the lowest label. For two classes this is the majority
-with ties to foreground.
+(x, y, y_1 … y_A). The label y is the vote of the raters y_1 … y_A at each voxel: the class with the most votes. Of
+classes with as many votes foreground comes before background, then the lowest label, where ``Ties`` does not say
+otherwise. For two classes this is the majority with ties to foreground.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ __all__ = [
     "ConvertedCase",
     "Skipped",
     "Source",
+    "Ties",
     "convert_source",
     "draw",
     "fifth",
@@ -44,6 +45,7 @@ __all__ = [
     "reasons",
 ]
 
+Ties = Literal["lowest", "highest", "background"]
 TRAIN, VALIDATION, TEST = "train", "val", "test"
 _SUFFIXES = {TRAIN: "Tr", VALIDATION: "Tr", TEST: "Ts"}
 _SHOWN_REASONS = 20
@@ -125,6 +127,8 @@ class Conversion:
         Lines to print: the rule that was followed and its counts.
     configuration, planner
         Names of a configuration and a planner of nnU-Net, suggested for this data set.
+    files_per_image
+        Number of files of an image; None: as many as channels.
     parts, patients
         Part and patient of each case.
     """
@@ -137,7 +141,8 @@ class Conversion:
     skipped: Sequence[Skipped] = ()
     notes: Sequence[str] = ()
     configuration: str = "3d_fullres"
-    planner: Literal["nnUNetPlannerResEncM", "nnUNetPlannerResEncL"] = "nnUNetPlannerResEncM"
+    planner: Literal["ExperimentPlanner", "nnUNetPlannerResEncM", "nnUNetPlannerResEncL"] = "nnUNetPlannerResEncM"
+    files_per_image: int | None = None
     parts: Mapping[str, str] = field(init=False)
     patients: Mapping[str, str] = field(init=False)
 
@@ -197,7 +202,7 @@ def draw(
     return sorted(names[i] for i in order[:count]), sorted(names[i] for i in order[count:])
 
 
-def majority_vote(raters: np.ndarray, num_classes: int) -> np.ndarray:
+def majority_vote(raters: np.ndarray, num_classes: int, *, ties: Ties = "lowest") -> np.ndarray:
     """The vote at each voxel, as the module says.
 
     Parameters
@@ -206,15 +211,20 @@ def majority_vote(raters: np.ndarray, num_classes: int) -> np.ndarray:
         Labels, integers or bool (A, *S).
     num_classes
         Number C of classes; labels are 0 to C - 1.
+    ties
+        Class that wins of those with as many votes: the lowest or the highest label in front of background, or
+        background in front of the lowest.
 
     Returns
     -------
     ndarray
         uint8, (*S).
     """
+    foreground = range(1, num_classes)
+    order = {"lowest": (*foreground, 0), "highest": (*reversed(foreground), 0), "background": (0, *foreground)}[ties]
     winner = np.zeros(raters.shape[1:], np.uint8)
     most = np.zeros(raters.shape[1:], np.int16)
-    for label in (*range(1, num_classes), 0):  # of equal ones the first stays
+    for label in order:  # of equal ones the first stays
         votes = (raters == label).sum(0)
         wins = votes > most
         winner[wins] = label

@@ -119,7 +119,7 @@ class PlannedFolder:
         raters = [self.path / f"raters{suffix}" / f"{name}_rater{n}{ending}" for n in range(_num_raters(description))]
         images = [
             self.path / f"images{suffix}" / f"{name}_{channel:04d}{ending}"
-            for channel in range(len(description["channel_names"]))
+            for channel in range(self.conversion.files_per_image or len(description["channel_names"]))
         ]
         written = [label_file(self.path, name, part, ending), *raters]
         return (
