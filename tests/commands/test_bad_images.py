@@ -122,7 +122,10 @@ LABELS = {
     "negative": (stored(with_value(-1)), "holds -1"),
     "unknown label": (stored(with_value(7)), "holds 7"),
 }
-MAPS = {"negative map": (stored(with_value(-1)), "finite values of at least 0")}
+MAPS = {
+    "negative map": (stored(with_value(-1)), "finite values of at least 0"),
+    "label map": (stored(lambda array: (array > 0.3).astype(np.uint8)), "holds whole numbers alone"),
+}
 #: Corrupted copies are read and written by nibabel, which reads these right.
 BY_ITK = {"twin", "slope ITK leaves out", "intercept without slope"}
 
