@@ -97,6 +97,8 @@ def check_nifti(path: Path, *, by_itk: bool = True) -> Nifti1Header:
             f"{path.with_suffix('').name} lies beside {path}, and ITK would read it instead: move one of them elsewhere"
         )
     header, number_not_finite = _scan(path)
+    if by_itk and isinstance(header, Nifti2Header):
+        raise ValueError(f"{path} is a NIfTI-2 file, which ITK does not read: store it as NIfTI-1")
     _check_voxel_type(path, header)
     if number_not_finite:
         raise ValueError(
