@@ -115,7 +115,7 @@ def case_statistics(files: CaseFiles, labels: EvaluatedLabels, reader: ImageRead
     prediction = labels.without_ignored(case.prediction)
     histograms, fits = {}, {}
     for measure in files.maps:
-        uncertainty = read_case_map(files, case, measure, reader)
+        uncertainty = read_case_map(files, case, measure, labels, reader)
         histogram = UncertaintyHistogram.empty()
         for voxels, given in _by_voxels(case, labels):
             histogram += UncertaintyHistogram.of(uncertainty[voxels], given == prediction[voxels])

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnunet_stochastic.inference.record import EarlierPredictions
-from nnunet_stochastic.io.folders import require_writable
+from nnunet_stochastic.io.folders import files_by_name, require_writable
 from nnunet_stochastic.io.hashing import file_sha256
-from nnunet_stochastic.io.names import check_names, is_apple_double
 from nnunet_stochastic.io.staging import publish, remove_leftovers, stage, staging_path
 from nnunet_stochastic.maps import MAP_NAMES, MapName
 
@@ -78,17 +77,23 @@ def find_input_cases(
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no input folder {folder}")
-    pattern = re.compile(r"(.+)_(\d{4})" + re.escape(file_ending), re.DOTALL)
     channels: dict[str, dict[int, Path]] = defaultdict(dict)
-    for path in sorted(folder.iterdir()):
-        if (match := pattern.fullmatch(path.name)) and not is_apple_double(path.name):
+    misnamed = []
+    for name, path in files_by_name(folder, file_ending).items():
+        if match := re.fullmatch(r"(.+)_(\d{4})", name):
             channels[match[1]][int(match[2])] = path
+        else:
+            misnamed.append(path.name)
     if not channels:
         raise FileNotFoundError(
             f"no images in {folder}: they must be named CASE_0000{file_ending}, CASE_0001{file_ending} and so on, one "
             "number per channel, with the file ending of the training data"
         )
-    check_names(channels, folder)
+    if misnamed:
+        raise ValueError(
+            f"{len(misnamed)} files of {folder} are named like images but have no number of a channel: rename "
+            f"{misnamed[0]} to CASE_0000{file_ending}, or move it and its like elsewhere"
+        )
     problems = []
     for name, files in channels.items():
         if sorted(files) not in (list(range(num_channels)), [0]):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-__all__ = ["check_names", "few", "is_apple_double"]
+__all__ = ["check_names", "few", "is_apple_double", "same_letters"]
 
 _SHOWN = 5
 _FEW = 3
@@ -14,6 +16,8 @@ _FEW = 3
 def check_names(names: Iterable[str], where: str | Path) -> None:
     """Raise ``ValueError`` for names with bytes that are no UTF-8, line breaks or other control characters.
 
+    Likewise for two names of the same letters: é is one sign, or e and an accent, as macOS writes it.
+
     Parameters
     ----------
     names
@@ -21,12 +25,25 @@ def check_names(names: Iterable[str], where: str | Path) -> None:
     where
         Where they are, for the message.
     """
+    names = list(names)
     strange = [name for name in names if not _is_plain(name)]
     if strange:
         shown = ", ".join(map(ascii, strange[:_SHOWN])) + (
             f" and {len(strange) - _SHOWN} more" * (len(strange) > _SHOWN)
         )
         raise ValueError(f"{where} has names that are not UTF-8, or hold line breaks or other signs: rename {shown}")
+    forms: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        forms[same_letters(name)].add(name)
+    if twins := sorted(name for name, found in forms.items() if len(found) > 1):
+        raise ValueError(
+            f"{where} has {twins[0]} twice, its letters in two forms of Unicode, and {len(twins) - 1} more: rename one"
+        )
+
+
+def same_letters(name: str) -> str:
+    """A name in the form of Unicode that all names of the same letters share."""
+    return unicodedata.normalize("NFC", name)
 
 
 def few(names: Sequence[str], what: str = "cases") -> str:

@@ -35,7 +35,6 @@ from typing import BinaryIO
 
 __all__ = ["check_checksums", "check_written", "has_right_checksums", "is_whole"]
 
-_GIPL_HEADER_BYTES = 256
 #: What is raised where a header is cut; SimpleITK raises RuntimeError.
 _CUT_HEADERS = (EOFError, RuntimeError, ValueError, struct.error, zipfile.BadZipFile)
 #: Path, length and time of change of zip files whose checksums are right.
@@ -145,11 +144,12 @@ def _itk_data_bytes(path: Path) -> int:
     """Bytes of the voxels, uncompressed, by the header alone."""
     import SimpleITK as sitk
 
+    from nnunet_stochastic.io.itk import voxel_bytes
+
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
-    voxel = sitk.GetArrayViewFromImage(sitk.Image([1, 1], reader.GetPixelID()))
-    return prod(reader.GetSize()) * reader.GetNumberOfComponents() * voxel.itemsize
+    return voxel_bytes(reader)
 
 
 def _header_lines(file: BinaryIO, *, last: bytes) -> list[bytes]:
@@ -180,7 +180,9 @@ def _is_complete_metaimage(path: Path) -> bool:
 
 
 def _is_complete_gipl(path: Path) -> bool:
-    return path.stat().st_size == _GIPL_HEADER_BYTES + _itk_data_bytes(path)
+    from nnunet_stochastic.io.itk import GIPL_HEADER_BYTES
+
+    return path.stat().st_size == GIPL_HEADER_BYTES + _itk_data_bytes(path)
 
 
 def _is_complete_png(path: Path) -> bool:

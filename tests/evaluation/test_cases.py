@@ -192,7 +192,7 @@ def test_maps_and_samples_are_found(folder, reader):
     case = check(folder, reader)[1]
     assert list(case.maps) == ["AU", "EU", "TU"]
     read = load_case(case, LABELS, reader)
-    np.testing.assert_array_equal(read_case_map(case, read, "EU", reader), MAP)
+    np.testing.assert_array_equal(read_case_map(case, read, "EU", LABELS, reader), MAP)
     np.testing.assert_array_equal(read_samples(case, read, LABELS, reader), np.stack([0 * MAP, 0 * MAP + 1]))
     assert read.voxel_ml == pytest.approx(0.7 * 0.8 * 2.5 / 1000)
 
@@ -233,7 +233,7 @@ def test_values_that_are_no_uncertainty(folder, reader, value, message):
 
 @pytest.mark.parametrize(
     ("array", "message"),
-    [(np.zeros((2, *SHAPE)), "2 channels"), (np.full((1, *SHAPE), np.nan), "holds nan")],
+    [(np.zeros((2, *SHAPE)), "2 channels"), (np.full((1, *SHAPE), np.nan), "60 voxels that are NaN")],
 )
 def test_arrays_that_are_no_label_map(tmp_path, array, message):
     class Reader:  # not a file: SimpleITK reads NaN in NIfTI files as 0

@@ -109,6 +109,21 @@ def test_spacing_of_an_array(tmp_path, folders, spacing):
         predictor.predict_array(np.zeros((1, 14, 16, 15), np.float32), {"spacing": spacing})
 
 
+@pytest.mark.parametrize(
+    ("spacing", "made"),
+    [
+        ((1e-3, 1e-3, 1e-3), "0 x 0 x 0 voxels on the network's grid of 1 x 1 x 1:"),
+        ((0.03, 1, 1), "0 x 16 x 15 voxels"),
+        ((1e30, 1, 1), r"1.4e\+31 x 16 x 15 voxels on .*, more than fit into memory"),
+        ((1e4, 1e4, 1e4), "140000 x 160000 x 150000 voxels on .*, more than fit into memory"),
+    ],
+)
+def test_spacing_in_another_unit(tmp_path, folders, spacing, made):
+    predictor = build(folders.write_model_folder(tmp_path / "model"), mirroring=False)
+    with pytest.raises(ValueError, match=f"the image has {made}"):
+        predictor.predict_array(np.ones((1, 14, 16, 15), np.float32), {"spacing": spacing})
+
+
 def test_cascade_takes_the_previous_segmentation(tmp_path, folders):
     folder = folders.write_model_folder(tmp_path / "model", previous_stage="3d_lowres", spacing=(1.2, 1.0, 1.0))
     predictor = build(folder, mirroring=False)

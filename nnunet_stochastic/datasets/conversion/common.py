@@ -19,6 +19,7 @@ import SimpleITK as sitk
 from nibabel.nifti1 import Nifti1Header
 
 from nnunet_stochastic.io.images import check_image_file
+from nnunet_stochastic.io.itk import itk_reason
 from nnunet_stochastic.io.names import check_names
 from nnunet_stochastic.io.nifti import is_nifti, keep_header, read_nifti_header
 from nnunet_stochastic.io.staging import staged_files
@@ -239,7 +240,7 @@ def read_header(path: Path) -> sitk.ImageFileReader:
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:  # what SimpleITK raises for everything
-        raise OSError(f"{path} cannot be read: {_last_line(error)}") from error
+        raise OSError(f"{path} cannot be read: {itk_reason(error)}") from error
     return reader
 
 
@@ -249,7 +250,7 @@ def read_itk_image(path: Path) -> sitk.Image:
     try:
         return sitk.ReadImage(str(path))
     except RuntimeError as error:
-        raise OSError(f"{path} cannot be read: {_last_line(error)}") from error
+        raise OSError(f"{path} cannot be read: {itk_reason(error)}") from error
 
 
 def read_on_grid(path: Path, reference: sitk.Image | sitk.ImageFileReader) -> np.ndarray:
@@ -313,8 +314,4 @@ def _write_image(image: sitk.Image, staged: Path, final: Path, header: Nifti1Hea
         with keep_header(staged, header, by_itk=True) as path:
             sitk.WriteImage(image, str(path), True)
     except RuntimeError as error:
-        raise OSError(f"{final} cannot be written: {_last_line(error)}") from error
-
-
-def _last_line(error: RuntimeError) -> str:
-    return str(error).strip().splitlines()[-1]
+        raise OSError(f"{final} cannot be written: {itk_reason(error)}") from error

@@ -27,7 +27,8 @@ import tifffile
 from skimage import io
 
 from nnunet_stochastic.io.grid import check_spacing
-from nnunet_stochastic.io.images import check_image_file
+from nnunet_stochastic.io.images import check_image_file, check_voxels
+from nnunet_stochastic.io.itk import itk_reason, keep_spacing
 from nnunet_stochastic.io.nifti import millimetres_per_unit
 from nnunet_stochastic.io.schemas import ImageSpacing
 from nnunet_stochastic.io.text import read_json
@@ -117,19 +118,19 @@ def read_stored_image(path: Path) -> StoredImage:
     read = next((read for ending, read in _READERS.items() if path.name.endswith(ending)), None)
     if read is None:
         raise ValueError(f"{path.name} is of no known format: {', '.join(_READERS)} are")
-    check_image_file(path, by_itk=False)
+    source = check_image_file(path, by_itk=False)
     try:
         image, is_colour, grid, write = read(path)
     except Exception as error:  # of six libraries, few of which name the file
-        raise OSError(f"{path} cannot be read: {error}") from error
-    if image.dtype.kind not in "iuf" or image.size == 0:
+        raise OSError(f"{path} cannot be read: {itk_reason(error)}") from error
+    if image.dtype.kind not in "iuf":
         raise ValueError(f"{path} must hold integers or floats, got {image.dtype} of shape {image.shape}")
     shape = image.shape if image.ndim == 4 else (1,) * (4 - image.ndim) + image.shape
     if len(shape) != 4:
         raise ValueError(f"{path} must have 2 to 4 dimensions, got shape {image.shape}")
-    values = image.astype(np.float32).reshape(shape)
-    if not np.isfinite(values).all():
-        raise ValueError(f"{path} has voxels that are NaN or infinite: replace them in the image")
+    with np.errstate(over="ignore"):  # what float32 does not hold is found below
+        values = image.astype(np.float32).reshape(shape)
+    check_voxels(values, path)
     *_, spacing_z, spacing_y, spacing_x = (1.0, 1.0, 1.0, *(float(step) for step in grid["spacing"]))
     if not all(0 < step < math.inf for step in (spacing_z, spacing_y, spacing_x)):
         steps = (spacing_z, spacing_y, spacing_x)
@@ -138,6 +139,7 @@ def read_stored_image(path: Path) -> StoredImage:
 
     def write_shaped(numbers: np.ndarray, target: Path) -> None:
         write(numbers.reshape(original), target)
+        keep_spacing(target, source.spacing)
 
     spacing = (spacing_z, spacing_y, spacing_x)
     unit_mm = grid.get("unit_mm", 1.0) if len(grid["spacing"]) else None
