@@ -23,7 +23,7 @@ ORDER = (
     # The ground floor: names that many parts share, and files.
     *("collapse", "discovery", "epistemic", "prediction_choices", "processes", "seeds"),
     "io",
-    "patients",
+    *("patients", "progress"),
     # Image -> network -> parameters -> distribution -> loss.
     *("checkpoints", "degenerate_samples", "outcomes", "plans", "targets"),
     *("distributions", "networks", "losses", "posteriors", "training"),

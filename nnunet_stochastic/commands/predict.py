@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.commands._errors import report_errors, say_total_time
 from nnunet_stochastic.commands._flags import Number, add_disable_progress_bar, add_seed, parse_arguments
 from nnunet_stochastic.epistemic import EPISTEMIC_METHODS, EPISTEMIC_OPTIONS, NO_METHOD, methods_with
 from nnunet_stochastic.prediction_choices import (
@@ -26,6 +26,7 @@ __all__ = ["main"]
 
 
 @report_errors
+@say_total_time
 def main(argv: Sequence[str] | None = None) -> int:
     """Predict a folder; return 0 if all cases went well, 1 if some failed, 128 + the signal where one ended it."""
     arguments = parse_arguments(_parser(), argv)

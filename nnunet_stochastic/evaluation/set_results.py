@@ -40,6 +40,10 @@ class SetResults:
         without confidences are not there.
     degenerate_samples
         What is wrong with the samples of a case, for the cases with something wrong.
+    num_raters, num_samples
+        Number of raters and of samples of each case.
+    has_reference
+        Whether the cases have a reference.
     """
 
     name: str
@@ -50,6 +54,9 @@ class SetResults:
     reliability: Mapping[str, Mapping[str, metrics.ReliabilityBins]]
     confidence: Mapping[Measure, np.ndarray]
     degenerate_samples: Mapping[str, Degeneration] = field(default_factory=dict)
+    num_raters: int = 0
+    num_samples: int = 0
+    has_reference: bool = False
 
     @property
     def cases(self) -> list[str]:
