@@ -12,6 +12,7 @@ import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from nnunet_stochastic.io.names import few
 from nnunet_stochastic.io.text import write_text
 
 __all__ = ["PATIENTS_FILE", "read_patients", "write_patients"]
@@ -58,7 +59,7 @@ def read_patients(path: Path, cases: Iterable[str]) -> dict[str, str]:
             problems.append(f"line {number}: {case} is of patient {patient}, further up of {other}")
     needed = dict.fromkeys(cases)
     if missing := sorted(needed.keys() - patients.keys()):
-        problems.append(f"no line for {', '.join(missing)}; a case is named as its file, without the ending")
+        problems.append(f"no line for {few(missing)}; a case is named as its file, without the ending")
     if problems:
         raise ValueError("\n  ".join([f"{path} does not say the patient of each case:", *problems]))
     return {case: patients[case] for case in needed}

@@ -6,11 +6,13 @@ The end is always the command of nnU-Net to type next.
 from __future__ import annotations
 
 import argparse
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nnunet_stochastic.commands._errors import minutes
 from nnunet_stochastic.commands._flags import Number, add_disable_progress_bar, add_old_name, add_processes, add_seed
 
 if TYPE_CHECKING:
@@ -82,6 +84,7 @@ def carry_out(conversion: Conversion, arguments: argparse.Namespace) -> int:
         _print_skipped(conversion.skipped)
         return 0
 
+    start = time.monotonic()
     result = folder.run(num_processes=arguments.np, show_progress=not arguments.disable_progress_bar)
     counts: Counter[str] = Counter()
     for part, count in result.counts.items():
@@ -100,6 +103,7 @@ def carry_out(conversion: Conversion, arguments: argparse.Namespace) -> int:
         )
     else:
         print(f"\ntraining and validation cases are fold 0: {result.splits}")
+    print(f"\ntotal time: {minutes(time.monotonic() - start)}")  # in front of the command to type next
     print("\nnext:", *_next_commands(conversion, arguments.d), sep="\n  ")
     return 0
 

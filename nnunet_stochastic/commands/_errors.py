@@ -9,15 +9,34 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 
 from nnunet_stochastic.commands._streams import lenient_streams
 
-__all__ = ["TRACEBACK_VARIABLE", "report_errors"]
+__all__ = ["TRACEBACK_VARIABLE", "minutes", "report_errors", "say_total_time"]
 
 TRACEBACK_VARIABLE = "nnUNet_stochastic_traceback"
 
 Main = Callable[[Sequence[str] | None], int]
+
+
+def say_total_time(main: Main) -> Main:
+    """Let the ``main`` of a command that takes long say in the end how long it took."""
+
+    @functools.wraps(main)
+    def timed(argv: Sequence[str] | None = None) -> int:
+        start = time.monotonic()
+        status = main(argv)
+        print(f"total time: {minutes(time.monotonic() - start)}")
+        return status
+
+    return timed
+
+
+def minutes(seconds: float) -> str:
+    """A duration as text."""
+    return f"{int(seconds) // 60} min {int(seconds) % 60} s"
 
 
 def report_errors(main: Main) -> Main:

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.commands._errors import report_errors, say_total_time
 from nnunet_stochastic.commands._flags import add_disable_progress_bar, add_processes, parse_arguments
 from nnunet_stochastic.evaluation import (
     MEASURES,
@@ -73,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 @report_errors
+@say_total_time
 def main(argv: Sequence[str] | None = None) -> int:
     """Write confidences; the exit status is 0 when all were written."""
     arguments = parse_arguments(_parser(), argv)

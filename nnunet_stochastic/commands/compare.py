@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.commands._errors import report_errors, say_total_time
 from nnunet_stochastic.commands._flags import parse_arguments
 from nnunet_stochastic.conventions import ACE, Ace
 from nnunet_stochastic.evaluation.comparison import ALL, Comparison, compare
@@ -23,6 +23,7 @@ SHOWN_MISSING = 20
 
 
 @report_errors
+@say_total_time
 def main(argv: Sequence[str] | None = None) -> int:
     """Write and print the tables; return 0."""
     arguments = parse_arguments(_parser(), argv)

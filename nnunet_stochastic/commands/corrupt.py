@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.commands._errors import report_errors, say_total_time
 from nnunet_stochastic.commands._flags import add_disable_progress_bar, add_processes, add_seed, parse_arguments
 from nnunet_stochastic.datasets.corruptions import DEFAULT_SHIFTS, SHIFTS
 from nnunet_stochastic.io.names import few
@@ -21,6 +21,7 @@ __all__ = ["main"]
 
 
 @report_errors
+@say_total_time
 def main(argv: Sequence[str] | None = None) -> int:
     """Corrupt a folder of images; the exit status is 0 when every image was written."""
     arguments = parse_arguments(_parser(), argv)

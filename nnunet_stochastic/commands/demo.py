@@ -18,9 +18,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from nnunet_stochastic import discovery
-from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.commands._errors import minutes, report_errors, say_total_time
 from nnunet_stochastic.commands._flags import Number, add_disable_progress_bar, parse_arguments
-from nnunet_stochastic.commands._steps import RECORD, Report, Step, assignment, minutes, run_steps, write_done_steps
+from nnunet_stochastic.commands._steps import RECORD, Report, Step, assignment, run_steps, write_done_steps
 from nnunet_stochastic.datasets.demo import DATASET_ID, DATASET_NAME, write_demo_dataset
 from nnunet_stochastic.datasets.demo_plans import DEMO_CONFIGURATION, DEMO_PLANS, demo_plans
 from nnunet_stochastic.io.folders import require_writable
@@ -81,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 @report_errors
+@say_total_time
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; the exit status is 0 when every step succeeded."""
     arguments = parse_arguments(_parser(), argv)

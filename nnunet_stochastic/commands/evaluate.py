@@ -10,8 +10,8 @@ from typing import Any
 
 from rich.console import Console
 
-from nnunet_stochastic.commands._errors import report_errors
-from nnunet_stochastic.commands._flags import add_disable_progress_bar, add_processes, parse_arguments
+from nnunet_stochastic.commands._errors import report_errors, say_total_time
+from nnunet_stochastic.commands._flags import add_disable_progress_bar, add_old_name, add_processes, parse_arguments
 from nnunet_stochastic.conventions import DEFAULT_CONVENTION, PRESETS
 from nnunet_stochastic.evaluation import (
     CALIBRATION_FILE,
@@ -26,12 +26,14 @@ from nnunet_stochastic.evaluation import (
     find_convention,
     shift_folders,
 )
+from nnunet_stochastic.evaluation.borders import images_without_border
 from nnunet_stochastic.evaluation.folder import describe_one_model
 from nnunet_stochastic.evaluation.predicted_dataset import read_dataset
 from nnunet_stochastic.evaluation.tasks import TASKS
 from nnunet_stochastic.io.folders import require_writable
+from nnunet_stochastic.io.names import few
 from nnunet_stochastic.patients import read_patients
-from nnunet_stochastic.report import images_without_border, summary_table, task_table
+from nnunet_stochastic.report import summary_table, task_table
 from nnunet_stochastic.report.evaluation_files import write_evaluation
 from nnunet_stochastic.report.pictures import first_images, write_pictures
 
@@ -121,8 +123,11 @@ def _parser() -> argparse.ArgumentParser:
         help="keep what an earlier evaluation into the same folder has computed of the same files",
     )
     parser.add_argument(
-        "--chill", action="store_true", help="do not stop if -pred lacks some of the cases of -gt; evaluate the others"
+        "--allow_missing_predictions",
+        action="store_true",
+        help="do not stop if -pred lacks some of the cases of -gt; evaluate the others",
     )
+    add_old_name(parser, "--chill", "--allow_missing_predictions", action="store_true")
     parser.add_argument(
         "--shared_scale",
         action="store_true",
@@ -135,6 +140,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 @report_errors
+@say_total_time
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate prediction folders; the exit status is 0 when everything was written."""
     arguments = parse_arguments(_parser(), argv)
@@ -150,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         folders,
         file_ending=dataset.file_ending,
         num_raters=dataset.num_raters,
-        allow_missing_predictions=arguments.chill,
+        allow_missing_predictions=arguments.allow_missing_predictions,
     )
     patients = None
     if arguments.groups is not None:
@@ -207,7 +213,7 @@ def _warn_of_samples(degenerate_samples: Mapping[str, Mapping[str, str]]) -> Ite
     of_samples = ", ".join(task.name for task in TASKS if "samples" in task.needs)
     for name, cases in degenerate_samples.items():
         found = "; ".join(
-            f"{words[what]}: {', '.join(case for case, its in cases.items() if its == what)}"
+            f"{words[what]}: {few([case for case, its in cases.items() if its == what])}"
             for what in words
             if what in cases.values()
         )
@@ -219,7 +225,7 @@ def _warn_of_samples(degenerate_samples: Mapping[str, Mapping[str, str]]) -> Ite
 
 def _warn_of_borders(summary: Mapping[str, Any]) -> Iterator[str]:
     """A line if images have no predicted border, by whose length their scores are divided."""
-    by_task = {task.name: found for task in TASKS if (found := images_without_border(task, summary))}
+    by_task = {task.name: found for task in TASKS if (found := images_without_border(summary["tasks"].get(task.name, {})))}
     if by_task:
         sizes = summary["bootstrap"]["sets"]
         numbers = {name: number for found in by_task.values() for name, number in found.items()}

@@ -13,9 +13,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.commands._errors import minutes as as_text
+from nnunet_stochastic.commands._errors import report_errors, say_total_time
 from nnunet_stochastic.commands._flags import Number, parse_arguments
-from nnunet_stochastic.commands._steps import minutes as as_text
 from nnunet_stochastic.io.folders import require_writable
 from nnunet_stochastic.processes import last_lines
 from nnunet_stochastic.study.checks import Machine, check_datasets, check_machine, find_machine, find_problems
@@ -36,6 +36,7 @@ _REMOTE_OPTIONS = ("--executor", "-e", "--profile", "--workflow-profile")
 
 
 @report_errors
+@say_total_time
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a study; the exit status is 0 when every job is done."""
     words = list(sys.argv[1:] if argv is None else argv)

@@ -18,7 +18,7 @@ from nnunet_stochastic.evaluation.model import unfinished_cases
 from nnunet_stochastic.evaluation.readers import ImageReader, read_label_map, read_probabilities
 from nnunet_stochastic.io.folders import files_by_name
 from nnunet_stochastic.io.grid import check_same_grid, voxel_volume_ml
-from nnunet_stochastic.io.names import same_letters
+from nnunet_stochastic.io.names import few, same_letters
 from nnunet_stochastic.labels import EvaluatedLabels
 
 __all__ = [
@@ -135,10 +135,11 @@ def find_cases(
                 f"{reference_folder}; rename the files of one of them"
             )
         if unknown := sorted(predictions.keys() - references.keys()):
-            problems.append(f"{', '.join(unknown)}: predicted, but not in {reference_folder}")
+            problems.append(f"{few(unknown)}: predicted, but not in {reference_folder}")
         if (unpredicted := sorted(references.keys() - predictions.keys())) and not allow_missing_predictions:
             problems.append(
-                f"{', '.join(unpredicted)}: in {reference_folder}, but not predicted (--chill evaluates the others)"
+                f"{few(unpredicted)}: in {reference_folder}, but not predicted (--allow_missing_predictions evaluates "
+                "the others)"
             )
     if unfinished := sorted(unfinished_cases(prediction_folder) & set(names)):
         problems.append(
@@ -148,15 +149,17 @@ def find_cases(
         )
     samples = _samples(prediction_folder / "samples", file_ending)
     cases = []
+    without_probabilities, without_raters, absent = [], [], []
     for name in names:
         raters: tuple[Path, ...] = ()
         if rater_folder is not None and num_raters is not None:
             raters = tuple(rater_folder / f"{name}_rater{rater}{file_ending}" for rater in range(num_raters))
         npz = prediction_folder / f"{name}.npz"
         if probabilities and not npz.is_file():
-            problems.append(f"{name}: no probabilities {npz}; predict again with --save_probabilities")
+            without_probabilities.append(name)
         if missing := [str(path) for path in raters if not path.is_file()]:
-            problems.append(f"{name}: rater files are missing: {', '.join(missing)}")
+            without_raters.append(name)
+            absent += missing
         case = CaseFiles(
             name,
             predictions[name],
@@ -168,6 +171,13 @@ def find_cases(
         )
         if not missing and (case.probabilities is not None or not probabilities):
             cases.append(case)
+    if without_probabilities:
+        npz = prediction_folder / f"{without_probabilities[0]}.npz"
+        problems.append(
+            f"{few(without_probabilities)}: no probabilities {npz}; predict again with --save_probabilities"
+        )
+    if without_raters:
+        problems.append(f"{few(without_raters)}: rater files are missing: {few(absent, 'files')}")
     return cases, [*problems, *_uneven(cases, prediction_folder)]
 
 
@@ -244,14 +254,14 @@ def _uneven(cases: list[CaseFiles], prediction_folder: Path) -> list[str]:
         without = [case.name for case in cases if measure not in case.maps]
         if without and len(without) < len(cases):
             problems.append(
-                f"{', '.join(without)}: no map in {prediction_folder / folder}, which has those of other cases; "
+                f"{few(without)}: no map in {prediction_folder / folder}, which has those of other cases; "
                 "predict these cases again"
             )
     counts = defaultdict(list)
     for case in cases:
         counts[len(case.samples)].append(case.name)
     if len(counts) > 1:
-        listed = "; ".join(f"{count} of {', '.join(names)}" for count, names in sorted(counts.items()))
+        listed = "; ".join(f"{count} of {few(names)}" for count, names in sorted(counts.items()))
         problems.append(
             f"{prediction_folder / 'samples'} has different numbers of samples: {listed}; predict all cases with the "
             "same --save_samples"

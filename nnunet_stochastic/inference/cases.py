@@ -13,6 +13,7 @@ from pathlib import Path
 from nnunet_stochastic.inference.record import EarlierPredictions
 from nnunet_stochastic.io.folders import files_by_name, require_writable
 from nnunet_stochastic.io.hashing import file_sha256
+from nnunet_stochastic.io.names import few
 from nnunet_stochastic.io.staging import publish, remove_leftovers, stage, staging_path
 from nnunet_stochastic.maps import MAP_NAMES, MapName
 
@@ -119,11 +120,11 @@ def cases_from_files(
         cases.append(InputCase(name, paths, previous))
     names = [case.name for case in cases]
     if duplicates := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"several cases are named {', '.join(duplicates)}: give every case a name of its own")
+        raise ValueError(f"several cases are named {few(duplicates, 'names')}: give every case a name of its own")
     inputs = [path for case in cases for path in (*case.files, case.previous_stage) if path is not None]
     missing = [path for path in inputs if not path.is_file()]
     if missing:
-        raise FileNotFoundError("missing input files: " + ", ".join(map(str, missing)))
+        raise FileNotFoundError("missing input files: " + few([str(path) for path in missing], "files"))
     return cases
 
 

@@ -250,6 +250,21 @@ class ImageSpacing(_File):
 # uncertainty.json
 
 
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class SampleIntervals(_File):
+    """What a number of whole samples can tell."""
+
+    num_samples: Annotated[int, Field(ge=1)]
+    level: Share
+    covers: Share
+    least_num_samples: Count
+    missed_with: Share
+    missed_mode: Share
+    num_samples_of_mode: dict[str, Count]
+
+
 class PredictionSettings(_File):
     """How a folder was predicted."""
 
@@ -258,6 +273,7 @@ class PredictionSettings(_File):
     checkpoints: dict[str, Any] = {}
     members: Annotated[int, Field(ge=1)] | None = None
     seed: int | None = None
+    sample_intervals: SampleIntervals | None = None
     aleatoric_source: str | None = None
     epistemic_source: str | None = None
     epistemic_factor: Positive = 1.0

@@ -3,7 +3,7 @@
 from nnunet_stochastic.report.picture import MAP_TITLES, CasePicture, case_figure
 from nnunet_stochastic.report.reliability import OKABE_ITO, reliability_diagrams
 from nnunet_stochastic.report.slice_view import SliceView, choose_slice
-from nnunet_stochastic.report.table import images_without_border, summary_table, task_table
+from nnunet_stochastic.report.table import summary_table, task_table
 
 __all__ = [
     "MAP_TITLES",
@@ -12,7 +12,6 @@ __all__ = [
     "SliceView",
     "case_figure",
     "choose_slice",
-    "images_without_border",
     "reliability_diagrams",
     "summary_table",
     "task_table",

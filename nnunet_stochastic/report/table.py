@@ -8,14 +8,15 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from nnunet_stochastic.conventions import NORMALISED, find_convention
+from nnunet_stochastic.conventions import find_convention
 from nnunet_stochastic.evaluation.bootstrap import name_resampled
+from nnunet_stochastic.evaluation.borders import images_without_border
 from nnunet_stochastic.evaluation.maps import MEASURES
 from nnunet_stochastic.evaluation.model import STAND_IN_FOOTNOTE, stand_in_mark
 from nnunet_stochastic.evaluation.scores import DIRECTIONS
 from nnunet_stochastic.evaluation.tasks import ARROWS, TASKS, UNRANKED, Task
 
-__all__ = ["images_without_border", "summary_table", "task_table"]
+__all__ = ["summary_table", "task_table"]
 
 
 def summary_table(summary: Mapping, *, annotation: str) -> Table:
@@ -82,7 +83,7 @@ def task_table(summary: Mapping[str, Any]) -> Table:
 def _add_measures(table: Table, task: Task, summary: Mapping[str, Any]) -> None:
     """Rows of a task with a number per measure: a row per split, or shift, with Δ and its interval."""
     results = summary["tasks"][task.name]
-    borders = results.get(task.with_border, {}) if images_without_border(task, summary) else {}
+    borders = results.get(task.with_border, {}) if images_without_border(results) else {}
     for path in task.paths:
         values, of_border, found = results, borders, summary["delta"].get(task.name, {})
         for split in path[1:]:
@@ -96,14 +97,6 @@ def _add_measures(table: Table, task: Task, summary: Mapping[str, Any]) -> None:
         _add_row(table, task, f"{task.name} {shift}", values)
         if of_border := borders.get("shifts", {}).get(shift):
             _add_row(table, task, f"{task.name} {shift} with a border", of_border)
-
-
-def images_without_border(task: Task, summary: Mapping[str, Any]) -> dict[str, int]:
-    """Number of images by set whose score in a task is a plain sum, as they have no predicted border; without zeros."""
-    found = summary["tasks"].get(task.name, {})
-    if found.get("aggregation") not in NORMALISED:
-        return {}
-    return {name: number for name, number in found.get("num_without_border", {}).items() if number}
 
 
 def _add_row(

@@ -1,6 +1,7 @@
 """Every task of the evaluate command against numbers computed from the arrays, and what is left out and why."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -218,11 +219,22 @@ def test_ratio_entanglement_and_results_of_a_shift(evaluated):
     assert found["set_results"].keys() == {"blur"}
     assert found["convention"] == "entanglement"
     assert found["left_out"] == {
-        "AMB/scanner": "no annotations of several raters were given (-gt_raters, -ood_gt_raters)",
-        "CAL/scanner": "no annotations were given (-ood_gt), or the maps are constant",
-        "FD/scanner": "no case has a Dice: no annotations were given (-ood_gt), or all are empty in both",
-        "GED/scanner": "no annotations were given (-ood_gt), or no samples (--save_samples)",
-        "VOLUME/scanner": "no annotations were given (-ood_gt) or samples (--save_samples), or 2D has no volume",
+        f"{task}/scanner": "no annotations were given (-ood_gt)" for task in ("AMB", "CAL", "FD", "GED", "VOLUME")
+    }
+
+
+def test_what_is_left_out_of_a_set_has_its_own_reason(made):
+    """The shift has references alone and no samples; before, each reason named all that could be missing."""
+    shutil.rmtree(made.root / "blur" / "pred" / "samples")
+    options = [*made.shift_options("blur"), "-ood_gt", f"blur={made.root / 'blur' / 'gt'}"]
+    assert made.evaluate(*options) == 0
+    samples = "the predictions have no samples; predict with --save_samples"
+    assert made.summary()["left_out"] == {
+        "OODD/threshold": "no -val folder was given",
+        "AMB/blur": "no annotations of several raters were given (-ood_gt_raters)",
+        "CAL": "no -val folder was given",
+        "GED/blur": samples,
+        "VOLUME/blur": samples,
     }
 
 

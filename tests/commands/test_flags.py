@@ -53,6 +53,7 @@ WITHOUT_BARS = {"compare", "ensemble_splits", "export_model", "info", "study"}
 OLD_NAMES = {
     **{(name, "-seed"): "--seed" for name in NAMES if name.startswith("convert_")},
     **{(name, "--no_pbar"): "--disable_progress_bar" for name in NAMES if name.startswith("convert_")},
+    ("evaluate", "--chill"): "--allow_missing_predictions",
     ("convert_CURVAS", "-val"): "-i_val",
     ("convert_CURVAS", "-test"): "-i_test",
     ("preprocess_raters", "--no_pbar"): "--disable_progress_bar",

@@ -7,7 +7,8 @@ import sys
 import pytest
 from rich.console import Console
 
-from nnunet_stochastic.commands._steps import Step, minutes, read_done_steps, run_steps, write_done_steps
+from nnunet_stochastic.commands._errors import minutes
+from nnunet_stochastic.commands._steps import Step, read_done_steps, run_steps, write_done_steps
 
 
 @pytest.fixture

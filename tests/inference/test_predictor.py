@@ -9,6 +9,8 @@ from nnunet_stochastic.inference.collapse import STAND_IN_NOTE
 from nnunet_stochastic.inference.model import load_weights
 from nnunet_stochastic.inference.seeds import NoiseKey
 from nnunet_stochastic.inference.settings import AVERAGED, BLENDED
+from nnunet_stochastic.io.schemas import PredictionRecord
+from nnunet_stochastic.io.text import check_content
 from nnunet_stochastic.training import BasisTrainer, DiagonalTrainer, LowRankTrainer
 from tests.inference.predictors import PROPERTIES, blend, build, logit_law
 
@@ -351,6 +353,12 @@ def test_notes_say_what_the_maps_of_one_member_are(tmp_path, folders, stochastic
     assert STAND_IN_NOTE not in notes(folder, folds=(0, 1))
     assert "only the total uncertainty exists" in notes(plain)
     assert "exact moments: num_samples has no effect" in notes(folder)
+    assert "they miss an outcome of a probability below 26% with more than 5%" in notes(folder, num_saved_samples=10)
+    assert "whole samples" not in notes(folder, num_saved_samples=19)
+    assert "sample_intervals" not in build(folder).settings()
+    found = build(folder, num_saved_samples=19).settings()
+    assert found["sample_intervals"]["num_samples"] == 19
+    check_content("uncertainty.json", {"settings": found, "cases": {}}, PredictionRecord)
     assert "plug-in estimator" in notes(folder, estimator="plug_in")
     assert "plug-in estimator" not in notes(folder, estimator="mc")
     assert "plug-in estimator" not in notes(plain, estimator="plug_in", aleatoric="tta")

@@ -15,11 +15,11 @@ from nnunet_stochastic.conventions import Convention
 from nnunet_stochastic.evaluation.maps import MEASURES, Measure
 from nnunet_stochastic.evaluation.set_results import SetResults
 from nnunet_stochastic.evaluation.tasks.task import (
-    NO_ANNOTATIONS,
     Task,
     TaskInputs,
     count_without_border,
     has_number,
+    reason,
     split_by_set,
 )
 
@@ -67,7 +67,7 @@ FAILURE_DETECTION = Task(
     describe=_describe,
     of_set=_of_set,
     has_number=lambda results: has_number(results.image(COLUMN)),
-    lacking="no case has a Dice: " + NO_ANNOTATIONS + ", or all are empty in both",
+    lacking=lambda results: reason(results, "no case has a Dice, all are empty in both"),
     needs=("maps",),
     complete=_complete,
     by_measure=True,
