@@ -43,7 +43,7 @@ LIBRARIES = {
         *("datasets", "commands"),
     },
     "nnunetv2": {"plans", "training", "inference", "evaluation", "datasets", "commands"},
-    "pydantic": {"io", "study"},
+    "pydantic": {"io", "evaluation", "study"},
 }
 #: What these import at all, beside Python itself.
 ALL_LIBRARIES: dict[str, Collection[str]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["check_names", "is_apple_double"]
+__all__ = ["check_names", "is_apple_double", "is_plain"]
 
 _SHOWN = 5
 
@@ -20,7 +20,7 @@ def check_names(names: Iterable[str], where: str | Path) -> None:
     where
         Where they are, for the message.
     """
-    strange = [name for name in names if not _is_plain(name)]
+    strange = [name for name in names if not is_plain(name)]
     if strange:
         shown = ", ".join(map(ascii, strange[:_SHOWN])) + (
             f" and {len(strange) - _SHOWN} more" * (len(strange) > _SHOWN)
@@ -33,8 +33,9 @@ def is_apple_double(name: str) -> bool:
     return name.startswith("._")
 
 
-def _is_plain(name: str) -> bool:
-    """Lone surrogates are how Python spells bytes that are no UTF-8."""
+def is_plain(name: str) -> bool:
+    """Whether a text has no line breaks, other control characters, or bytes that are no UTF-8."""
+    # Lone surrogates are how Python spells such bytes.
     return not any(ord(sign) < 32 or 127 <= ord(sign) < 160 or 0xD800 <= ord(sign) < 0xE000 for sign in name) and not (
         {"\u2028", "\u2029"} & set(name)
     )

@@ -64,7 +64,7 @@ def read_json(path: Path, kind: type, *, remedy: str = _REMEDY) -> Any:
     Parameters
     ----------
     path
-        File in UTF-8.
+        File in UTF-8; a byte order mark may be there.
     kind
         Type of what the file holds, ``dict`` or ``list``, or a schema (see ``io.schemas``). The content is returned as
         it was read.
@@ -79,7 +79,7 @@ def read_json(path: Path, kind: type, *, remedy: str = _REMEDY) -> Any:
         If it is no JSON, as a file is that an interruption has cut short, or holds something else.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file; {remedy}") from None
     except json.JSONDecodeError as error:

@@ -40,7 +40,7 @@ class YamlFile:
         """
 
         try:
-            text = file.read_bytes().decode("utf-8")
+            text = file.read_bytes().decode("utf-8-sig")
         except UnicodeDecodeError as error:
             line = error.object[: error.start].count(b"\n") + 1
             raise ValueError(f"{file}, line {line}: not in UTF-8; save the file in that encoding") from error
