@@ -1,6 +1,7 @@
 """Every format that a prediction writes: whole files pass, and a file cut at any place is noticed."""
 
 import gzip
+import zipfile
 
 import nibabel
 import numpy as np
@@ -13,6 +14,7 @@ from nnunetv2.imageio.nibabel_reader_writer import NibabelIO
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 
+from nnunet_stochastic.checkpoints import read_checkpoint
 from nnunet_stochastic.inference.images import write_map
 from nnunet_stochastic.io.written import check_checksums, check_written, is_whole
 
@@ -132,6 +134,27 @@ def test_checksums(tmp_path):
         assert not is_whole(path)
         with pytest.raises(OSError, match=r"checkpoint.pth is damaged"):
             check_checksums(path)
+
+
+def test_checkpoints_that_have_no_checksums(tmp_path):
+    """As ``torch.serialization.set_crc32_options(False)`` writes them, and torch before 1.6."""
+    path, weights = tmp_path / "checkpoint.pth", {"weights": torch.arange(1000.0)}
+    computes = torch.serialization.get_crc32_options()
+    try:
+        torch.serialization.set_crc32_options(False)
+        torch.save(weights, path)
+    finally:
+        torch.serialization.set_crc32_options(computes)
+    assert not any(entry.CRC for entry in zipfile.ZipFile(path).infolist())
+    check_checksums(path)
+    assert torch.equal(read_checkpoint(path)["weights"], weights["weights"])
+    torch.save(weights, path, _use_new_zipfile_serialization=False)
+    assert is_whole(path)
+    check_checksums(path)
+    assert torch.equal(read_checkpoint(path)["weights"], weights["weights"])
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(ValueError, match=r"checkpoint.pth cannot be read as a checkpoint, it may be incomplete"):
+        read_checkpoint(path)
 
 
 def test_what_is_whole(tmp_path):
