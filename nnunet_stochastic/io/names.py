@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-__all__ = ["check_names", "is_apple_double", "is_plain"]
+__all__ = ["check_names", "is_apple_double", "is_plain", "shown"]
 
 _SHOWN = 5
+_LONGEST_SHOWN = 200
 
 
 def check_names(names: Iterable[str], where: str | Path) -> None:
@@ -26,6 +28,12 @@ def check_names(names: Iterable[str], where: str | Path) -> None:
             f" and {len(strange) - _SHOWN} more" * (len(strange) > _SHOWN)
         )
         raise ValueError(f"{where} has names that are not UTF-8, or hold line breaks or other signs: rename {shown}")
+
+
+def shown(value: Any) -> str:
+    """A value as it is told in a message: of a long one the beginning."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 
 def is_apple_double(name: str) -> bool:

@@ -52,7 +52,7 @@ class YamlFile:
             _count_parts(root, {})
             if twice := next(_keys_that_are_there_twice(root), None):
                 line = twice.start_mark.line + 1
-                raise ValueError(f"{file}, line {line}: {twice.value} is there twice; leave one")
+                raise ValueError(f"{file}, line {line}: {twice.value[:60]} is there twice; leave one")
             return cls(loader.construct_document(root), root)
         except yaml.reader.ReaderError as error:
             line = text[: error.position].count("\n") + 1
