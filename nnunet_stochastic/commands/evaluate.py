@@ -186,7 +186,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             show_progress=progress,
         )
 
-    console = Console()
+    console = Console(emoji=False)
     for annotation in summary["results"]:
         console.print(summary_table(summary, annotation=annotation))
     if summary["tasks"]:

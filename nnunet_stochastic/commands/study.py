@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     plan = Plan.read(arguments.study)
     check_datasets(plan.study, plan.folders, plan.environment)
     engine = _engine(plan, arguments, options)
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     if arguments.dry_run:
         _print_plan(plan, _scope(plan.jobs, arguments.until), engine, console, verbose=arguments.verbose)
         return 0

@@ -24,6 +24,7 @@ from nnunet_stochastic.evaluation.records import bins_from_json
 from nnunet_stochastic.evaluation.scores import ALL_CLASSES, RATERS, REFERENCE
 from nnunet_stochastic.evaluation.summary_file import SummaryFile
 from nnunet_stochastic.evaluation.tasks import check_distances_are_named
+from nnunet_stochastic.io.names import shown
 from nnunet_stochastic.io.schemas import CurvesFile
 from nnunet_stochastic.io.tables import read_csv_table
 from nnunet_stochastic.io.text import read_json
@@ -196,7 +197,7 @@ def number(tree: Mapping[str, Any], *path: str, place: Path | str = "the summary
         return math.nan
     if isinstance(node, bool) or not isinstance(node, (int, float)):
         raise ValueError(
-            f"{place} must have a number or null at {'/'.join(path)}, got {node!r}; "
+            f"{place} must have a number or null at {'/'.join(path)}, got {shown(node)}; "
             "run nnunet_stochastic_evaluate again"
         )
     return float(node)

@@ -15,6 +15,7 @@ import torch
 from nnunet_stochastic.epistemic import EPISTEMIC_METHODS, NO_METHOD, EpistemicMethod
 from nnunet_stochastic.inference.model import Checkpoint, Model, load_weights
 from nnunet_stochastic.inference.seeds import stream_generator
+from nnunet_stochastic.io.names import shown
 from nnunet_stochastic.posteriors import LastLayerPosterior, WeightPosterior, posterior_class
 
 __all__ = ["AUTO", "Member", "check_members_differ", "choose_method", "members_of", "share_features"]
@@ -81,7 +82,7 @@ def choose_method(model: Model, requested: str) -> EpistemicMethod:
         considered = (method for method in EPISTEMIC_METHODS.values() if method.chosen_by_auto)
         return next((method for method in considered if _obstacle(model, method) is None), NO_METHOD)
     if requested not in EPISTEMIC_METHODS:
-        raise ValueError(f"epistemic must be one of {AUTO}, {', '.join(EPISTEMIC_METHODS)}, got {requested!r}")
+        raise ValueError(f"epistemic must be one of {AUTO}, {', '.join(EPISTEMIC_METHODS)}, got {shown(requested)}")
     method = EPISTEMIC_METHODS[requested]
     if obstacle := _obstacle(model, method):
         raise ValueError(obstacle)

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, RootModel, model_validator
 from pydantic_core import PydanticCustomError
 
+from nnunet_stochastic.io.names import is_plain
 from nnunet_stochastic.io.text import read_json
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Count",
     "CurvesFile",
     "DatasetJson",
+    "DemoPlans",
     "DemoRecord",
     "DescribedModel",
     "File",
@@ -52,9 +54,18 @@ Count = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(min_length=1)]
 
 
+def _plain(value: str) -> str:
+    if not is_plain(value):
+        raise rule(f"must be text without line breaks and other signs, got {value[:60]!a}")
+    return value
+
+
 def rule(message: str) -> PydanticCustomError:
     """An error of a validator, with a message of its own."""
     return PydanticCustomError("rule", "{message}", {"message": message})
+
+
+Plain = Annotated[str, AfterValidator(_plain)]
 
 
 class File(BaseModel):
@@ -86,6 +97,8 @@ def _labels(value: Any) -> dict[str, int | list[int]]:
             'has names by label, as nnU-Net v1 had them; nnU-Net v2 has labels by name: {"background": 0, …}, which '
             "nnUNetv2_convert_old_nnUNet_dataset makes of it"
         )
+    if strange := [name for name in value if not is_plain(name)]:
+        raise rule(f"has names with line breaks or other signs: rename {strange[0][:60]!a}")
     if [] in value.values():
         raise rule("a region must have at least one label, got []")
     converted: dict[str, int | list[int]] = {}
@@ -182,6 +195,28 @@ class PlannedConfigurations(File):
             if not isinstance(entry.get("data_identifier", ""), str):
                 raise rule(f"configurations.{name}.data_identifier must be text")
         return self
+
+
+class _PlannedArchitecture(File):
+    arch_kwargs: dict[str, Any]
+
+
+class _DemoConfiguration(File):
+    inherits_from: str | None = None
+    architecture: _PlannedArchitecture | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> _DemoConfiguration:
+        if self.inherits_from is None and self.architecture is None:
+            raise rule("architecture is missing")
+        return self
+
+
+class DemoPlans(File):
+    """plans.json of the demo's data set, of which one configuration is made smaller."""
+
+    plans_name: str
+    configurations: dict[str, _DemoConfiguration]
 
 
 class PlansJson(PlannedConfigurations, PredictionPlans):
@@ -298,12 +333,12 @@ class PredictionRecord(File):
 class DescribedModel(File):
     """The model of a prediction, as ``describe_model`` says it."""
 
-    name: str | None = None
-    dataset: str | None = None
-    trainer: str | None = None
-    configuration: str | None = None
-    aleatoric: str | None = None
-    epistemic: str | None = None
+    name: Plain | None = None
+    dataset: Plain | None = None
+    trainer: Plain | None = None
+    configuration: Plain | None = None
+    aleatoric: Plain | None = None
+    epistemic: Plain | None = None
     epistemic_is_stand_in: bool | None = None
     members: int | None = None
     seed: int | None = None

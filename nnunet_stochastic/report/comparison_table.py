@@ -25,6 +25,7 @@ from nnunet_stochastic.evaluation.comparison import Comparison, quantity_name
 from nnunet_stochastic.evaluation.model import STAND_IN_MARK
 from nnunet_stochastic.evaluation.ranking import ALL_DATASETS, OVERALL, PERFORMANCE
 from nnunet_stochastic.evaluation.tasks import RANKED, TASKS, find_task
+from nnunet_stochastic.io.names import shown
 
 __all__ = [
     "SEGMENTATION",
@@ -74,7 +75,7 @@ def rank_table(comparison: Comparison, *, criterion: str) -> pd.DataFrame:
     ``–``: it was not given, or lacks a task.
     """
     if criterion not in CRITERIA:
-        raise ValueError(f"the criterion must be one of {', '.join(CRITERIA)}, got {criterion!r}")
+        raise ValueError(f"the criterion must be one of {', '.join(CRITERIA)}, got {shown(criterion)}")
     ranks = comparison.ranks
     chosen = ranks[(ranks["criterion"] == criterion) & (ranks["task"] == OVERALL)]
     texts = {

@@ -14,7 +14,10 @@ from nnunet_stochastic.inference.record import Record
 from nnunet_stochastic.io.schemas import (
     ConversionFile,
     CorruptionManifest,
+    DatasetJson,
+    DemoPlans,
     DemoRecord,
+    DescribedModel,
     ImageSpacing,
     JobRecord,
     PlannedConfigurations,
@@ -196,6 +199,28 @@ def test_damage(root, capsys, file, command):
     [
         (ConversionFile, {"settings": {}, "parts": {"a": "train"}}, [{"settings": {}}, {"settings": [], "parts": {}}]),
         (CorruptionManifest, {"cases": {"a": {}}}, [{"cases": []}, {"cases": {"a": 1}}]),
+        (
+            DemoPlans,
+            {
+                "plans_name": "x",
+                "configurations": {"3d_fullres": {"architecture": {"arch_kwargs": {}}}, "c": {"inherits_from": "a"}},
+            },
+            [
+                {"plans_name": "x", "configurations": {"3d_fullres": {}}},
+                {"plans_name": "x", "configurations": {"3d_fullres": {"architecture": {"arch_kwargs": None}}}},
+                {"configurations": {}},
+            ],
+        ),
+        (
+            DescribedModel,
+            {"name": "Müller's / $x [red] _y", "seed": 0},
+            [{"name": "a\nb"}, {"epistemic": "a\0"}, {"dataset": 3}, {"seed": "0"}],
+        ),
+        (
+            DatasetJson,
+            {"labels": {"background": 0, "_x [b] $": 1}, "file_ending": ".png"},
+            [{"labels": {"background": 0, "a\nb": 1}, "file_ending": ".png"}],
+        ),
         (DemoRecord, {"done": {"plan": "x"}}, [{"done": []}, {"done": {"plan": 1}}]),
         (ImageSpacing, {"spacing": [1, 2.0, 3]}, [{"spacing": [1, 2]}, {"spacing": [0, 1, 1]}, {"spacing": "111"}]),
         (JobRecord, {"how": {}, "seconds": 2.5}, [{"how": []}, {"command": "x"}, {"seconds": -1}]),
