@@ -19,6 +19,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
+from nnunet_stochastic.io.names import shown
+
 if TYPE_CHECKING:
     from nnunet_stochastic.metrics import GedDistance
 
@@ -149,7 +151,7 @@ DEFAULT_CONVENTION = "entanglement"
 def find_convention(name: str) -> Convention:
     """The preset of a name."""
     if name not in PRESETS:
-        raise ValueError(f"there is no convention {name!r}; choose one of {', '.join(PRESETS)}")
+        raise ValueError(f"there is no convention {shown(name)}; choose one of {', '.join(PRESETS)}")
     return PRESETS[name]
 
 

@@ -45,7 +45,7 @@ LIBRARIES = {
         *("datasets", "commands"),
     },
     "nnunetv2": {"plans", "training", "inference", "evaluation", "datasets", "commands"},
-    "pydantic": {"io", "decisions", "study"},
+    "pydantic": {"io", "decisions", "evaluation", "study"},
 }
 #: What these import at all, beside Python itself.
 ALL_LIBRARIES: dict[str, Collection[str]] = {

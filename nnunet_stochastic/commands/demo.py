@@ -24,7 +24,7 @@ from nnunet_stochastic.commands._steps import RECORD, Report, Step, assignment, 
 from nnunet_stochastic.datasets.demo import DATASET_ID, DATASET_NAME, write_demo_dataset
 from nnunet_stochastic.datasets.demo_plans import DEMO_CONFIGURATION, DEMO_PLANS, demo_plans
 from nnunet_stochastic.io.folders import require_writable
-from nnunet_stochastic.io.schemas import PlannedConfigurations
+from nnunet_stochastic.io.schemas import DemoPlans
 from nnunet_stochastic.io.staging import is_leftover
 from nnunet_stochastic.io.text import read_json, write_text
 from nnunet_stochastic.patients import PATIENTS_FILE
@@ -102,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.dataset_only:
         steps = steps[:1]
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, emoji=False)
     console.print("Lung nodules: the masks are real, drawn by four radiologists each (LIDC-IDRI, CC BY 3.0);")
     console.print("the CT images around them are simulated.\n")
     if not arguments.dataset_only:
@@ -150,7 +150,7 @@ def _steps(folder: Path, *, device: str) -> list[Step]:
             write_demo_dataset(raw.parent, on_case=lambda done, total: report(f"{done}/{total} images"))
 
     def write_plans(report: Report) -> None:
-        small = demo_plans(read_json(plans / "nnUNetPlans.json", PlannedConfigurations))
+        small = demo_plans(read_json(plans / "nnUNetPlans.json", DemoPlans, remedy="start over with --overwrite"))
         write_text(plans / f"{DEMO_PLANS}.json", json.dumps(small, indent=4))
 
     def train(name: str, title: str, trainer: str) -> Step:

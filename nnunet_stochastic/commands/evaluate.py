@@ -193,7 +193,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             show_progress=progress,
         )
 
-    console = Console()
+    console = Console(emoji=False)
     for annotation in summary["results"]:
         console.print(summary_table(summary, annotation=annotation))
     if summary["tasks"]:
@@ -225,7 +225,8 @@ def _warn_of_samples(degenerate_samples: Mapping[str, Mapping[str, str]]) -> Ite
 
 def _warn_of_borders(summary: Mapping[str, Any]) -> Iterator[str]:
     """A line if images have no predicted border, by whose length their scores are divided."""
-    by_task = {task.name: found for task in TASKS if (found := images_without_border(summary["tasks"].get(task.name, {})))}
+    entries = {task.name: summary["tasks"].get(task.name, {}) for task in TASKS}
+    by_task = {name: found for name, entry in entries.items() if (found := images_without_border(entry))}
     if by_task:
         sizes = summary["bootstrap"]["sets"]
         numbers = {name: number for found in by_task.values() for name, number in found.items()}

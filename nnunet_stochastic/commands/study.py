@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = tuple(words[split + 1 :])
     require_engine()
     plan = Plan.read(arguments.study)
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     if arguments.dry_run:
         return _dry_run(plan, arguments, options, console)
     check_datasets(plan.study, plan.folders, plan.environment)

@@ -119,14 +119,16 @@ def write_record(job: tuple[CaseFiles, Path], settings: CaseSettings) -> None:
     files, path = job
     # Taken before the files are read: what changes meanwhile is noticed by the next evaluation.
     identity = _fingerprint(files, settings)
-    record = {"fingerprint": identity, **compute_record(files, settings)}
+    content = compute_record(files, settings)
+    record = {"fingerprint": identity, "digest": _digest(content), **content}
     write_text(path, json.dumps(record, allow_nan=False) + "\n")
 
 
 def read_record(path: Path, files: CaseFiles, settings: CaseSettings) -> dict[str, Any] | None:
     """The record of a case, or None where there is none of these files and settings."""
-    record = read_json_if_complete(path, dict)
-    is_current = record is not None and record.get("fingerprint") == _fingerprint(files, settings)
+    record = read_json_if_complete(path, dict) or {}
+    identity, digest = record.pop("fingerprint", None), record.pop("digest", None)
+    is_current = identity == _fingerprint(files, settings) and digest == _digest(record)
     return record if is_current else None
 
 
@@ -145,6 +147,10 @@ def _fingerprint(files: CaseFiles, settings: CaseSettings) -> str:
         "coverage_level": COVERAGE_LEVEL,
         "calibration": None if settings.calibration is None else settings.calibration.used,
     }
+    return _digest(content)
+
+
+def _digest(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -6,11 +6,13 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
-__all__ = ["check_names", "few", "is_apple_double", "same_letters"]
+__all__ = ["check_names", "few", "is_apple_double", "is_plain", "same_letters", "shown"]
 
 _SHOWN = 5
 _FEW = 3
+_LONGEST_SHOWN = 200
 
 
 def check_names(names: Iterable[str], where: str | Path) -> None:
@@ -26,12 +28,12 @@ def check_names(names: Iterable[str], where: str | Path) -> None:
         Where they are, for the message.
     """
     names = list(names)
-    strange = [name for name in names if not _is_plain(name)]
+    strange = [name for name in names if not is_plain(name)]
     if strange:
-        shown = ", ".join(map(ascii, strange[:_SHOWN])) + (
+        listed = ", ".join(map(ascii, strange[:_SHOWN])) + (
             f" and {len(strange) - _SHOWN} more" * (len(strange) > _SHOWN)
         )
-        raise ValueError(f"{where} has names that are not UTF-8, or hold line breaks or other signs: rename {shown}")
+        raise ValueError(f"{where} has names that are not UTF-8, or hold line breaks or other signs: rename {listed}")
     forms: dict[str, set[str]] = defaultdict(set)
     for name in names:
         forms[same_letters(name)].add(name)
@@ -51,13 +53,20 @@ def few(names: Sequence[str], what: str = "cases") -> str:
     return ", ".join(names) if len(names) <= _FEW else f"{len(names)} {what} ({', '.join(names[:_FEW])}, …)"
 
 
+def shown(value: Any) -> str:
+    """A value as it is told in a message: of a long one the beginning."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+
+
 def is_apple_double(name: str) -> bool:
     """Whether a file is what macOS leaves beside each file of a foreign disk: ``._case_0000.nii.gz``, no image."""
     return name.startswith("._")
 
 
-def _is_plain(name: str) -> bool:
-    """Lone surrogates are how Python spells bytes that are no UTF-8."""
+def is_plain(name: str) -> bool:
+    """Whether a text has no line breaks, other control characters, or bytes that are no UTF-8."""
+    # Lone surrogates are how Python spells such bytes.
     return not any(ord(sign) < 32 or 127 <= ord(sign) < 160 or 0xD800 <= ord(sign) < 0xE000 for sign in name) and not (
         {"\u2028", "\u2029"} & set(name)
     )

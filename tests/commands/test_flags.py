@@ -63,27 +63,6 @@ OLD_NAMES = {
 }
 
 
-class _ParserFound(BaseException):
-    """Ends a command as soon as it has its parser."""
-
-
-@pytest.fixture(scope="module")
-def parsers():
-    """The parser of each command, by name."""
-
-    def found(self, *_):
-        raise _ParserFound(self)
-
-    parsers = {}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(argparse.ArgumentParser, "parse_args", found)
-        for name in NAMES:
-            with pytest.raises(_ParserFound) as caught:
-                import_module(f"nnunet_stochastic.commands.{name}").main([])
-            parsers[name] = caught.value.args[0]
-    return parsers
-
-
 def flags_of(parser):
     """The flags that a help shows, by name."""
     shown = [action for action in parser._actions if action.help is not argparse.SUPPRESS and action.option_strings]
