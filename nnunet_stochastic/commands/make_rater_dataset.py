@@ -10,6 +10,7 @@ from pathlib import Path
 from nnunet_stochastic.commands._convert import EPILOG, add_common_arguments, carry_out, check_arguments
 from nnunet_stochastic.commands._errors import report_errors
 from nnunet_stochastic.commands._flags import Number, parse_arguments
+from nnunet_stochastic.io.names import shown
 
 __all__ = ["main"]
 
@@ -20,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse_arguments(_parser(), argv)
     check_arguments(arguments)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", arguments.name):
-        raise ValueError(f"--name must be of letters, digits, '_', '-' and '.', got {arguments.name!r}")
+        raise ValueError(f"--name must be of letters, digits, '_', '-' and '.', got {shown(arguments.name)}")
     if (arguments.i_test is None) != (arguments.gt_raters_test is None):
         raise ValueError("-i_test and -gt_raters_test belong together: give both, or none and cases are drawn")
     labels = None if arguments.labels is None else _named_values(arguments.labels)
@@ -126,7 +127,7 @@ def _named_values(texts: Sequence[str]) -> dict[str, int]:
     for text in texts:
         name, _, value = text.rpartition("=")
         if not re.fullmatch(r"\S(.*\S)?", name) or not re.fullmatch(r"\d{1,9}", value):
-            raise ValueError(f"--labels takes NAME=VALUE, such as nodule=1; got {text!r}")
+            raise ValueError(f"--labels takes NAME=VALUE, such as nodule=1; got {shown(text)}")
         if name in labels:
             raise ValueError(f"--labels names {name} twice")
         if name == "ignore":

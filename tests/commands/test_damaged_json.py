@@ -150,7 +150,13 @@ FILES = {
     ),
     "out/summary.json": (
         ["compare", "report"],
-        {("tasks",): (), ("model",): ("null", "object"), ("results",): (), ("left_out",): (), ("num_raters",): ()},
+        {
+            ("tasks",): ("object",),
+            ("model",): ("null", "object"),
+            ("results",): (),
+            ("left_out",): (),
+            ("num_raters",): (),
+        },
     ),
     "out/curves.json": (["report"], {("reliability",): (), ("confidence",): ()}),
 }

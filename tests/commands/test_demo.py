@@ -98,7 +98,7 @@ def test_shrunken_plans_are_written_beside_nnunets(tmp_path):
     steps = {step.name: step for step in demo._steps(tmp_path, device="cpu")}
     folder = tmp_path / "nnUNet_preprocessed" / DATASET_NAME
     folder.mkdir(parents=True)
-    plans = {"configurations": {"3d_fullres": {"architecture": {"arch_kwargs": {}}}}}
+    plans = {"plans_name": "nnUNetPlans", "configurations": {"3d_fullres": {"architecture": {"arch_kwargs": {}}}}}
     (folder / "nnUNetPlans.json").write_text(json.dumps(plans))
     steps["shrink"].action(lambda line: None)
     assert json.loads((folder / "nnUNetDemoPlans.json").read_text())["plans_name"] == "nnUNetDemoPlans"

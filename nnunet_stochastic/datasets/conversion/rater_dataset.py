@@ -46,6 +46,7 @@ from nnunet_stochastic.datasets.conversion.rater_files import ENDINGS, find_imag
 from nnunet_stochastic.datasets.conversion.run import dataset_name
 from nnunet_stochastic.evaluation.parallel import map_in_processes
 from nnunet_stochastic.io.images import check_image_file
+from nnunet_stochastic.io.names import shown
 from nnunet_stochastic.patients import read_patients
 
 __all__ = ["RaterFolders", "Rule", "Vote", "plan_rater_dataset", "vote"]
@@ -78,7 +79,7 @@ class Vote:
     def __post_init__(self) -> None:
         for value, kind in ((self.rule, Rule), (self.ties, Ties)):
             if value not in get_args(kind):
-                raise ValueError(f"{value!r} must be one of {', '.join(get_args(kind))}")
+                raise ValueError(f"{shown(value)} must be one of {', '.join(get_args(kind))}")
 
     def __str__(self) -> str:
         if self.rule == "first":
