@@ -455,6 +455,7 @@ class ConversionFile(File):
 
     settings: dict[str, Any]
     parts: dict[str, str]
+    sources: dict[str, list[Any]] = {}
 
 
 class CorruptionManifest(File):

@@ -89,12 +89,15 @@ class Source:
         Data that the converter has to know; picklable.
     patient
         Patient whom all its cases show; the source's own name where the data set does not tell patients apart.
+    files
+        Files that are read, as far as they are known: where one has changed, the cases are converted again.
     """
 
     name: str
     cases: Mapping[str, str]
     data: Any
     patient: str
+    files: Sequence[Path] = ()
 
 
 @dataclass(frozen=True)

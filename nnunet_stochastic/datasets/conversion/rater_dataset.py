@@ -233,7 +233,10 @@ def plan_rater_dataset(
             "num_raters": len(raters),
             "description": f"labels: {how}; raters 0 to {len(raters) - 1}: {', '.join(raters)}",
         },
-        [Source(case, {case: parts[case]}, files[case], patients[case]) for case in files],
+        [
+            Source(case, {case: parts[case]}, found, patients[case], (*found.images, *found.masks))
+            for case, found in files.items()
+        ],
         partial(_convert, values=values, how=how, ending=ending),
         (),
         (

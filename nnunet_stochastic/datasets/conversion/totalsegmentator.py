@@ -57,6 +57,9 @@ class _Scan:
     def mask(self, structure: str) -> Path:
         return self.folder / "segmentations" / f"{structure}.nii.gz"
 
+    def files(self) -> list[Path]:
+        return [self.folder / "ct.nii.gz", *filter(Path.is_file, map(self.mask, self.structures))]
+
 
 def plan_totalsegmentator(
     folder: Path,
@@ -119,7 +122,7 @@ def plan_totalsegmentator(
             "reference": "Wasserthal et al., TotalSegmentator, Radiology: Artificial Intelligence 5(5), 2023",
             "licence": "CC BY 4.0",
         },
-        [Source(name, {name: parts[name]}, scan, name) for name, scan in sorted(visible.items())],
+        [Source(name, {name: parts[name]}, scan, name, scan.files()) for name, scan in sorted(visible.items())],
         _convert,
         skipped,
         _notes(structures, len(scans), None if listed is None else len(listed), training, validation, test),

@@ -32,6 +32,7 @@ from nnunet_stochastic.datasets.corruptions.stored_image import (
 )
 from nnunet_stochastic.evaluation.parallel import map_in_threads
 from nnunet_stochastic.io.grid import check_same_grid
+from nnunet_stochastic.io.hashing import file_sha256
 from nnunet_stochastic.io.names import check_names, few
 from nnunet_stochastic.io.schemas import CorruptionManifest
 from nnunet_stochastic.io.staging import holds_anything, remove_leftovers, staged_files
@@ -266,6 +267,7 @@ def _check_case(case: ImageCase) -> dict[str, Any] | str:
     channels = [channel for image in images for channel in image.values]
     return {
         "slice_axis": "zyx"[first.slice_axis],
+        "sha256": [file_sha256(file) for file in case.files],
         "constant_channels": [index for index, channel in enumerate(channels) if channel.min() == channel.max()],
     }
 
