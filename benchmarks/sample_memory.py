@@ -1,7 +1,7 @@
 """Does memory grow with whole samples? nnunet_stochastic_predict --save_samples N against itself with fewer.
 
 One case whose samples share noise, so that they are summed over the tiles, by a network of few features; memory of the
-whole process. Eight samples are more than one pass over the tiles holds.
+whole process. A pass over the tiles holds seven samples, so 14 are two full passes: memory is at its most.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from workload import Workload, write_images, write_model_folder
 __all__ = ["measure"]
 
 TRAINER = "nnUNetTrainerLowRank"
-FEW, SAMPLES = 8, (16, 24)
+FEW, SAMPLES = 14, (28,)
 
 
 class _FewFeatures(Workload):

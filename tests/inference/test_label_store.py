@@ -28,6 +28,14 @@ def test_a_map_that_comes_again_counts_once():
     assert store.overlaps(CLASSES).counts[:, 0, 0].tolist() == [0, 24, 0]
 
 
+def test_noise_takes_a_bit_a_voxel():
+    labels = np.random.default_rng(0).integers(0, 2, (64, 64, 64)).astype(np.uint8)
+    store = LabelStore()
+    store.add(0, labels)
+    assert store._maps[0].schunk.cbytes < labels.size / 7
+    np.testing.assert_array_equal(store.masks((1,))[0], labels == 1)
+
+
 def test_it_keeps_what_was_added_and_takes_less_memory():
     labels = np.zeros((64, 64, 64), np.uint8)
     labels[20:40, 20:40, 20:40] = 1
