@@ -112,9 +112,6 @@ class EpistemicMethod:
         Its ``WeightPosterior``, ``module:class``.
     table_row
         Place among the rows of a table; in ENT's Table 2 methods stand by what they cost.
-    colour
-        Colour of the method where it is drawn by itself, from Okabe and Ito's palette; in figures of models the colour
-        is that of the aleatoric model, and the method a marker and dashes.
     trainer_suffix
         Ending of its trainers' names, behind that of the aleatoric model; empty for a method without trainers of its
         own.
@@ -134,7 +131,6 @@ class EpistemicMethod:
     members: str
     posterior: str
     table_row: int
-    colour: str
     trainer_suffix: str = ""
     trains_the_same: bool = False
     least_folds: int = 1
@@ -164,7 +160,6 @@ EPISTEMIC_METHODS: Mapping[str, EpistemicMethod] = MappingProxyType(
                 "one set of weights",
                 "nnunet_stochastic.posteriors.ensemble:TrainedWeights",
                 table_row=0,
-                colour="#000000",
                 most_folds=1,
                 chosen_by_auto=False,
             ),
@@ -174,7 +169,6 @@ EPISTEMIC_METHODS: Mapping[str, EpistemicMethod] = MappingProxyType(
                 "the folds",
                 "nnunet_stochastic.posteriors.ensemble:TrainedWeights",
                 table_row=4,
-                colour="#0072B2",
                 least_folds=2,
             ),
             EpistemicMethod(
@@ -183,7 +177,6 @@ EPISTEMIC_METHODS: Mapping[str, EpistemicMethod] = MappingProxyType(
                 "sets of dropout masks",
                 "nnunet_stochastic.posteriors.dropout:DropoutMasks",
                 table_row=1,
-                colour="#E69F00",
                 trainer_suffix="Dropout",
                 options=(NUM_MEMBERS,),
             ),
@@ -193,7 +186,6 @@ EPISTEMIC_METHODS: Mapping[str, EpistemicMethod] = MappingProxyType(
                 "draws of SWAG's weights",
                 "nnunet_stochastic.posteriors.swag:Swag",
                 table_row=3,
-                colour="#009E73",
                 trainer_suffix="SWAG",
                 trains_the_same=True,
                 options=(NUM_MEMBERS, SWAG_SCALE),
@@ -204,7 +196,6 @@ EPISTEMIC_METHODS: Mapping[str, EpistemicMethod] = MappingProxyType(
                 "draws of SWAG-D's weights",
                 "nnunet_stochastic.posteriors.swag_diag:SwagDiagonal",
                 table_row=2,
-                colour="#CC79A7",
                 trainer_suffix="SWAG",
                 trains_the_same=True,
                 options=(NUM_MEMBERS, SWAG_SCALE),

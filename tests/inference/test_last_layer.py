@@ -64,7 +64,6 @@ def add_method(monkeypatch):
             "draws",
             "posterior_of_a_test:Posterior",
             table_row=9,
-            colour="#123456",
             options=(NUM_MEMBERS,),
         )
         monkeypatch.setattr(members, "EPISTEMIC_METHODS", {**epistemic.EPISTEMIC_METHODS, "moved": method})
