@@ -261,6 +261,8 @@ class PredictionSettings(_File):
     aleatoric_source: str | None = None
     epistemic_source: str | None = None
     epistemic_factor: Positive = 1.0
+    lesions: list[Name] = []
+    min_lesion_ml: NotNegative = 0.0
 
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -364,6 +366,7 @@ class CalibrationFile(_File):
     platt_per_image: dict[Measure, PlattParameters]
     temperature: Positive | None
     threshold: dict[Literal["AU", "EU", "TU", "quantile"], NotNegative]
+    decisions: dict[str, Any] | None = None
     model: DescribedModel | None = None
     left_out: dict[str, str] = {}
 

@@ -18,6 +18,7 @@ NAMES = sorted(file.stem for file in COMMANDS.glob("*.py") if not file.stem.star
 #: How the text of each flag begins that several commands have.
 MEANINGS = {
     "--disable_progress_bar": "draw no progress bars$",
+    "--groups": "table case,patient of all cases",
     "--dry_run": "print .*, and stop$",
     "--num_members": "number of members",
     "--overwrite": "replace ",
