@@ -19,11 +19,10 @@ from nnunet_stochastic.evaluation import (
     find_cases,
     map_in_threads,
 )
-from nnunet_stochastic.evaluation.confidence import RECORD, ConfidenceFolder, needed_files
+from nnunet_stochastic.evaluation.confidence import ConfidenceFolder, needed_files
 from nnunet_stochastic.evaluation.predicted_dataset import read_dataset
 from nnunet_stochastic.io.folders import require_writable
-from nnunet_stochastic.io.staging import remove_leftovers, staged_file
-from nnunet_stochastic.io.text import write_json
+from nnunet_stochastic.io.staging import staged_file
 
 __all__ = ["main"]
 
@@ -113,13 +112,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ValueError(f"{arguments.calibration} has no temperature: {calibration.left_out.get('temperature')}")
     require_writable(output)
     record = {"method": method, "calibration": calibration.used}
-    pending = confidences.pending(cases, record) if arguments.continue_calibration else cases
+    pending = confidences.written.pending(cases, record) if arguments.continue_calibration else cases
     progress = not arguments.disable_progress_bar
     with Workers(arguments.np, show_progress=progress) as workers:
         check_cases(pending, dataset.labels, dataset.reader, problems=problems, workers=workers)
 
-    remove_leftovers(output, {case.name for case in pending})
-    write_json(output / RECORD, record)
+    confidences.written.begin(pending, record)
     if method == "temperature":
         for name in _COPIED:
             if (arguments.i / name).is_file():
