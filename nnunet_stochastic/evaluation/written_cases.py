@@ -60,10 +60,19 @@ class WrittenCases:
         written = [self.folder / file for file in self.files_of(files)]
         return all(is_whole(file) and has_right_checksums(file) for file in written)
 
-    def begin(self, cases: Sequence[CaseFiles], record: Mapping[str, Any]) -> None:
-        """Write the record; files of these cases that are of an earlier one are gone before it is there."""
-        remove_leftovers(self.folder, {case.name for case in cases})
-        for case in cases:
-            for file in self.files_of(case)[-1:]:
-                (self.folder / file).unlink(missing_ok=True)
+    def begin(self, pending: Sequence[CaseFiles], record: Mapping[str, Any], *, outdated: Sequence[Path] = ()) -> None:
+        """Write the record; files of pending cases that are of an earlier one are gone before it is there.
+
+        Parameters
+        ----------
+        pending
+            Cases that are written next.
+        record
+            What decides the files.
+        outdated
+            Files of an earlier record that are not written again, relative to the folder.
+        """
+        remove_leftovers(self.folder, {case.name for case in pending})
+        for file in [*outdated, *(file for case in pending for file in self.files_of(case)[-1:])]:
+            (self.folder / file).unlink(missing_ok=True)
         write_json(self.folder / self.record_name, record)

@@ -1,17 +1,26 @@
 """Decisions by the two calibration commands: equal to fits and answers made from the arrays; resuming and refusals."""
 
+import csv
+import dataclasses
 import json
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
-from nnunet_stochastic.commands import determine_calibration
+from nnunet_stochastic.commands import apply_calibration, determine_calibration
 from nnunet_stochastic.decisions.decisions import Decisions
 from nnunet_stochastic.decisions.fitting import fit_decisions
 from nnunet_stochastic.decisions.lesions import find_lesions
 from nnunet_stochastic.decisions.overlaps import Overlaps
+from nnunet_stochastic.decisions.review import CaseToReview, labelling_features, next_to_label, review
+from nnunet_stochastic.decisions.risk_control import Threshold
 from nnunet_stochastic.decisions.statistics import case_statistics, image_scores
 from nnunet_stochastic.decisions.structures import ProbabilitySums, structure_rows
+from nnunet_stochastic.evaluation.cases import find_cases
+from nnunet_stochastic.evaluation.decision_folder import MaskFolder
+from nnunet_stochastic.labels import EvaluatedLabels
 from tests.commands.conftest import SPACING, MadeFolders
 
 CLASSES = {"nodule": [1]}
@@ -223,3 +232,221 @@ def test_a_table_of_patients_without_a_case(folders, capsys):
     assert determine(folders, "--groups", groups) == 1
     assert "no line for v01, v02" in capsys.readouterr().err
     assert not calibration_file(folders).exists()
+
+
+@pytest.fixture
+def decided(folders):
+    assert determine(folders, "--groups", folders.root / "patients.csv") == 0
+    return folders
+
+
+def apply(made, *options, processes=1):
+    common = ["-i", made.root / "new" / "pred", "-calibration", calibration_file(made), "-o", made.root / "out"]
+    options = [*common, "--method", "decisions", "-np", processes, "--disable_progress_bar", *options]
+    return apply_calibration.main(list(map(str, options)))
+
+
+def table(path):
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def written(folder):
+    """Bytes of all files below a folder, none of which is hidden."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def as_written(value):
+    return "" if value is None else str(value)
+
+
+@pytest.mark.parametrize("alpha", [None, 0.2])
+def test_masks_are_those_of_the_thresholds(decided, alpha):
+    assert apply(decided, *(() if alpha is None else ("--alpha", alpha))) == 0
+    masks = Decisions.model_validate(content(decided)["decisions"]).structures["nodule"].masks
+    threshold = masks.at(alpha or 0.1)
+    for name, case in decided.cases["new"].items():
+        for folder, limit in (("inner", threshold.inner), ("outer", threshold.outer)):
+            image = sitk.ReadImage(str(decided.root / "out" / folder / f"{name}.nii.gz"))
+            np.testing.assert_array_equal(sitk.GetArrayFromImage(image), case.probabilities[1] >= limit)
+            assert image.GetSpacing() == pytest.approx(SPACING)
+            assert image.GetOrigin() == (1.0, -20.0, 300.0)
+    if alpha:
+        assert 0 < threshold.outer < threshold.inner < 1
+
+
+def test_tables_are_those_of_the_arrays(decided, capsys):
+    assert apply(decided) == 0
+    printed = capsys.readouterr().out
+    assert "decisions: of 12 validation cases of 6 patients\n" in printed
+    assert "decisions: nodule: inner mask at 10 % is empty: 6 patients, at least 9 are needed\n" in printed
+    decisions = Decisions.model_validate(content(decided)["decisions"])
+    cases = decided.cases["new"]
+    record = json.loads((decided.root / "new" / "pred" / "uncertainty.json").read_text())["cases"]
+    assessed = {name: decisions.assess(rows(case)[0]) for name, case in cases.items()}
+    for line in table(decided.root / "out" / "structures.csv"):
+        found, (row,) = assessed[line["case"]], rows(cases[line["case"]])
+        assert line["num_voxels"] == str(record[line["case"]]["structures"]["nodule"]["num_voxels"])
+        for level in (80, 90, 95):
+            low, high = found.intervals_ml[level / 100]
+            assert (line[f"volume_from_ml_{level}"], line[f"volume_to_ml_{level}"]) == (str(low), str(high))
+            assert line[f"dice_at_least_{level}"] == str(found.dice_at_least[level / 100])
+        assert line["volume_to_ml_90"] == "inf"
+        assert line["predicted_dice"] == str(found.predicted_dice)
+        assert line["expected_loss"] == str(found.expected_loss)
+        assert line["sample_sd_ml"] == str(row.sample_sd_ml)
+    scores = {name: image_scores(case.maps, case.prediction) for name, case in cases.items()}
+    expected = review([CaseToReview.of(name, rows(case), scores[name], decisions) for name, case in cases.items()])
+    order = next_to_label(
+        {name: scores[name]["EU_mean"] for name in cases},
+        {name: labelling_features(rows(case), scores[name]) for name, case in cases.items()},
+    )
+    lines = table(decided.root / "out" / "review.csv")
+    assert [line.pop("label_next") for line in lines] == [str(order.index(row.case) + 1) for row in expected]
+    for line, row in zip(lines, expected, strict=True):
+        assert line == {name: as_written(value) for name, value in dataclasses.asdict(row).items()}
+    assert lines[-1]["removed"] == "1.0"
+
+
+def test_the_same_files_for_any_number_of_processes_and_into_the_predictions(decided):
+    assert apply(decided) == 0
+    alone = written(decided.root / "out")
+    assert apply(decided, "-o", decided.root / "two", processes=2) == 0
+    assert written(decided.root / "two") == alone
+    folder = decided.root / "new" / "pred"
+    before = written(folder)
+    assert apply(decided, "-o", folder) == 0
+    after = written(folder)
+    assert {name: after[name] for name in alone} == alone
+    assert {name: after[name] for name in before} == before
+    assert sorted(alone) == sorted(
+        ["decisions.json", "review.csv", "structures.csv"]
+        + [f"{which}/{case}.nii.gz" for which in ("inner", "outer") for case in "abc"]
+    )
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
+def test_continue_after_an_interruption(decided, monkeypatch, capsys):
+    out = decided.root / "out"
+    assert apply(decided, "--alpha", 0.2) == 0
+    whole = written(out)
+    assert apply(decided) == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(MaskFolder, "write", interrupted)
+        assert apply(decided, "--alpha", 0.2) == 130
+    assert apply(decided, "--continue_calibration") == 1
+    assert "is of another method or calibration" in capsys.readouterr().err
+    assert apply(decided, "--alpha", 0.2, "--continue_calibration") == 0
+    assert written(out) == whole
+    (out / "outer" / "b.nii.gz").unlink()
+    (out / "outer" / "a.nii.gz").write_bytes(whole["outer/c.nii.gz"])
+    assert apply(decided, "--alpha", 0.2, "--continue_calibration") == 0
+    assert written(out) == {**whole, "outer/a.nii.gz": whole["outer/c.nii.gz"]}  # kept
+
+
+def test_without_probabilities_and_epistemic_maps(decided, capsys):
+    assert apply(decided) == 0
+    for case in decided.cases["new"]:
+        (decided.root / "new" / "pred" / f"{case}.npz").unlink()
+        decided.map_file("new", "EU", case).unlink()
+    capsys.readouterr()
+    assert apply(decided) == 0
+    printed = capsys.readouterr().out
+    assert "left out: inner and outer masks: there are no probabilities; predict with --save_probabilities" in printed
+    assert "left out: percentiles of EU_border, EU_mean: these predictions lack the maps" in printed
+    assert "left out: label_next: there are no epistemic maps" in printed
+    assert not [*(decided.root / "out").rglob("*.nii.gz")]  # those of before would be of another calibration
+    assert {line["label_next"] for line in table(decided.root / "out" / "review.csv")} == {""}
+
+
+def other_samples(made):
+    write_record(made, "new", samples=False)
+
+
+def without_volume(record):
+    record["cases"]["b"]["structures"]["nodule"].update(expected_volume_ml=None, volume_ml=None)
+
+
+def without_decisions(made):
+    found = content(made)
+    del found["decisions"]
+    calibration_file(made).write_text(json.dumps(found))
+
+
+REFUSED = {
+    "another model": (lambda made: write_record(made, "new", trainer="nnUNetTrainerSSN"), "different models"),
+    "other labels": (
+        lambda made: made.change_dataset("new", labels={"background": 0, "tumour": 1}),
+        "the calibration was made for other labels",
+    ),
+    "no samples": (other_samples, "a: nodule: the intervals were fitted to predictions with samples"),
+    "no volume": (lambda made: change_record(made, "new", without_volume), "b: nodule: the intervals are of volumes"),
+    "an old record": (
+        lambda made: change_record(made, "new", lambda record: record["cases"]["c"].pop("structures")),
+        "for 1 of 3 cases, as c",
+    ),
+    "another segmentation": (
+        lambda made: change_record(
+            made, "new", lambda record: record["cases"]["c"]["structures"]["nodule"].update(num_voxels=1)
+        ),
+        "c: ",
+    ),
+    "probabilities of some": (lambda made: (made.root / "new/pred/b.npz").unlink(), "b: no probabilities"),
+    "a damaged map": (lambda made: made.map_file("new", "TU", "b").write_bytes(b"x"), "b: "),
+    "a calibration without decisions": (without_decisions, "has no decisions: it is of an earlier version"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_refusals_before_anything_is_written(decided, capsys, what):
+    change, message = REFUSED[what]
+    change(decided)
+    assert apply(decided) == 1
+    assert message in capsys.readouterr().err
+    assert not [*(decided.root / "out").glob("*")]
+
+
+def test_options_that_do_not_fit(decided, capsys):
+    assert apply(decided, "--alpha", 0.15) == 1
+    assert "--alpha must be one of 0.05, 0.1, 0.2, got 0.15" in capsys.readouterr().err
+    assert apply(decided, "--method", "platt", "--alpha", 0.1) == 1
+    assert "--alpha is the share of the masks of --method decisions" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("regions", [False, True])
+def test_masks_of_several_structures(tmp_path, write_image, regions):
+    """Each has a folder, with its label or 1 inside, so that masks may overlap."""
+    rng = np.random.default_rng(0)
+    shape = (2, 6, 5)
+    if regions:
+        labels = {"background": 0, "whole": [1, 2], "core/2": 2}
+        probabilities = rng.uniform(size=(2, *shape)).astype(np.float32)
+        prediction = np.where(probabilities[1] > 0.5, 2, probabilities[0] > 0.5).astype(np.uint8)
+        probabilities[0][prediction == 2] = 0.9
+        channels, values = probabilities, (1, 1)
+    else:
+        labels = {"background": 0, "whole": 1, "core/2": 2}
+        probabilities = rng.dirichlet([1, 1, 1], shape).transpose(3, 0, 1, 2).astype(np.float32)
+        prediction = probabilities.argmax(axis=0).astype(np.uint8)
+        channels, values = probabilities[1:], (1, 2)
+    write_image(tmp_path / "pred" / "a.nii.gz", prediction)
+    np.savez(tmp_path / "pred" / "a.npz", probabilities=probabilities)
+    evaluated = EvaluatedLabels.from_dataset_json({"labels": labels})
+    thresholds = {
+        "whole": Threshold(alpha=0.1, outer=0.25, inner=2.0),
+        "core/2": Threshold(alpha=0.1, outer=0.0, inner=0.75),
+    }
+    (case,), _ = find_cases(tmp_path / "pred", None, file_ending=".nii.gz")
+    (tmp_path / "out").mkdir()
+    MaskFolder(tmp_path / "out", evaluated, SimpleITKIO(), thresholds).write(case)
+
+    def mask(path):
+        return sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out" / path)))
+
+    np.testing.assert_array_equal(mask("outer/1_whole/a.nii.gz"), values[0] * (channels[0] >= 0.25))
+    np.testing.assert_array_equal(mask("inner/1_whole/a.nii.gz"), np.zeros(shape))
+    np.testing.assert_array_equal(mask("outer/2_core_2/a.nii.gz"), np.full(shape, values[1]))
+    np.testing.assert_array_equal(mask("inner/2_core_2/a.nii.gz"), values[1] * (channels[1] >= 0.75))
