@@ -23,6 +23,7 @@ __all__ = [
     "CurvesFile",
     "DatasetJson",
     "DemoRecord",
+    "DescribedPlans",
     "ImageSpacing",
     "JobRecord",
     "ModelDatasetJson",
@@ -146,10 +147,24 @@ def _as_list(entry: int | list[int]) -> list[int]:
 # nnU-Net's plans.json
 
 
+class PlannedSpacing(_File):
+    """A configuration of plans.json, as far as it says the spacing."""
+
+    spacing: list[Positive] | None = None
+    inherits_from: str | None = None
+
+
 class NamedPlans(_File):
     """plans.json, as far as it names the dataset."""
 
     dataset_name: str | None = None
+
+
+class DescribedPlans(NamedPlans):
+    """plans.json beside predictions, as far as it describes their model."""
+
+    plans_name: str | None = None
+    configurations: dict[str, PlannedSpacing] = {}
 
 
 class PredictionPlans(NamedPlans):
@@ -345,6 +360,8 @@ class DescribedModel(_File):
     dataset: str | None = None
     trainer: str | None = None
     configuration: str | None = None
+    plans: str | None = None
+    spacing_mm: list[Positive] | None = None
     aleatoric: str | None = None
     epistemic: str | None = None
     epistemic_is_stand_in: bool | None = None
