@@ -23,8 +23,6 @@ from nnunet_stochastic.evaluation import (
 )
 from nnunet_stochastic.evaluation.confidence import ConfidenceFolder, needed_files
 from nnunet_stochastic.evaluation.decision_folder import (
-    REVIEW_FILE,
-    STRUCTURES_FILE,
     MaskFolder,
     NewCase,
     examine,
@@ -56,7 +54,8 @@ def _parser() -> argparse.ArgumentParser:
         "of the image. temperature writes confidence/, the calibrated probabilities case.npz and a copy of the "
         "segmentation, which does not change, so that nnunet_stochastic_evaluate and nnUNetv2_ensemble can work on -o. "
         "decisions writes review.csv, a row per case, the one to open first on top; structures.csv, that of the "
-        "prediction with intervals of the volume, predicted Dice and its lower bound; and, of predictions with "
+        "prediction with intervals of the volume, predicted Dice and its lower bound; of predictions with --lesions "
+        "lesions.csv, theirs with the probability that each is there; and, of predictions with "
         "probabilities, masks: outer/, outside of which at most --alpha of the reference is on average, and inner/, of "
         "which at most --alpha is outside of the reference. A data set with several structures has a folder for each "
         "inside these, as masks of several may overlap.",
@@ -213,7 +212,9 @@ def _decide(arguments: argparse.Namespace, output: Path, calibration: Calibratio
 
     masks.written.begin(pending, record, outdated=[path for case in cases for path in masks.outdated(case)])
     map_in_threads(masks.write, pending, num_threads=arguments.np, description="masks", show_progress=progress)
-    write_tables(output, {case.files.name: (case.predicted.rows, scores[case.files.name]) for case in new}, decisions)
+    tables = write_tables(
+        output, {case.files.name: (case.predicted, scores[case.files.name]) for case in new}, decisions
+    )
     if gone := sorted(decisions.image_scores.keys() - scores[cases[0].name].keys()):
         left_out[f"percentiles of {', '.join(gone)}"] = "these predictions lack the maps"
     if not cases[0].maps.get("EU"):
@@ -226,4 +227,4 @@ def _decide(arguments: argparse.Namespace, output: Path, calibration: Calibratio
     for remark in decisions.remarks():
         print(f"decisions: {remark}")
     written = f"masks of {len(pending)} of {len(cases)} cases, " if thresholds else ""
-    print(f"{written}{STRUCTURES_FILE}, {REVIEW_FILE}: {output}")
+    print(f"{written}{', '.join(tables)}: {output}")

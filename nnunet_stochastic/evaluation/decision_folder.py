@@ -3,6 +3,7 @@
     inner/CASE, outer/CASE      masks {p >= λ} of a data set with one structure: its label inside, of a region 1
     inner/N_NAME/CASE, …        with several structures: a folder for each, N from 1, as masks of several may overlap
     structures.csv              rows of the prediction, with intervals, predicted Dice, its bounds and expected loss
+    lesions.csv                 those of the prediction, where it has some, with the probability that each is there
     review.csv                  all cases, the one to open first on top, and the order in which to label them
 
 Masks of a case are staged together, so they are all there or none counts; the tables come last.
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnunet_stochastic.decisions.decisions import AssessedStructure, Decisions
+from nnunet_stochastic.decisions.lesions import Lesion
 from nnunet_stochastic.decisions.review import CaseToReview, labelling_features, next_to_label, review
 from nnunet_stochastic.decisions.risk_control import Threshold, mask_at
 from nnunet_stochastic.decisions.statistics import image_scores
@@ -40,8 +42,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RECORD",
-    "REVIEW_FILE",
-    "STRUCTURES_FILE",
     "MaskFolder",
     "NewCase",
     "examine",
@@ -51,7 +51,7 @@ __all__ = [
 ]
 
 RECORD = "decisions.json"
-STRUCTURES_FILE, REVIEW_FILE = "structures.csv", "review.csv"
+STRUCTURES_FILE, LESIONS_FILE, REVIEW_FILE = "structures.csv", "lesions.csv", "review.csv"
 _EPISTEMIC_SCORE = "EU_mean"
 
 
@@ -202,30 +202,41 @@ class MaskFolder:
 
 def write_tables(
     folder: Path,
-    cases: Mapping[str, tuple[Sequence[StructureRow], Mapping[str, float]]],
+    cases: Mapping[str, tuple[PredictedStructures, Mapping[str, float]]],
     decisions: Decisions,
-) -> None:
-    """Write structures.csv and review.csv.
+) -> list[str]:
+    """Write structures.csv, lesions.csv where structures have lesions, and review.csv; their names.
 
     Parameters
     ----------
     folder
         The output folder.
     cases
-        Rows of the structures of each case, and the scores of its image.
+        What the record says of the structures of each case, and the scores of its image.
     decisions
         What was learned on validation cases.
     """
-    assessed = {case: CaseToReview.of(case, rows, scores, decisions) for case, (rows, scores) in cases.items()}
+    assessed = {case: CaseToReview.of(case, new.rows, scores, decisions) for case, (new, scores) in cases.items()}
     of_structures = [
         {"case": case, **row.as_columns(), **_columns(found, decisions.levels)}
-        for case, (rows, _) in cases.items()
-        for row, found in zip(rows, assessed[case].structures, strict=True)
+        for case, (new, _) in cases.items()
+        for row, found in zip(new.rows, assessed[case].structures, strict=True)
     ]
     place = _label_order(cases)
     of_review = [{**asdict(row), "label_next": place.get(row.case)} for row in review(list(assessed.values()))]
-    write_table(folder / STRUCTURES_FILE, list(of_structures[0]), of_structures)
-    write_table(folder / REVIEW_FILE, list(of_review[0]), of_review)
+    tables = {STRUCTURES_FILE: of_structures, REVIEW_FILE: of_review}
+    if any(new.lesions for new, _ in cases.values()):
+        of_lesions = [
+            {"case": case, **lesion.as_columns(), "probability": decisions.existence(lesion)}
+            for case, (new, _) in cases.items()
+            for lesions in new.lesions.values()
+            for lesion in lesions
+        ]
+        tables = {LESIONS_FILE: of_lesions, **tables}
+    columns = {LESIONS_FILE: ["case", *Lesion("", 1, False, 0, None, (0, 0, 0), (0, 0, 0)).as_columns(), "probability"]}
+    for name, rows in tables.items():  # review.csv last
+        write_table(folder / name, columns.get(name) or list(rows[0]), rows)
+    return list(tables)
 
 
 def _columns(found: AssessedStructure, levels: Sequence[float]) -> dict[str, Any]:
@@ -240,12 +251,12 @@ def _columns(found: AssessedStructure, levels: Sequence[float]) -> dict[str, Any
     return columns
 
 
-def _label_order(cases: Mapping[str, tuple[Sequence[StructureRow], Mapping[str, float]]]) -> dict[str, int]:
+def _label_order(cases: Mapping[str, tuple[PredictedStructures, Mapping[str, float]]]) -> dict[str, int]:
     """Place of each case in the order of labelling, from 1; none without epistemic maps."""
     if any(_EPISTEMIC_SCORE not in scores for _, scores in cases.values()):
         return {}
     order = next_to_label(
         {case: scores[_EPISTEMIC_SCORE] for case, (_, scores) in cases.items()},
-        {case: labelling_features(rows, scores) for case, (rows, scores) in cases.items()},
+        {case: labelling_features(new.rows, scores) for case, (new, scores) in cases.items()},
     )
     return {case: index + 1 for index, case in enumerate(order)}

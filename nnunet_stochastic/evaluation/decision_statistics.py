@@ -128,10 +128,23 @@ def decision_statistics(
     prediction = labels.without_ignored(case.prediction)
     classes = dict(zip(labels.names, labels.classes, strict=True))
     probabilities = case.probabilities
+    has_candidates = 0 < len(files.samples) == predicted.rows[0].num_samples
     lesions = {}
     for name in predicted.lesions:
         inside = labels.target(prediction, labels.names.index(name))
-        lesions[name] = _lesions(files, case, name, inside, predicted, labels, reader)
+        if has_candidates:
+            lesions[name] = find_lesions(
+                name,
+                inside,
+                affine=world_affine(case.grid),
+                voxel_ml=case.voxel_ml,
+                samples=_SampleMasks(files, case, name, labels, reader),
+                min_lesion_ml=predicted.min_lesion_ml,
+            )
+        else:
+            recorded = [lesion for lesion in predicted.lesions[name] if not lesion.candidate]
+            numbers = components(inside, voxel_ml=case.voxel_ml, min_lesion_ml=predicted.min_lesion_ml)
+            lesions[name] = recorded, numbers
     return case_statistics(
         case.name,
         patient,
@@ -144,34 +157,11 @@ def decision_statistics(
         if probabilities is None
         else {name: probabilities[labels.channel(index)] for index, name in enumerate(classes)},
         lesions=lesions,
+        has_candidates=has_candidates,
         min_lesion_ml=predicted.min_lesion_ml,
         scores=scores,
         ignore_label=labels.ignore_label,
     )
-
-
-def _lesions(
-    files: CaseFiles,
-    case: EvaluatedCase,
-    name: str,
-    inside: np.ndarray,
-    predicted: PredictedStructures,
-    labels: EvaluatedLabels,
-    reader: ImageReader,
-) -> tuple[Sequence[Lesion], np.ndarray]:
-    """Lesions of a structure and the number of each voxel's, (*S)."""
-    num_samples = predicted.rows[labels.names.index(name)].num_samples
-    if num_samples and len(files.samples) == num_samples:
-        return find_lesions(
-            name,
-            inside,
-            affine=world_affine(case.grid),
-            voxel_ml=case.voxel_ml,
-            samples=_SampleMasks(files, case, name, labels, reader),
-            min_lesion_ml=predicted.min_lesion_ml,
-        )
-    recorded = [lesion for lesion in predicted.lesions[name] if not lesion.candidate]
-    return recorded, components(inside, voxel_ml=case.voxel_ml, min_lesion_ml=predicted.min_lesion_ml)
 
 
 class _SampleMasks(Sequence):

@@ -39,6 +39,7 @@ def folders(tmp_path):
     made.add("new", ["a", "b", "c"], seed=2)
     for name in made.cases:
         write_record(made, name)
+        write_plans(made, name, [2.5, 0.9, 0.7])
     lines = [f"{case},{patient}" for case, patient in PATIENTS.items()]
     (tmp_path / "patients.csv").write_text("\n".join(["case,patient", *lines]) + "\n")
     return made
@@ -73,6 +74,12 @@ def write_record(made, name, *, samples=True, trainer="nnUNetTrainerMoB"):
     settings = {"trainer": trainer, "configuration": "3d_fullres", "lesions": ["nodule"], "min_lesion_ml": 0.0}
     content = json.dumps({"settings": settings, "cases": entries})
     (made.root / name / "pred" / "uncertainty.json").write_text(content)
+
+
+def write_plans(made, name, spacing):
+    plans = {"plans_name": "nnUNetPlans", "configurations": {"3d_fullres": {"spacing": spacing}}}
+    content = json.dumps(plans | {"image_reader_writer": "SimpleITKIO"})
+    (made.root / name / "pred" / "plans.json").write_text(content)
 
 
 def statistics(made, patients=PATIENTS, *, raters=True):
@@ -161,7 +168,10 @@ def test_without_all_samples_lesions_of_the_segmentation_count(folders):
     assert determine(folders) == 0
     found = Decisions.model_validate(content(folders)["decisions"]).structures["nodule"].existence
     own = [[lesion for lesion in lesions(case)[0] if not lesion.candidate] for case in folders.cases["val"].values()]
-    assert found.num_lesions == sum(map(len, own)) > 0
+    assert (found.num_lesions, found.has_candidates) == (sum(map(len, own)), False)
+    assert apply(folders) == 0
+    for line in table(folders.root / "out" / "lesions.csv"):
+        assert (line["probability"] == "") == (line["candidate"] == "True")
 
 
 def test_without_probabilities_and_samples(folders):
@@ -301,6 +311,15 @@ def test_tables_are_those_of_the_arrays(decided, capsys):
         {name: scores[name]["EU_mean"] for name in cases},
         {name: labelling_features(rows(case), scores[name]) for name, case in cases.items()},
     )
+    assert table(decided.root / "out" / "lesions.csv") == [
+        {
+            "case": name,
+            **{column: as_written(value) for column, value in lesion.as_columns().items()},
+            "probability": as_written(decisions.existence(lesion)),
+        }
+        for name, case in cases.items()
+        for lesion in lesions(case)[0]
+    ]
     lines = table(decided.root / "out" / "review.csv")
     assert [line.pop("label_next") for line in lines] == [str(order.index(row.case) + 1) for row in expected]
     for line, row in zip(lines, expected, strict=True):
@@ -320,7 +339,7 @@ def test_the_same_files_for_any_number_of_processes_and_into_the_predictions(dec
     assert {name: after[name] for name in alone} == alone
     assert {name: after[name] for name in before} == before
     assert sorted(alone) == sorted(
-        ["decisions.json", "review.csv", "structures.csv"]
+        ["decisions.json", "lesions.csv", "review.csv", "structures.csv"]
         + [f"{which}/{case}.nii.gz" for which in ("inner", "outer") for case in "abc"]
     )
 
@@ -362,10 +381,6 @@ def test_without_probabilities_and_epistemic_maps(decided, capsys):
     assert {line["label_next"] for line in table(decided.root / "out" / "review.csv")} == {""}
 
 
-def other_samples(made):
-    write_record(made, "new", samples=False)
-
-
 def without_volume(record):
     record["cases"]["b"]["structures"]["nodule"].update(expected_volume_ml=None, volume_ml=None)
 
@@ -378,11 +393,18 @@ def without_decisions(made):
 
 REFUSED = {
     "another model": (lambda made: write_record(made, "new", trainer="nnUNetTrainerSSN"), "different models"),
+    "another spacing": (
+        lambda made: write_plans(made, "new", [9.0, 1.0, 1.0]),
+        "different models: spacing_mm [9.0, 1.0, 1.0] and [2.5, 0.9, 0.7]",
+    ),
     "other labels": (
         lambda made: made.change_dataset("new", labels={"background": 0, "tumour": 1}),
         "the calibration was made for other labels",
     ),
-    "no samples": (other_samples, "a: nodule: the intervals were fitted to predictions with samples"),
+    "no samples": (
+        lambda made: write_record(made, "new", samples=False),
+        "a: nodule: the intervals were fitted to predictions with samples",
+    ),
     "no volume": (lambda made: change_record(made, "new", without_volume), "b: nodule: the intervals are of volumes"),
     "an old record": (
         lambda made: change_record(made, "new", lambda record: record["cases"]["c"].pop("structures")),
