@@ -56,9 +56,12 @@ class WrittenCases:
         return [case for case in cases if not self.is_complete(case)]
 
     def is_complete(self, files: CaseFiles) -> bool:
-        """Whether all files of a case are there, whole and undamaged."""
+        """Whether all files of a case are there, whole and undamaged, and none of its own was changed since."""
         written = [self.folder / file for file in self.files_of(files)]
-        return all(is_whole(file) and has_right_checksums(file) for file in written)
+        if not all(is_whole(file) and has_right_checksums(file) for file in written):
+            return False
+        changed = max(path.stat().st_mtime_ns for path in files.paths)
+        return all(changed <= file.stat().st_mtime_ns for file in written)
 
     def begin(self, pending: Sequence[CaseFiles], record: Mapping[str, Any], *, outdated: Sequence[Path] = ()) -> None:
         """Write the record; files of pending cases that are of an earlier one are gone before it is there.

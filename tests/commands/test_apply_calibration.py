@@ -1,6 +1,7 @@
 """Confidence maps and calibrated probabilities, computed again from the arrays; resuming and refusals."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -100,6 +101,19 @@ def test_files_of_another_calibration_are_not_kept_after_an_interruption(calibra
     with monkeypatch.context() as patched:
         patched.setattr(ConfidenceFolder, "write", interrupted)
         assert run(calibrated, "-o", out) == 130
+    assert run(calibrated, "-o", out, "--continue_calibration") == 0
+    assert (out / "confidence_total" / "c.nii.gz").read_bytes() != old
+
+
+def test_cases_that_were_predicted_again_are_not_kept(calibrated, tmp_path):
+    out = tmp_path / "out"
+    assert run(calibrated, "-o", out) == 0
+    old = (out / "confidence_total" / "c.nii.gz").read_bytes()
+    new = calibrated.map_file("id", "TU", "d").read_bytes()
+    path = calibrated.map_file("id", "TU", "c")
+    path.write_bytes(new)
+    later = (out / "confidence_total" / "c.nii.gz").stat().st_mtime_ns + 10**9
+    os.utime(path, ns=(later, later))
     assert run(calibrated, "-o", out, "--continue_calibration") == 0
     assert (out / "confidence_total" / "c.nii.gz").read_bytes() != old
 
