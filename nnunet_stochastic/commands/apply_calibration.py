@@ -223,6 +223,8 @@ def _decide(arguments: argparse.Namespace, output: Path, calibration: Calibratio
         print(f"EU, label_next: {STAND_IN_FOOTNOTE}")
     for what, reason in left_out.items():
         print(f"left out: {what}: {reason}")
+    if calibration.made_from(arguments.i):
+        print(f"note: the decisions were fitted to {arguments.i} itself, and hold for other images")
     print(f"decisions: of {decisions.num_cases} validation cases of {decisions.num_patients} patients")
     for remark in decisions.remarks():
         print(f"decisions: {remark}")

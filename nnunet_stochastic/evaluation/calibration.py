@@ -109,6 +109,10 @@ class Calibration:
         """Description of the model whose predictions it was made from."""
         return self.content.get("model")
 
+    def made_from(self, predictions: Path) -> bool:
+        """Whether it was made from this folder of predictions."""
+        return (self.content.get("folders") or {}).get("predictions") == str(predictions.resolve())
+
     @property
     def left_out(self) -> Mapping[str, str]:
         """Why something is missing, by measure."""

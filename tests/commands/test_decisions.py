@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+from skimage.io import imread, imsave
 
 from nnunet_stochastic.commands import apply_calibration, determine_calibration
 from nnunet_stochastic.decisions.decisions import Decisions
@@ -418,6 +419,12 @@ REFUSED = {
     ),
     "probabilities of some": (lambda made: (made.root / "new/pred/b.npz").unlink(), "b: no probabilities"),
     "a damaged map": (lambda made: made.map_file("new", "TU", "b").write_bytes(b"x"), "b: "),
+    "damaged decisions": (
+        lambda made: calibration_file(made).write_text(
+            json.dumps(content(made) | {"decisions": content(made)["decisions"] | {"seed": "0"}})
+        ),
+        "calibration.json: decisions: seed: must be a whole number",
+    ),
     "a calibration without decisions": (without_decisions, "has no decisions: it is of an earlier version"),
 }
 
@@ -429,6 +436,11 @@ def test_refusals_before_anything_is_written(decided, capsys, what):
     assert apply(decided) == 1
     assert message in capsys.readouterr().err
     assert not [*(decided.root / "out").glob("*")]
+
+
+def test_the_validation_predictions_themselves(decided, capsys):
+    assert apply(decided, "-i", decided.root / "val" / "pred") == 0
+    assert f"note: the decisions were fitted to {decided.root}/val/pred itself" in capsys.readouterr().out
 
 
 def test_options_that_do_not_fit(decided, capsys):
@@ -472,3 +484,53 @@ def test_masks_of_several_structures(tmp_path, write_image, regions):
     np.testing.assert_array_equal(mask("inner/1_whole/a.nii.gz"), np.zeros(shape))
     np.testing.assert_array_equal(mask("outer/2_core_2/a.nii.gz"), np.full(shape, values[1]))
     np.testing.assert_array_equal(mask("inner/2_core_2/a.nii.gz"), values[1] * (channels[1] >= 0.75))
+
+
+@pytest.mark.filterwarnings("error::sklearn.exceptions.ConvergenceWarning")
+def test_2d_images_have_no_volumes(tmp_path, capsys):
+    """Masks of a png data set are png files; there is no interval, and all else."""
+    rng = np.random.default_rng(4)
+    made = {}
+    for which, number in (("val", 9), ("new", 2)):
+        for index in range(number):
+            made[which, f"c{index}"] = _make_png_case(tmp_path / which, f"c{index}", rng)
+        labels = {"labels": {"background": 0, "nodule": 1}, "file_ending": ".png"}
+        (tmp_path / which / "pred" / "dataset.json").write_text(json.dumps(labels))
+        entries = {}
+        for (folder, case), (prediction, probability) in made.items():
+            if folder == which:
+                sums = {"nodule": ProbabilitySums.of(probability, prediction == 1)}
+                (row,) = structure_rows(prediction, CLASSES, probabilities=sums, maps={}, voxel_ml=None)
+                structure = {key: value for key, value in row.as_json().items() if key != "structure"}
+                entries[case] = {"structures": {"nodule": structure}}
+        (tmp_path / which / "pred" / "uncertainty.json").write_text(json.dumps({"cases": entries}))
+    folder = tmp_path / "val"
+    options = ["-val", folder / "pred", "-gt", folder / "gt", "-np", 1, "--disable_progress_bar"]
+    assert determine_calibration.main(list(map(str, options))) == 0
+    assert "decisions: nodule: volume: no validation case has volumes in ml" in capsys.readouterr().out
+    options = ["-i", tmp_path / "new" / "pred", "-calibration", folder / "pred" / "calibration.json", "-np", 1]
+    options += ["-o", tmp_path / "out", "--method", "decisions", "--alpha", 0.2, "--disable_progress_bar"]
+    assert apply_calibration.main(list(map(str, options))) == 0
+    found = json.loads((folder / "pred" / "calibration.json").read_text())["decisions"]
+    limits = Decisions.model_validate(found).structures["nodule"].masks.at(0.2)
+    for (which, case), (_, probability) in made.items():
+        if which == "new":
+            for place, limit in (("inner", limits.inner), ("outer", limits.outer)):
+                mask = imread(tmp_path / "out" / place / f"{case}.png")
+                np.testing.assert_array_equal(mask, probability[0] >= limit)
+    for line in table(tmp_path / "out" / "structures.csv"):
+        assert (line["volume_ml"], line["volume_from_ml_80"]) == ("", "")
+        assert 0 < float(line["predicted_dice"]) < 1
+
+
+def _make_png_case(folder, case, rng):
+    distance = np.hypot(*(np.indices((20, 24)) - np.array([10, 12])[:, None, None]))[None]
+    radius = rng.uniform(3, 7)
+    probability = (1 / (1 + np.exp(distance - radius))).astype(np.float32)
+    prediction = (probability > 0.5).astype(np.uint8)
+    (folder / "pred").mkdir(parents=True, exist_ok=True)
+    (folder / "gt").mkdir(exist_ok=True)
+    imsave(folder / "pred" / f"{case}.png", prediction[0], check_contrast=False)
+    imsave(folder / "gt" / f"{case}.png", (distance < radius + rng.normal())[0].astype(np.uint8), check_contrast=False)
+    np.savez(folder / "pred" / f"{case}.npz", probabilities=np.stack([1 - probability, probability]))
+    return prediction, probability
