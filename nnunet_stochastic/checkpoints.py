@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nnunet_stochastic.io.written import check_checksums
+from nnunet_stochastic.io.written import check_checksums, is_checkpoint_without_zip
 
 __all__ = ["read_checkpoint"]
 
@@ -52,7 +52,8 @@ def read_checkpoint(path: Path, *, trust: bool = False) -> dict[str, Any]:
     ]
     try:
         with torch.serialization.safe_globals(allowed):
-            content = torch.load(path, map_location="cpu", weights_only=not trust, mmap=True)
+            mapped = not is_checkpoint_without_zip(path)
+            content = torch.load(path, map_location="cpu", weights_only=not trust, mmap=mapped)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path} is no plain checkpoint, and loading it could run code from it; if you know where it comes from, "

@@ -19,6 +19,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
+from nnunet_stochastic.io.names import shown
+
 if TYPE_CHECKING:
     from nnunet_stochastic.metrics import GedDistance
 
@@ -28,6 +30,7 @@ __all__ = [
     "CONVENTIONS",
     "DEFAULT_CONVENTION",
     "DISTANCES",
+    "NORMALISED",
     "PRESETS",
     "Ace",
     "Aggregation",
@@ -49,6 +52,9 @@ AGGREGATIONS: dict[Aggregation, str] = {
     "area": "sum divided by the number of predicted foreground voxels, by 1 if there is none",
     "border": "sum divided by the number of neighbouring voxels with different predicted labels, by 1 if there is none",
 }
+
+# Those that are a plain sum where nothing, or no border, is predicted: beside others it is as large as the image.
+NORMALISED: tuple[Aggregation, ...] = ("area", "border")
 
 # Of two segmentations, for GED, as it stands in tables.
 DISTANCES: dict[GedDistance, str] = {"iou": "1 - IoU", "dice": "1 - Dice", "pooled_dice": "1 - pooled Dice"}
@@ -145,7 +151,7 @@ DEFAULT_CONVENTION = "entanglement"
 def find_convention(name: str) -> Convention:
     """The preset of a name."""
     if name not in PRESETS:
-        raise ValueError(f"there is no convention {name!r}; choose one of {', '.join(PRESETS)}")
+        raise ValueError(f"there is no convention {shown(name)}; choose one of {', '.join(PRESETS)}")
     return PRESETS[name]
 
 

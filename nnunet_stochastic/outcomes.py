@@ -74,6 +74,11 @@ class OutcomeSpace:
         """The entropy where nothing is known, in nats."""
         return math.log(2 if self.regions else self.num_logits)
 
+    @property
+    def greatest_variance(self) -> float:
+        """The largest variance of the probabilities, summed over the P channels."""
+        return self.num_channels / 4 if self.scalar else 1 - 1 / self.num_logits
+
     def log_ratios(self, logits: Tensor) -> Tensor:
         """x of logits (C, *S): (D, *S), float32."""
         logits = logits.float()

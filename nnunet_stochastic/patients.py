@@ -12,6 +12,8 @@ import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from nnunet_stochastic.io.names import few
+from nnunet_stochastic.io.tables import read_csv_table
 from nnunet_stochastic.io.text import write_text
 
 __all__ = ["PATIENTS_FILE", "read_patients", "write_patients"]
@@ -41,24 +43,18 @@ def read_patients(path: Path, cases: Iterable[str]) -> dict[str, str]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no table of patients {path}; name a CSV with the columns case,patient")
-    header, *lines = _read(path) or [(1, [])]
-    if any(header[1].count(column) != 1 for column in _COLUMNS):
-        raise ValueError(f"{path} must begin with the header case,patient, got {','.join(header[1]) or 'nothing'}")
-    places = [header[1].index(column) for column in _COLUMNS]
+    table = read_csv_table(path, _COLUMNS, remedy="name a CSV with the columns case,patient")
     patients: dict[str, str] = {}
     problems = []
-    for number, values in lines:
-        if len(values) != len(header[1]):
-            problems.append(f"line {number} has {len(values)} values, the header {len(header[1])}")
-            continue
-        case, patient = (values[place] for place in places)
+    for number, row in table.rows():
+        case, patient = (row[column] for column in _COLUMNS)
         if not case or not patient:
             problems.append(f"line {number} has no name of the {'patient' if case else 'case'}")
         elif (other := patients.setdefault(case, patient)) != patient:
             problems.append(f"line {number}: {case} is of patient {patient}, further up of {other}")
     needed = dict.fromkeys(cases)
     if missing := sorted(needed.keys() - patients.keys()):
-        problems.append(f"no line for {', '.join(missing)}; a case is named as its file, without the ending")
+        problems.append(f"no line for {few(missing)}; a case is named as its file, without the ending")
     if problems:
         raise ValueError("\n  ".join([f"{path} does not say the patient of each case:", *problems]))
     return {case: patients[case] for case in needed}
@@ -69,13 +65,3 @@ def write_patients(path: Path, patients: Mapping[str, str]) -> None:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([_COLUMNS, *sorted(patients.items())])
     write_text(path, text.getvalue())
-
-
-def _read(path: Path) -> list[tuple[int, list[str]]]:
-    """Lines that are not empty, with their numbers."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            lines = csv.reader(stream, strict=True)
-            return [(lines.line_num, [value.strip() for value in line]) for line in lines if line]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} is no CSV file in UTF-8 ({error}); save it as one") from error

@@ -44,7 +44,8 @@ def find_program(name: str, environment: Mapping[str, str]) -> tuple[str, str]:
     program = shutil.which(name, path=path)
     if program is None:
         raise FileNotFoundError(
-            f"the command {name} was not found; run `pip install nnunet-stochastic` in this environment"
+            f"the command {name} was not found; run `pip install .` in the checkout of nnunet_stochastic, with this "
+            "environment's pip"
         )
     return program, path
 

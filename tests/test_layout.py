@@ -23,7 +23,7 @@ ORDER = (
     # The ground floor: names that many parts share, and files.
     *("collapse", "discovery", "epistemic", "measures", "prediction_choices", "processes", "seeds"),
     "io",
-    *("patients", "labels"),
+    *("patients", "labels", "progress"),
     # Arrays -> numbers -> decisions: NumPy only, for predictions as well as evaluations.
     *("metrics", "decisions"),
     # Image -> network -> parameters -> distribution -> loss.
@@ -45,7 +45,7 @@ LIBRARIES = {
         *("datasets", "commands"),
     },
     "nnunetv2": {"plans", "training", "inference", "evaluation", "datasets", "commands"},
-    "pydantic": {"io", "decisions", "study"},
+    "pydantic": {"io", "decisions", "evaluation", "study"},
 }
 #: What these import at all, beside Python itself.
 ALL_LIBRARIES: dict[str, Collection[str]] = {

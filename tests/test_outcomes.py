@@ -45,6 +45,14 @@ def test_greatest_entropy_is_that_of_equal_probabilities(space):
     assert space.entropy(equal).item() == pytest.approx(space.greatest_entropy, abs=1e-6)
 
 
+@every_space
+def test_greatest_variance_is_that_of_certain_samples_that_disagree(space):
+    certain = torch.eye(space.num_channels) if not space.scalar else torch.tensor([[0.0], [1.0]])
+    assert certain.var(0, unbiased=False).sum().item() == pytest.approx(
+        space.greatest_variance / (space.num_channels if space.scalar else 1), abs=1e-6
+    )
+
+
 def test_probabilities_are_softmax_or_sigmoid():
     logits = torch.randn(3, 4, 5)
     for space, expected in ((OutcomeSpace(3), logits.softmax(0)), (OutcomeSpace(3, regions=True), logits.sigmoid())):

@@ -30,10 +30,10 @@ def test_ways_to_write_it(tmp_path, content):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "must begin with the header case,patient, got nothing"),
-        (b"a,1\nb,1\n", "must begin with the header case,patient, got a,1"),
-        (b"case;patient\na;1\n", "got case;patient"),
-        (b"case,patient,case\na,1,a\nb,1,b\n", "got case,patient,case"),
+        (b"", "the header lacks case, patient, got 'nothing'"),
+        (b"a,1\nb,1\n", "the header lacks case, patient, got 'a,1'"),
+        (b"case;patient\na;1\n", "got 'case;patient'"),
+        (b"case,patient,case\na,1,a\nb,1,b\n", "the header has 'case' 2 times"),
         (b"case,patient\na,1\n", "no line for b; a case is named as its file, without the ending"),
         (b"case,patient\na.nii.gz,1\nb.nii.gz,1\n", "no line for a, b;"),
         (b"case,patient\na,1\nb,1\na,2\n", "line 4: a is of patient 2, further up of 1"),

@@ -34,8 +34,8 @@ class nnUNetTrainerMoBVolumeSWAG(SwagTrainer, nnUNetTrainerMoBVolume):
     """nnUNetTrainerMoBVolume with snapshots of its last epochs: a draw from their Gaussian is a member."""
 
 
-class nnUNetTrainerMoBDemo(nnUNetTrainerMoB):
-    """nnUNetTrainerMoB at the length of `nnunet_stochastic_demo`, continued from nnUNetTrainerDemo."""
+class nnUNetTrainerMoBDemo(nnUNetTrainerMoBVolume):
+    """nnUNetTrainerMoBVolume at the length of `nnunet_stochastic_demo`, continued from nnUNetTrainerDemo."""
 
     deterministic_trainer = "nnUNetTrainerDemo"
     fine_tuning_epochs = 4

@@ -226,7 +226,7 @@ def _on_copy(source: Path, copy: Path, module: str) -> Program:
 
 def _add_conversions(make: _Maker) -> None:
     folder, raw = make.folder, make.folder / "nnUNet_raw"
-    splits = make.folder / "nnUNet_preprocessed"
+    splits, own = make.folder / "nnUNet_preprocessed", make.folder / "raters" / "nnUNet_raw" / _DATASET
     sources: dict[str, tuple[str | Program, tuple[object, ...], str]] = {
         "convert_CURVAS": ("convert_CURVAS", ("-i", folder / "curvas", "-d", "10"), "Dataset010_CURVAS"),
         "convert_TotalSegmentator": (
@@ -242,6 +242,14 @@ def _add_conversions(make: _Maker) -> None:
                 *("--mode", "2d", "-crop_pixels", "16"),
             ),
             "Dataset007_LIDC2d",
+        ),
+        "make_rater_dataset": (
+            "make_rater_dataset",
+            (
+                *("-i", own / "imagesTr", "-gt_raters", own / "ratersTr", "-d", "6", "--name", "Own"),
+                *("--channel_names", "CT", "PET"),
+            ),
+            "Dataset006_Own",
         ),
     }  # fmt: skip
     for name, (program, arguments, dataset) in sources.items():

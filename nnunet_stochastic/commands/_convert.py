@@ -1,4 +1,4 @@
-"""What the commands that convert public data sets have in common: options, and what they print.
+"""What the commands that make a dataset of images and masks have in common: options, and what they print.
 
 The end is always the command of nnU-Net to type next.
 """
@@ -6,19 +6,31 @@ The end is always the command of nnU-Net to type next.
 from __future__ import annotations
 
 import argparse
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nnunet_stochastic.commands._errors import minutes
 from nnunet_stochastic.commands._flags import Number, add_disable_progress_bar, add_old_name, add_processes, add_seed
 
 if TYPE_CHECKING:
     from nnunet_stochastic.datasets.conversion.common import Conversion, Skipped
 
-__all__ = ["add_arguments", "carry_out", "check_arguments", "converter_parser"]
+__all__ = ["EPILOG", "add_arguments", "add_common_arguments", "carry_out", "check_arguments", "converter_parser"]
 
-_PLANS = {"nnUNetPlannerResEncM": "nnUNetResEncUNetMPlans", "nnUNetPlannerResEncL": "nnUNetResEncUNetLPlans"}
+EPILOG = (
+    "Writes nnUNet_raw/DatasetNNN_… and, where nnUNet_preprocessed is set, splits_final.json for nnU-Net; "
+    "patients.csv says which cases are of one patient (nnunet_stochastic_evaluate --groups). "
+    "Complete cases are skipped, so an interrupted command is simply run again."
+)
+_NNUNETS_DEFAULT = "ExperimentPlanner"
+_PLANS = {
+    _NNUNETS_DEFAULT: "nnUNetPlans",
+    "nnUNetPlannerResEncM": "nnUNetResEncUNetMPlans",
+    "nnUNetPlannerResEncL": "nnUNetResEncUNetLPlans",
+}
 
 
 def converter_parser(name: str, description: str) -> argparse.ArgumentParser:
@@ -26,24 +38,27 @@ def converter_parser(name: str, description: str) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(
         prog=f"nnunet_stochastic_convert_{name}",
         description=description,
-        epilog="Writes nnUNet_raw/DatasetNNN_… and, where nnUNet_preprocessed is set, splits_final.json for nnU-Net; "
-        "patients.csv says which cases are of one patient (nnunet_stochastic_evaluate --groups). "
-        "Complete cases are skipped, so an interrupted command is simply run again.",
+        epilog=EPILOG,
     )
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, folder: str) -> None:
-    """Options of all converters; ``folder`` says what -i is."""
+    """Options of all converters, with their former names; ``folder`` says what -i is."""
+    add_common_arguments(parser, folder=folder)
+    add_old_name(parser, "-seed", "--seed", type=int)
+    add_old_name(parser, "--no_pbar", "--disable_progress_bar", action="store_true")
+
+
+def add_common_arguments(parser: argparse.ArgumentParser, *, folder: str) -> None:
+    """Options of all commands that make a dataset; ``folder`` says what -i is."""
     add = parser.add_argument
     add("-i", required=True, type=Path, metavar="FOLDER", help=folder)
     add("-d", required=True, type=Number(int, 1, 999), metavar="NNN", help="number of the new dataset, 1 to 999")
     add_seed(parser)
-    add_old_name(parser, "-seed", "--seed", type=int)
     add_processes(parser, "number of processes; each needs memory for one image and its masks")
     add("--dry_run", action="store_true", help="print what would be written and what skipped, and stop")
     add("--overwrite", action="store_true", help="replace a dataset that this command wrote earlier")
     add_disable_progress_bar(parser)
-    add_old_name(parser, "--no_pbar", "--disable_progress_bar", action="store_true")
 
 
 def check_arguments(arguments: argparse.Namespace) -> None:
@@ -69,6 +84,7 @@ def carry_out(conversion: Conversion, arguments: argparse.Namespace) -> int:
         _print_skipped(conversion.skipped)
         return 0
 
+    start = time.monotonic()
     result = folder.run(num_processes=arguments.np, show_progress=not arguments.disable_progress_bar)
     counts: Counter[str] = Counter()
     for part, count in result.counts.items():
@@ -87,6 +103,7 @@ def carry_out(conversion: Conversion, arguments: argparse.Namespace) -> int:
         )
     else:
         print(f"\ntraining and validation cases are fold 0: {result.splits}")
+    print(f"\ntotal time: {minutes(time.monotonic() - start)}")  # in front of the command to type next
     print("\nnext:", *_next_commands(conversion, arguments.d), sep="\n  ")
     return 0
 
@@ -94,10 +111,8 @@ def carry_out(conversion: Conversion, arguments: argparse.Namespace) -> int:
 def _next_commands(conversion: Conversion, number: int) -> list[str]:
     configuration = conversion.configuration
     plans = _PLANS[conversion.planner]
-    commands = [
-        f"nnUNetv2_plan_and_preprocess -d {number} -pl {conversion.planner} -c {configuration} "
-        "--verify_dataset_integrity"
-    ]
+    planner = "" if conversion.planner == _NNUNETS_DEFAULT else f" -pl {conversion.planner}"
+    commands = [f"nnUNetv2_plan_and_preprocess -d {number}{planner} -c {configuration} --verify_dataset_integrity"]
     if "num_raters" in conversion.description:
         commands.append(f"nnunet_stochastic_preprocess_raters -d {number} -p {plans} -c {configuration}")
     return commands

@@ -8,16 +8,39 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import sys
+import time
 from collections.abc import Callable, Sequence
 
 from nnunet_stochastic.commands._streams import lenient_streams
 
-__all__ = ["TRACEBACK_VARIABLE", "report_errors"]
+__all__ = ["TRACEBACK_VARIABLE", "in_few_words", "minutes", "report_errors", "say_total_time"]
 
 TRACEBACK_VARIABLE = "nnUNet_stochastic_traceback"
 
+#: Longest word (a path has none so long) and line that are printed whole.
+_LONGEST_WORD, _LONGEST_LINE = 400, 4000
+
 Main = Callable[[Sequence[str] | None], int]
+
+
+def say_total_time(main: Main) -> Main:
+    """Let the ``main`` of a command that takes long say in the end how long it took."""
+
+    @functools.wraps(main)
+    def timed(argv: Sequence[str] | None = None) -> int:
+        start = time.monotonic()
+        status = main(argv)
+        print(f"total time: {minutes(time.monotonic() - start)}")
+        return status
+
+    return timed
+
+
+def minutes(seconds: float) -> str:
+    """A duration as text."""
+    return f"{int(seconds) // 60} min {int(seconds) % 60} s"
 
 
 def report_errors(main: Main) -> Main:
@@ -34,10 +57,18 @@ def report_errors(main: Main) -> Main:
             except (ValueError, OSError) as error:
                 if os.environ.get(TRACEBACK_VARIABLE):
                     raise
-                print(f"error: {error}\n(set {TRACEBACK_VARIABLE}=1 to see where it was raised)", file=sys.stderr)
+                hint = f"(set {TRACEBACK_VARIABLE}=1 to see where it was raised)"
+                print(f"error: {in_few_words(str(error))}\n{hint}", file=sys.stderr)
                 return 1
             except KeyboardInterrupt:
                 print("interrupted", file=sys.stderr)
                 return 130
 
     return reporting
+
+
+def in_few_words(message: str) -> str:
+    """A message with the middle of words left out that are of no use to a reader: a value of a million signs."""
+    message = re.sub(rf"\S{{{_LONGEST_WORD},}}", lambda word: f"{word[0][:150]}…{word[0][-50:]}", message)
+    lines = (line if len(line) < _LONGEST_LINE else f"{line[:300]} … {line[-100:]}" for line in message.split("\n"))
+    return "\n".join(lines)

@@ -7,7 +7,9 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+from nnunet_stochastic.commands._errors import in_few_words
 
 __all__ = [
     "Number",
@@ -51,6 +53,12 @@ class Number:
 
 def parse_arguments(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse a command line, and raise ``ValueError`` for a number that is out of its flag's range."""
+    error = parser.error
+
+    def report(message: str) -> NoReturn:
+        error(in_few_words(message))
+
+    parser.error = report  # type: ignore[method-assign]
     arguments = parser.parse_args(argv)
     for action in parser._actions:
         if isinstance(action.type, Number) and (value := getattr(arguments, action.dest)) is not None:

@@ -15,11 +15,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from nnunet_stochastic.commands._errors import minutes
 from nnunet_stochastic.io.schemas import DemoRecord
 from nnunet_stochastic.io.text import read_json_unless_cut, write_text
 from nnunet_stochastic.processes import CommandFailed, run_logged
 
-__all__ = ["RECORD", "Report", "Step", "assignment", "minutes", "read_done_steps", "run_steps", "write_done_steps"]
+__all__ = ["RECORD", "Report", "Step", "assignment", "read_done_steps", "run_steps", "write_done_steps"]
 
 RECORD = (
     "demo.json"  # which steps are done, by name, and the command that did it; also marks a folder as the demo's own
@@ -116,8 +117,3 @@ def assignment(variable: tuple[str, str]) -> str:
     """The shell command that sets an environment variable (name, value)."""
     name, value = variable
     return f'set "{name}={value}"' if os.name == "nt" else f"export {name}={shlex.quote(value)}"
-
-
-def minutes(seconds: float) -> str:
-    """A duration as text."""
-    return f"{int(seconds) // 60} min {int(seconds) % 60} s"

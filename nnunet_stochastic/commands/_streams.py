@@ -1,5 +1,6 @@
 """Standard output and error of a command, such that its work does not depend on where they go.
 
+What nnU-Net says of where it looks for a trainer's class is kept out; that it does not find one is an error.
 They may be closed (``2>&-``, ``pythonw``, daemons), be pipes that nobody reads any more, or know no letter but those of
 an old code page. What cannot be written is then left out, or stands as a question mark.
 """
@@ -8,7 +9,9 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -16,6 +19,11 @@ from typing import Any
 __all__ = ["lenient_streams"]
 
 _NAMES = ("stdout", "stderr")
+_CHATTER = re.compile(
+    r"Trainer '[^']*' not found in nnunetv2\.training\.nnUNetTrainer\.\nSearching in external trainer paths "
+    r"|Searching in: |Searching for class \w+ in folder |  Inspecting module: |Found class \w+ in "
+    r"|Using trainer '\w+' from: "
+)
 
 
 @contextmanager
@@ -27,7 +35,9 @@ def lenient_streams() -> Iterator[None]:
     try:
         for name, stream in before.items():
             setattr(sys, name, _Lenient(stream if stream is not None else _nowhere()))
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\b")  # of torch, about torch
+            yield
     finally:
         for name, stream in before.items():
             if stream is not None:
@@ -41,10 +51,14 @@ class _Lenient:
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
+        self._ends_chatter = False
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="replace")
 
     def write(self, text: str) -> int:
+        ends_chatter, self._ends_chatter = self._ends_chatter, bool(_CHATTER.match(text))
+        if self._ends_chatter or (ends_chatter and text == "\n"):  # print writes the end of a line by itself
+            return len(text)
         with suppress(OSError):
             self._stream.write(text)
         return len(text)

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.commands._errors import report_errors, say_total_time
 from nnunet_stochastic.commands._flags import Number, add_disable_progress_bar, add_processes, parse_arguments
 from nnunet_stochastic.evaluation import (
     MEASURES,
@@ -33,6 +33,7 @@ from nnunet_stochastic.evaluation.decision_folder import (
 from nnunet_stochastic.evaluation.decision_statistics import read_structures
 from nnunet_stochastic.evaluation.predicted_dataset import PredictedDataset, read_dataset
 from nnunet_stochastic.io.folders import require_writable
+from nnunet_stochastic.io.names import few
 from nnunet_stochastic.io.staging import staged_file
 
 __all__ = ["main"]
@@ -99,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 @report_errors
+@say_total_time
 def main(argv: Sequence[str] | None = None) -> int:
     """Write confidences; the exit status is 0 when all were written."""
     arguments = parse_arguments(_parser(), argv)
@@ -192,8 +194,9 @@ def _decide(arguments: argparse.Namespace, output: Path, calibration: Calibratio
         thresholds = {}
         left_out["inner and outer masks"] = "there are no probabilities; predict with --save_probabilities"
     elif thresholds and without:
-        listed = ", ".join(without)
-        problems.append(f"{listed}: no probabilities, other cases have them; predict again with --save_probabilities")
+        problems.append(
+            f"{few(without)}: no probabilities, other cases have them; predict again with --save_probabilities"
+        )
     masks = MaskFolder(output, dataset.labels, dataset.reader, thresholds)
     require_writable(output)
     record = {

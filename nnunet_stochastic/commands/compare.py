@@ -8,12 +8,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.commands._errors import report_errors, say_total_time
 from nnunet_stochastic.commands._flags import parse_arguments
 from nnunet_stochastic.conventions import ACE, Ace
 from nnunet_stochastic.evaluation.comparison import ALL, Comparison, compare
 from nnunet_stochastic.evaluation.evaluated_runs import read_overrides, read_runs
 from nnunet_stochastic.evaluation.model import model_title
+from nnunet_stochastic.io.names import shown
 from nnunet_stochastic.report.comparison_files import write_comparison
 from nnunet_stochastic.report.comparison_table import to_terminal
 
@@ -23,6 +24,7 @@ SHOWN_MISSING = 20
 
 
 @report_errors
+@say_total_time
 def main(argv: Sequence[str] | None = None) -> int:
     """Write and print the tables; return 0."""
     arguments = parse_arguments(_parser(), argv)
@@ -34,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     runs = read_runs(arguments.results or list(overrides), overrides)
     comparison = compare(runs, ace=_by_dataset(arguments.ace))
     arguments.o.mkdir(parents=True, exist_ok=True)
-    console = Console()
+    console = Console(emoji=False)
     for table, title, caption in write_comparison(comparison, arguments.o):
         console.print(*to_terminal(table, title=title, caption=caption))
     _print_missing(comparison)
@@ -48,7 +50,7 @@ def _by_dataset(texts: Sequence[str]) -> dict[str, Ace]:
     for text in texts:
         dataset, _, ace = text.rpartition("=")
         if not dataset or ace not in ACE:
-            raise ValueError(f"--ace takes DATASET=ACE, ACE one of {', '.join(ACE)}; got {text!r}")
+            raise ValueError(f"--ace takes DATASET=ACE, ACE one of {', '.join(ACE)}; got {shown(text)}")
         if dataset in found:
             raise ValueError(f"--ace names {dataset} twice")
         found[dataset] = ace

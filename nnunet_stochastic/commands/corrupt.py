@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.commands._errors import report_errors, say_total_time
 from nnunet_stochastic.commands._flags import add_disable_progress_bar, add_processes, add_seed, parse_arguments
 from nnunet_stochastic.datasets.corruptions import DEFAULT_SHIFTS, SHIFTS
+from nnunet_stochastic.io.names import few
+
+if TYPE_CHECKING:
+    from nnunet_stochastic.datasets.corruptions.folder import CorruptionReport
 
 __all__ = ["main"]
 
 
 @report_errors
+@say_total_time
 def main(argv: Sequence[str] | None = None) -> int:
     """Corrupt a folder of images; the exit status is 0 when every image was written."""
     arguments = parse_arguments(_parser(), argv)
-    ranges = {name: SHIFTS[name].default_range for name in arguments.shifts}
+    ranges: dict[str, tuple[float, float] | None] = dict.fromkeys(arguments.shifts)
     if unused := [name for name, _ in arguments.ranges if name not in ranges]:
         raise ValueError(f"--ranges has {', '.join(unused)}, which --shifts does not name")
     ranges |= arguments.ranges
@@ -29,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.i,
         arguments.o,
         ranges=ranges,
+        labels=arguments.gt,
         seed=arguments.seed,
         num_threads=arguments.np,
         resume=arguments.continue_corruption,
@@ -39,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"{report.num_cases} cases, {len(ranges)} shifts: {report.num_written} corrupted copies written{complete}")
     if report.constant:
         print(f"a channel is constant, and stays as it is, in {', '.join(report.constant)}")
+    for warning in _warnings(report, of_structures=arguments.gt is not None):
+        print(f"warning: {warning}", file=sys.stderr)
     print("\npredict each of them as you predict the images themselves:")
     for name, folder in report.folders.items():
         print(
@@ -51,21 +61,60 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _warnings(report: CorruptionReport, *, of_structures: bool) -> Iterator[str]:
+    """A line per shift that leaves too little of images, or all of them."""
+    what = "of the contrast between a structure and its surroundings" if of_structures else "of the image's contrast"
+    for name, cases in report.gone.items():
+        yield (
+            f"{name}: less than a quarter {what} is left, or it is lost in noise, in {few(cases)}: no model can find "
+            f"what is not there; choose a weaker range, such as --ranges {name}={_weaker(name)}"
+        )
+    for name, cases in report.unchanged.items():
+        yield f"{name}: nearly unchanged: {few(cases)}; they are not out of distribution, choose a stronger range"
+
+
+def _weaker(name: str) -> str:
+    """A range at the weaker end of the default one, or further there."""
+    shift = SHIFTS[name]
+    low, high = shift.default_range
+    if name == "jpeg":
+        return f"{high:g}:{2 * high:g}"
+    least = max(shift.allowed_range[0], low / 2)
+    return f"{least:g}:{max(low, least):g}"
+
+
+def _describe(name: str) -> str:
+    shift = SHIFTS[name]
+    low, high = shift.default_range
+    limits = ""
+    if shift.with_default:
+        limits = (
+            "; without --ranges a side counts as {longest_mm:g} mm at most, where the spacing is known, and as "
+            "{fewest_pixels:g} pixels at least"
+        ).format(**shift.with_default)
+    return f"{name}: {shift.strength} {low:g} to {high:g} ({shift.meaning}{limits})"
+
+
 def _parser() -> argparse.ArgumentParser:
-    described = "; ".join(
-        f"{name}: {shift.strength} {shift.default_range[0]:g} to {shift.default_range[1]:g} ({shift.meaning})"
-        for name, shift in SHIFTS.items()
-    )
+    described = "; ".join(map(_describe, SHIFTS))
     parser = argparse.ArgumentParser(
         prog="nnunet_stochastic_corrupt",
         description="Write a corrupted copy of each image of a folder for each shift, in the same geometry, naming "
         "and type of numbers: test sets that are out of distribution, with the same reference segmentations.",
         epilog=f"Strengths are uniform over a range. {described}. Planes are across the axis of the coarsest spacing "
         "(the first of equal ones). Values of integer images are rounded and clipped to the range of their type. "
-        "manifest.json in each folder says what was done to each image.",
+        "manifest.json in each folder says what was done to each image, and how much of its contrast is left. Earlier "
+        "versions blurred by --ranges blur=0.05:0.2, which wipes small structures out.",
     )
     add = parser.add_argument
     add("-i", required=True, type=Path, metavar="FOLDER", help="folder of images in nnU-Net's naming, such as imagesTs")
+    add(
+        "-gt",
+        type=Path,
+        metavar="FOLDER",
+        help="folder of reference segmentations, such as labelsTs: a warning then names the images in which a shift "
+        "wipes a structure out; the copies are the same without it (default: the whole image's contrast is looked at)",
+    )
     add("-o", required=True, type=Path, metavar="OUT", help="output folder; gets a folder per shift")
     add(
         "--shifts",
@@ -86,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     add_seed(parser)
     add_processes(
         parser,
-        "number of cases at a time, in threads; each needs about 20 bytes per voxel, 50 for ghosting, 80 for "
+        "number of cases at a time, in threads; each needs about 30 bytes per voxel, 50 for ghosting, 80 for "
         "bias_field",
     )
     add(

@@ -18,13 +18,13 @@ from rich.console import Console
 from rich.markup import escape
 
 from nnunet_stochastic import discovery
-from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.commands._errors import minutes, report_errors, say_total_time
 from nnunet_stochastic.commands._flags import Number, add_disable_progress_bar, parse_arguments
-from nnunet_stochastic.commands._steps import RECORD, Report, Step, assignment, minutes, run_steps, write_done_steps
+from nnunet_stochastic.commands._steps import RECORD, Report, Step, assignment, run_steps, write_done_steps
 from nnunet_stochastic.datasets.demo import DATASET_ID, DATASET_NAME, write_demo_dataset
 from nnunet_stochastic.datasets.demo_plans import DEMO_CONFIGURATION, DEMO_PLANS, demo_plans
 from nnunet_stochastic.io.folders import require_writable
-from nnunet_stochastic.io.schemas import PlannedConfigurations
+from nnunet_stochastic.io.schemas import DemoPlans
 from nnunet_stochastic.io.staging import is_leftover
 from nnunet_stochastic.io.text import read_json, write_text
 from nnunet_stochastic.patients import PATIENTS_FILE
@@ -35,6 +35,8 @@ SUBFOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "prediction
 REPORT = "report.html"
 DETERMINISTIC_TRAINER = "nnUNetTrainerDemo"
 STOCHASTIC_TRAINER = "nnUNetTrainerMoBDemo"
+DURATION = "6 to 8 minutes on two idle CPU cores, longer where other programs use them"
+NUM_SAMPLES = "16"  # whole segmentations per case, for the GED and the distribution of the volume
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -42,7 +44,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="nnunet_stochastic_demo",
         description="Simulate CT images around real lung nodule masks by four radiologists (LIDC-IDRI), train a "
         "small nnU-Net on them, fine-tune it to predict a distribution over segmentations, predict uncertainty maps "
-        "for unseen patients and score them. It takes about 6 minutes on two idle CPU cores.",
+        "for unseen patients and score them. "
+        f"It takes {DURATION}.",
         epilog="Steps that are done are skipped when the command is run again. Scores on simulated images say that the "
         "software works; they are not comparable with published results.",
     )
@@ -78,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 @report_errors
+@say_total_time
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; the exit status is 0 when every step succeeded."""
     arguments = parse_arguments(_parser(), argv)
@@ -98,9 +102,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.dataset_only:
         steps = steps[:1]
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, emoji=False)
     console.print("Lung nodules: the masks are real, drawn by four radiologists each (LIDC-IDRI, CC BY 3.0);")
     console.print("the CT images around them are simulated.\n")
+    if not arguments.dataset_only:
+        console.print(f"This takes {DURATION}.")
     console.print("To type the steps yourself, first set:")
     for variable in variables.items():
         console.print(f"  {escape(assignment(variable))}")
@@ -132,7 +138,8 @@ def _steps(folder: Path, *, device: str) -> list[Step]:
     dataset = str(DATASET_ID)
     trained = ("-p", DEMO_PLANS, "-device", device)
     planning = ("--verify_dataset_integrity", "--no_pp", "-npfp", "1")
-    model = ("-d", dataset, "-c", DEMO_CONFIGURATION, "-f", "0", "-tr", STOCHASTIC_TRAINER, "--save_probabilities")
+    model = ("-d", dataset, "-c", DEMO_CONFIGURATION, "-f", "0", "-tr", STOCHASTIC_TRAINER)
+    files = ("--save_probabilities", "--save_samples", NUM_SAMPLES)
     references = (
         *("-gt", str(raw / "labelsTs"), "-gt_raters", str(raw / "ratersTs")),
         *("--groups", str(raw / PATIENTS_FILE), "--disable_progress_bar"),
@@ -143,7 +150,7 @@ def _steps(folder: Path, *, device: str) -> list[Step]:
             write_demo_dataset(raw.parent, on_case=lambda done, total: report(f"{done}/{total} images"))
 
     def write_plans(report: Report) -> None:
-        small = demo_plans(read_json(plans / "nnUNetPlans.json", PlannedConfigurations))
+        small = demo_plans(read_json(plans / "nnUNetPlans.json", DemoPlans, remedy="start over with --overwrite"))
         write_text(plans / f"{DEMO_PLANS}.json", json.dumps(small, indent=4))
 
     def train(name: str, title: str, trainer: str) -> Step:
@@ -186,8 +193,17 @@ def _steps(folder: Path, *, device: str) -> list[Step]:
         train("finetune", "fine-tune it on them as a stochastic one (mixture of bases)", STOCHASTIC_TRAINER),
         Step(
             "predict",
-            "predict segmentations and uncertainty maps of unseen patients",
-            ("nnunet_stochastic_predict", "-i", str(raw / "imagesTs"), "-o", str(predictions), *model, *trained),
+            "predict segmentations, uncertainty maps and whole samples of unseen patients",
+            (
+                "nnunet_stochastic_predict",
+                "-i",
+                str(raw / "imagesTs"),
+                "-o",
+                str(predictions),
+                *model,
+                *trained,
+                *files,
+            ),
         ),
         Step(
             "evaluate",
@@ -215,6 +231,7 @@ def _results(folder: Path, *, dataset_only: bool) -> list[tuple[str, Path]]:
         ("scores", predictions / "evaluation" / "summary.json"),
         ("segmentations", predictions),
         ("uncertainty maps", predictions / "{total,aleatoric,epistemic,variance}"),
+        ("whole samples, and their volumes", predictions / "{samples,volumes.csv}"),
         ("model", folder / "nnUNet_results" / DATASET_NAME),
         ("output of each step", folder / "logs"),
         *data,

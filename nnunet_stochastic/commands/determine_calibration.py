@@ -7,7 +7,7 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
-from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.commands._errors import report_errors, say_total_time
 from nnunet_stochastic.commands._flags import (
     add_disable_progress_bar,
     add_groups,
@@ -31,6 +31,7 @@ from nnunet_stochastic.evaluation import (
 from nnunet_stochastic.evaluation.decision_statistics import read_structures
 from nnunet_stochastic.evaluation.predicted_dataset import read_dataset
 from nnunet_stochastic.io.folders import require_writable
+from nnunet_stochastic.io.names import few
 from nnunet_stochastic.io.text import write_json
 from nnunet_stochastic.patients import read_patients
 
@@ -81,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 @report_errors
+@say_total_time
 def main(argv: Sequence[str] | None = None) -> int:
     """Write calibration.json; the exit status is 0 when it was written."""
     arguments = parse_arguments(_parser(), argv)
@@ -99,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"{arguments.val} has neither uncertainty maps nor probabilities; predict with nnunet_stochastic_predict"
         )
     if cases and len({case.probabilities is None for case in cases}) > 1:
-        without = ", ".join(case.name for case in cases if case.probabilities is None)
+        without = few([case.name for case in cases if case.probabilities is None])
         problems.append(f"{without}: no probabilities, other cases have them; predict again with --save_probabilities")
     patients = {case.name: case.name for case in cases}
     if arguments.groups is not None:

@@ -6,11 +6,18 @@ import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
-from nnunet_stochastic.commands._errors import report_errors
-from nnunet_stochastic.commands._flags import add_disable_progress_bar, add_groups, add_processes, parse_arguments
+from nnunet_stochastic.commands._errors import report_errors, say_total_time
+from nnunet_stochastic.commands._flags import (
+    add_disable_progress_bar,
+    add_groups,
+    add_old_name,
+    add_processes,
+    parse_arguments,
+)
 from nnunet_stochastic.conventions import DEFAULT_CONVENTION, PRESETS
 from nnunet_stochastic.evaluation import (
     CALIBRATION_FILE,
@@ -25,10 +32,12 @@ from nnunet_stochastic.evaluation import (
     find_convention,
     shift_folders,
 )
+from nnunet_stochastic.evaluation.borders import images_without_border
 from nnunet_stochastic.evaluation.folder import describe_one_model
 from nnunet_stochastic.evaluation.predicted_dataset import read_dataset
 from nnunet_stochastic.evaluation.tasks import TASKS
 from nnunet_stochastic.io.folders import require_writable
+from nnunet_stochastic.io.names import few
 from nnunet_stochastic.patients import read_patients
 from nnunet_stochastic.report import summary_table, task_table
 from nnunet_stochastic.report.evaluation_files import write_evaluation
@@ -114,8 +123,11 @@ def _parser() -> argparse.ArgumentParser:
         help="keep what an earlier evaluation into the same folder has computed of the same files",
     )
     parser.add_argument(
-        "--chill", action="store_true", help="do not stop if -pred lacks some of the cases of -gt; evaluate the others"
+        "--allow_missing_predictions",
+        action="store_true",
+        help="do not stop if -pred lacks some of the cases of -gt; evaluate the others",
     )
+    add_old_name(parser, "--chill", "--allow_missing_predictions", action="store_true")
     parser.add_argument(
         "--shared_scale",
         action="store_true",
@@ -128,6 +140,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 @report_errors
+@say_total_time
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate prediction folders; the exit status is 0 when everything was written."""
     arguments = parse_arguments(_parser(), argv)
@@ -143,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         folders,
         file_ending=dataset.file_ending,
         num_raters=dataset.num_raters,
-        allow_missing_predictions=arguments.chill,
+        allow_missing_predictions=arguments.allow_missing_predictions,
     )
     patients = None
     if arguments.groups is not None:
@@ -180,12 +193,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             show_progress=progress,
         )
 
-    console = Console()
+    console = Console(emoji=False)
     for annotation in summary["results"]:
         console.print(summary_table(summary, annotation=annotation))
     if summary["tasks"]:
         console.print(task_table(summary))
-    for warning in _warnings(summary["degenerate_samples"]):
+    for warning in (*_warn_of_samples(summary["degenerate_samples"]), *_warn_of_borders(summary)):
         print(f"warning: {warning}", file=sys.stderr)
     for what, reason in summary["left_out"].items():
         print(f"left out: {what}: {reason}")
@@ -194,17 +207,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _warnings(degenerate_samples: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+def _warn_of_samples(degenerate_samples: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
     """A line per set with samples that say nothing of the image."""
     words = {"empty": "empty", "full": "filling the image", "empty or full": "empty or filling the image"}
     of_samples = ", ".join(task.name for task in TASKS if "samples" in task.needs)
     for name, cases in degenerate_samples.items():
         found = "; ".join(
-            f"{words[what]}: {', '.join(case for case, its in cases.items() if its == what)}"
+            f"{words[what]}: {few([case for case, its in cases.items() if its == what])}"
             for what in words
             if what in cases.values()
         )
         yield (
             f"{name}: all samples of these cases have come apart from the segmentation ({found}); {of_samples} and the "
             "maps of such a model mean nothing, train it longer or look at its log"
+        )
+
+
+def _warn_of_borders(summary: Mapping[str, Any]) -> Iterator[str]:
+    """A line if images have no predicted border, by whose length their scores are divided."""
+    entries = {task.name: summary["tasks"].get(task.name, {}) for task in TASKS}
+    by_task = {name: found for name, entry in entries.items() if (found := images_without_border(entry))}
+    if by_task:
+        sizes = summary["bootstrap"]["sets"]
+        numbers = {name: number for found in by_task.values() for name, number in found.items()}
+        listed = ", ".join(f"{number} of {sizes[name]['cases']} of {name}" for name, number in numbers.items())
+        yield (
+            f"images without a predicted border: {listed}; their scores are sums over the image, divided by 1 and not "
+            f"by a border's length, and can decide {' and '.join(by_task)} by themselves: see the rows 'with a "
+            "border', which leave them out (num_without_border in summary.json)"
         )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from nnunet_stochastic import __version__, discovery
 from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.commands._flags import parse_arguments
 
 __all__ = ["main", "trainers_in"]
 
@@ -20,11 +21,12 @@ __all__ = ["main", "trainers_in"]
 @report_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the report; return 0 if nnU-Net finds the trainers from this shell and 1 if it does not."""
-    argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog="nnunet_stochastic_info",
         description="Print versions, the trainers that this package adds to nnU-Net, and whether nnU-Net finds them. "
         "The exit status is 1 if it does not.",
-    ).parse_args(argv)
+    )
+    parse_arguments(parser, argv)
 
     folder = Path(discovery.trainers_folder())
     trainers = trainers_in(folder)
@@ -41,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         summary = summary.encode(encoding, "replace").decode(encoding)
         print(f"  {name:<{max(map(len, trainers))}}  {summary}".rstrip())
     if not trainers:
-        print("  (no trainers here: the installation is incomplete, install nnunet-stochastic again)")
+        print("  (no trainers here: the installation is incomplete, run `pip install .` in its checkout again)")
     print(f"\nDiscovery: {'active' if active else 'NOT active'}")
     print(f"  {discovery.VARIABLE} = {os.environ.get(discovery.VARIABLE, '(not set)')}")
     if active:

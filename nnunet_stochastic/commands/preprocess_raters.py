@@ -6,13 +6,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.commands._errors import report_errors, say_total_time
 from nnunet_stochastic.commands._flags import add_disable_progress_bar, add_old_name, add_processes, parse_arguments
 
 __all__ = ["main"]
 
 
 @report_errors
+@say_total_time
 def main(argv: Sequence[str] | None = None) -> int:
     """Preprocess the raters; return 0 if all cases are complete and 1 if some failed."""
     arguments = parse_arguments(_parser(), argv)

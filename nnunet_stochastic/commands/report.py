@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.commands._errors import report_errors, say_total_time
 from nnunet_stochastic.commands._flags import (
     Number,
     add_disable_progress_bar,
@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 @report_errors
+@say_total_time
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the page; the exit status is 0 when it was written, whatever it lacks."""
     arguments = parse_arguments(_parser(), argv)

@@ -13,18 +13,21 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.commands._errors import minutes as as_text
+from nnunet_stochastic.commands._errors import report_errors, say_total_time
 from nnunet_stochastic.commands._flags import Number, parse_arguments
-from nnunet_stochastic.commands._steps import minutes as as_text
 from nnunet_stochastic.io.folders import require_writable
 from nnunet_stochastic.processes import last_lines
-from nnunet_stochastic.study.checks import check_datasets, check_machine, find_machine
+from nnunet_stochastic.study.checks import Machine, check_datasets, check_machine, find_machine, find_problems
 from nnunet_stochastic.study.description import KINDS
 from nnunet_stochastic.study.engine import Engine, require_engine
 from nnunet_stochastic.study.estimate import Minutes, estimate
-from nnunet_stochastic.study.job import Job, Key
+from nnunet_stochastic.study.job import Command, Job, Key
 from nnunet_stochastic.study.locks import locked
 from nnunet_stochastic.study.plan import FINAL, Plan
+from nnunet_stochastic.study.presence import are_complete
+from nnunet_stochastic.study.records import Records
+from nnunet_stochastic.study.training_time import minutes_by_logs, other_trained_models
 
 __all__ = ["main"]
 
@@ -33,6 +36,7 @@ _REMOTE_OPTIONS = ("--executor", "-e", "--profile", "--workflow-profile")
 
 
 @report_errors
+@say_total_time
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a study; the exit status is 0 when every job is done."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -41,12 +45,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = tuple(words[split + 1 :])
     require_engine()
     plan = Plan.read(arguments.study)
-    check_datasets(plan.study, plan.folders, plan.environment)
-    engine = _engine(plan, arguments, options)
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     if arguments.dry_run:
-        _print_plan(plan, _scope(plan.jobs, arguments.until), engine, console, verbose=arguments.verbose)
-        return 0
+        return _dry_run(plan, arguments, options, console)
+    check_datasets(plan.study, plan.folders, plan.environment)
+    machine = find_machine(plan.study, plan.environment)
+    check_machine(plan.study, machine, local=_is_local(options))
+    engine = _engine(plan, arguments, options, machine)
     require_writable(plan.study.output, option="output")
     try:
         with locked(plan.study.output / "locks" / "study.lock"):
@@ -104,11 +109,14 @@ class _PrintSchema(argparse.Action):
         parser.exit()
 
 
-def _engine(plan: Plan, arguments: argparse.Namespace, options: tuple[str, ...]) -> Engine:
-    """Check the trainers and GPUs, and share these out."""
-    local = not any(option.split("=")[0] in _REMOTE_OPTIONS for option in options)
-    machine = find_machine(plan.study, plan.environment)
-    check_machine(plan.study, machine, local=local and not arguments.dry_run)
+def _is_local(options: Sequence[str]) -> bool:
+    """Whether the jobs run on this machine."""
+    return not any(option.split("=")[0] in _REMOTE_OPTIONS for option in options)
+
+
+def _engine(plan: Plan, arguments: argparse.Namespace, options: tuple[str, ...], machine: Machine) -> Engine:
+    """Share out the GPUs."""
+    local = _is_local(options)
     cores = arguments.cores or ((os.cpu_count() or 1) if local else None)
     if plan.study.device != "cuda":
         return Engine(cores, (), None, options)
@@ -216,17 +224,54 @@ def _depending(job: Job, waiting: Sequence[Job]) -> list[Job]:
     return depending
 
 
-def _print_plan(plan: Plan, jobs: Mapping[Key, Job], engine: Engine, console: Console, *, verbose: bool) -> None:
+def _dry_run(plan: Plan, arguments: argparse.Namespace, options: tuple[str, ...], console: Console) -> int:
+    """Print the plan, and behind it all that would keep the study from starting; the exit status is 1 then."""
+    problems = find_problems(plan.study, plan.folders, plan.environment)
+    machine = find_machine(plan.study, plan.environment)
+    try:
+        check_machine(plan.study, machine, local=False)  # a dry run needs no GPU
+    except ValueError as error:
+        problems.append(str(error))
+    try:
+        jobs = _scope(plan.jobs, arguments.until)
+    except ValueError as error:  # such as a variable that is not set, which is among the problems
+        raise ValueError("\n".join(dict.fromkeys([*problems, str(error)]))) from error
+    engine = _engine(plan, arguments, options, machine)
+    _print_plan(plan, jobs, engine, machine, console, verbose=arguments.verbose)
+    for problem in problems:
+        print(f"error: the study cannot start: {problem}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+def _commands_left(job: Job, records: Records) -> list[Command]:
+    """The commands of a job that will be run: not those whose results are there."""
+
+    def is_done(command: Command, was_interrupted: bool) -> bool:
+        try:
+            return command.is_done(was_interrupted)
+        except (ValueError, OSError):  # it depends on what a command before makes
+            return False
+
+    interrupted = records.interrupted_in(job)
+    return [command for index, command in enumerate(job.commands) if not is_done(command, interrupted == index)]
+
+
+def _print_plan(
+    plan: Plan, jobs: Mapping[Key, Job], engine: Engine, machine: Machine, console: Console, *, verbose: bool
+) -> None:
     records, study = plan.records, plan.study
     stale = records.stale(jobs)
     fresh = {key: job for key, job in jobs.items() if key not in stale}
     done = {key for key, job in fresh.items() if records.is_done(job) or records.is_adoptable(job)}
+    commands = {key: _commands_left(job, records) for key, job in jobs.items() if key not in done}
+    # Nothing is left of a job whose commands would all be skipped, as of planning what is planned.
+    done |= {key for key in commands.keys() & fresh.keys() if not commands[key] and are_complete(jobs[key].products)}
     measured = [(job, seconds / 60) for job in plan.jobs.values() if (seconds := records.seconds(job.key))]
     guesses = {("", kind): guess for dataset in study.datasets for kind, guess in dataset.minutes.items()}
     for dataset in study.datasets:
         name = plan.folders.name_of(dataset.dataset) or dataset.dataset
         guesses |= {(name, kind): guess for kind, guess in dataset.minutes.items()}
-    minutes = Minutes(tuple(measured), guesses)
+    minutes = Minutes(tuple(measured), guesses, lambda job: minutes_by_logs(job, machine.epochs))
     left = [job for key, job in jobs.items() if key not in done]
 
     table = Table("jobs", "all", "done", "to do", "minutes each", "minutes", title=study.name)
@@ -243,8 +288,11 @@ def _print_plan(plan: Plan, jobs: Mapping[Key, Job], engine: Engine, console: Co
     if verbose:
         for job in left:
             console.print(f"{job.kind} {job.name}", markup=False, style="bold")
-            for command in job.commands:
+            for command in commands[job.key]:
                 console.print(f"  {shlex.join(command.argv)}", markup=False)
+    if any(job.kind == "train" for job in left):
+        for model, folds in other_trained_models(plan.jobs).items():
+            console.print(f"trained, but no part of this study: {model}, {', '.join(folds)}")
     whole = estimate(
         left, minutes.of, study.resource, cores=engine.cores or os.cpu_count() or 1, gpus=engine.max_gpus or 0
     )

@@ -19,6 +19,7 @@ from nnunetv2.utilities.utils import (
 
 from nnunet_stochastic.evaluation.readers import read_label_map
 from nnunet_stochastic.io.grid import check_same_grid
+from nnunet_stochastic.io.hashing import file_states
 from nnunet_stochastic.io.images import ImageReader, read_image
 from nnunet_stochastic.io.names import check_names, is_apple_double
 from nnunet_stochastic.labels import EvaluatedLabels
@@ -42,9 +43,8 @@ class RaterCase:
     masks: tuple[Path, ...]
 
     def sources(self) -> list[list]:
-        """Name, size in bytes and time of change in ns of each file: differs when a file has changed."""
-        files = ((file, file.stat()) for file in (*self.images, *self.masks))
-        return [[file.name, state.st_size, state.st_mtime_ns] for file, state in files]
+        """States of the files: differ when a file has changed."""
+        return file_states((*self.images, *self.masks))
 
 
 def find_training_images(raw: Path, dataset_json: Mapping[str, Any]) -> dict[str, tuple[Path, ...]]:

@@ -34,6 +34,8 @@ from nnunet_stochastic.training.raters import RaterFolder, count_raters
 
 __all__ = ["RaterPreprocessing"]
 
+_CROP = ("shape_before_cropping", "bbox_used_for_cropping")
+
 
 @dataclass
 class RaterPreprocessing:
@@ -115,7 +117,7 @@ class RaterPreprocessing:
         def check(item: tuple[RaterCase, list[str]]) -> list[str] | Exception:
             case, names = item
             try:
-                properties = load_pickle(str(_properties_file(*self.configurations[names[0]], case)))
+                properties = _read_properties(_properties_file(*self.configurations[names[0]], case))
                 shape = tuple(properties["shape_before_cropping"][axis] for axis in self.plans.transpose_backward)
                 return [
                     *check_channels(case, count_channels(self.dataset_json), reader),
@@ -240,10 +242,24 @@ def _properties_file(configuration: ConfigurationManager, raters: RaterFolder, c
     return raters.path.with_name(configuration.data_identifier) / f"{case.name}.pkl"
 
 
+def _read_properties(path: Path) -> dict[str, Any]:
+    """What nnU-Net stored with a preprocessed image; ``ValueError`` if the file is damaged."""
+    try:
+        properties = load_pickle(str(path))
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # a damaged pickle raises anything
+        raise ValueError(f"{path} cannot be read: {error}; run nnUNetv2_preprocess again") from error
+    if not isinstance(properties, dict) or (missing := [key for key in _CROP if key not in properties]):
+        lacking = ", ".join(missing) if isinstance(properties, dict) else "its properties"
+        raise ValueError(f"{path} lacks {lacking}; run nnUNetv2_preprocess again")
+    return properties
+
+
 def _check_same_crop(properties: dict[str, Any], image_properties: Path, path: Path) -> None:
     """Raise unless the mask was cropped as the preprocessed image was."""
-    stored = load_pickle(str(image_properties))
-    for key in ("shape_before_cropping", "bbox_used_for_cropping"):
+    stored = _read_properties(image_properties)
+    for key in _CROP:
         if not np.array_equal(properties[key], stored[key]):
             raise ValueError(
                 f"{path}: {key} is {properties[key]}, {stored[key]} when nnU-Net preprocessed the image, which has "

@@ -28,6 +28,7 @@ from torch import Tensor
 from nnunet_stochastic.distributions.base import GaussianLogits, check_field, full_precision
 from nnunet_stochastic.distributions.cholesky import cholesky_of_field
 from nnunet_stochastic.distributions.partitions import apply_per_partition
+from nnunet_stochastic.io.names import shown
 
 __all__ = ["BasisGaussian", "BasisSelection", "NoiseScope", "select_bases"]
 
@@ -54,7 +55,7 @@ def select_bases(bases: Tensor, basis_weights: Tensor, selection: BasisSelection
         shape (B, *G, C, R).
     """
     if selection not in get_args(BasisSelection):
-        raise ValueError(f"selection must be one of {get_args(BasisSelection)}, got {selection!r}")
+        raise ValueError(f"selection must be one of {get_args(BasisSelection)}, got {shown(selection)}")
     if basis_weights.shape[1] != bases.shape[0]:
         raise ValueError(f"basis_weights has {basis_weights.shape[1]} bases along axis 1, bases has {bases.shape[0]}")
     weights = basis_weights.movedim(1, -1)
@@ -104,7 +105,7 @@ class BasisGaussian(GaussianLogits):
                 f"axes of partitions, got {tuple(partition_bases.shape)}"
             )
         if noise_scope not in get_args(NoiseScope):
-            raise ValueError(f"noise_scope must be one of {get_args(NoiseScope)}, got {noise_scope!r}")
+            raise ValueError(f"noise_scope must be one of {get_args(NoiseScope)}, got {shown(noise_scope)}")
         self.diag_var = diag_var
         self.basis_scale = basis_scale
         self.partition_bases = partition_bases

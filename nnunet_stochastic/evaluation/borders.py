@@ -6,6 +6,10 @@ these images and gives the numbers of the others as well. Evaluations of older v
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from nnunet_stochastic.conventions import NORMALISED
 from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
 from nnunet_stochastic.evaluation.tasks import OUT_OF_DISTRIBUTION
 
@@ -13,13 +17,10 @@ __all__ = ["WITH_BORDER", "describe_images_without_border", "images_without_bord
 
 #: Entry of the task in summary.json that has the AUROC of the images with a predicted border alone.
 WITH_BORDER = "auroc_with_border"
-# Scores that are divided by the size of what is predicted.
-NORMALISED = ("area", "border")
 
 
-def images_without_border(run: EvaluatedRun) -> dict[str, int]:
-    """Number of images by set whose score is a plain sum, without zeros."""
-    entry = run.entry(OUT_OF_DISTRIBUTION.name)
+def images_without_border(entry: Mapping[str, Any]) -> dict[str, int]:
+    """Number of images by set whose score in a task is a plain sum, without zeros; given its entry in summary.json."""
     if entry.get("aggregation") not in NORMALISED:
         return {}
     return {name: number for name, number in entry.get("num_without_border", {}).items() if number}
@@ -27,6 +28,6 @@ def images_without_border(run: EvaluatedRun) -> dict[str, int]:
 
 def describe_images_without_border(run: EvaluatedRun) -> str:
     """The numbers in words; empty where there are none."""
-    found = images_without_border(run)
+    found = images_without_border(run.entry(OUT_OF_DISTRIBUTION.name))
     listed = ", ".join(f"{number} of {len(run.cases.get(name, ()))} of {name}" for name, number in found.items())
     return f"{listed} without a predicted border, whose score is a sum divided by 1" if found else ""

@@ -171,7 +171,7 @@ def case_statistics(validation: ValidationCase, labels: EvaluatedLabels, reader:
     histograms, fits = {}, {}
     scores: dict[str, float] = {}
     for measure in files.maps:
-        uncertainty = read_case_map(files, case, measure, reader)
+        uncertainty = read_case_map(files, case, measure, labels, reader)
         histogram = UncertaintyHistogram.empty()
         for voxels, given in _by_voxels(case, labels):
             histogram += UncertaintyHistogram.of(uncertainty[voxels], given == prediction[voxels])

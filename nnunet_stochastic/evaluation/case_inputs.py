@@ -115,7 +115,8 @@ class MapInputs:
     @classmethod
     def read(cls, inputs: CaseInputs, measure: Measure) -> MapInputs:
         """Read a map of a case."""
-        return cls(inputs, measure, read_case_map(inputs.files, inputs.case, measure, inputs.settings.reader))
+        uncertainty = read_case_map(inputs.files, inputs.case, measure, inputs.labels, inputs.settings.reader)
+        return cls(inputs, measure, uncertainty)
 
     @cached_property
     def confidence(self) -> metrics.ReliabilityBins | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from nnunet_stochastic.evaluation.cases import CaseFiles, check_different_folders, find_cases
 from nnunet_stochastic.evaluation.maps import FOLDERS, MEASURES, Measure
+from nnunet_stochastic.io.names import shown
 
 __all__ = [
     "ID",
@@ -161,7 +162,7 @@ def _named(texts: Sequence[str], option: str) -> dict[str, Path]:
         if not (equals and folder and re.fullmatch(r"\w[\w.-]*", name)):
             raise ValueError(
                 f"{option} takes NAME=FOLDER, the name of letters, digits, '-', '_' and '.', such as blur=out/blur; "
-                f"got {text!r}"
+                f"got {shown(text)}"
             )
         if name in _RESERVED:
             raise ValueError(f"{option} {text}: the name {name} has another meaning here; choose another one")

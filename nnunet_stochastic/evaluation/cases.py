@@ -13,11 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from nnunet_stochastic.evaluation.maps import FOLDERS, Measure, check_range, find_maps, read_map
+from nnunet_stochastic.evaluation.maps import FOLDERS, Measure, find_maps, read_map
 from nnunet_stochastic.evaluation.model import unfinished_cases
 from nnunet_stochastic.evaluation.readers import ImageReader, read_label_map, read_probabilities
+from nnunet_stochastic.io.folders import files_by_name
 from nnunet_stochastic.io.grid import check_same_grid, voxel_volume_ml
-from nnunet_stochastic.io.names import check_names
+from nnunet_stochastic.io.names import few, same_letters
 from nnunet_stochastic.labels import EvaluatedLabels
 
 __all__ = [
@@ -114,10 +115,10 @@ def find_cases(
     """
     for what, folder in (("references", reference_folder), ("raters", rater_folder)):
         check_different_folders({"predictions": prediction_folder, what: folder})
-    predictions = _stems(prediction_folder, file_ending)
+    predictions = files_by_name(prediction_folder, file_ending)
     if not predictions:
         raise ValueError(f"there is no prediction (*{file_ending}) in {prediction_folder}")
-    references = None if reference_folder is None else _stems(reference_folder, file_ending)
+    references = None if reference_folder is None else files_by_name(reference_folder, file_ending)
     if rater_folder is not None and num_raters == 0:
         raise ValueError(f"dataset.json has num_raters 0, and {rater_folder} is given for raters; correct one of them")
     if rater_folder is not None and num_raters is None:
@@ -126,11 +127,20 @@ def find_cases(
     problems, names = [], sorted(predictions)
     if references is not None:
         names = sorted(predictions.keys() & references.keys())
+        if other_forms := sorted(
+            {same_letters(name) for name in predictions.keys() - references.keys()}
+            & {same_letters(name) for name in references.keys() - predictions.keys()}
+        ):
+            problems.append(
+                f"{', '.join(other_forms)}: named in two forms of Unicode, in {prediction_folder} and in "
+                f"{reference_folder}; rename the files of one of them"
+            )
         if unknown := sorted(predictions.keys() - references.keys()):
-            problems.append(f"{', '.join(unknown)}: predicted, but not in {reference_folder}")
+            problems.append(f"{few(unknown)}: predicted, but not in {reference_folder}")
         if (unpredicted := sorted(references.keys() - predictions.keys())) and not allow_missing_predictions:
             problems.append(
-                f"{', '.join(unpredicted)}: in {reference_folder}, but not predicted (--chill evaluates the others)"
+                f"{few(unpredicted)}: in {reference_folder}, but not predicted (--allow_missing_predictions evaluates "
+                "the others)"
             )
     if unfinished := sorted(unfinished_cases(prediction_folder) & set(names)):
         problems.append(
@@ -140,15 +150,17 @@ def find_cases(
         )
     samples = _samples(prediction_folder / "samples", file_ending)
     cases = []
+    without_probabilities, without_raters, absent = [], [], []
     for name in names:
         raters: tuple[Path, ...] = ()
         if rater_folder is not None and num_raters is not None:
             raters = tuple(rater_folder / f"{name}_rater{rater}{file_ending}" for rater in range(num_raters))
         npz = prediction_folder / f"{name}.npz"
         if probabilities and not npz.is_file():
-            problems.append(f"{name}: no probabilities {npz}; predict again with --save_probabilities")
+            without_probabilities.append(name)
         if missing := [str(path) for path in raters if not path.is_file()]:
-            problems.append(f"{name}: rater files are missing: {', '.join(missing)}")
+            without_raters.append(name)
+            absent += missing
         case = CaseFiles(
             name,
             predictions[name],
@@ -160,6 +172,13 @@ def find_cases(
         )
         if not missing and (case.probabilities is not None or not probabilities):
             cases.append(case)
+    if without_probabilities:
+        npz = prediction_folder / f"{without_probabilities[0]}.npz"
+        problems.append(
+            f"{few(without_probabilities)}: no probabilities {npz}; predict again with --save_probabilities"
+        )
+    if without_raters:
+        problems.append(f"{few(without_raters)}: rater files are missing: {few(absent, 'files')}")
     return cases, [*problems, *_uneven(cases, prediction_folder)]
 
 
@@ -198,10 +217,12 @@ def load_case(files: CaseFiles, labels: EvaluatedLabels, reader: ImageReader) ->
     return EvaluatedCase(files.name, probabilities, prediction, reference, tuple(annotations), grid)
 
 
-def read_case_map(files: CaseFiles, case: EvaluatedCase, measure: Measure, reader: ImageReader) -> np.ndarray:
+def read_case_map(
+    files: CaseFiles, case: EvaluatedCase, measure: Measure, labels: EvaluatedLabels, reader: ImageReader
+) -> np.ndarray:
     """Map (z, y, x) of a case that was read, in nats."""
     return read_map(
-        files.maps[measure], reader, prediction=files.prediction, shape=case.prediction.shape, grid=case.grid
+        files.maps[measure], reader, labels, prediction=files.prediction, shape=case.prediction.shape, grid=case.grid
     )
 
 
@@ -226,8 +247,8 @@ def check_case(files: CaseFiles, labels: EvaluatedLabels, reader: ImageReader) -
     """Read everything of a case; what is wrong with it, or None."""
     try:
         case = load_case(files, labels, reader)
-        for measure, path in files.maps.items():
-            check_range(path, read_case_map(files, case, measure, reader), measure, labels)
+        for measure in files.maps:
+            read_case_map(files, case, measure, labels, reader)
         read_samples(files, case, labels, reader)
     except (ValueError, OSError, RuntimeError) as error:  # RuntimeError: what the readers raise for broken files
         return f"{files.name}: {error}"
@@ -241,14 +262,14 @@ def _uneven(cases: list[CaseFiles], prediction_folder: Path) -> list[str]:
         without = [case.name for case in cases if measure not in case.maps]
         if without and len(without) < len(cases):
             problems.append(
-                f"{', '.join(without)}: no map in {prediction_folder / folder}, which has those of other cases; "
+                f"{few(without)}: no map in {prediction_folder / folder}, which has those of other cases; "
                 "predict these cases again"
             )
     counts = defaultdict(list)
     for case in cases:
         counts[len(case.samples)].append(case.name)
     if len(counts) > 1:
-        listed = "; ".join(f"{count} of {', '.join(names)}" for count, names in sorted(counts.items()))
+        listed = "; ".join(f"{count} of {few(names)}" for count, names in sorted(counts.items()))
         problems.append(
             f"{prediction_folder / 'samples'} has different numbers of samples: {listed}; predict all cases with the "
             "same --save_samples"
@@ -260,26 +281,16 @@ def _samples(folder: Path, file_ending: str) -> dict[str, list[Path]]:
     """Files of the samples by case, in order."""
     found: dict[str, list[Path]] = defaultdict(list)
     if folder.is_dir():
-        for stem, path in sorted(_stems(folder, file_ending).items()):
+        for stem, path in sorted(files_by_name(folder, file_ending).items()):
             if match := re.fullmatch(r"(.+)_\d{3,}", stem):
                 found[match[1]].append(path)
     return found
 
 
-def _stems(folder: Path, file_ending: str) -> dict[str, Path]:
-    if not folder.is_dir():
-        raise FileNotFoundError(f"the folder {folder} does not exist")
-    stems = {
-        path.name.removesuffix(file_ending): path
-        for path in folder.iterdir()
-        if path.name.endswith(file_ending) and not path.name.startswith(".")  # macOS leaves ._case files
-    }
-    check_names(stems, folder)
-    return stems
-
-
 def _count_raters(folder: Path, file_ending: str) -> int:
-    indices = [int(match[1]) for stem in _stems(folder, file_ending) if (match := re.search(r"_rater(\d+)$", stem))]
+    indices = [
+        int(match[1]) for stem in files_by_name(folder, file_ending) if (match := re.search(r"_rater(\d+)$", stem))
+    ]
     if not indices:
         raise ValueError(f"there is no rater file (case_rater0{file_ending}, …) in {folder}")
     return max(indices) + 1

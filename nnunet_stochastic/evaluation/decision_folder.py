@@ -29,7 +29,6 @@ from nnunet_stochastic.decisions.structures import StructureRow
 from nnunet_stochastic.evaluation.cases import CaseFiles, load_case, read_case_map
 from nnunet_stochastic.evaluation.decision_statistics import PredictedStructures, changed_structure
 from nnunet_stochastic.evaluation.evaluate import raise_problems
-from nnunet_stochastic.evaluation.maps import check_range
 from nnunet_stochastic.evaluation.parallel import Workers
 from nnunet_stochastic.evaluation.readers import ImageReader
 from nnunet_stochastic.evaluation.written_cases import WrittenCases
@@ -110,6 +109,7 @@ def examine(
     """
     scores: dict[str, dict[str, float]] = {}
     listed = [*problems]
+    raise_problems(listed)  # before what takes minutes
     look = functools.partial(_examine, labels=labels, reader=reader)
     for case, found in zip(cases, workers.map(look, cases, description="examining"), strict=True):
         if isinstance(found, str):
@@ -129,9 +129,8 @@ def _examine(new: NewCase, labels: EvaluatedLabels, reader: ImageReader) -> dict
         if changed := changed_structure(files, prediction, new.predicted, labels):
             return changed
         scores: dict[str, float] = {}
-        for measure, path in files.maps.items():
-            uncertainty = read_case_map(files, case, measure, reader)
-            check_range(path, uncertainty, measure, labels)
+        for measure in files.maps:
+            uncertainty = read_case_map(files, case, measure, labels, reader)
             scores |= image_scores({measure: uncertainty}, prediction)
     except (ValueError, OSError, RuntimeError) as error:  # RuntimeError: what the readers raise for broken files
         return f"{files.name}: {error}"

@@ -82,7 +82,7 @@ def evaluate_sets(
     record_folder
         Folder of the records, SET/CASE.json.
     problems
-        Findings of ``find_case_sets``, put in front of those of the check.
+        Findings of ``find_case_sets``: if there are any, no case is read.
     patients
         Patient of each case of all sets, over which intervals are then taken; without them each case is its own.
     resume
@@ -107,7 +107,7 @@ def evaluate_sets(
     write = functools.partial(write_record, settings=settings)
     for _ in workers.map(write, jobs, description="evaluating"):
         pass
-    results = [collect_results(case_set.name, _records(case_set, record_folder, settings)) for case_set in sets]
+    results = [collect_results(case_set, _records(case_set, record_folder, settings)) for case_set in sets]
     return _evaluation(results, sets, settings, patients)
 
 
@@ -130,12 +130,12 @@ def check_cases(
     reader
         nnU-Net's reader of the dataset.
     problems
-        Findings of ``find_cases``, put in front of the list.
+        Findings of ``find_cases``: if there are any, no case is read.
     workers
         Processes that read.
     """
     check = functools.partial(check_case, labels=labels, reader=reader)
-    found = workers.map(check, cases, description="checking")
+    found = () if problems else workers.map(check, cases, description="checking")  # which takes minutes
     raise_problems([*problems, *(problem for problem in found if problem is not None)])
 
 

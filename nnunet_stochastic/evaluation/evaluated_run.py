@@ -14,7 +14,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from nnunet_stochastic.conventions import Convention, find_convention
@@ -23,8 +22,11 @@ from nnunet_stochastic.evaluation.maps import MEASURES, Measure
 from nnunet_stochastic.evaluation.model import stand_in_mark
 from nnunet_stochastic.evaluation.records import bins_from_json
 from nnunet_stochastic.evaluation.scores import ALL_CLASSES, RATERS, REFERENCE
+from nnunet_stochastic.evaluation.summary_file import SummaryFile
 from nnunet_stochastic.evaluation.tasks import check_distances_are_named
-from nnunet_stochastic.io.schemas import CurvesFile, SummaryFile
+from nnunet_stochastic.io.names import shown
+from nnunet_stochastic.io.schemas import CurvesFile
+from nnunet_stochastic.io.tables import read_csv_table
 from nnunet_stochastic.io.text import read_json
 from nnunet_stochastic.metrics import ReliabilityBins
 
@@ -95,12 +97,28 @@ class EvaluatedRun:
     @cached_property
     def images(self) -> pd.DataFrame:
         """images.csv, a row per set and case: texts ``set`` and ``case``, else numbers, such as AU in nats."""
-        return _read_table(self.folder / "images.csv", ("set", "case"))
+        path = self.folder / "images.csv"
+        table = _read_table(path, ("set", "case"))
+        said = {name: entry["cases"] for name, entry in self.summary.get("bootstrap", {}).get("sets", {}).items()}
+        said[ID] = self.summary["num_cases"]
+        if "folders" in self.summary and (strange := sorted(set(table["set"]) - self.sets.keys())):
+            raise ValueError(f"{path}: the set {strange[0][:60]!a} is none of summary.json; {_REMEDY}")
+        for name, count in said.items():
+            if (found := int((table["set"] == name).sum())) != count:
+                raise ValueError(f"{path}: {found} lines of the set {name}, summary.json has {count} cases; {_REMEDY}")
+        return table
 
     @cached_property
     def scores(self) -> pd.DataFrame:
         """scores.csv, a row per set, case and measure: five image scores and what the tasks have of a map."""
-        return _read_table(self.folder / "scores.csv", ("set", "case", "measure"))
+        path = self.folder / "scores.csv"
+        table = _read_table(path, ("set", "case", "measure"), self.aggregation)
+        cases = set(zip(self.images["set"], self.images["case"], strict=True))
+        for measure, rows in table.groupby("measure"):
+            if different := cases.symmetric_difference(zip(rows["set"], rows["case"], strict=True)):
+                place, case = min(different)
+                raise ValueError(f"{path}: {measure} of {case} ({place}) is there or in images.csv alone; {_REMEDY}")
+        return table
 
     @cached_property
     def cases(self) -> Mapping[str, frozenset[str]]:
@@ -183,7 +201,7 @@ def number(tree: Mapping[str, Any], *path: str, place: Path | str = "the summary
         return math.nan
     if isinstance(node, bool) or not isinstance(node, (int, float)):
         raise ValueError(
-            f"{place} must have a number or null at {'/'.join(path)}, got {node!r}; "
+            f"{place} must have a number or null at {'/'.join(path)}, got {shown(node)}; "
             "run nnunet_stochastic_evaluate again"
         )
     return float(node)
@@ -207,22 +225,23 @@ def read_summary(path: Path, needed: Sequence[str]) -> dict[str, Any]:
     return summary
 
 
-def _read_table(path: Path, texts: Sequence[str]) -> pd.DataFrame:
-    try:
-        # As text first, for names such as 001 or NA stay what they are.
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except ValueError as error:  # pandas has subclasses of it for what is no table
-        raise ValueError(f"{path} is no table ({error}); run nnunet_stochastic_evaluate again") from error
-    if absent := [column for column in texts if column not in table]:
-        raise ValueError(f"{path} lacks the columns {', '.join(absent)}; run nnunet_stochastic_evaluate again")
-    for column in table.columns.difference(texts):
-        try:
-            table[column] = table[column].replace("", np.nan).astype(float)
-        except ValueError as error:
-            raise ValueError(
-                f"{path} must have numbers in the column {column} ({error}); run nnunet_stochastic_evaluate again"
-            ) from error
-    return table
+def _read_table(path: Path, texts: Sequence[str], *needed: str) -> pd.DataFrame:
+    """A table of texts that are different in each line, and of numbers."""
+    table = read_csv_table(path, [*texts, *needed], remedy=_REMEDY)
+    places = [table.header.index(column) for column in texts]
+    first: dict[tuple[str, ...], int] = {}
+    for number, values in table.lines:
+        row = tuple(values[place] for place in places)
+        if not all(row):
+            raise ValueError(f"{path}: line {number} must have a value of {' and '.join(texts)}; {_REMEDY}")
+        if (other := first.setdefault(row, number)) != number:
+            raise ValueError(f"{path}: lines {other} and {number} are both of {' '.join(row)}; {_REMEDY}")
+    # Texts stay what they are: names such as 001 or NA.
+    columns = {
+        column: [values[place] for _, values in table.lines] if column in texts else table.numbers(column)
+        for place, column in enumerate(table.header)
+    }
+    return pd.DataFrame(columns)
 
 
 def _set_folders(entry: Mapping[str, str | None]) -> SetFolders:

@@ -10,12 +10,11 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-import pandas as pd
-
 from nnunet_stochastic.evaluation.case_sets import ID
 from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun, read_summary
 from nnunet_stochastic.evaluation.ranking import RUN
 from nnunet_stochastic.evaluation.tasks import RANKED, TASKS, Task
+from nnunet_stochastic.io.tables import read_csv_table
 
 __all__ = ["check_comparable", "read_overrides", "read_runs"]
 
@@ -34,17 +33,16 @@ def read_overrides(path: Path) -> dict[Path, list[dict[str, str]]]:
         CSV with the column ``folder`` (relative to the table's own folder, or absolute) and any of ``dataset``,
         ``seed``, ``aleatoric``, ``epistemic``. An empty cell keeps what summary.json says.
     """
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise ValueError(f"{path} is not a table of runs: {error}") from error
-    if "folder" not in table.columns or set(table.columns) - {"folder", *RUN}:
-        found = ", ".join(table.columns)
-        raise ValueError(f"{path} must have the column folder and any of {', '.join(RUN)}, got: {found}")
-    folders = [(path.parent / folder).resolve() for folder in table["folder"]]
+    remedy = f"name a table with the column folder and any of {', '.join(RUN)}"
+    table = read_csv_table(path, ["folder"], remedy=remedy)
+    if unknown := [column for column in table.header if column not in ("folder", *RUN)]:
+        raise ValueError(f"{path}: the header has {unknown[0][:60]!a}, which is not known; {remedy}")
     overrides: dict[Path, list[dict[str, str]]] = {}
-    for folder, row in zip(folders, table.drop(columns="folder").to_dict("records"), strict=True):
-        overrides.setdefault(folder, []).append({str(name): text for name, text in row.items() if text})
+    for number, row in table.rows():
+        if not (folder := row.pop("folder")):
+            raise ValueError(f"{path}: line {number} has no folder; {remedy}")
+        named = {name: text for name, text in row.items() if text}
+        overrides.setdefault((path.parent / folder).resolve(), []).append(named)
     return overrides
 
 

@@ -2,7 +2,12 @@
 
 AU, EU and TU are the files of the folders aleatoric, epistemic and total beside the segmentations: nats, finite and at
 least 0, on the voxel grid of the segmentation. An entropy of C classes is at most ln C, that of regions ln 2;
-so are AU and EU before the factor of ``--rescale_epistemic``, and TU is not more than their sum.
+so are AU and EU before the factor of ``--rescale_epistemic``, and TU is not more than their sum. The folder variance
+holds
+
+    Σ_c Var[p_c] = E[Σ_c p_c²] - Σ_c E[p_c]² <= 1 - 1/C    for C > 2 classes: Σ p_c² <= 1, Σ E[p_c]² >= 1/C
+                   Var[p_1] <= 1/4                         for two classes, of the foreground
+                                 Σ_c Var[p_c] <= C/4       for C regions
 """
 
 from __future__ import annotations
@@ -18,7 +23,10 @@ from nnunet_stochastic.io.text import read_json_if_complete
 from nnunet_stochastic.labels import EvaluatedLabels
 from nnunet_stochastic.measures import FOLDERS, MEASURES, Measure
 
-__all__ = ["FOLDERS", "MEASURES", "Measure", "check_range", "find_map", "find_maps", "read_map"]
+__all__ = ["FOLDERS", "MEASURES", "Measure", "check_values", "find_map", "find_maps", "read_map"]
+
+_VARIANCE = "variance"
+_ROUNDING = 1e-2  # of files that keep few digits
 
 
 def find_map(prediction_folder: Path, map_name: str, case: str, file_ending: str) -> Path | None:
@@ -36,16 +44,34 @@ def find_maps(prediction_folder: Path, case: str, file_ending: str) -> dict[Meas
     return {measure: path for measure, path in found.items() if path is not None}
 
 
-def check_range(path: Path, volume: np.ndarray, measure: Measure, labels: EvaluatedLabels) -> None:
-    """Raise ``ValueError`` if a map (z, y, x) has values that are no uncertainty of these classes in nats."""
-    entropy = np.log(2 if labels.has_regions else labels.num_labels)
-    factor = _epistemic_factor(path.parent.parent)
-    limit = {"AU": entropy, "EU": factor * entropy, "TU": (1 + factor) * entropy}[measure]
-    if (largest := float(volume.max(initial=0))) > 1.01 * limit:
+def check_values(path: Path, volume: np.ndarray, labels: EvaluatedLabels) -> None:
+    """Raise ``ValueError`` if a map (z, y, x) has values that a map of its folder cannot have of these classes."""
+    smallest, largest = float(volume.min(initial=0)), float(volume.max(initial=0))
+    if not (smallest >= 0 and np.isfinite(largest)):  # false for NaN too
         raise ValueError(
-            f"{path} has values up to {largest:g}, which is more than {limit:g} nats, the largest {measure} of the "
-            "classes of dataset.json; predict this case again"
+            f"{path} must have finite values of at least 0, got {smallest:g} to {largest:g}; predict this case again"
         )
+    limit, unit = _limit(path, labels)
+    if largest > (1 + _ROUNDING) * limit:
+        raise ValueError(
+            f"{path} has values up to {largest:g}, which is more than {limit:g}{unit}, the largest {path.parent.name} "
+            "uncertainty of the classes of dataset.json; predict this case again"
+        )
+    if largest > 0 and np.array_equal(volume, np.rint(volume)):
+        raise ValueError(
+            f"{path} holds whole numbers alone, as a label map does and no uncertainty; predict this case again"
+        )
+
+
+def _limit(path: Path, labels: EvaluatedLabels) -> tuple[float, str]:
+    """The largest value of the maps of a folder, and its unit."""
+    if path.parent.name == _VARIANCE:
+        if labels.has_regions or labels.num_labels == 2:
+            return len(labels.classes) / 4, ""
+        return 1 - 1 / labels.num_labels, ""
+    entropy = float(np.log(2 if labels.has_regions else labels.num_labels))
+    factor = _epistemic_factor(path.parent.parent)
+    return {FOLDERS["AU"]: 1, FOLDERS["EU"]: factor}.get(path.parent.name, 1 + factor) * entropy, " nats"
 
 
 def _epistemic_factor(prediction_folder: Path) -> float:
@@ -63,15 +89,25 @@ def _recorded_factor(path: Path, changed: int) -> float:
     return float(factor) if isinstance(factor, (int, float)) else 1.0
 
 
-def read_map(path: Path, reader: ImageReader, *, prediction: Path, shape: tuple[int, ...], grid: dict) -> np.ndarray:
+def read_map(
+    path: Path,
+    reader: ImageReader,
+    labels: EvaluatedLabels,
+    *,
+    prediction: Path,
+    shape: tuple[int, ...],
+    grid: dict,
+) -> np.ndarray:
     """Read a map (z, y, x), float.
 
     Parameters
     ----------
     path
-        File of the map.
+        File of the map, in the folder of its kind.
     reader
         nnU-Net's reader of the dataset.
+    labels
+        The classes.
     prediction, shape, grid
         File, size (z, y, x) and grid of the segmentation.
 
@@ -82,10 +118,5 @@ def read_map(path: Path, reader: ImageReader, *, prediction: Path, shape: tuple[
     """
     channels, map_grid = read_volume(path, reader)
     check_same_grid(prediction, shape, grid, path, channels.shape[1:], map_grid)
-    volume = channels[0]
-    if not (volume.min() >= 0 and np.isfinite(volume.max())):  # false for NaN too
-        raise ValueError(
-            f"{path} must have finite values of at least 0, got {volume.min():g} to {volume.max():g}; "
-            "predict this case again"
-        )
-    return volume
+    check_values(path, channels[0], labels)
+    return channels[0]

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
+
+from nnunet_stochastic.progress import progress_bar
 
 __all__ = ["Workers", "map_in_processes", "map_in_threads"]
 
@@ -58,15 +59,18 @@ class Workers:
             Text of the progress bar.
         """
         function = _OneThread(function)
-        bar = {"total": len(items), "desc": description, "disable": not (self._show_progress and items)}
+
+        def draw(results: Iterable[Output]) -> Iterator[Output]:
+            yield from progress_bar(results, total=len(items), description=description, show=self._show_progress)
+
         if self._num_processes == 1 or len(items) < 2:
-            yield from tqdm(map(function, items), **bar)
+            yield from draw(map(function, items))
             return
         if self._pool is None:
             # "spawn" everywhere: a fork would copy the locks that other threads of this process hold.
             self._pool = ProcessPoolExecutor(self._num_processes, mp_context=multiprocessing.get_context("spawn"))
         try:
-            yield from tqdm(self._pool.map(function, items), **bar)
+            yield from draw(self._pool.map(function, items))
         except BrokenProcessPool as error:
             raise OSError(
                 "a worker process was ended from outside, most likely because memory ran out; use a smaller -np"
@@ -99,7 +103,7 @@ def map_in_threads(
     items = list(items)
     with ThreadPoolExecutor(max_workers=num_threads) as pool:
         results = pool.map(function, items)
-        return list(tqdm(results, total=len(items), desc=description, disable=not (show_progress and items)))
+        return list(progress_bar(results, total=len(items), description=description, show=show_progress))
 
 
 def _check_count(number: int, what: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnunet_stochastic.evaluation.readers import ImageReader
+from nnunet_stochastic.io.folders import files_by_name
 from nnunet_stochastic.io.schemas import DatasetJson, PredictionPlans, read_dataset_json
 from nnunet_stochastic.io.text import read_json
 from nnunet_stochastic.labels import EvaluatedLabels
@@ -45,7 +46,7 @@ def read_dataset(
         labels = EvaluatedLabels.from_dataset_json(content)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    if not any(prediction_folder.glob(f"*{content['file_ending']}")):
+    if not files_by_name(prediction_folder, content["file_ending"]):
         raise ValueError(f"there is no prediction (*{content['file_ending']}) in {prediction_folder}")
     reader = _find_reader(prediction_folder, content, path)
     return PredictedDataset(content["file_ending"], content.get("num_raters"), labels, reader)
@@ -66,7 +67,7 @@ def _find_reader(prediction_folder: Path, dataset_json: dict, path: Path) -> Ima
     if name not in (None, "None"):
         return find_reader_writer(f"{path}: overwrite_image_reader_writer", name)()
     try:
-        example = str(next(prediction_folder.glob(f"*{dataset_json['file_ending']}")))
-        return determine_reader_writer_from_dataset_json(dataset_json, example, verbose=False)()
+        example = next(iter(files_by_name(prediction_folder, dataset_json["file_ending"]).values()))
+        return determine_reader_writer_from_dataset_json(dataset_json, str(example), verbose=False)()
     except RuntimeError as error:
         raise ValueError(str(error)) from error

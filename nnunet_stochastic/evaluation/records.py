@@ -29,6 +29,9 @@ from nnunet_stochastic.io.text import read_json_if_complete, write_text
 
 __all__ = ["bins_from_json", "bins_to_json", "compute_record", "read_record", "to_json", "write_record"]
 
+# Another number where a record holds other things: those of before are then computed again.
+_FORMAT = 2
+
 
 def compute_record(files: CaseFiles, settings: CaseSettings) -> dict[str, Any]:
     """Everything that is computed of a case that passed ``check_case``, JSON-serializable.
@@ -75,7 +78,12 @@ def compute_record(files: CaseFiles, settings: CaseSettings) -> dict[str, Any]:
                 for group, classes in reliability.items()
             },
             "measures": measures,
-            "image": {"dice": dice, **image, "volume_ml": _foreground_ml(inputs)},
+            "image": {
+                "dice": dice,
+                **image,
+                "volume_ml": _foreground_ml(inputs),
+                "border_length": metrics.border_length(inputs.prediction),
+            },
             **by_class,
             "degenerate_samples": degenerate,
             "spread": spread,
@@ -111,14 +119,16 @@ def write_record(job: tuple[CaseFiles, Path], settings: CaseSettings) -> None:
     files, path = job
     # Taken before the files are read: what changes meanwhile is noticed by the next evaluation.
     identity = _fingerprint(files, settings)
-    record = {"fingerprint": identity, **compute_record(files, settings)}
+    content = compute_record(files, settings)
+    record = {"fingerprint": identity, "digest": _digest(content), **content}
     write_text(path, json.dumps(record, allow_nan=False) + "\n")
 
 
 def read_record(path: Path, files: CaseFiles, settings: CaseSettings) -> dict[str, Any] | None:
     """The record of a case, or None where there is none of these files and settings."""
-    record = read_json_if_complete(path, dict)
-    is_current = record is not None and record.get("fingerprint") == _fingerprint(files, settings)
+    record = read_json_if_complete(path, dict) or {}
+    identity, digest = record.pop("fingerprint", None), record.pop("digest", None)
+    is_current = identity == _fingerprint(files, settings) and digest == _digest(record)
     return record if is_current else None
 
 
@@ -127,6 +137,7 @@ def _fingerprint(files: CaseFiles, settings: CaseSettings) -> str:
     stored = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files.paths]
     content = {
         "version": __version__,
+        "format": _FORMAT,
         "files": stored,
         "maps": list(files.maps),
         "num_raters": len(files.raters),
@@ -136,6 +147,10 @@ def _fingerprint(files: CaseFiles, settings: CaseSettings) -> str:
         "coverage_level": COVERAGE_LEVEL,
         "calibration": None if settings.calibration is None else settings.calibration.used,
     }
+    return _digest(content)
+
+
+def _digest(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from nnunet_stochastic import metrics
 from nnunet_stochastic.conventions import AGGREGATIONS
 from nnunet_stochastic.degenerate_samples import Degeneration
+from nnunet_stochastic.evaluation.case_sets import CaseSet
 from nnunet_stochastic.evaluation.maps import MEASURES, Measure
 from nnunet_stochastic.evaluation.records import bins_from_json
 from nnunet_stochastic.evaluation.scores import METRICS
@@ -21,21 +22,23 @@ __all__ = ["IMAGE_COLUMNS", "ROW_COLUMNS", "SCORE_COLUMNS", "collect_results"]
 
 ROW_COLUMNS = ("set", "case", "annotation", "class", *METRICS, "reference_voxels", "predicted_voxels")
 OF_TASKS = tuple(column for task in TASKS for column in task.image_columns)
-IMAGE_COLUMNS = ("set", "case", "dice", *OF_TASKS, *MEASURES, "ratio", "volume_ml")
+IMAGE_COLUMNS = ("set", "case", "dice", *OF_TASKS, *MEASURES, "ratio", "volume_ml", "border_length")
 OF_MAPS = tuple(column for task in TASKS for column in task.measure_columns)
 SCORE_COLUMNS = ("set", "case", "measure", *AGGREGATIONS, *OF_MAPS)
 
 
-def collect_results(name: str, records: Iterable[Mapping[str, Any]]) -> SetResults:
+def collect_results(case_set: CaseSet, records: Iterable[Mapping[str, Any]]) -> SetResults:
     """Put the records of a set together; only what the result needs of each is kept.
 
     Parameters
     ----------
-    name
-        Name of the set.
+    case_set
+        The set, whose cases are all alike in what they have.
     records
         Records of the cases, in order.
     """
+    name = case_set.name
+    first = case_set.cases[0] if case_set.cases else None
     rows, images, scores = [], [], []
     by_class: dict[str, dict[str, dict[str, Any]]] = {task.name: {} for task in TASKS if task.class_key}
     reliability: dict[str, dict[str, metrics.ReliabilityBins]] = {}
@@ -74,6 +77,9 @@ def collect_results(name: str, records: Iterable[Mapping[str, Any]]) -> SetResul
         {measure: np.array(found, dtype=np.float64) for measure, found in confidence.items()},
         degenerate,
         {str(name): float(values.mean()) for name, values in pd.DataFrame(spread).items()},
+        num_raters=0 if first is None else len(first.raters),
+        num_samples=0 if first is None else len(first.samples),
+        has_reference=first is not None and first.reference is not None,
     )
 
 

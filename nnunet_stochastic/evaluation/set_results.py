@@ -42,6 +42,10 @@ class SetResults:
         What is wrong with the samples of a case, for the cases with something wrong.
     spread
         Means over the cases of what ``case_spread`` gave.
+    num_raters, num_samples
+        Number of raters and of samples of each case.
+    has_reference
+        Whether the cases have a reference.
     """
 
     name: str
@@ -53,6 +57,9 @@ class SetResults:
     confidence: Mapping[Measure, np.ndarray]
     degenerate_samples: Mapping[str, Degeneration] = field(default_factory=dict)
     spread: Mapping[str, float] = field(default_factory=dict)
+    num_raters: int = 0
+    num_samples: int = 0
+    has_reference: bool = False
 
     @property
     def cases(self) -> list[str]:
@@ -67,6 +74,11 @@ class SetResults:
     def image(self, column: str) -> np.ndarray:
         """A column of the images, (N,)."""
         return self.images[column].to_numpy(dtype=np.float64)
+
+    @property
+    def has_border(self) -> np.ndarray:
+        """Whether any border is predicted, (N,), bool: not where the segmentation is empty or fills the image."""
+        return self.image("border_length") > 0
 
     def pooled_confidence(self, measure: Measure) -> metrics.ReliabilityBins | None:
         """Confidence bins of all cases together."""

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnunet_stochastic.inference.record import EarlierPredictions
-from nnunet_stochastic.io.folders import require_writable
+from nnunet_stochastic.io.folders import files_by_name, require_writable
 from nnunet_stochastic.io.hashing import file_sha256
-from nnunet_stochastic.io.names import check_names, is_apple_double
+from nnunet_stochastic.io.names import few
 from nnunet_stochastic.io.staging import publish, remove_leftovers, stage, staging_path
 from nnunet_stochastic.maps import MAP_NAMES, MapName
 
@@ -78,17 +78,23 @@ def find_input_cases(
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no input folder {folder}")
-    pattern = re.compile(r"(.+)_(\d{4})" + re.escape(file_ending), re.DOTALL)
     channels: dict[str, dict[int, Path]] = defaultdict(dict)
-    for path in sorted(folder.iterdir()):
-        if (match := pattern.fullmatch(path.name)) and not is_apple_double(path.name):
+    misnamed = []
+    for name, path in files_by_name(folder, file_ending).items():
+        if match := re.fullmatch(r"(.+)_(\d{4})", name):
             channels[match[1]][int(match[2])] = path
+        else:
+            misnamed.append(path.name)
     if not channels:
         raise FileNotFoundError(
             f"no images in {folder}: they must be named CASE_0000{file_ending}, CASE_0001{file_ending} and so on, one "
             "number per channel, with the file ending of the training data"
         )
-    check_names(channels, folder)
+    if misnamed:
+        raise ValueError(
+            f"{len(misnamed)} files of {folder} are named like images but have no number of a channel: rename "
+            f"{misnamed[0]} to CASE_0000{file_ending}, or move it and its like elsewhere"
+        )
     problems = []
     for name, files in channels.items():
         if sorted(files) not in (list(range(num_channels)), [0]):
@@ -114,11 +120,11 @@ def cases_from_files(
         cases.append(InputCase(name, paths, previous))
     names = [case.name for case in cases]
     if duplicates := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"several cases are named {', '.join(duplicates)}: give every case a name of its own")
+        raise ValueError(f"several cases are named {few(duplicates, 'names')}: give every case a name of its own")
     inputs = [path for case in cases for path in (*case.files, case.previous_stage) if path is not None]
     missing = [path for path in inputs if not path.is_file()]
     if missing:
-        raise FileNotFoundError("missing input files: " + ", ".join(map(str, missing)))
+        raise FileNotFoundError("missing input files: " + few([str(path) for path in missing], "files"))
     return cases
 
 

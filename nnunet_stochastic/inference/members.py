@@ -15,6 +15,7 @@ import torch
 from nnunet_stochastic.epistemic import EPISTEMIC_METHODS, NO_METHOD, EpistemicMethod
 from nnunet_stochastic.inference.model import Checkpoint, Model, load_weights
 from nnunet_stochastic.inference.seeds import stream_generator
+from nnunet_stochastic.io.names import shown
 from nnunet_stochastic.posteriors import LastLayerPosterior, WeightPosterior, posterior_class
 
 __all__ = [
@@ -93,7 +94,7 @@ def choose_method(model: Model, requested: str) -> EpistemicMethod:
                 raise ValueError(f"{obstacle}; --epistemic {NO_METHOD.name} predicts without them, with one member")
         return NO_METHOD
     if requested not in EPISTEMIC_METHODS:
-        raise ValueError(f"epistemic must be one of {AUTO}, {', '.join(EPISTEMIC_METHODS)}, got {requested!r}")
+        raise ValueError(f"epistemic must be one of {AUTO}, {', '.join(EPISTEMIC_METHODS)}, got {shown(requested)}")
     method = EPISTEMIC_METHODS[requested]
     if obstacle := _obstacle(model, method):
         raise ValueError(obstacle)

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from nnunet_stochastic.epistemic import DEFAULT_NUM_MEMBERS, EPISTEMIC_OPTIONS, EpistemicMethod
 from nnunet_stochastic.inference.members import AUTO
+from nnunet_stochastic.io.names import shown
 from nnunet_stochastic.maps import MAP_NAMES, MapName
 from nnunet_stochastic.outcomes import OutcomeSpace
 from nnunet_stochastic.prediction_choices import (
@@ -93,14 +94,14 @@ class PredictionOptions:
         for name, least, most in (("num_samples", 1, MAX_SAMPLES), ("num_saved_samples", 0, MAX_SAVED_SAMPLES)):
             value = getattr(self, name)
             if type(value) is not int or not least <= value <= most:
-                raise ValueError(f"{name} must be at least {least} and at most {most}, got {value!r}")
+                raise ValueError(f"{name} must be at least {least} and at most {most}, got {shown(value)}")
         for name, choices in (
             ("aleatoric", get_args(AleatoricMethod)),
             ("estimator", ESTIMATORS),
             ("tiles_and_views", TILES_AND_VIEWS),
         ):
             if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {shown(getattr(self, name))}")
         if not MIN_STEP_SIZE <= self.step_size <= 1:
             raise ValueError(f"step_size must be in [{MIN_STEP_SIZE}, 1], got {self.step_size}")
         for option in EPISTEMIC_OPTIONS:

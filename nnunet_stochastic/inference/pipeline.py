@@ -36,6 +36,7 @@ from nnunet_stochastic.inference.volumes import structure_volumes, summarize_vol
 from nnunet_stochastic.io.grid import SOURCE, check_same_grid, voxel_volume_ml
 from nnunet_stochastic.io.images import read_image, read_label_map
 from nnunet_stochastic.labels import EvaluatedLabels
+from nnunet_stochastic.progress import progress_bar
 
 __all__ = ["Pipeline", "note"]
 
@@ -129,14 +130,22 @@ class Pipeline:
         with (
             thread_executor(preprocessing_threads) as preprocessing,
             thread_executor(export_threads) as exporting,
-            tqdm(total=len(cases), desc="cases", disable=not progress) as bar,
+            progress_bar(total=len(cases), description="cases", show=progress) as bar,
         ):
+            number_done = 0
+
+            def count(case: InputCase) -> None:
+                nonlocal number_done
+                number_done += 1
+                bar.update()
+                if progress and bar.disable:  # no terminal: a line per case tells how far it is
+                    print(f"{number_done}/{len(cases)} {case.name}", file=sys.stderr, flush=True)
 
             def finish_export() -> None:
                 case, export = exports.popleft()
                 with self._reporting(case):
                     export.result()
-                bar.update()
+                count(case)
 
             for case, preprocessed in results_ahead(preprocessing, self.read, cases, max(1, preprocessing_threads)):
                 bar.set_postfix_str(case.name)
@@ -145,7 +154,7 @@ class Pipeline:
                 export = self.predict(case, preprocessed, exporting, max(1, export_threads), progress)
                 del preprocessed  # the next case needs its memory
                 if export is None:
-                    bar.update()
+                    count(case)
                 else:
                     exports.append((case, export))
             while exports:

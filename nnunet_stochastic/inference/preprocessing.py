@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,8 @@ from nnunet_stochastic.inference.model import Model
 from nnunet_stochastic.io.grid import check_spacing
 
 __all__ = ["preprocess_image"]
+
+_FLOAT_BYTES = 4
 
 
 def preprocess_image(
@@ -39,11 +44,12 @@ def preprocess_image(
     Raises
     ------
     ValueError
-        If the image has other channels than the model, values that are not finite or a spacing that is none, or a
-        previous stage is missing, unwanted or of another shape.
+        If the image has other channels than the model, values that are not finite, a spacing that is none or with which
+        nothing or too much is left on the network's grid, or a previous stage is missing, unwanted or of another shape.
     """
     check_spacing(properties)
     _check_image(model, image, previous_stage)
+    _check_size_on_grid(model, image.shape, properties["spacing"])
     preprocessor = model.configuration_manager.preprocessor_class(verbose=False)
     data, segmentation, properties = preprocessor.run_case_npy(
         image, previous_stage, dict(properties), model.plans_manager, model.configuration_manager, model.dataset_json
@@ -52,6 +58,32 @@ def preprocess_image(
         one_hot = convert_labelmap_to_one_hot(segmentation[0], model.label_manager.foreground_labels, data.dtype)
         data = np.vstack((data, one_hot))
     return torch.from_numpy(np.ascontiguousarray(data, dtype=np.float32)), properties
+
+
+def _check_size_on_grid(model: Model, shape: tuple[int, ...], spacing: Sequence[float]) -> None:
+    """Raise where an image has no voxel on the network's grid, or more than fit into memory: the unit is another."""
+    forward = model.plans_manager.transpose_forward
+    target = [float(step) for step in model.configuration_manager.spacing]
+    steps, sizes = [float(spacing[axis]) for axis in forward], [shape[1:][axis] for axis in forward]
+    target = [*steps[: 3 - len(target)], *target]  # nnU-Net resamples no axis across 2D images
+    resampled = [round(size * step / wanted) for size, step, wanted in zip(sizes, steps, target, strict=True)]
+    too_large = shape[0] * math.prod(resampled) * _FLOAT_BYTES > _memory_bytes()
+    if too_large or min(resampled) < 1:
+        found, expected, made = (
+            " x ".join(f"{value:.6g}" for value in values) for values in (steps, target, map(float, resampled))
+        )
+        raise ValueError(
+            f"with its spacing of {found} the image has {made} voxels on the network's grid of {expected}"
+            f"{', more than fit into memory' * too_large}: correct the spacing; its unit is that of the training data, "
+            "mm as a rule"
+        )
+
+
+def _memory_bytes() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not on every system
+        return 2**40
 
 
 def _check_image(model: Model, image: np.ndarray, previous_stage: np.ndarray | None) -> None:

@@ -213,7 +213,7 @@ def _slab_maps(
     """The maps of one slab, (slices, y, x) each, from the mean (P, slices, y, x) and the fields resampled for them."""
     result: dict[MapName, Tensor] = {}
     if "variance" in fields:
-        result["variance"] = fields["variance"].clamp(min=0)  # splines may overshoot
+        result["variance"] = fields["variance"].clamp(0, grid.space.greatest_variance)  # splines may overshoot
     if set(names) <= {"variance"}:
         return result
     result["total"] = grid.space.entropy(mean)

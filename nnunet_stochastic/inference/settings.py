@@ -18,6 +18,7 @@ from nnunet_stochastic.inference.collapse import STAND_IN_NOTE
 from nnunet_stochastic.inference.members import Member
 from nnunet_stochastic.inference.model import Model
 from nnunet_stochastic.inference.options import PredictionOptions
+from nnunet_stochastic.inference.sample_numbers import sample_intervals
 from nnunet_stochastic.inference.sliding_window import TTA_SHIFT_SD, View
 from nnunet_stochastic.io.hashing import content_sha256, file_sha256
 from nnunet_stochastic.maps import MapName
@@ -82,6 +83,7 @@ def describe_settings(
         **_method_options(method, options),
         "tta_shift_sd": TTA_SHIFT_SD if options.aleatoric == "tta" else None,
         "num_saved_samples": options.num_saved_samples,
+        **({"sample_intervals": sample_intervals(options.num_saved_samples)} if options.num_saved_samples else {}),
         "epistemic_factor": options.epistemic_factor,
         "step_size": options.step_size,
         "views": _views(samples_of_views, options, blends_laws=blends_laws),
@@ -159,6 +161,13 @@ def _notes(
             "tiles and views are averaged as probabilities, "
             + ("as asked for" if options.tiles_and_views == "average" else "because no voxel has a law to be blended")
             + ": the segmentation may differ from that of nnUNetv2_predict where they disagree"
+        )
+    if (number := options.num_saved_samples) and number < (told := sample_intervals(number))["least_num_samples"]:
+        notes.append(
+            f"{number} whole samples: they miss an outcome of a probability below {told['missed_mode']:.0%} with more "
+            f"than {told['missed_with']:.0%}, and p5_ml to p95_ml cover {told['covers']:.0%} of the volumes and not "
+            f"{told['level']:.0%}; an interval of that level needs {told['least_num_samples']} samples "
+            "(sample_intervals in uncertainty.json)"
         )
     if options.epistemic_factor != 1:
         notes.append(

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from nnunet_stochastic.distributions import LogitDistribution
 from nnunet_stochastic.inference.blending import LawBlend
@@ -31,6 +30,7 @@ from nnunet_stochastic.inference.sliding_window import (
     tile_patch,
 )
 from nnunet_stochastic.inference.stitching import Stitching
+from nnunet_stochastic.progress import progress_bar
 
 __all__ = ["OnSample", "Sweep"]
 
@@ -103,7 +103,7 @@ class Sweep:
         """
         collectors: list[MemberCollector] = []
         fingerprints = []
-        with tqdm(total=len(self.tiles) * len(members), desc="tiles", leave=False, disable=not progress) as bar:
+        with progress_bar(total=len(self.tiles) * len(members), description="tiles", leave=False, show=progress) as bar:
             for together in _swept_together(members):
                 collectors += [make_collector() for _ in range(len(together) - len(collectors))]
                 runs = [

@@ -15,6 +15,8 @@ SOURCE = "source_file"
 
 # Slice distance that nnU-Net's reader of natural images gives them.
 _NO_SLICE_DISTANCE = 999
+# Of the cosines that headers keep, with which no image is oblique.
+_ROUNDING = 1e-3
 
 
 def check_spacing(grid: Mapping[str, Any], path: Path | None = None) -> None:
@@ -99,7 +101,19 @@ def voxel_volume_ml(grid: Mapping[str, Any]) -> float | None:
         is_flat = "nibabel_stuff" not in grid and grid["spacing"][0] == _NO_SLICE_DISTANCE
     if is_flat or unit_mm is None:
         return None
-    return float(np.prod(grid["spacing"])) * unit_mm**3 / 1000
+    return float(np.prod(grid["spacing"])) * _share_of_box(grid) * unit_mm**3 / 1000
+
+
+def _share_of_box(grid: Mapping[str, Any]) -> float:
+    """Volume of a voxel as a share of the product of its sides: less than 1 where axes are oblique to each other."""
+    affines = grid.get("nibabel_stuff", {})
+    affine = affines.get("reoriented_affine", affines.get("original_affine"))
+    direction = grid.get("sitk_stuff", {}).get("direction", ()) if affine is None else np.asarray(affine)[:3, :3]
+    if np.size(direction) != 9:
+        return 1.0
+    matrix = np.reshape(np.asarray(direction, dtype=float), (3, 3))
+    share = float(abs(np.linalg.det(matrix)) / np.prod(np.linalg.norm(matrix, axis=0)))
+    return 1.0 if abs(share - 1) < _ROUNDING else share
 
 
 def world_affine(grid: Mapping[str, Any]) -> np.ndarray:

@@ -10,18 +10,17 @@ Beside what the reader returns, the properties hold under ``SOURCE`` what it lea
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import SimpleITK as sitk
 import tifffile
 from nibabel.nifti1 import Nifti1Header
 
 from nnunet_stochastic.io.grid import SOURCE, check_same_grid, check_spacing
+from nnunet_stochastic.io.itk import ENDINGS, ItkSpacing, check_itk_file, itk_reason
 from nnunet_stochastic.io.nifti import check_nifti, is_nifti, millimetres_per_unit
 from nnunet_stochastic.io.text import read_json
 
@@ -29,16 +28,15 @@ __all__ = [
     "ImageReader",
     "ImageSource",
     "check_image_file",
+    "check_voxels",
     "read_by_itk",
     "read_image",
     "read_label_map",
     "read_volume",
 ]
 
-#: Formats whose headers ITK reads before the voxels, and where these headers say that there is a spacing.
-_ITK_ENDINGS = {".nrrd": rb"^(spacings|space directions):", ".mha": rb"^Element(Spacing|Size) *=", ".gipl": rb""}
-_NRRD_UNITS = re.compile(rb"^space units:(.*)$", re.MULTILINE)
-_HEADER_LENGTH = 1 << 14
+#: Header and voxels in a file each, of which neither says where the image lies: Analyze, and NIfTI's pairs.
+_PAIRS = (".hdr", ".img", ".hdr.gz", ".img.gz")
 
 
 class ImageReader(Protocol):
@@ -59,14 +57,14 @@ class ImageSource:
     ----------
     header
         Header of a NIfTI file, ``None`` for other formats.
-    has_spacing
-        Whether the file, or the one beside a TIFF, has a spacing.
+    spacing
+        Whether the file, or the one beside a TIFF, has a spacing, and the unit that ITK leaves out.
     spacing_unit_mm
         Length in mm of the unit of the reader's spacing; ``None`` where that is not known.
     """
 
     header: Nifti1Header | None = None
-    has_spacing: bool = True
+    spacing: ItkSpacing = field(default_factory=ItkSpacing)
     spacing_unit_mm: float | None = 1.0
 
 
@@ -95,13 +93,16 @@ def check_image_file(path: Path, *, by_itk: bool = True) -> ImageSource:
     if not path.is_file():
         raise FileNotFoundError(f"{path} cannot be read: no such file")
     ending = path.suffix.lower()
+    if path.name.lower().endswith(_PAIRS):
+        raise ValueError(f"{path} is a part of two files, header and voxels: store the image as one, such as .nii.gz")
     if is_nifti(path):
         header = check_nifti(path, by_itk=by_itk)
         unit = millimetres_per_unit(header)
         # ITK's spacing is in mm already.
         return ImageSource(header, spacing_unit_mm=1.0 if by_itk and unit is not None else unit)
-    if ending in _ITK_ENDINGS:
-        return _check_itk_file(path, _ITK_ENDINGS[ending])
+    if ending in ENDINGS:
+        spacing = check_itk_file(path)
+        return ImageSource(None, spacing, spacing.unit_mm)
     if ending in (".tif", ".tiff"):
         _check_tiff(path)
     return ImageSource()
@@ -157,6 +158,18 @@ def read_label_map(path: Path, reader: ImageReader, *, highest: int) -> tuple[np
     return labels_found, properties
 
 
+def check_voxels(array: np.ndarray, path: Path) -> None:
+    """Raise ``ValueError`` unless an image has voxels and all of them are finite."""
+    if array.size == 0:
+        raise ValueError(f"{path} has no voxels, its size is {' x '.join(map(str, array.shape[::-1]))}: store it again")
+    # NaN is the extreme of all that holds one; no copy of the image is made.
+    if array.dtype.kind == "f" and not (np.isfinite(array.min()) and np.isfinite(array.max())):
+        count = array.size - np.count_nonzero(np.isfinite(array))
+        raise ValueError(
+            f"{path} has {count} voxels that are NaN or infinite in float32: replace them by numbers in the file"
+        )
+
+
 def _read(
     path: Path,
     reader: ImageReader,
@@ -168,33 +181,14 @@ def _read(
     if _spacing_is_beside(reader):
         source = _check_spacing_file(path, characters_of_channel)
     try:
-        array, properties = read(str(path))
-    except OSError:
-        raise
+        with np.errstate(over="ignore", invalid="ignore"):  # what float32 does not hold is found below
+            array, properties = read(str(path))
     except Exception as error:  # readers raise what their libraries raise, few of which name the file
-        reason = str(error).strip().splitlines()
-        raise ValueError(f"{path} cannot be read: {reason[-1] if reason else type(error).__name__}") from error
+        kind = OSError if isinstance(error, OSError) else ValueError
+        raise kind(f"{path} cannot be read: {itk_reason(error)}") from error
     check_spacing(properties, path)
+    check_voxels(array, path)
     return array, {**properties, SOURCE: source}
-
-
-def _check_itk_file(path: Path, spacing_line: bytes) -> ImageSource:
-    header = sitk.ImageFileReader()
-    header.SetFileName(str(path))
-    try:
-        header.ReadImageInformation()
-    except RuntimeError as error:  # what SimpleITK raises for everything
-        raise OSError(f"{path} cannot be read: {str(error).strip().splitlines()[-1]}") from error
-    if header.GetNumberOfComponents() != 1 or "complex" in sitk.GetPixelIDValueAsString(header.GetPixelID()):
-        raise ValueError(
-            f"{path} holds colours, vectors or complex numbers: store one number per voxel, a file per channel"
-        )
-    with path.open("rb") as stream:
-        text = stream.read(_HEADER_LENGTH).split(b"\n\n")[0].replace(b"\r", b"")
-    units = _NRRD_UNITS.search(text)
-    in_mm = units is None or set(re.findall(rb'"(.*?)"', units[1])) <= {b"mm", b""}
-    has_spacing = re.search(spacing_line, text, re.MULTILINE) is not None
-    return ImageSource(None, has_spacing, 1.0 if has_spacing and in_mm else None)
 
 
 def _check_tiff(path: Path) -> None:
@@ -215,7 +209,7 @@ def _check_spacing_file(path: Path, characters_of_channel: int) -> ImageSource:
     """nnU-Net keeps the spacing of CASE_0000.tif, and of CASE.tif, in CASE.json, and takes 1 where there is none."""
     beside = path.with_name(path.name[: len(path.name) - len(path.suffix) - characters_of_channel] + ".json")
     if not beside.is_file():
-        return ImageSource(None, has_spacing=False, spacing_unit_mm=None)
+        return ImageSource(None, ItkSpacing(given=False), None)
     content = read_json(beside, dict, remedy='write {"spacing": [z, y, x]} into it')
     check_spacing(content, beside)
     return ImageSource()

@@ -97,14 +97,15 @@ def check_nifti(path: Path, *, by_itk: bool = True) -> Nifti1Header:
             f"{path.with_suffix('').name} lies beside {path}, and ITK would read it instead: move one of them elsewhere"
         )
     header, number_not_finite = _scan(path)
+    if by_itk and isinstance(header, Nifti2Header):
+        raise ValueError(f"{path} is a NIfTI-2 file, which ITK does not read: store it as NIfTI-1")
     _check_voxel_type(path, header)
     if number_not_finite:
         raise ValueError(
             f"{path} has {number_not_finite} voxels that are NaN or infinite: replace them by numbers in the file"
         )
     _check_geometry(path, header)
-    if by_itk:
-        _check_scaling(path, header)
+    _check_scaling(path, header, by_itk=by_itk)
     return header
 
 
@@ -209,6 +210,8 @@ def _check_voxel_type(path: Path, header: Nifti1Header) -> None:
     if voxel_type.kind not in "iuf":
         kind = "complex numbers" if voxel_type.kind == "c" else "colours"
         raise ValueError(f"{path} holds {kind}: store one number per voxel, and a file per channel")
+    if len(shape) < 2 or min(shape) < 1:
+        raise ValueError(f"{path} has shape {shape}: an image has two or three axes, and voxels along each")
     if math.prod(shape[4:]) > 1:
         raise ValueError(f"{path} has shape {shape}: store one number per voxel, and a file per channel")
 
@@ -235,9 +238,13 @@ def _check_geometry(path: Path, header: Nifti1Header) -> None:
             )
 
 
-def _check_scaling(path: Path, header: Nifti1Header) -> None:
+def _check_scaling(path: Path, header: Nifti1Header, *, by_itk: bool) -> None:
     """ITK leaves out slopes below its epsilon, and adds an intercept where a slope of 0 says that nothing is scaled."""
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    if math.isinf(slope) or math.isinf(intercept):
+        raise ValueError(f"{path} has scl_slope {slope:g} and scl_inter {intercept:g}: correct them in its header")
+    if not by_itk:
+        return
     tiny = 0 < abs(slope) < sys.float_info.epsilon * (1 + 1e-3)
     if tiny or (slope == 0 and intercept != 0):
         raise ValueError(

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, RootModel, model_validator
 from pydantic_core import PydanticCustomError
 
+from nnunet_stochastic.io.names import is_plain
 from nnunet_stochastic.io.text import read_json
 
 __all__ = [
@@ -20,22 +21,28 @@ __all__ = [
     "Configuration",
     "ConversionFile",
     "CorruptionManifest",
+    "Count",
     "CurvesFile",
     "DatasetJson",
+    "DemoPlans",
     "DemoRecord",
+    "DescribedModel",
     "DescribedPlans",
+    "File",
     "ImageSpacing",
     "JobRecord",
     "ModelDatasetJson",
+    "Name",
     "NamedPlans",
+    "Number",
     "PlannedConfigurations",
     "PlansJson",
     "PredictionPlans",
     "PredictionRecord",
     "RawDatasetJson",
     "Splits",
-    "SummaryFile",
     "read_dataset_json",
+    "rule",
 ]
 
 MAX_RATERS = 1000
@@ -48,11 +55,23 @@ Count = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(min_length=1)]
 
 
-def _rule(message: str) -> PydanticCustomError:
+def _plain(value: str) -> str:
+    if not is_plain(value):
+        raise rule(f"must be text without line breaks and other signs, got {value[:60]!a}")
+    return value
+
+
+def rule(message: str) -> PydanticCustomError:
+    """An error of a validator, with a message of its own."""
     return PydanticCustomError("rule", "{message}", {"message": message})
 
 
-class _File(BaseModel):
+Plain = Annotated[str, AfterValidator(_plain)]
+
+
+class File(BaseModel):
+    """An object of which the named keys are checked; values keep their type."""
+
     model_config = ConfigDict(extra="allow", strict=True, protected_namespaces=())
 
 
@@ -66,21 +85,23 @@ def _label(value: Any) -> int:
     except (ValueError, OverflowError):
         number = -1.0
     if not (number.is_integer() and 0 <= number < 2**16):
-        raise _rule(f"a label must be a whole number of at least 0, got {repr(value)[:60]}")
+        raise rule(f"a label must be a whole number of at least 0, got {repr(value)[:60]}")
     return int(number)
 
 
 def _labels(value: Any) -> dict[str, int | list[int]]:
     """Labels and regions by name, numbers that are given as texts converted."""
     if not isinstance(value, dict) or not value:
-        raise _rule(f"must be an object with the label of each name, got {repr(value)[:60]}")
+        raise rule(f"must be an object with the label of each name, got {repr(value)[:60]}")
     if "0" in value and all(isinstance(name, str) for name in value.values()):
-        raise _rule(
+        raise rule(
             'has names by label, as nnU-Net v1 had them; nnU-Net v2 has labels by name: {"background": 0, …}, which '
             "nnUNetv2_convert_old_nnUNet_dataset makes of it"
         )
+    if strange := [name for name in value if not is_plain(name)]:
+        raise rule(f"has names with line breaks or other signs: rename {strange[0][:60]!a}")
     if [] in value.values():
-        raise _rule("a region must have at least one label, got []")
+        raise rule("a region must have at least one label, got []")
     converted: dict[str, int | list[int]] = {}
     for name, entry in value.items():
         converted[name] = [_label(part) for part in entry] if isinstance(entry, list) else _label(entry)
@@ -89,11 +110,11 @@ def _labels(value: Any) -> dict[str, int | list[int]]:
 
 def _file_ending(value: str) -> str:
     if not value.startswith(".") or "/" in value or "\\" in value or len(value) < 2:
-        raise _rule(f"must be the ending of a file's name, such as .nii.gz, got {value[:60]!r}")
+        raise rule(f"must be the ending of a file's name, such as .nii.gz, got {value[:60]!r}")
     return value
 
 
-class RawDatasetJson(_File):
+class RawDatasetJson(File):
     """dataset.json, as far as it says which images and raters a dataset has."""
 
     file_ending: Annotated[str, AfterValidator(_file_ending)]
@@ -117,18 +138,18 @@ class ModelDatasetJson(DatasetJson):
     @model_validator(mode="after")
     def _complete(self) -> ModelDatasetJson:
         if not (self.channel_names or self.modality):
-            raise _rule("channel_names is missing")
+            raise rule("channel_names is missing")
         background = self.labels.get("background")
         if background != 0:
-            raise _rule(f"labels.background must be 0, got {'none' if background is None else background}")
+            raise rule(f"labels.background must be 0, got {'none' if background is None else background}")
         ignore = self.labels.get("ignore")
         values = {v for name, entry in self.labels.items() if name != "ignore" for v in _as_list(entry)}
         if ignore is not None and (isinstance(ignore, list) or ignore != max(values) + 1):
-            raise _rule(f"labels.ignore must be one more than the largest label, {max(values)}, got {ignore}")
+            raise rule(f"labels.ignore must be one more than the largest label, {max(values)}, got {ignore}")
         regions = [entry for name, entry in self.labels.items() if name != "ignore" and set(_as_list(entry)) != {0}]
         has_regions = any(isinstance(entry, list) and len(entry) > 1 for entry in regions)
         if has_regions and len(self.regions_class_order or ()) != len(regions):
-            raise _rule(f"regions_class_order must have a label for each of the {len(regions)} regions")
+            raise rule(f"regions_class_order must have a label for each of the {len(regions)} regions")
         return self
 
 
@@ -147,14 +168,14 @@ def _as_list(entry: int | list[int]) -> list[int]:
 # nnU-Net's plans.json
 
 
-class PlannedSpacing(_File):
+class PlannedSpacing(File):
     """A configuration of plans.json, as far as it says the spacing."""
 
     spacing: list[Positive] | None = None
     inherits_from: str | None = None
 
 
-class NamedPlans(_File):
+class NamedPlans(File):
     """plans.json, as far as it names the dataset."""
 
     dataset_name: str | None = None
@@ -173,7 +194,7 @@ class PredictionPlans(NamedPlans):
     image_reader_writer: Name
 
 
-class PlannedConfigurations(_File):
+class PlannedConfigurations(File):
     """plans.json, as a study reads it."""
 
     configurations: dict[str, dict[str, Any]]
@@ -184,11 +205,33 @@ class PlannedConfigurations(_File):
             parents = [name]
             while (parent := self.configurations[parents[-1]].get("inherits_from")) is not None:
                 if not isinstance(parent, str) or parent not in self.configurations or parent in parents:
-                    raise _rule(f"configurations.{name}: inherits_from {repr(parent)[:60]}, which cannot be")
+                    raise rule(f"configurations.{name}: inherits_from {repr(parent)[:60]}, which cannot be")
                 parents.append(parent)
             if not isinstance(entry.get("data_identifier", ""), str):
-                raise _rule(f"configurations.{name}.data_identifier must be text")
+                raise rule(f"configurations.{name}.data_identifier must be text")
         return self
+
+
+class _PlannedArchitecture(File):
+    arch_kwargs: dict[str, Any]
+
+
+class _DemoConfiguration(File):
+    inherits_from: str | None = None
+    architecture: _PlannedArchitecture | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> _DemoConfiguration:
+        if self.inherits_from is None and self.architecture is None:
+            raise rule("architecture is missing")
+        return self
+
+
+class DemoPlans(File):
+    """plans.json of the demo's data set, of which one configuration is made smaller."""
+
+    plans_name: str
+    configurations: dict[str, _DemoConfiguration]
 
 
 class PlansJson(PlannedConfigurations, PredictionPlans):
@@ -207,14 +250,14 @@ class PlansJson(PlannedConfigurations, PredictionPlans):
         axes = list(range(len(self.transpose_forward)))
         backward = [self.transpose_forward.index(axis) for axis in axes if axis in self.transpose_forward]
         if sorted(self.transpose_forward) != axes or len(axes) not in (2, 3) or self.transpose_backward != backward:
-            raise _rule(
+            raise rule(
                 "transpose_forward and transpose_backward must be an order of the axes and its inverse, got "
                 f"{str(self.transpose_forward)[:30]} and {str(self.transpose_backward)[:30]}"
             )
         return self
 
 
-class Architecture(_File):
+class Architecture(File):
     """The network of a configuration."""
 
     network_class_name: Name
@@ -222,7 +265,7 @@ class Architecture(_File):
     requires_import: list[str] = Field(alias="_kw_requires_import")
 
 
-class Configuration(_File):
+class Configuration(File):
     """A configuration of plans.json, inheritance resolved."""
 
     preprocessor_name: Name
@@ -243,7 +286,7 @@ class Configuration(_File):
 # nnU-Net's splits_final.json, and the spacing beside a 3D TIFF
 
 
-class Split(_File):
+class Split(File):
     """Cases of a fold."""
 
     train: list[str]
@@ -256,7 +299,7 @@ class Splits(RootModel[list[Split]]):
     root: Annotated[list[Split], Field(min_length=1)]
 
 
-class ImageSpacing(_File):
+class ImageSpacing(File):
     """The file with the spacing of a 3D TIFF, in mm."""
 
     spacing: Annotated[list[Positive], Field(min_length=3, max_length=3)]
@@ -265,7 +308,22 @@ class ImageSpacing(_File):
 # uncertainty.json
 
 
-class PredictionSettings(_File):
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class SampleIntervals(File):
+    """What a number of whole samples can tell."""
+
+    num_samples: Annotated[int, Field(ge=1)]
+    level: Share
+    covers: Share
+    least_num_samples: Count
+    missed_with: Share
+    missed_mode: Share
+    num_samples_of_mode: dict[str, Count]
+
+
+class PredictionSettings(File):
     """How a folder was predicted."""
 
     trainer: str | None = None
@@ -273,6 +331,7 @@ class PredictionSettings(_File):
     checkpoints: dict[str, Any] = {}
     members: Annotated[int, Field(ge=1)] | None = None
     seed: int | None = None
+    sample_intervals: SampleIntervals | None = None
     aleatoric_source: str | None = None
     epistemic_source: str | None = None
     epistemic_factor: Positive = 1.0
@@ -280,11 +339,10 @@ class PredictionSettings(_File):
     min_lesion_ml: NotNegative = 0.0
 
 
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 OfMeasures = dict[Measure, NotNegative | None]
 
 
-class StructureEntry(_File):
+class StructureEntry(File):
     """A structure of a predicted case: ``decisions.StructureRow`` without its name."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -305,7 +363,7 @@ class StructureEntry(_File):
     pairwise_dice_members: Share | None = None
 
 
-class LesionEntry(_File):
+class LesionEntry(File):
     """A lesion of a predicted case: ``decisions.Lesion``."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -324,7 +382,7 @@ class LesionEntry(_File):
     mean: OfMeasures = {}
 
 
-class PredictedCase(_File):
+class PredictedCase(File):
     """A case of a prediction; maps in nats."""
 
     input_files: Annotated[list[Name], Field(min_length=1)] | None = None
@@ -342,7 +400,7 @@ class PredictedCase(_File):
     files: dict[str, str] = {}
 
 
-class PredictionRecord(_File):
+class PredictionRecord(File):
     """uncertainty.json."""
 
     settings: PredictionSettings = PredictionSettings()
@@ -353,30 +411,30 @@ class PredictionRecord(_File):
 # what the evaluation writes
 
 
-class DescribedModel(_File):
+class DescribedModel(File):
     """The model of a prediction, as ``describe_model`` says it."""
 
-    name: str | None = None
-    dataset: str | None = None
-    trainer: str | None = None
-    configuration: str | None = None
-    plans: str | None = None
+    name: Plain | None = None
+    dataset: Plain | None = None
+    trainer: Plain | None = None
+    configuration: Plain | None = None
+    plans: Plain | None = None
     spacing_mm: list[Positive] | None = None
-    aleatoric: str | None = None
-    epistemic: str | None = None
+    aleatoric: Plain | None = None
+    epistemic: Plain | None = None
     epistemic_is_stand_in: bool | None = None
     members: int | None = None
     seed: int | None = None
 
 
-class PlattParameters(_File):
+class PlattParameters(File):
     """Of one measure."""
 
     a: Number
     b: Number
 
 
-class CalibrationFile(_File):
+class CalibrationFile(File):
     """calibration.json."""
 
     platt: dict[Measure, PlattParameters]
@@ -389,37 +447,7 @@ class CalibrationFile(_File):
     left_out: dict[str, str] = {}
 
 
-class SetFoldersEntry(_File):
-    """Folders of a set of cases."""
-
-    prediction: Name
-    reference: str | None = None
-    raters: str | None = None
-
-
-class FoldersEntry(SetFoldersEntry):
-    """Folders of an evaluation."""
-
-    shifts: dict[str, SetFoldersEntry] = {}
-
-
-class SummaryFile(_File):
-    """summary.json; which of its keys must be there depends on who reads it."""
-
-    convention: str = ""
-    folders: FoldersEntry | None = None
-    model: DescribedModel | None = None
-    num_cases: Any = None
-    num_raters: Count = 0
-    results: dict[str, dict[str, dict[str, Any]]] = {}
-    tasks: dict[str, dict[str, Any]] = {}
-    delta: dict[str, Any] = {}
-    left_out: dict[str, str] = {}
-    degenerate_samples: dict[str, dict[str, str]] = {}
-    spread: dict[str, dict[str, Number | None]] = {}
-
-
-class ReliabilityEntry(_File):
+class ReliabilityEntry(File):
     """Bins of a reliability diagram."""
 
     count: list[Count]
@@ -429,11 +457,11 @@ class ReliabilityEntry(_File):
     @model_validator(mode="after")
     def _as_long(self) -> ReliabilityEntry:
         if not len(self.count) == len(self.confidence_sum) == len(self.correct_sum):
-            raise _rule("count, confidence_sum and correct_sum must be equally long")
+            raise rule("count, confidence_sum and correct_sum must be equally long")
         return self
 
 
-class CurvesFile(_File):
+class CurvesFile(File):
     """curves.json."""
 
     reliability: dict[str, dict[str, dict[str, ReliabilityEntry]]]
@@ -443,26 +471,27 @@ class CurvesFile(_File):
 # records of what was done
 
 
-class ConversionFile(_File):
+class ConversionFile(File):
     """conversion.json."""
 
     settings: dict[str, Any]
     parts: dict[str, str]
+    sources: dict[str, list[Any]] = {}
 
 
-class CorruptionManifest(_File):
+class CorruptionManifest(File):
     """The manifest of a folder of corrupted images."""
 
     cases: dict[str, dict[str, Any]]
 
 
-class DemoRecord(_File):
+class DemoRecord(File):
     """demo.json."""
 
     done: dict[str, str]
 
 
-class JobRecord(_File):
+class JobRecord(File):
     """What a study notes of a job."""
 
     how: dict[str, Any] | None = None

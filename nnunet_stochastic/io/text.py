@@ -77,7 +77,7 @@ def read_json(path: Path, kind: type, *, remedy: str = _REMEDY) -> Any:
     Parameters
     ----------
     path
-        File in UTF-8.
+        File in UTF-8; a byte order mark may be there.
     kind
         Type of what the file holds, ``dict`` or ``list``, or a schema (see ``io.schemas``). The content is returned as
         it was read.
@@ -162,7 +162,7 @@ def as_read_back(content: Any) -> Any:
 def _parsed(path: Path, remedy: str) -> Any:
     """What a JSON file holds, whatever it is."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file; {remedy}") from None
     except json.JSONDecodeError as error:

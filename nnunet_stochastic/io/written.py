@@ -33,11 +33,12 @@ from typing import BinaryIO
 
 # The image libraries are imported where they are called: most commands write text alone.
 
-__all__ = ["check_checksums", "check_written", "has_right_checksums", "is_whole"]
+__all__ = ["check_checksums", "check_written", "has_right_checksums", "is_checkpoint_without_zip", "is_whole"]
 
-_GIPL_HEADER_BYTES = 256
 #: What is raised where a header is cut; SimpleITK raises RuntimeError.
 _CUT_HEADERS = (EOFError, RuntimeError, ValueError, struct.error, zipfile.BadZipFile)
+#: First bytes of what ``torch.save`` writes without ``_use_new_zipfile_serialization``, as all did before torch 1.6.
+_WITHOUT_ZIP = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 #: Path, length and time of change of zip files whose checksums are right.
 _WHOLE: set[tuple[str, int, int]] = set()
 
@@ -94,20 +95,30 @@ def check_checksums(path: Path) -> None:
     """Raise ``OSError`` if a zip file, such as a checkpoint, is cut short or does not hold what was written.
 
     ``torch.load`` compares no checksums: what a power cut has left empty within a file are weights of 0 to it. A whole
-    file is read once by a process, or again if it has changed.
+    file is read once by a process, or again if it has changed. Files of torch that were written without checksums
+    (``torch.serialization.set_crc32_options``, or no zip file at all) have none to compare, and pass.
     """
+    if is_checkpoint_without_zip(path):
+        return
     status = path.stat()
     key = (str(path.resolve()), status.st_size, status.st_mtime_ns)
     if key in _WHOLE:
         return
     try:
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
+            has_checksums = any(entry.CRC for entry in archive.infolist())
+            damaged = archive.testzip() if has_checksums else None
     except Exception as error:  # zipfile raises what a wrong number leads to
         raise OSError(f"{path} is damaged, it may be incomplete: {error}") from error
     if damaged is not None:
         raise OSError(f"{path} is damaged: the checksum of {damaged} is wrong")
     _WHOLE.add(key)
+
+
+def is_checkpoint_without_zip(path: Path) -> bool:
+    """Whether a file is of torch, and no zip file."""
+    with path.open("rb") as file:
+        return file.read(len(_WITHOUT_ZIP)) == _WITHOUT_ZIP
 
 
 def _tail(path: Path, count: int) -> bytes:
@@ -145,11 +156,12 @@ def _itk_data_bytes(path: Path) -> int:
     """Bytes of the voxels, uncompressed, by the header alone."""
     import SimpleITK as sitk
 
+    from nnunet_stochastic.io.itk import voxel_bytes
+
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
-    voxel = sitk.GetArrayViewFromImage(sitk.Image([1, 1], reader.GetPixelID()))
-    return prod(reader.GetSize()) * reader.GetNumberOfComponents() * voxel.itemsize
+    return voxel_bytes(reader)
 
 
 def _header_lines(file: BinaryIO, *, last: bytes) -> list[bytes]:
@@ -180,7 +192,9 @@ def _is_complete_metaimage(path: Path) -> bool:
 
 
 def _is_complete_gipl(path: Path) -> bool:
-    return path.stat().st_size == _GIPL_HEADER_BYTES + _itk_data_bytes(path)
+    from nnunet_stochastic.io.itk import GIPL_HEADER_BYTES
+
+    return path.stat().st_size == GIPL_HEADER_BYTES + _itk_data_bytes(path)
 
 
 def _is_complete_png(path: Path) -> bool:
@@ -219,6 +233,10 @@ def _is_complete_zip(path: Path) -> bool:
         return True
 
 
+def _is_complete_checkpoint(path: Path) -> bool:
+    return is_checkpoint_without_zip(path) or _is_complete_zip(path)
+
+
 _CHECKS: dict[str, Callable[[Path], bool]] = {
     ".nii.gz": _is_complete_compressed_nifti,
     ".nii": _is_complete_nifti,
@@ -230,7 +248,7 @@ _CHECKS: dict[str, Callable[[Path], bool]] = {
     ".tif": _is_complete_tiff,
     ".tiff": _is_complete_tiff,
     ".npz": _is_complete_zip,
-    ".pth": _is_complete_zip,
+    ".pth": _is_complete_checkpoint,
 }
 
 

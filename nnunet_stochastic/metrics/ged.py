@@ -22,6 +22,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from nnunet_stochastic.io.names import shown
 from nnunet_stochastic.metrics._checks import check_label_map
 
 __all__ = ["GED_DISTANCES", "GedDistance", "co_occurrence", "generalized_energy_distance", "pairwise_distance"]
@@ -119,7 +120,7 @@ def pairwise_distance(counts: np.ndarray, *, distance: Literal["iou", "dice"] = 
     elif distance == "dice":
         overlap, size = 2 * counts, total
     else:
-        raise ValueError(f"distance must be 'iou' or 'dice', got {distance!r}")
+        raise ValueError(f"distance must be 'iou' or 'dice', got {shown(distance)}")
     return 1.0 - np.divide(overlap, size, out=np.ones(counts.shape), where=size > 0)
 
 

@@ -28,6 +28,7 @@ from nnunet_stochastic.evaluation.model import STAND_IN_MARK, aleatoric_title, e
 from nnunet_stochastic.evaluation.ranking import ALL_DATASETS, OVERALL, PERFORMANCE
 from nnunet_stochastic.evaluation.scores import DIRECTIONS
 from nnunet_stochastic.evaluation.tasks import ARROWS, RANKED, TASKS, find_task
+from nnunet_stochastic.io.names import shown
 from nnunet_stochastic.report.raters import OF_RATERS, RATERS_ROW, SPREAD
 
 __all__ = [
@@ -82,7 +83,7 @@ def rank_table(comparison: Comparison, *, criterion: str) -> pd.DataFrame:
     has no AU and EU; ``failed``: its segmentation has; ``–``: it was not given, or lacks a task.
     """
     if criterion not in CRITERIA:
-        raise ValueError(f"the criterion must be one of {', '.join(CRITERIA)}, got {criterion!r}")
+        raise ValueError(f"the criterion must be one of {', '.join(CRITERIA)}, got {shown(criterion)}")
     ranks = comparison.ranks
     chosen = ranks[(ranks["criterion"] == criterion) & (ranks["task"] == OVERALL)]
     texts = {

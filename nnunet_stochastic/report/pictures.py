@@ -129,7 +129,9 @@ def _read_picture(
 
     def read(name: str) -> np.ndarray | None:
         path = find_map(case.prediction.parent, name, case.name, file_ending)
-        return None if path is None else read_map(path, reader, prediction=case.prediction, shape=shape, grid=grid)
+        if path is None:
+            return None
+        return read_map(path, reader, labels, prediction=case.prediction, shape=shape, grid=grid)
 
     # The total is read first because it decides on the slice where there is no foreground.
     volume = read("total")

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from nnunet_stochastic.conventions import find_convention
 from nnunet_stochastic.evaluation.bootstrap import name_resampled
+from nnunet_stochastic.evaluation.borders import images_without_border
 from nnunet_stochastic.evaluation.maps import MEASURES
 from nnunet_stochastic.evaluation.model import STAND_IN_FOOTNOTE, stand_in_mark
 from nnunet_stochastic.evaluation.scores import DIRECTIONS
@@ -80,17 +81,37 @@ def task_table(summary: Mapping[str, Any]) -> Table:
 
 
 def _add_measures(table: Table, task: Task, summary: Mapping[str, Any]) -> None:
-    """Rows of a task with a number per measure: a row per split, with Δ and its interval."""
+    """Rows of a task with a number per measure: a row per split, or shift, with Δ and its interval."""
+    results = summary["tasks"][task.name]
+    borders = results.get(task.with_border, {}) if images_without_border(results) else {}
     for path in task.paths:
-        values, found = summary["tasks"][task.name], summary["delta"].get(task.name, {})
+        values, of_border, found = results, borders, summary["delta"].get(task.name, {})
         for split in path[1:]:
-            values, found = values[split], found.get(split, {})
-        numbers = [values[name][task.entry] if task.entry else values[name] for name in MEASURES]
-        low, high = found.get("interval", (None, None))
-        if any(number is not None for number in numbers):
-            interval = "" if low is None else f"{low:.2f} to {high:.2f}"
-            row = [_number(number, 3) for number in (*numbers, found.get("value"))]
-            table.add_row(f"{escape(' '.join(path))} ({task.metric}{task.arrow})", *row[:3], "", row[3], interval)
+            values, of_border, found = values[split], of_border.get(split, {}), found.get(split, {})
+        if any(number is not None for number in _by_measure(task, values)):
+            _add_row(table, task, " ".join(path), values, found)
+            if of_border:
+                _add_row(table, task, f"{' '.join(path)} with a border", of_border)
+    shifts = {} if task.splits else results.get("shifts", {})
+    for shift, values in shifts.items() if len(shifts) > 1 else ():
+        _add_row(table, task, f"{task.name} {shift}", values)
+        if of_border := borders.get("shifts", {}).get(shift):
+            _add_row(table, task, f"{task.name} {shift} with a border", of_border)
+
+
+def _add_row(
+    table: Table, task: Task, name: str, values: Mapping[str, Any], delta: Mapping[str, Any] | None = None
+) -> None:
+    """A row of AU, EU and TU; Δ and its interval where there is such a thing."""
+    low, high = (delta or {}).get("interval", (None, None))
+    interval = "" if low is None else f"{low:.2f} to {high:.2f}"
+    of_delta = "" if delta is None else _number(delta.get("value"), 3)
+    cells = [_number(number, 3) for number in _by_measure(task, values)]
+    table.add_row(f"{escape(name)} ({task.metric}{task.arrow})", *cells, "", of_delta, interval)
+
+
+def _by_measure(task: Task, values: Mapping[str, Any]) -> list[float | None]:
+    return [values[measure][task.entry] if task.entry else values[measure] for measure in MEASURES]
 
 
 def _add_numbers(table: Table, task: Task, found: Mapping[str, Any], mark: str) -> None:

@@ -11,7 +11,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
 
@@ -22,7 +22,16 @@ from nnunet_stochastic.patients import PATIENTS_FILE, read_patients
 from nnunet_stochastic.study.description import Dataset, Study
 from nnunet_stochastic.study.splits import check_splits
 
-__all__ = ["Folders", "Machine", "check_datasets", "check_machine", "convert_command", "environment_of", "find_machine"]
+__all__ = [
+    "Folders",
+    "Machine",
+    "check_datasets",
+    "check_machine",
+    "convert_command",
+    "environment_of",
+    "find_machine",
+    "find_problems",
+]
 
 
 @dataclass(frozen=True)
@@ -59,10 +68,15 @@ class Folders:
 
 @dataclass(frozen=True)
 class Machine:
-    """GPUs that torch sees, and what nnU-Net says of trainers that it cannot find or import."""
+    """GPUs that torch sees, what nnU-Net says of trainers that it cannot find or import, and epochs of the others.
+
+    The number of epochs by trainer, as far as its class says it, is that of a training that continues ``start_from``,
+    where the trainer does that.
+    """
 
     gpus: tuple[str, ...]
     trainers: Mapping[str, str]
+    epochs: Mapping[str, int] = field(default_factory=dict)
 
 
 def environment_of(study: Study, kind: str | None = None, own: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -108,20 +122,34 @@ def _expanded(text: str, environment: Mapping[str, str]) -> str | None:
 
 def check_datasets(study: Study, folders: Folders, environment: Mapping[str, str]) -> None:
     """Raise for a dataset that is neither there nor made, or that is not as the study says."""
+    if problems := find_problems(study, folders, environment):
+        raise ValueError("\n".join(problems))
+
+
+def find_problems(study: Study, folders: Folders, environment: Mapping[str, str]) -> list[str]:
+    """What ``check_datasets`` raises for, of each dataset the first."""
+    problems = []
     for dataset in study.datasets:
-        name = folders.name_of(dataset.dataset)
-        if name is not None:
-            _check_dataset(dataset, folders, name)
-        elif dataset.convert is None:
-            raise ValueError(
-                f"{dataset.dataset} is not in {folders.raw}; put it there, or write as convert the "
-                "command that makes it"
-            )
-        else:
-            convert_command(dataset, environment)
+        try:
+            _check_dataset(dataset, folders, environment)
+        except ValueError as error:
+            problems.append(str(error))
+    return problems
 
 
-def _check_dataset(dataset: Dataset, folders: Folders, name: str) -> None:
+def _check_dataset(dataset: Dataset, folders: Folders, environment: Mapping[str, str]) -> None:
+    name = folders.name_of(dataset.dataset)
+    if name is not None:
+        _check_raw_dataset(dataset, folders, name)
+    elif dataset.convert is None:
+        raise ValueError(
+            f"{dataset.dataset} is not in {folders.raw}; put it there, or write as convert the command that makes it"
+        )
+    else:
+        convert_command(dataset, environment)
+
+
+def _check_raw_dataset(dataset: Dataset, folders: Folders, name: str) -> None:
     raw = folders.raw / name
     description = read_json(raw / "dataset.json", RawDatasetJson)
     raters = bool(description.get("num_raters"))
@@ -148,35 +176,54 @@ def _check_dataset(dataset: Dataset, folders: Folders, name: str) -> None:
 
 
 _LOOK = """
-import json, sys
+import inspect, json, re, sys
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 sys.stdout, out = sys.stderr, sys.stdout
-problems = {}
-for name in sys.argv[2:]:
+problems, epochs = {}, {}
+
+def count(trainer):
+    if hasattr(trainer, "training_epochs"):
+        return trainer.training_epochs
+    if hasattr(trainer, "fine_tuning_epochs") and continues:
+        return trainer.fine_tuning_epochs + getattr(trainer, "num_snapshots", 0)
+    for base in trainer.__mro__:
+        if "__init__" in vars(base):
+            found = re.findall(r"self\\.num_epochs = ([0-9]+)", inspect.getsource(base.__init__))
+            if found:
+                return int(found[-1])
+
+continues = sys.argv[2] == "continue"
+for name in sys.argv[3:]:
     try:
-        recursive_find_trainer_class_by_name(name)
+        number = count(recursive_find_trainer_class_by_name(name))
+        if isinstance(number, int):
+            epochs[name] = number
     except Exception as error:
         problems[name] = f"{type(error).__name__}: {error}"
 gpus = 0
 if sys.argv[1] == "cuda":
     import torch
     gpus = torch.cuda.device_count()
-json.dump({"gpus": gpus, "trainers": problems}, out)
+json.dump({"gpus": gpus, "trainers": problems, "epochs": epochs}, out)
 """
 
 
 def find_machine(study: Study, environment: Mapping[str, str]) -> Machine:
     """Ask torch and nnU-Net, in a process of their own: they take seconds and memory, which this one needs not."""
     names = sorted(set(_trainers(study)))
+    start = "continue" if any(dataset.start_from is not None for dataset in study.datasets) else "scratch"
     done = subprocess.run(
-        [sys.executable, "-P", "-c", _LOOK, study.device, *names], env=dict(environment), capture_output=True, text=True
+        [sys.executable, "-P", "-c", _LOOK, study.device, start, *names],
+        env=dict(environment),
+        capture_output=True,
+        text=True,
     )
     if done.returncode != 0:
         raise ChildProcessError(f"nnU-Net cannot be imported:\n{done.stderr.strip()}")
     found = json.loads(done.stdout.splitlines()[-1])
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     gpus = visible.split(",") if visible else [str(index) for index in range(found["gpus"])]
-    return Machine(tuple(gpus[: found["gpus"]]), found["trainers"])
+    return Machine(tuple(gpus[: found["gpus"]]), found["trainers"], found["epochs"])
 
 
 def check_machine(study: Study, machine: Machine, *, local: bool) -> None:

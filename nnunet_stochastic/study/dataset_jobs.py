@@ -17,6 +17,7 @@ from nnunet_stochastic.study import presence
 from nnunet_stochastic.study.checks import Folders, convert_command
 from nnunet_stochastic.study.description import PREDICT_OPTIONS, Aleatoric, Dataset, Study
 from nnunet_stochastic.study.job import Command, Job
+from nnunet_stochastic.study.splits import has_splits
 
 __all__ = ["DatasetJobs", "seed_label", "seeds_of"]
 
@@ -110,7 +111,9 @@ class DatasetJobs:
             )
             commands.append(Command(("nnunet_stochastic_preprocess_raters", *raters)))
         if dataset.seeds > 1:
-            commands.append(Command((*_python("splits"), self.name, str(dataset.seeds))))
+            argv = (*_python("splits"), self.name, str(dataset.seeds))
+            splits = self.preprocessed / "splits_final.json"
+            commands.append(Command(argv, is_done=lambda interrupted: has_splits(splits, dataset.seeds)))
         needs = () if dataset.convert is None else (("convert", dataset.dataset),)
         products = (self.preprocessed / f"{dataset.plans}.json", self.preprocessed / "dataset.json")
         return self._job("plan", self.name, commands, needs=needs, products=products)

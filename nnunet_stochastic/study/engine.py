@@ -33,7 +33,8 @@ def require_engine() -> None:
     """Raise where the extra ``study`` is not installed."""
     if missing := [name for name in ("snakemake", "yaml") if importlib.util.find_spec(name) is None]:
         raise ValueError(
-            f'a study needs {", ".join(missing)}: run pip install "nnunet-stochastic[study]" (Python 3.11 or newer)'
+            f'a study needs {", ".join(missing)}: run pip install ".[study]" in the checkout of nnunet_stochastic '
+            "(Python 3.11 or newer)"
         )
 
 

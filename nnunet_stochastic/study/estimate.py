@@ -3,7 +3,8 @@
     wall time >= max( longest chain of jobs, Σ minutes x GPUs of a job / GPUs, Σ minutes x threads of a job / cores )
 
 The largest of the three bounds is the estimate. The minutes of a job are the median of those measured on jobs of its
-kind, dataset and trainer, else of its kind, else the user's guess.
+kind, dataset and trainer, else what the logs of trainings say (see ``training_time``), else the median of those
+measured on jobs of its kind, else the user's guess.
 """
 
 from __future__ import annotations
@@ -27,17 +28,24 @@ class Minutes:
         Jobs that were measured, with their minutes.
     guesses
         Guesses of the user, by dataset and kind.
+    by_logs
+        Function that gives the minutes of a job by the logs of trainings, None where they say nothing.
     """
 
     measured: tuple[tuple[Job, float], ...]
     guesses: Mapping[tuple[str, str], float]
+    by_logs: Callable[[Job], float | None] = lambda job: None
 
     def of(self, job: Job) -> float | None:
         """Minutes of a job, None where nothing is known."""
         same_kind = [(other, minutes) for other, minutes in self.measured if other.kind == job.kind]
         alike = [m for other, m in same_kind if (other.dataset, other.trainer) == (job.dataset, job.trainer)]
-        if found := alike or [minutes for _, minutes in same_kind]:
-            return median(found)
+        if alike:
+            return median(alike)
+        if (of_logs := self.by_logs(job)) is not None:
+            return of_logs
+        if same_kind:
+            return median(minutes for _, minutes in same_kind)
         return self.guesses.get((job.dataset, job.kind))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ def discard_broken_checkpoints(folder: Path) -> list[Path]:
 
     nnU-Net's own trainers write them in place. nnUNetv2_train --c then goes on from another one.
     """
-    broken = [path for path in sorted(folder.glob("checkpoint_*.pth")) if not zipfile.is_zipfile(path)]
+    broken = [path for path in sorted(folder.glob("checkpoint_*.pth")) if not is_whole(path)]
     for path in broken:
         path.unlink()
     return broken

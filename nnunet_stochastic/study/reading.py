@@ -10,9 +10,11 @@ from string import Template
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from nnunet_stochastic.epistemic import EPISTEMIC_METHODS, NO_METHOD
+from nnunet_stochastic.discovery import VARIABLE
+from nnunet_stochastic.epistemic import EPISTEMIC_METHODS, NO_METHOD, NUM_MEMBERS
+from nnunet_stochastic.io.names import shown
 from nnunet_stochastic.study.description import Aleatoric, Dataset, Study
-from nnunet_stochastic.study.schema import AleatoricEntry, DatasetEntry, Shared, StudyFile, shown
+from nnunet_stochastic.study.schema import AleatoricEntry, DatasetEntry, Shared, StudyFile
 from nnunet_stochastic.study.yaml_file import YamlFile
 
 __all__ = ["read_study"]
@@ -25,6 +27,9 @@ PLANS: dict[str | None, str] = {
     "nnUNetPlannerResEncL": "nnUNetResEncUNetLPlans",
     "nnUNetPlannerResEncXL": "nnUNetResEncUNetXLPlans",
 }
+#: Trainers of deterministic networks: beginnings of names, and nnU-Net's own.
+_DETERMINISTIC = ("nnUNetTrainerDeterministic", "nnUNetTrainerSoftmax")
+_NNUNET_TRAINER = "nnUNetTrainer"
 _RESERVED_SETS = ("ID", "OOD", "shifts", "validation")
 _MISSING = {
     "output": "a folder for the results",
@@ -67,7 +72,7 @@ def read_study(file: Path) -> Study:
     except ValidationError as error:
         raise _as_error(file, source, [_worded(item) for item in error.errors()]) from error
     datasets = [_with_shared(entry, top) for entry in top.datasets]
-    if mistakes := list(_mistakes(top, datasets)):
+    if mistakes := list(_mistakes(file, top, datasets)):
         raise _as_error(file, source, mistakes)
     return Study(
         file=file,
@@ -132,21 +137,29 @@ def _expanded(folder: str) -> str:
     return expanded
 
 
-def _mistakes(top: StudyFile, datasets: Sequence[DatasetEntry]) -> Iterator[_Mistake]:
+def _mistakes(file: Path, top: StudyFile, datasets: Sequence[DatasetEntry]) -> Iterator[_Mistake]:
     """What is wrong though each value by itself is right.
 
     Parameters
     ----------
+    file
+        Path of the file.
     top
-        The file.
+        Its content.
     datasets
         Its datasets' entries, with what it says of all.
     """
     for key, folder in (("output", top.output), ("trainers", top.trainers)):
         try:
-            _expanded(folder or ".")
+            expanded = _expanded(folder or ".")
         except (KeyError, ValueError):
             yield (key,), f"has {shown(folder)}, whose ~ or $NAME is not known; set it, or write $$ for a dollar"
+        else:
+            if key == "trainers" and folder is not None and os.pathsep in str((file.parent / expanded).resolve()):
+                yield (
+                    (key,),
+                    f"has {os.pathsep!r} in its path, which parts the folders of {VARIABLE}; rename the folder",
+                )
     for index, (written, entry) in enumerate(zip(top.datasets, datasets, strict=True)):
         yield from _mistakes_of_dataset(written, entry, ("datasets", index))
     numbers = [entry.dataset[: len("Dataset511")] for entry in datasets]
@@ -164,7 +177,7 @@ def _mistakes_of_dataset(written: DatasetEntry, entry: DatasetEntry, path: _Path
         return
     for name in entry.exclude:
         if name not in models:
-            yield place("exclude"), f"has {name!r}, which is no ALEATORIC/EPISTEMIC of this study"
+            yield place("exclude"), f"has {shown(name)}, which is no ALEATORIC/EPISTEMIC of this study"
     if models.keys() <= set(entry.exclude):
         yield place("exclude"), "leaves nothing to study"
     kept = [EPISTEMIC_METHODS[method] for name, (_, method) in models.items() if name not in entry.exclude]
@@ -177,9 +190,35 @@ def _mistakes_of_dataset(written: DatasetEntry, entry: DatasetEntry, path: _Path
         yield place("seeds"), f"must be at least {least} for {article} {name}, as its members; got {entry.seeds}"
     if entry.plans is None and entry.planner not in PLANS:
         yield (*path, "plans"), f"is missing: write what {entry.planner} calls its plans"
+    for name, pair in models.items():
+        if name not in entry.exclude and (mistake := _too_many_samples(entry, *pair)) is not None:
+            yield (*place("predict"), "save_samples"), mistake
     for name in entry.ood:
         if name in _RESERVED_SETS or name in entry.corruptions:
             yield (*path, "ood"), f": the name {name} has another meaning here; choose another one"
+
+
+def _too_many_samples(entry: DatasetEntry, name: str, method: str) -> str | None:
+    """What is wrong where a deterministic network is asked for more segmentations than it has members."""
+    model = entry.aleatoric[name] or AleatoricEntry()
+    trainer = entry.trainer.format(aleatoric=name if model.trainer is None else model.trainer, epistemic="")
+    options = entry.predict.options() | model.predict.options()
+    wanted, found = options.get("save_samples", 0), EPISTEMIC_METHODS[method]
+    # Several views of a member are samples of their own where they are not blended.
+    of_members = options.get("tiles_and_views", "blend") == "blend" or options.get("disable_tta", False)
+    if not trainer.startswith(_DETERMINISTIC) and trainer != _NNUNET_TRAINER:
+        return None
+    if options.get("aleatoric") == "tta" or not of_members:
+        return None
+    folds = (entry.seeds or 1) if found.least_folds > 1 else 1
+    of_fold = options.get(NUM_MEMBERS.name, NUM_MEMBERS.default) if NUM_MEMBERS in found.options else 1
+    members = folds * int(of_fold or 1)
+    if wanted <= members:
+        return None
+    return (
+        f"is {wanted}, but {name}/{method} is deterministic and has one sample per member, {members}; ask for fewer, "
+        f"for {name} alone by aleatoric.{name}.predict, or write aleatoric: tta there"
+    )
 
 
 def _worded(error: ErrorDetails) -> _Mistake:

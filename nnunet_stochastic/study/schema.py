@@ -29,6 +29,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from nnunet_stochastic.conventions import ACE, DEFAULT_CONVENTION, PRESETS
 from nnunet_stochastic.epistemic import EPISTEMIC_METHODS, EPISTEMIC_OPTIONS
+from nnunet_stochastic.io.names import shown
 from nnunet_stochastic.prediction_choices import ESTIMATORS, TILES_AND_VIEWS
 from nnunet_stochastic.study.description import CORRUPTIONS, KINDS
 
@@ -38,13 +39,11 @@ __all__ = [
     "Shared",
     "StudyFile",
     "json_schema",
-    "shown",
 ]
 
 _DEFAULT_TRAINER = "nnUNetTrainer{aleatoric}{epistemic}"
 _DEVICES = ("cuda", "cpu", "mps")
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
-_LONGEST_SHOWN = 200
 _DATASET = r"Dataset[0-9]{3}_[A-Za-z0-9_.-]*"
 
 
@@ -72,12 +71,6 @@ class _Rule:
             return validate(value)
         except ValueError as error:
             raise _mistake(self.message.format(value=shown(value))) from error
-
-
-def shown(value: Any) -> str:
-    """A value as it is told in a message: of a long one the beginning."""
-    text = repr(value)
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 
 def _mistake(message: str) -> PydanticCustomError:

@@ -11,7 +11,7 @@ from pathlib import Path
 from nnunet_stochastic.io.schemas import Splits
 from nnunet_stochastic.io.text import read_json
 
-__all__ = ["check_splits", "main"]
+__all__ = ["check_splits", "has_splits", "main"]
 
 
 def check_splits(file: Path, seeds: int) -> None:
@@ -35,6 +35,12 @@ def check_splits(file: Path, seeds: int) -> None:
         )
 
 
+def has_splits(file: Path, seeds: int) -> bool:
+    """Whether the splits of S folds are there and equal; raises as ``check_splits`` does."""
+    check_splits(file, seeds)
+    return file.is_file() and len(read_json(file, Splits)) >= seeds
+
+
 def main(argv: list[str] | None = None) -> int:
     """Give S folds the same split; return 0."""
     dataset, seeds = sys.argv[1:] if argv is None else argv
@@ -43,8 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     from nnunet_stochastic.datasets.folders import dataset_folders
 
     file = dataset_folders(dataset)[1] / "splits_final.json"
-    check_splits(file, int(seeds))
-    if file.is_file() and len(read_json(file, Splits)) >= int(seeds):
+    if has_splits(file, int(seeds)):
         print(f"{file} has {seeds} folds with the same split")
         return 0
     result = write_ensemble_splits(dataset, num_members=int(seeds), overwrite=True)

@@ -40,7 +40,7 @@ class YamlFile:
         """
 
         try:
-            text = file.read_bytes().decode("utf-8")
+            text = file.read_bytes().decode("utf-8-sig")
         except UnicodeDecodeError as error:
             line = error.object[: error.start].count(b"\n") + 1
             raise ValueError(f"{file}, line {line}: not in UTF-8; save the file in that encoding") from error
@@ -52,7 +52,7 @@ class YamlFile:
             _count_parts(root, {})
             if twice := next(_keys_that_are_there_twice(root), None):
                 line = twice.start_mark.line + 1
-                raise ValueError(f"{file}, line {line}: {twice.value} is there twice; leave one")
+                raise ValueError(f"{file}, line {line}: {twice.value[:60]} is there twice; leave one")
             return cls(loader.construct_document(root), root)
         except yaml.reader.ReaderError as error:
             line = text[: error.position].count("\n") + 1

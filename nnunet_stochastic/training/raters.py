@@ -130,7 +130,10 @@ class RaterFolder:
         try:
             mask = blosc2.open(urlpath=str(path), mode="r", dparams={"nthreads": 1}, **mapping)
             path = self.class_locations(case, rater)
-            return mask, load_pickle(str(path))
+            locations = load_pickle(str(path))
+            if not isinstance(locations, dict):
+                raise TypeError("it holds no class_locations")
+            return mask, locations
         except Exception as error:  # of blosc2 and pickle, neither of which names the file
             raise OSError(
                 f"{path} cannot be read: {error}; remove {self.record(case)} and run "

@@ -33,6 +33,8 @@ from batchgenerators.dataloading.single_threaded_augmenter import SingleThreaded
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 
+from nnunet_stochastic.io.names import shown
+
 __all__ = ["SEED_VARIABLE", "Phase", "SeededTrainer", "read_seed", "seed_everything"]
 
 #: Environment variable with the seed of a training.
@@ -55,8 +57,8 @@ def read_seed(environment: Mapping[str, str] = os.environ) -> int | None:
         return None
     if not value.isdecimal():
         raise ValueError(
-            f"{SEED_VARIABLE} must be a whole number of at least 0, got {value!r}: set it to one, such as 0, or unset "
-            "it to train without a seed"
+            f"{SEED_VARIABLE} must be a whole number of at least 0, got {shown(value)}: set it to one, such as 0, or "
+            "unset it to train without a seed"
         )
     return int(value)
 

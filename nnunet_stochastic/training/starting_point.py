@@ -15,6 +15,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from nnunet_stochastic.checkpoints import read_checkpoint
+from nnunet_stochastic.io.names import shown
 from nnunet_stochastic.networks import StochasticNetwork
 
 __all__ = ["INIT_VARIABLE", "find_deterministic_checkpoint", "load_deterministic_weights"]
@@ -45,9 +46,9 @@ def find_deterministic_checkpoint(fold_folder: Path, environment: Mapping[str, s
         path = Path(override)
         if not path.is_file():
             raise FileNotFoundError(
-                f"{INIT_VARIABLE} is set to {override!r}, and there is no such file; give the path of a checkpoint "
-                "(…/fold_X/checkpoint_final.pth) or 'scratch', or unset it to start from the deterministic model in "
-                f"{fold_folder}"
+                f"{INIT_VARIABLE} is set to {shown(override)}, and there is no such file; give the path of a "
+                "checkpoint (…/fold_X/checkpoint_final.pth) or 'scratch', or unset it to start from the deterministic "
+                f"model in {fold_folder}"
             )
         return path
     candidates = (fold_folder / name for name in ("checkpoint_final.pth", "checkpoint_best.pth"))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import SimpleITK as sitk
 
 from nnunet_stochastic.commands import determine_calibration, evaluate
 
+COMMANDS = Path(determine_calibration.__file__).parent
 SHAPE = (3, 12, 14)
 SPACING = (0.7, 0.9, 2.5)
 NUM_RATERS, NUM_SAMPLES = 3, 3
@@ -151,6 +154,28 @@ def _add_all(folders: MadeFolders) -> None:
     folders.add("val", ["v", "w", "x"], seed=1)
     folders.add("blur", ["a", "b", "d"], seed=2, epistemic=1.2)
     folders.add("scanner", ["s", "t"], seed=3, epistemic=1.1)
+
+
+class _ParserFound(BaseException):
+    """Ends a command as soon as it has its parser."""
+
+
+@pytest.fixture(scope="session")
+def parsers():
+    """The parser of each command, by name."""
+
+    def found(self, *_):
+        raise _ParserFound(self)
+
+    parsers = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(argparse.ArgumentParser, "parse_args", found)
+        for file in sorted(COMMANDS.glob("[!_]*.py")):
+            name = file.stem
+            with pytest.raises(_ParserFound) as caught:
+                import_module(f"nnunet_stochastic.commands.{name}").main([])
+            parsers[name] = caught.value.args[0]
+    return parsers
 
 
 @pytest.fixture

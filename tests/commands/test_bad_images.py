@@ -12,6 +12,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from nnunet_stochastic.commands import (
     apply_calibration,
@@ -19,10 +20,12 @@ from nnunet_stochastic.commands import (
     determine_calibration,
     predict,
     preprocess_raters,
+    report,
 )
 from tests.commands.conftest import MadeFolders
 from tests.datasets.rater_dataset import write_rater_dataset
 from tests.inference import model_folder
+from tests.report import results
 
 SHAPE = (14, 16, 15)  # z, y, x
 
@@ -84,7 +87,28 @@ def shifted(millimetres: float) -> np.ndarray:
     return affine
 
 
-PIXDIM, SLOPE, INTERCEPT, QUATERNION, SFORM = 80, 112, 116, 256, 280
+def replaced(make: Callable[[Path], object]) -> Callable[[Path], None]:
+    """Something else in the place of the file."""
+
+    def break_file(path: Path) -> None:
+        path.unlink()
+        make(path)
+
+    return break_file
+
+
+def _voxels_and_affine(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    image = nibabel.load(path)
+    return np.asarray(image.dataobj), image.affine
+
+
+def another_format(path: Path) -> None:
+    other = path.with_name("other.mha")
+    sitk.WriteImage(sitk.ReadImage(str(path)), str(other))
+    other.replace(path)
+
+
+SIZES, PIXDIM, SLOPE, INTERCEPT, QUATERNION, SFORM = 42, 80, 112, 116, 256, 280
 CODES = ((252, "<i2", 1), (254, "<i2", 1))
 #: What is wrong with a file of any kind, and what must be said of it.
 ANY = {
@@ -109,6 +133,23 @@ ANY = {
     "no rotation": (header_bytes(*CODES, (QUATERNION, "<f4", 7)), "has qform .*7"),
     "cut": (lambda path: path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes())[:-9])), "is truncated"),
     "empty": (lambda path: path.write_bytes(b""), "cannot be read"),
+    "cut gzip": (lambda path: path.write_bytes(path.read_bytes()[:-9]), "cannot be read"),
+    "more behind it": (lambda path: path.write_bytes(path.read_bytes() + b"more"), "cannot be read"),
+    "NIfTI-2": (
+        lambda path: nibabel.save(nibabel.Nifti2Image(*_voxels_and_affine(path)), path),
+        "NIfTI-2 file, which ITK does not read",
+    ),
+    "another format": (another_format, "cannot be read"),
+    "infinite slope": (header_bytes((SLOPE, "<f4", np.inf)), "scl_slope inf"),
+    "beyond float32": (stored(lambda array: 1e300 * array.astype(float) + 1e300), "NaN or infinite in float32"),
+    "no voxels": (header_bytes((SIZES, "<i2", 0)), "an image has"),
+    "one axis": (header_bytes((SIZES - 2, "<i2", 1)), "an image has two or three axes"),
+    "more voxels than bytes": (header_bytes((SIZES, "<i2", 30000)), "is truncated"),
+}
+#: With a file that is found by its name.
+PLACE = {
+    "folder": (replaced(Path.mkdir), "(no such file|missing)"),
+    "link to nothing": (replaced(lambda path: path.symlink_to(path.with_name("none"))), "(no such file|missing)"),
 }
 #: And with a file that must lie on another's voxel grid.
 GRID = {
@@ -116,15 +157,20 @@ GRID = {
     "apart": (moved(shifted(100)), "differ in origin"),
     "spacing": (moved(np.diag([1, 1, 2, 1])), "differ in spacing"),
     "size": (stored(lambda array: array[:-1]), "has size"),
+    "two volumes": (stored(lambda array: np.stack([array] * 2, -1)), "(channels|differ in|has size)"),
+    "a slice": (stored(lambda array: array[:, :, 0]), "has size"),
 }
 LABELS = {
     "fraction": (stored(with_value(0.5)), "holds 0.5"),
     "negative": (stored(with_value(-1)), "holds -1"),
     "unknown label": (stored(with_value(7)), "holds 7"),
 }
-MAPS = {"negative map": (stored(with_value(-1)), "finite values of at least 0")}
+MAPS = {
+    "negative map": (stored(with_value(-1)), "finite values of at least 0"),
+    "label map": (stored(lambda array: (array > 0.3).astype(np.uint8)), "holds whole numbers alone"),
+}
 #: Corrupted copies are read and written by nibabel, which reads these right.
-BY_ITK = {"twin", "slope ITK leaves out", "intercept without slope"}
+BY_ITK = {"twin", "NIfTI-2", "slope ITK leaves out", "intercept without slope"}
 
 
 @dataclass
@@ -201,16 +247,17 @@ def cases(*kinds: dict, without: set[str] = frozenset()):
     return pytest.mark.parametrize("kind", merged.values(), ids=merged.keys())
 
 
-@cases(ANY, GRID)
+@cases(ANY, PLACE, GRID)
 def test_predict_a_channel(predicting, tmp_path, capsys, kind):
     expect_message(_predict(copy_of(predicting, tmp_path), "b_0001.nii.gz"), kind, capsys)
 
 
 SOME = {"twin", "NaN", "infinite", "complex", "NaN spacing", "apart", "negative"}
+REPORTED = ["predictions/case_0000", "predictions/total/case_0000", "raters/case_0000_rater1", "images/case_0000_0000"]
 EVALUATED = ["raters/case_b_rater1", "pred/case_b", "pred/samples/case_b_002", "pred/total/case_b"]
 
 
-@cases(ANY, GRID, LABELS)
+@cases(ANY, PLACE, GRID, LABELS)
 def test_evaluate_a_reference(evaluating, tmp_path, capsys, kind):
     folders = MadeFolders(copy_of(evaluating.root, tmp_path))
     path = folders.root / "id/gt/case_b.nii.gz"
@@ -270,9 +317,58 @@ def test_corrupt(predicting, tmp_path, capsys, kind):
         lambda: corrupt.main([*map(str, options)]),
         [root / "corrupted/blur/b_0000.nii.gz"],
     )
-    if kind in GRID.values() and kind is not GRID["size"]:
-        kind = (kind[0], "differ in")
+    if kind in GRID.values():
+        kind = (kind[0], "(differ in|has size|has 2 channels)")
     expect_message(reading, kind, capsys)
+
+
+def report_of(root: Path, set_name: str, file: str) -> Reading:
+    """A page is written all the same; the case that cannot be read keeps its row, and what is wrong is said."""
+    start = [str(root / "evaluation"), "-o", str(root / "page.html"), "-np", "1", "--disable_progress_bar"]
+    return Reading(root / set_name / f"{file}.nii.gz", lambda: report.main(start), status=0)
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("reported")
+    results.write_result(root, files=True, num_cases=1, shifts=(), shape=(4, 12, 10))
+    return root
+
+
+@pytest.mark.parametrize("file", REPORTED)
+@cases({name: kind for name, kind in (ANY | GRID).items() if name in ("NaN", "another format", "apart")})
+def test_report(reported, tmp_path, capsys, kind, file):
+    root = copy_of(reported, tmp_path)
+    for path in (root / "evaluation").glob("**/*.json"):
+        path.write_text(path.read_text().replace(str(reported), str(root)))
+    for path in root.glob("**/uncertainty.json"):
+        path.write_text(path.read_text().replace(str(reported), str(root)))
+    if "images" in file and kind in GRID.values():
+        pytest.skip("an image is shown by its voxels")
+    expect_message(report_of(root, "ID", file), kind, capsys)
+
+
+#: Odd but right: what is read is what the file says, and the results are those of the plain file.
+ODD = {
+    "big-endian": lambda image: nibabel.Nifti1Image(
+        image.get_fdata(dtype=np.float32), image.affine, image.header.as_byteswapped(">")
+    ),
+    "floats": lambda image: nibabel.Nifti1Image(image.get_fdata(), image.affine, dtype=np.float64),
+    "four axes": lambda image: nibabel.Nifti1Image(np.asarray(image.dataobj)[..., None], image.affine),
+}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD.keys())
+def test_odd_files_give_the_results_of_plain_ones(evaluating, tmp_path, capsys, odd):
+    folders = MadeFolders(copy_of(evaluating.root, tmp_path))
+    assert folders.evaluate() == 0
+    plain = folders.summary()
+    for path in (folders.root / "id").glob("**/case_b*.nii.gz"):
+        nibabel.save(odd(nibabel.load(path)), path)
+    assert folders.evaluate(out="odd") == 0, capsys.readouterr().err
+    again = folders.summary("odd")
+    for key in ("results", "tasks"):
+        assert again[key] == plain[key]
 
 
 @pytest.mark.parametrize("what", ["image", "mask"])

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import argparse
+import ast
 import json
 import shutil
+from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import nnunet_stochastic
 from nnunet_stochastic.commands import apply_calibration, determine_calibration, evaluate
+from nnunet_stochastic.commands._flags import Number, parse_arguments
 from nnunet_stochastic.evaluation.case_sets import SetFolders, find_case_sets
 from nnunet_stochastic.evaluation.readers import read_probabilities
 from nnunet_stochastic.labels import EvaluatedLabels
 
+FILES = Path(import_module("nnunet_stochastic.commands").__file__).parent.glob("*.py")
+COMMANDS = sorted(file.stem for file in FILES if not file.stem.startswith("_"))
 QUIET = ["-np", "1", "--disable_progress_bar"]
 
 
@@ -147,3 +155,83 @@ def test_sets_may_share_references(made):
     shutil.rmtree(made.root / "blur" / "gt")
     places = {name: SetFolders(made.root / name / "pred", made.root / "id" / "gt") for name in ("id", "blur")}
     find_case_sets(places, file_ending=".nii.gz")
+
+
+#: What no number of an option may be, and what some may.
+NUMBERS = ("nan", "inf", "-inf", "-1", "0", "1e308", str(10**30), "9" * 5000, "x", "", " ", "1e999", "0x10", "1,5")
+
+
+def actions_of(parser):
+    """Flags and positional arguments that take a value."""
+    return [action for action in parser._actions if action.nargs != 0 and not isinstance(action, argparse._HelpAction)]
+
+
+def required_of(parser, *but):
+    """Words of a command line with all that a command needs, none of which is there."""
+    words = []
+    for action in actions_of(parser):
+        if action.required and action not in but:
+            value = action.choices[0] if action.choices else "1"
+            words += [*action.option_strings[:1], str(value)]
+    return words
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_numbers_of_options(parsers, capsys, command):
+    """Each number of each command: what is not in its range is refused before anything is done, in a line."""
+    parser = parsers[command]
+    for action in (action for action in actions_of(parser) if isinstance(action.type, Number)):
+        for text in NUMBERS:
+            words = [*required_of(parser, action), f"{action.option_strings[-1]}={text}"]
+            try:
+                value = getattr(parse_arguments(parser, words), action.dest)
+            except SystemExit:
+                message = capsys.readouterr().err.splitlines()[-1]
+            except ValueError as error:
+                message = str(error)
+            else:
+                assert text in ("0", "-1", "1e308", str(10**30))
+                value = value[0] if isinstance(value, list) else value
+                assert action.type.least <= value <= action.type.most <= 2**63
+                continue
+            assert action.option_strings[0] in message
+            assert "\n" not in message
+            assert len(message) < 6000 if text == NUMBERS[7] else 500
+
+
+@pytest.mark.parametrize("long", ["x" * 10**6, "x/" * 500_000, "x " * 500_000, "9" * 10**6])
+def test_a_value_of_a_million_signs(capsys, tmp_path, monkeypatch, long):
+    """A message of a few words, and nothing is written."""
+    monkeypatch.chdir(tmp_path)
+    for main, words in (
+        (evaluate.main, ["-pred", long, "-gt", "nowhere"]),
+        (evaluate.main, ["-pred", "nowhere", "-gt", "nowhere", "-ood", long]),
+        (evaluate.main, ["-pred", "nowhere", "-gt", "nowhere", "--convention", long]),
+        (determine_calibration.main, ["-val", "nowhere", "-gt", "nowhere", "-np", long]),
+        (apply_calibration.main, ["-i", "nowhere", "-calibration", long, "-o", "new"]),
+    ):
+        try:
+            status = main(words)
+        except SystemExit as error:
+            status = error.code
+        message = capsys.readouterr().err
+        assert status
+        assert "Traceback" not in message
+        assert max(map(len, message.splitlines())) < 700
+    assert not list(tmp_path.iterdir())
+
+
+def test_values_in_messages_are_bounded():
+    """A value that a user gives is told by ``shown``, or cut."""
+    package = Path(nnunet_stochastic.__file__).parent
+    unbounded = []
+    for file in package.rglob("*.py"):
+        for raised in (node for node in ast.walk(ast.parse(file.read_text("utf-8"))) if isinstance(node, ast.Raise)):
+            unbounded += [
+                f"{file.relative_to(package)}:{part.lineno}: {ast.unparse(part.value)}"
+                for part in ast.walk(raised)
+                if isinstance(part, ast.FormattedValue) and part.conversion == ord("r")
+                if not isinstance(part.value, ast.Subscript) and part.format_spec is None
+            ]
+    known = ["__name__", "chr(error.character)", "name", "step.name"]
+    assert sorted(text.partition(": ")[2] for text in unbounded) == known

@@ -44,6 +44,7 @@ def test_converts_then_has_nothing_to_do_then_refuses(source, capsys):
     output = capsys.readouterr().out
     assert "complete: 4 in imagesTr, 1 in imagesTs" in output
     assert str(source.parent / "nnUNet_preprocessed" / "Dataset011_CURVAS" / "splits_final.json") in output
+    assert "\ntotal time: 0 min " in output
     assert output.splitlines()[-2:] == [
         "  nnUNetv2_plan_and_preprocess -d 11 -pl nnUNetPlannerResEncM -c 3d_fullres --verify_dataset_integrity",
         "  nnunet_stochastic_preprocess_raters -d 11 -p nnUNetResEncUNetMPlans -c 3d_fullres",

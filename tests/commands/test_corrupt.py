@@ -15,7 +15,7 @@ from nnunet_stochastic.commands.corrupt import main
 def images(tmp_path):
     (tmp_path / "imagesTs").mkdir()
     for case in range(2):
-        values = np.random.default_rng(case).normal(0, 100, (16, 16, 4)).astype(np.float32)
+        values = np.random.default_rng(case).normal(0, 100, (4, 4, 4)).repeat(8, 0).repeat(8, 1).astype(np.float32)
         nibabel.save(nibabel.Nifti1Image(values, np.diag([1, 1, 3, 1])), tmp_path / f"imagesTs/c{case}_0000.nii.gz")
     return tmp_path / "imagesTs"
 
@@ -76,3 +76,29 @@ def test_range_that_is_none(images, capsys):
     with pytest.raises(SystemExit):
         run(images, "--ranges", "noise=strong")
     assert "a range is SHIFT=LOW:HIGH, for instance blur=0.02:0.1, got noise=strong" in capsys.readouterr().err
+
+
+def test_shifts_that_leave_nothing_of_a_structure_are_warned_of(images, capsys):
+    labels = np.zeros((32, 32, 4), dtype=np.uint8)
+    labels[14:18, 14:18] = 1
+    (images.parent / "labelsTs").mkdir()
+    for case in range(4):
+        values = (500.0 * labels - 300 + np.random.default_rng(case).normal(0, 10, labels.shape)).astype(np.int16)
+        for path, array in (
+            (images / f"c{case}_0000.nii.gz", values),
+            (images.parent / f"labelsTs/c{case}.nii.gz", labels),
+        ):
+            nibabel.save(nibabel.Nifti1Image(array, np.diag([1, 1, 3, 1])), path)
+    options = ("--shifts", "blur", "noise", "-gt", str(images.parent / "labelsTs"))
+    assert run(images, *options) == 0
+    assert capsys.readouterr().err == ""
+    for shift in ("blur", "noise"):
+        for file in (images.parent / "out" / shift).iterdir():
+            file.unlink()
+    assert run(images, *options, "--ranges", "blur=0.2:0.2", "noise=0:0") == 0
+    warnings = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[1] for line in warnings] == [" blur", " noise"]
+    assert "between a structure and its surroundings is left" in warnings[0]
+    assert "in 4 cases (c0, c1, c2, …)" in warnings[0]
+    assert "--ranges blur=0.005:0.01" in warnings[0]
+    assert "nearly unchanged: 4 cases (c0, c1, c2, …)" in warnings[1]

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 
 import pytest
 
 from nnunet_stochastic.commands import apply_calibration, compare, determine_calibration, evaluate, predict, report
+from nnunet_stochastic.evaluation.evaluated_runs import read_runs
 from nnunet_stochastic.inference.record import Record
 from nnunet_stochastic.io.schemas import (
     ConversionFile,
     CorruptionManifest,
+    DatasetJson,
+    DemoPlans,
     DemoRecord,
+    DescribedModel,
     ImageSpacing,
     JobRecord,
     PlannedConfigurations,
     Splits,
 )
 from nnunet_stochastic.io.text import read_json
+from nnunet_stochastic.report.page import read_results
+from tests.commands.damage import STRUCTURES, csv_damages, json_damages
 from tests.inference import model_folder
+from tests.report.results import write_result
 
 QUIET = ["-np", "1", "--disable_progress_bar"]
 
@@ -142,7 +150,13 @@ FILES = {
     ),
     "out/summary.json": (
         ["compare", "report"],
-        {("tasks",): (), ("model",): ("null", "object"), ("results",): (), ("left_out",): (), ("num_raters",): ()},
+        {
+            ("tasks",): ("object",),
+            ("model",): ("null", "object"),
+            ("results",): (),
+            ("left_out",): (),
+            ("num_raters",): (),
+        },
     ),
     "out/curves.json": (["report"], {("reliability",): (), ("confidence",): ()}),
 }
@@ -191,6 +205,28 @@ def test_damage(root, capsys, file, command):
     [
         (ConversionFile, {"settings": {}, "parts": {"a": "train"}}, [{"settings": {}}, {"settings": [], "parts": {}}]),
         (CorruptionManifest, {"cases": {"a": {}}}, [{"cases": []}, {"cases": {"a": 1}}]),
+        (
+            DemoPlans,
+            {
+                "plans_name": "x",
+                "configurations": {"3d_fullres": {"architecture": {"arch_kwargs": {}}}, "c": {"inherits_from": "a"}},
+            },
+            [
+                {"plans_name": "x", "configurations": {"3d_fullres": {}}},
+                {"plans_name": "x", "configurations": {"3d_fullres": {"architecture": {"arch_kwargs": None}}}},
+                {"configurations": {}},
+            ],
+        ),
+        (
+            DescribedModel,
+            {"name": "Müller's / $x [red] _y", "seed": 0},
+            [{"name": "a\nb"}, {"epistemic": "a\0"}, {"dataset": 3}, {"seed": "0"}],
+        ),
+        (
+            DatasetJson,
+            {"labels": {"background": 0, "_x [b] $": 1}, "file_ending": ".png"},
+            [{"labels": {"background": 0, "a\nb": 1}, "file_ending": ".png"}],
+        ),
         (DemoRecord, {"done": {"plan": "x"}}, [{"done": []}, {"done": {"plan": 1}}]),
         (ImageSpacing, {"spacing": [1, 2.0, 3]}, [{"spacing": [1, 2]}, {"spacing": [0, 1, 1]}, {"spacing": "111"}]),
         (JobRecord, {"how": {}, "seconds": 2.5}, [{"how": []}, {"command": "x"}, {"seconds": -1}]),
@@ -224,3 +260,44 @@ def test_an_empty_record_of_a_prediction_counts_as_absent(tmp_path, content):
     record = Record(tmp_path, {"seed": 0}, resume=True)
     assert record.cases == {}
     assert json.loads((tmp_path / "uncertainty.json").read_text()) == {"settings": {"seed": 0}, "cases": {}}
+
+
+#: Files of an evaluation, who reads them, and places in them that nobody reads.
+EVALUATION = [
+    ("summary.json", read_runs, {"model.folds", "model.folds.0"}),
+    ("summary.json", read_results, {"model.folds", "model.folds.0"}),
+    ("images.csv", read_runs, ()),
+    ("images.csv", read_results, ()),
+    ("scores.csv", read_results, ()),
+    ("curves.json", read_results, {"num_bins", "num_bins.reliability", "num_bins.confidence"}),
+]
+
+
+@pytest.mark.parametrize(("file", "read", "unread"), EVALUATION)
+def test_every_value_of_an_evaluation(tmp_path, file, read, unread):
+    """A sample of all damages: each is named in a line, or the value is one that may be there."""
+    path = write_result(tmp_path / "run", num_cases=2) / file
+    good = path.read_text()
+    damages = (csv_damages if file.endswith(".csv") else json_damages)(good)
+    refused = 0
+    for damage, text in random.Random(0).sample(damages, min(len(damages), 150)):
+        path.write_text(text)
+        place, _, kind = damage.rpartition(": ")
+        try:
+            read([path.parent])
+        except ValueError as error:
+            refused += 1
+            line = next(line for line in str(error).splitlines() if file in line or "seed" in damage)
+            assert len(line) < 500 + len(str(tmp_path)), damage
+        else:
+            assert kind not in (*STRUCTURES, "true", "line break", "NUL") or place in unread, damage
+    assert refused > 40
+
+
+def test_a_byte_order_mark_is_no_damage(root, capsys):
+    for file in FILES:
+        path = root / file
+        content = path.read_bytes()
+        path.write_bytes(b"\xef\xbb\xbf" + content)
+        assert read_json(path, dict) == json.loads(content)
+        path.write_bytes(content)

@@ -2,6 +2,7 @@
 
 import functools
 import json
+from pathlib import Path
 
 import pytest
 
@@ -97,10 +98,20 @@ def test_shrunken_plans_are_written_beside_nnunets(tmp_path):
     steps = {step.name: step for step in demo._steps(tmp_path, device="cpu")}
     folder = tmp_path / "nnUNet_preprocessed" / DATASET_NAME
     folder.mkdir(parents=True)
-    plans = {"configurations": {"3d_fullres": {"architecture": {"arch_kwargs": {}}}}}
+    plans = {"plans_name": "nnUNetPlans", "configurations": {"3d_fullres": {"architecture": {"arch_kwargs": {}}}}}
     (folder / "nnUNetPlans.json").write_text(json.dumps(plans))
     steps["shrink"].action(lambda line: None)
     assert json.loads((folder / "nnUNetDemoPlans.json").read_text())["plans_name"] == "nnUNetDemoPlans"
+
+
+def test_the_duration_is_the_same_wherever_it_is_told(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        demo.main(["--help"])
+    told = demo.DURATION.partition(" on ")[0]
+    root = Path(__file__).parents[2]
+    texts = [root / "README.md", root / "examples" / "demo" / "README.md", root / "Makefile"]
+    for text in (capsys.readouterr().out, *(file.read_text(encoding="utf-8") for file in texts)):
+        assert f"{told} on " in " ".join(text.split())
 
 
 def test_steps_are_options_that_the_commands_have(tmp_path):
@@ -110,7 +121,7 @@ def test_steps_are_options_that_the_commands_have(tmp_path):
     raters = preprocess_raters._parser().parse_args(steps["raters"].command[1:])
     assert (raters.d, raters.p, raters.c) == (["901"], "nnUNetDemoPlans", ["3d_fullres"])
     prediction = predict._parser().parse_args(steps["predict"].command[1:])
-    assert prediction.save_probabilities
+    assert (prediction.save_probabilities, prediction.save_samples) == (True, 16)
     assert prediction.tr == "nnUNetTrainerMoBDemo"
     evaluation = evaluate._parser().parse_args(steps["evaluate"].command[1:])
     assert str(evaluation.pred) == prediction.o

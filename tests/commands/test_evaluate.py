@@ -326,7 +326,7 @@ def test_missing_probabilities(folder, capsys):
 def test_unknown_case_in_the_reference_and_chill(folder, capsys):
     write(folder / "gt" / "case_2.nii.gz", disc(6))
     fails_with("case_2", folder, capsys)
-    assert run(folder, "--chill", "--no_pictures") == 0
+    assert run(folder, "--allow_missing_predictions", "--no_pictures") == 0
 
 
 def test_case_without_reference(folder, capsys):

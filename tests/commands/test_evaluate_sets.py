@@ -1,5 +1,6 @@
 """Evaluation of several sets: number of processes, resuming, maps that are missing or constant, and refusals."""
 
+import json
 import shutil
 
 import numpy as np
@@ -32,11 +33,14 @@ def test_continuing_gives_the_same_and_computes_only_what_is_missing_or_changed(
     records = made.root / "out" / "records"
     (records / "ID" / "c.json").unlink()
     (records / "blur" / "a.json").write_text('{"cut')
+    changed = json.loads((records / "blur" / "b.json").read_text())
+    changed["image"]["dice"] = {"x": []}
+    (records / "blur" / "b.json").write_text(json.dumps(changed))
     times = {path: path.stat().st_mtime_ns for path in records.rglob("*.json")}
     assert made.evaluate(*made.all_tasks(), "--continue_evaluation") == 0
     assert {name: (made.root / "out" / name).read_bytes() for name in FILES} == whole
     written = {path.stem for path, time in times.items() if path.stat().st_mtime_ns != time}
-    assert written == {"a"}  # and c, which was not there
+    assert written == {"a", "b"}  # and c, which was not there
 
     write_image(made.map_file("id", "EU", "b"), 3 * made.cases["id"]["b"].maps["EU"])
     assert made.evaluate(*made.all_tasks(), "--continue_evaluation") == 0

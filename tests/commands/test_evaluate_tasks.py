@@ -1,6 +1,7 @@
 """Every task of the evaluate command against numbers computed from the arrays, and what is left out and why."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -218,11 +219,22 @@ def test_ratio_entanglement_and_results_of_a_shift(evaluated):
     assert found["set_results"].keys() == {"blur"}
     assert found["convention"] == "entanglement"
     assert found["left_out"] == {
-        "AMB/scanner": "no annotations of several raters were given (-gt_raters, -ood_gt_raters)",
-        "CAL/scanner": "no annotations were given (-ood_gt), or the maps are constant",
-        "FD/scanner": "no case has a Dice: no annotations were given (-ood_gt), or all are empty in both",
-        "GED/scanner": "no annotations were given (-ood_gt), or no samples (--save_samples)",
-        "VOLUME/scanner": "no annotations were given (-ood_gt) or samples (--save_samples), or 2D has no volume",
+        f"{task}/scanner": "no annotations were given (-ood_gt)" for task in ("AMB", "CAL", "FD", "GED", "VOLUME")
+    }
+
+
+def test_what_is_left_out_of_a_set_has_its_own_reason(made):
+    """The shift has references alone and no samples; before, each reason named all that could be missing."""
+    shutil.rmtree(made.root / "blur" / "pred" / "samples")
+    options = [*made.shift_options("blur"), "-ood_gt", f"blur={made.root / 'blur' / 'gt'}"]
+    assert made.evaluate(*options) == 0
+    samples = "the predictions have no samples; predict with --save_samples"
+    assert made.summary()["left_out"] == {
+        "OODD/threshold": "no -val folder was given",
+        "AMB/blur": "no annotations of several raters were given (-ood_gt_raters)",
+        "CAL": "no -val folder was given",
+        "GED/blur": samples,
+        "VOLUME/blur": samples,
     }
 
 
@@ -293,3 +305,95 @@ def test_samples_that_have_come_apart_from_the_segmentation_are_warned_of(made, 
     assert [line.split(":")[1].strip() for line in warnings] == ["ID", "scanner"]
     assert "empty: a; filling the image: c" in warnings[0]
     assert "empty or filling the image: t" in warnings[1]
+
+
+def empty_predictions(made, write_image, name, cases):
+    """Let nothing be predicted of these cases."""
+    for case in cases:
+        found = made.cases[name][case]
+        found.prediction[...] = 0
+        write_image(made.root / name / "pred" / f"{case}.nii.gz", found.prediction)
+
+
+def test_images_without_a_border_are_counted_and_left_out_beside(made, write_image, capsys):
+    made.add("dark", ["p", "q"], seed=8)
+    empty_predictions(made, write_image, "id", ["a"])
+    empty_predictions(made, write_image, "blur", ["b", "d"])
+    empty_predictions(made, write_image, "dark", ["p", "q"])
+    options = made.shift_options("blur", "scanner", "dark", annotated=("blur",))
+    assert made.evaluate(*options) == 0
+    found = made.summary()["tasks"]["OODD"]
+    assert found["num_without_border"] == {"ID": 1, "blur": 2, "scanner": 0, "dark": 2}
+    without = found["auroc_with_border"]
+
+    def by_rule(name, measure):
+        """The score of each case, a sum where there is no border."""
+        cases = made.cases[name].values()
+        return [border(case, measure) if case.prediction.any() else case.maps[measure].sum() for case in cases]
+
+    def bordered(name, measure):
+        return [border(case, measure) for case in made.cases[name].values() if case.prediction.any()]
+
+    assert [len(bordered(name, "EU")) for name in ("id", "blur", "scanner", "dark")] == [3, 1, 2, 0]
+    for measure in MEASURES:
+        for shift in SHIFTS:
+            expected = auroc(by_rule("id", measure), by_rule(shift, measure))
+            assert found["shifts"][shift][measure] == pytest.approx(expected)
+            expected = auroc(bordered("id", measure), bordered(shift, measure))
+            assert without["shifts"][shift][measure] == pytest.approx(expected)
+        assert without["shifts"]["dark"][measure] is None
+        assert without[measure] == pytest.approx(np.mean([without["shifts"][shift][measure] for shift in SHIFTS]))
+    assert without["AU"] != found["AU"]
+    images = pd.read_csv(made.root / "out" / "images.csv").set_index(["set", "case"])["border_length"]
+    edge = sum(np.count_nonzero(np.diff(made.cases["id"]["b"].prediction.astype(int), axis=axis)) for axis in range(3))
+    assert (images["ID", "a"], images["ID", "b"], images["dark", "q"]) == (0, edge, 0)
+
+    failures = made.summary()["tasks"]["FD"]
+    assert failures["num_without_border"] == {"ID": 1, "blur": 2}
+    cases = [case for case in made.cases["id"].values() if case.prediction.any()]
+    risk = np.array([1 - dice(case.prediction, case.reference) for case in cases])
+    order = np.argsort([border(case, "AU") for case in cases])
+    expected = np.mean(np.cumsum(risk[order]) / np.arange(1, 4))
+    assert failures["aurc_with_border"]["ID"]["AU"]["aurc"] == pytest.approx(expected)
+
+    output = capsys.readouterr()
+    warning = next(line for line in output.err.splitlines() if line.startswith("warning: images without"))
+    assert "1 of 4 of ID, 2 of 3 of blur, 2 of 2 of dark; " in warning
+    assert "can decide OODD and FD by themselves" in warning
+    rows = table_rows(output.out)
+    assert rows["OODD (AUROC ↑)"][0] == f"{found['AU']:.3f}"
+    assert rows["OODD with a border (AUROC ↑)"][0] == f"{without['AU']:.3f}"
+    assert rows["OODD blur (AUROC ↑)"][1] == f"{found['shifts']['blur']['EU']:.3f}"
+    assert rows["OODD blur with a border (AUROC ↑)"][1] == f"{without['shifts']['blur']['EU']:.3f}"
+    assert rows["OODD dark with a border (AUROC ↑)"] == ["–", "–", "–", "", "", ""]
+    assert rows["FD ID with a border (AURC ↓)"][0] == f"{expected:.3f}"
+
+
+def table_rows(text):
+    """Cells of a table on the terminal, by the first, which may be broken over lines."""
+    rows, name, cells = {}, "", []
+    for line in (line for line in text.splitlines() if line.startswith("│")):
+        first, *others = (cell.strip() for cell in line.split("│")[1:-1])
+        name, cells = (f"{name} {first}".strip(), cells) if not any(others) and name else (first, others)
+        rows[name] = cells
+    return rows
+
+
+def test_images_without_a_border_decide_nothing_where_scores_are_not_divided_by_it(made, write_image, capsys):
+    empty_predictions(made, write_image, "blur", ["b", "d"])
+    assert made.evaluate(*made.shift_options("blur"), "--convention", "values") == 0
+    output = capsys.readouterr()
+    assert made.summary()["tasks"]["OODD"]["num_without_border"] == {"ID": 0, "blur": 2}
+    assert "warning" not in output.err
+    assert "with a border" not in output.out
+
+
+def test_a_record_of_before_is_computed_again(made):
+    """One that has no length of a border would count as an image without."""
+    assert made.evaluate(*made.shift_options("blur")) == 0
+    path = made.root / "out" / "records" / "ID" / "a.json"
+    record = json.loads(path.read_text())
+    del record["image"]["border_length"]
+    path.write_text(json.dumps(record | {"fingerprint": "of the format before"}))
+    assert made.evaluate(*made.shift_options("blur"), "--continue_evaluation") == 0
+    assert made.summary()["tasks"]["OODD"]["num_without_border"] == {"ID": 0, "blur": 0}

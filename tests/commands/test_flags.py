@@ -18,7 +18,7 @@ NAMES = sorted(file.stem for file in COMMANDS.glob("*.py") if not file.stem.star
 #: How the text of each flag begins that several commands have.
 MEANINGS = {
     "--disable_progress_bar": "draw no progress bars$",
-    "--groups": "table case,patient of all cases",
+    "--groups": "table ",
     "--dry_run": "print .*, and stop$",
     "--num_members": "number of members",
     "--overwrite": "replace ",
@@ -35,7 +35,9 @@ MEANINGS = {
     "-gt": "folder of reference segmentations",
     "-gt_raters": "folder of each rater's segmentations",
     "-i": "folder ",
+    "-i_test": "folder of ",
     "-np": "number of (cases at a time|processes)",
+    "-num_test": "number of (cases|patients) ",
     "-o": "output (folder|file)",
     "-p": "plans",
     "-tr": "trainer of the model ",
@@ -51,6 +53,7 @@ WITHOUT_BARS = {"compare", "ensemble_splits", "export_model", "info", "study"}
 OLD_NAMES = {
     **{(name, "-seed"): "--seed" for name in NAMES if name.startswith("convert_")},
     **{(name, "--no_pbar"): "--disable_progress_bar" for name in NAMES if name.startswith("convert_")},
+    ("evaluate", "--chill"): "--allow_missing_predictions",
     ("convert_CURVAS", "-val"): "-i_val",
     ("convert_CURVAS", "-test"): "-i_test",
     ("preprocess_raters", "--no_pbar"): "--disable_progress_bar",
@@ -58,27 +61,6 @@ OLD_NAMES = {
     ("ensemble_splits", "-members"): "--num_members",
     ("ensemble_splits", "-fold"): "-f",
 }
-
-
-class _ParserFound(BaseException):
-    """Ends a command as soon as it has its parser."""
-
-
-@pytest.fixture(scope="module")
-def parsers():
-    """The parser of each command, by name."""
-
-    def found(self, *_):
-        raise _ParserFound(self)
-
-    parsers = {}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(argparse.ArgumentParser, "parse_args", found)
-        for name in NAMES:
-            with pytest.raises(_ParserFound) as caught:
-                import_module(f"nnunet_stochastic.commands.{name}").main([])
-            parsers[name] = caught.value.args[0]
-    return parsers
 
 
 def flags_of(parser):

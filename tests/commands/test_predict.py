@@ -64,6 +64,15 @@ def test_folds_of_a_plain_trainer_give_all_maps(trained, tmp_path, monkeypatch, 
     assert "members: fold_0, fold_1; maps: total, aleatoric, epistemic, variance" in capsys.readouterr().out
 
 
+def test_a_log_file_has_a_line_per_case_and_no_bars(trained, tmp_path, capsys):
+    images = ["-i", str(trained / "images"), "-o", str(tmp_path / "out"), "-device", "cpu", "--disable_tta"]
+    assert main([*images, "-npp", "0", "-nps", "0", *model(trained), "-f", "0"]) == 0
+    printed = capsys.readouterr()
+    assert [line for line in printed.err.splitlines() if "/2" in line] == ["1/2 a", "2/2 b"]
+    assert "%" not in printed.err
+    assert printed.out.splitlines()[-1].startswith("total time: 0 min ")
+
+
 def test_one_fold_of_a_plain_trainer_gives_the_total_and_says_why(trained, tmp_path, capsys):
     assert run(trained, tmp_path / "out", *model(trained), "-f", "1") == 0
     note = "one deterministic network: only the total uncertainty exists"

@@ -7,7 +7,8 @@ import sys
 import pytest
 from rich.console import Console
 
-from nnunet_stochastic.commands._steps import Step, minutes, read_done_steps, run_steps, write_done_steps
+from nnunet_stochastic.commands._errors import minutes
+from nnunet_stochastic.commands._steps import Step, read_done_steps, run_steps, write_done_steps
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def test_output_is_shown_where_it_is_the_result(run):
 
 
 def test_missing_command_says_what_to_do(run):
-    with pytest.raises(FileNotFoundError, match="pip install nnunet-stochastic"):
+    with pytest.raises(FileNotFoundError, match=r"pip install \.` in the checkout"):
         run(Step("a", "title", ("no_such_command_anywhere",)))
 
 

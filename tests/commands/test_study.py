@@ -175,7 +175,7 @@ def test_without_the_extra(file, capsys, monkeypatch):
     find = engine.importlib.util.find_spec
     monkeypatch.setattr(engine.importlib.util, "find_spec", lambda name: None if name == "snakemake" else find(name))
     assert study.main([str(file)]) == 1
-    assert 'a study needs snakemake: run pip install "nnunet-stochastic[study]"' in capsys.readouterr().err
+    assert 'a study needs snakemake: run pip install ".[study]" in the checkout' in capsys.readouterr().err
 
 
 def test_schema_for_editors(capsys):
@@ -196,7 +196,7 @@ def test_without_yaml(argv):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 1
-    assert 'a study needs yaml: run pip install "nnunet-stochastic[study]"' in done.stderr
+    assert 'a study needs yaml: run pip install ".[study]" in the checkout' in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -218,7 +218,7 @@ def test_gpus_are_shared_out_here_and_left_to_the_scheduler_elsewhere(
     split = options.index("--") if "--" in options else len(options)
     arguments = study._parser().parse_args([str(file), *options[:split]])
     plan = Plan.read(file)
-    found = study._engine(plan, arguments, tuple(options[split + 1 :]))
+    found = study._engine(plan, arguments, tuple(options[split + 1 :]), Machine(gpus, {}))
     assert found.gpus == places
     words = found.command(plan, ["train"])
     assert words[-len(command) :] == command
@@ -237,3 +237,124 @@ def test_settings_that_are_no_json(file, capsys):
     write_json(file, {"output": "x"})
     assert study.main([str(file)]) == 1
     assert "datasets must be a list" in capsys.readouterr().err
+
+
+@pytest.fixture
+def prepared(file):
+    """The dataset is planned and preprocessed, with one split in two folds; returns the folder of its models."""
+    raw, preprocessed = (file.parent / part / "Dataset007_Toy" for part in ("raw", "preprocessed"))
+    for part in ("imagesTr", "imagesTs", "labelsTs"):
+        (raw / part).mkdir(parents=True)
+    (raw / "imagesTr" / "a_0000.png").touch()
+    (raw / "dataset.json").write_text(json.dumps({"file_ending": ".png", "labels": {}}))
+    (preprocessed / "d").mkdir(parents=True)
+    (preprocessed / "d" / "a.pkl").touch()
+    (preprocessed / "dataset.json").write_text('{"labels": 2}')
+    write_json(preprocessed / "nnUNetPlans.json", {"configurations": {"2d": {"data_identifier": "d"}}})
+    write_splits(file, "a", "a")
+    return file.parent / "results" / "Dataset007_Toy"
+
+
+def write_splits(file, *validation):
+    splits = [{"train": ["x"], "val": [case]} for case in validation]
+    write_json(file.parent / "preprocessed" / "Dataset007_Toy" / "splits_final.json", splits)
+
+
+def train(results, trainer, fold, *, seconds=(), epochs=None, finished=True):
+    """What a training leaves: its log, with seconds per epoch, debug.json and checkpoints."""
+    folder = results / f"{trainer}__nnUNetPlans__2d" / f"fold_{fold}"
+    folder.mkdir(parents=True)
+    lines = [f"t: Epoch {number} \nt: Epoch time: {time:.2f} s \n" for number, time in enumerate(seconds)]
+    (folder / "training_log_2026_1_1.txt").write_text(
+        "".join(lines) + ("" if finished else f"t: Epoch {len(lines)} \n")
+    )
+    if epochs is not None:
+        write_json(folder / "debug.json", {"num_epochs": str(epochs)})
+    write_checkpoint(folder / f"checkpoint_{'final' if finished else 'latest'}.pth")
+
+
+def dry_run(file, capsys, *options, status=0):
+    assert study.main([str(file), "--dry_run", "--cores", "1", *options]) == status
+    printed = capsys.readouterr()
+    return rows(printed.out), printed
+
+
+def test_dry_run_goes_on_past_what_keeps_the_study_from_starting(file, prepared, capsys):
+    write_splits(file, "a", "b")
+    train(prepared, "nnUNetTrainerSSNSWAG", 0)
+    table, printed = dry_run(file, capsys, status=1)
+    assert table["train"][:3] == ["2", "1", "1"]
+    assert table["predict"][2] == "8"
+    assert "error: the study cannot start: " in printed.err
+    assert "splits_final.json has different splits in its first 2 folds" in printed.err
+    assert not (file.parent / "out").exists()
+    assert study.main([str(file)]) == 1
+    assert "splits_final.json has different splits" in capsys.readouterr().err
+    assert not (file.parent / "out").exists()
+
+
+def test_dry_run_names_all_problems(file, prepared, capsys, monkeypatch):
+    write_splits(file, "a", "b")
+    monkeypatch.setattr(study, "find_machine", lambda *_: Machine((), {"nnUNetTrainerSSNSWAG": "not found"}))
+    file.write_text(file.read_text() + "  - {dataset: 8, configuration: 2d, raters: false}\n")
+    _, printed = dry_run(file, capsys, status=1)
+    problems = [line for line in printed.err.splitlines() if line.startswith("error: the study cannot start: ")]
+    assert len(problems) == 3
+    for problem, part in zip(
+        problems, ("different splits", "Dataset008 is not in", "no trainer nnUNetTrainer"), strict=True
+    ):
+        assert part in problem
+
+
+def test_dry_run_knows_trained_models(file, prepared, capsys):
+    for fold in range(2):
+        train(prepared, "nnUNetTrainerSSNSWAG", fold)
+    assert dry_run(file, capsys)[0]["train"][:3] == ["2", "2", "0"]
+
+
+def test_dry_run_names_models_that_the_study_does_not_take(file, prepared, capsys):
+    """None and SWAG share the training run of SWAG."""
+    for fold in range(2):
+        train(prepared, "nnUNetTrainerSSN", fold)
+    table, printed = dry_run(file, capsys)
+    assert table["train"][:3] == ["2", "0", "2"]
+    expected = "trained, but no part of this study: Dataset007_Toy/nnUNetTrainerSSN__nnUNetPlans__2d, fold_0, fold_1\n"
+    assert expected in printed.out
+
+
+def test_dry_run_lists_no_command_that_will_be_skipped(file, prepared, capsys):
+    table, printed = dry_run(file, capsys, "--verbose")
+    assert table["plan"][:3] == ["1", "1", "0"]
+    assert "nnUNetv2_plan_and_preprocess" not in printed.out
+    write_splits(file, "a")
+    table, printed = dry_run(file, capsys, "--verbose")
+    assert table["plan"][:3] == ["1", "0", "1"]
+    assert "study.splits Dataset007_Toy 2\n" in printed.out
+    assert "nnUNetv2_plan_and_preprocess" not in printed.out
+    assert "nnUNetv2_preprocess" not in printed.out
+
+
+def test_dry_run_takes_the_time_of_trainings_from_their_logs(file, prepared, capsys, monkeypatch):
+    file.write_text("\n".join(line for line in STUDY.splitlines() if not line.startswith("minutes:")) + "\n")
+    # Nobody knows the number of epochs.
+    train(prepared, "nnUNetTrainer", 0, seconds=(30, 12, 12, 12), epochs=4)
+    assert dry_run(file, capsys)[0]["train"] == ["2", "0", "2", "unknown", "unknown"]
+    # The trainer's class knows it; time per epoch is that of another trainer: 50 x 12 s = 10 min.
+    monkeypatch.setattr(study, "find_machine", lambda *_: Machine((), {}, {"nnUNetTrainerSSNSWAG": 50}))
+    assert dry_run(file, capsys)[0]["train"] == ["2", "0", "2", "10.0", "20.0"]
+    # A training of its own, 20 of 40 epochs in: 20 x 6 s for it and 40 x 6 s for the other fold.
+    train(prepared, "nnUNetTrainerSSNSWAG", 1, seconds=(6,) * 20, epochs=40, finished=False)
+    table, printed = dry_run(file, capsys)
+    assert table["train"] == ["2", "0", "2", "3.0", "6.0"]
+    assert "about 6.0 minutes, and what sets, predict, calibrate, evaluate, compare, report takes" in printed.out
+    # What the study has measured counts more.
+    plan = Plan.read(file)
+    job = plan.jobs["train", "Dataset007_Toy/nnUNetTrainerSSNSWAG/seed_0"]
+    write_made(job.products[0])
+    plan.records.finish(job, seconds=90)
+    assert dry_run(file, capsys)[0]["train"] == ["2", "1", "1", "1.5", "1.5"]
+
+
+def write_made(checkpoint):
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    write_checkpoint(checkpoint)

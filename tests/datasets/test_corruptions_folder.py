@@ -114,6 +114,17 @@ def test_interrupted_folder_is_continued(images, tmp_path, monkeypatch):
     assert all((tmp_path / "out" / file).stat().st_mtime_ns == time for file, time in kept.items())
 
 
+def test_another_image_under_the_same_name_is_refused(images, tmp_path):
+    settings = {"ranges": {"noise": (0.1, 0.5)}}
+    corrupt_folder(images, tmp_path / "out", **settings)
+    assert corrupt_folder(images, tmp_path / "out", **settings, resume=True).num_written == 0
+    before = contents(tmp_path / "out")
+    write_volume(images / "case_1_0001.nii.gz", 99)
+    with pytest.raises(ValueError, match=r"other settings or images, as manifest.json says of: case_1;"):
+        corrupt_folder(images, tmp_path / "out", **settings, resume=True)
+    assert contents(tmp_path / "out") == before
+
+
 def test_other_settings_do_not_continue(images, tmp_path):
     corrupt_folder(images, tmp_path / "out", ranges={"noise": (0.1, 0.5)})
     for settings in ({"ranges": {"noise": (0.1, 0.5)}, "seed": 1}, {"ranges": {"noise": (0.1, 0.4)}}):

@@ -15,7 +15,7 @@ CASES = {"ID": ("case_0", "case_1"), "blur": ("case_0",)}
 
 def summary_of(aleatoric, epistemic, *, dataset=DATASET, seed=None, numbers=None, dice=0.8, is_stand_in=False):
     (auroc, ncc_id, ncc_ood, ace_id, ace_ood), deltas = numbers or NUMBERS[aleatoric, epistemic]
-    shifts = {"shifts": {"blur": {}}}
+    shifts = {"shifts": {"blur": None}}
     model = {"name": "a", "dataset": dataset, "aleatoric": aleatoric, "epistemic": epistemic, "seed": seed}
     model["epistemic_is_stand_in"] = is_stand_in
     delta = [{"value": value, "interval": [-1.0, 1.0]} for value in deltas]
@@ -52,13 +52,14 @@ def summary_of(aleatoric, epistemic, *, dataset=DATASET, seed=None, numbers=None
 def deterministic_summary(**options):
     """Softmax without epistemic method: maps of TU alone, calibrated better than all others."""
     summary = summary_of("Softmax", "none", numbers=((None, None, None, 0.01, 0.01), (None,) * 5), **options)
-    summary["tasks"] = {"CAL": {"ID": {"TU": 0.01}, "OOD": {"TU": 0.01}, "shifts": {"blur": {}}}}
+    summary["tasks"] = {"CAL": {"ID": {"TU": 0.01}, "OOD": {"TU": 0.01}, "shifts": {"blur": None}}}
     return summary
 
 
 def write_folder(folder, summary, *, cases=CASES):
     folder.mkdir(parents=True)
-    (folder / "summary.json").write_text(json.dumps(summary))
+    content = {**summary, "num_cases": len(cases["ID"])}
+    (folder / "summary.json").write_text(json.dumps(content))
     rows = [f"{name},{case}" for name, members in cases.items() for case in members]
     (folder / "images.csv").write_text("\n".join(["set,case", *rows]) + "\n")
     return folder

@@ -122,7 +122,16 @@ def make_results(name, cases, seed, *, scale):
             rows.append({"set": name, "case": case, "measure": measure, **values, "border": score, "ncc": rng.random()})
     scores = pd.DataFrame(rows).assign(ace=rng.random(len(rows)))
     images = pd.DataFrame(
-        {"set": name, "case": cases, "dice": 0.5, "risk": 0.5, "ged_dice": np.nan, "AU": 1.0, "EU": 1.0}
+        {
+            "set": name,
+            "case": cases,
+            "dice": 0.5,
+            "risk": 0.5,
+            "ged_dice": np.nan,
+            "AU": 1.0,
+            "EU": 1.0,
+            "border_length": 9,
+        }
     )
     confidence = {}
     for measure in MEASURES:

@@ -80,7 +80,9 @@ def test_files_of_other_cases_and_hidden_files_do_not_matter(folder, reader):
 
 def test_cases_on_one_side_only(folder, reader):
     (folder / "gt" / "b.nii.gz").rename(folder / "gt" / "c.nii.gz")
-    with pytest.raises(ValueError, match=r"(?s)b: predicted, but not in .*c: in .*gt, but not predicted \(--chill"):
+    with pytest.raises(
+        ValueError, match=r"(?s)b: predicted, but not in .*c: in .*gt, but not predicted \(--allow_missing_predictions"
+    ):
         check(folder, reader)
     (folder / "pred" / "b.nii.gz").unlink()
     assert [case.name for case in check(folder, reader, allow_missing_predictions=True)] == ["a"]
@@ -168,12 +170,19 @@ def test_damaged_probabilities(folder, reader):
 
 
 def test_all_findings_are_in_one_error(folder, reader):
-    (folder / "pred" / "a.npz").unlink()
-    write(folder / "gt" / "b.nii.gz", np.full(SHAPE, 5, dtype=np.uint8))
+    """First of the names, then of what is in the files, which takes long."""
+    probabilities = (folder / "pred" / "a.npz").rename(folder / "kept.npz")
+    for name in ("a", "b"):
+        write(folder / "gt" / f"{name}.nii.gz", np.full(SHAPE, 5, dtype=np.uint8))
     write(folder / "gt" / "c.nii.gz", np.zeros(SHAPE, dtype=np.uint8))
     with pytest.raises(ValueError, match="nothing was computed") as error:
         check(folder, reader)
-    assert len(str(error.value).splitlines()) == 4
+    assert [line.split(":")[0].strip() for line in str(error.value).splitlines()[1:]] == ["c", "a"]
+    (folder / "gt" / "c.nii.gz").unlink()
+    probabilities.rename(folder / "pred" / "a.npz")
+    with pytest.raises(ValueError, match="nothing was computed") as error:
+        check(folder, reader)
+    assert [line.split(":")[0].strip() for line in str(error.value).splitlines()[1:]] == ["a", "b"]
 
 
 MAP = np.linspace(0, 0.6, np.prod(SHAPE), dtype=np.float32).reshape(SHAPE)
@@ -192,7 +201,7 @@ def test_maps_and_samples_are_found(folder, reader):
     case = check(folder, reader)[1]
     assert list(case.maps) == ["AU", "EU", "TU"]
     read = load_case(case, LABELS, reader)
-    np.testing.assert_array_equal(read_case_map(case, read, "EU", reader), MAP)
+    np.testing.assert_array_equal(read_case_map(case, read, "EU", LABELS, reader), MAP)
     np.testing.assert_array_equal(read_samples(case, read, LABELS, reader), np.stack([0 * MAP, 0 * MAP + 1]))
     assert read.voxel_ml == pytest.approx(0.7 * 0.8 * 2.5 / 1000)
 
@@ -233,7 +242,7 @@ def test_values_that_are_no_uncertainty(folder, reader, value, message):
 
 @pytest.mark.parametrize(
     ("array", "message"),
-    [(np.zeros((2, *SHAPE)), "2 channels"), (np.full((1, *SHAPE), np.nan), "holds nan")],
+    [(np.zeros((2, *SHAPE)), "2 channels"), (np.full((1, *SHAPE), np.nan), "60 voxels that are NaN")],
 )
 def test_arrays_that_are_no_label_map(tmp_path, array, message):
     class Reader:  # not a file: SimpleITK reads NaN in NIfTI files as 0
@@ -243,3 +252,20 @@ def test_arrays_that_are_no_label_map(tmp_path, array, message):
     (tmp_path / "x.png").touch()
     with pytest.raises(ValueError, match=message):
         read_label_map(tmp_path / "x.png", LABELS, Reader())
+
+
+def test_many_cases_are_a_number_and_three_names_and_nothing_is_read(folder, reader, monkeypatch):
+    """As of annotations of a part of the cases, which took a minute to be found before."""
+
+    def read(*_, **__):
+        raise AssertionError("a case was read")
+
+    monkeypatch.setattr("nnunet_stochastic.evaluation.evaluate.check_case", read)
+    for number in range(40):
+        write(folder / "pred" / f"x{number:02d}.nii.gz", np.zeros(SHAPE, dtype=np.uint8))
+    (folder / "raters" / "b_rater1.nii.gz").unlink()
+    with pytest.raises(ValueError, match="nothing was computed") as caught:
+        check(folder, reader)
+    first, second = str(caught.value).splitlines()[1:]
+    assert first == f"  40 cases (x00, x01, x02, …): predicted, but not in {folder / 'gt'}"
+    assert second == f"  b: rater files are missing: {folder / 'raters' / 'b_rater1.nii.gz'}"

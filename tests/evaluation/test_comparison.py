@@ -386,7 +386,7 @@ def test_one_run_and_a_broken_number(tmp_path):
     folders = changed(tmp_path, lambda summary: summary["tasks"]["GED"]["dice"].update(ID="0.3"))
     with pytest.raises(ValueError, match="at least 2"):
         compare(read_runs(folders[:1]))
-    with pytest.raises(ValueError, match=r"number or null at tasks/GED/dice/ID, got '0\.3'"):
+    with pytest.raises(ValueError, match=r"tasks\.GED\.dice\.ID: must be a number, got '0\.3'"):
         compare(read_runs(folders))
 
 
@@ -405,9 +405,15 @@ def test_overrides(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "is not a table of runs"),
-        ("seed\n1\n", "must have the column folder"),
-        ("folder,sed\nx,1\n", "must have the column folder and any of dataset, seed, aleatoric, epistemic, got"),
+        ("", r"runs\.csv: the header lacks folder, got 'nothing'; name a table with the column folder and any of"),
+        ("seed\n1\n", "the header lacks folder, got 'seed'"),
+        ("folder,seed\na/SSN_none\n", "line 2 has 1 values, the header 2"),
+        ("folder,seed\n,1\n", "line 2 has no folder"),
+        ('folder,seed\na/SSN_none,"1\n2"\n', "line 3 has a line break or another sign in '1.n2'"),
+        (
+            "folder,sed\nx,1\n",
+            "the header has 'sed', which is not known; .* any of dataset, seed, aleatoric, epistemic",
+        ),
         ("folder,seed\na/SSN_none,1\n./a/SSN_none,1\n", r"a/SSN_none and \S+a/SSN_none are the same run"),
         ("folder,seed\nx,1\n", "names folders that are not compared: .*x"),
     ],

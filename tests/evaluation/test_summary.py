@@ -8,10 +8,12 @@ import pytest
 from nnunet_stochastic import metrics
 from nnunet_stochastic.conventions import PRESETS
 from nnunet_stochastic.evaluation import ALL_CLASSES, RATERS, REFERENCE, EvaluatedCase, EvaluatedLabels, score_case
+from nnunet_stochastic.evaluation.case_sets import CaseSet
 from nnunet_stochastic.evaluation.records import bins_to_json, to_json
 from nnunet_stochastic.evaluation.results import collect_results
 from nnunet_stochastic.evaluation.summary import summarise
 
+ID = CaseSet("ID", ())
 LABELS = EvaluatedLabels.from_dataset_json({"labels": {"background": 0, "liver": 1, "spleen": 2}})
 
 
@@ -47,13 +49,14 @@ def record(case):
             "crps_ml": {},
             "challenge": {},
             "degenerate_samples": None,
+            "spread": {},
         }
     )
 
 
 @pytest.fixture
 def results(cases):
-    return collect_results("ID", map(record, cases))
+    return collect_results(ID, map(record, cases))
 
 
 @pytest.fixture
@@ -113,6 +116,6 @@ def test_calibration_of_the_data_set_pools_all_voxels(cases, summary):
 
 
 def test_undefined_means_are_null_in_json(cases):
-    summary = summarise(collect_results("ID", [record(cases[0])]), LABELS, PRESETS["entanglement"])
+    summary = summarise(collect_results(ID, [record(cases[0])]), LABELS, PRESETS["entanglement"])
     assert summary["reference"]["spleen"]["mean"]["dice"] is None
     json.dumps(summary, allow_nan=False)

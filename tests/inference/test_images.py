@@ -10,8 +10,9 @@ from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 from scipy.spatial.transform import Rotation
 from skimage import io
 
+from nnunet_stochastic.datasets.corruptions.stored_image import read_stored_image
 from nnunet_stochastic.inference.images import map_ending, write_labels, write_map
-from nnunet_stochastic.io.grid import voxel_volume_ml
+from nnunet_stochastic.io.grid import check_same_grid, voxel_volume_ml
 from nnunet_stochastic.io.images import read_image, read_volume
 
 ARRAY = np.random.default_rng(0).random((4, 5, 6)).astype(np.float32)
@@ -201,19 +202,59 @@ def test_maps_and_labels_of_tif_have_the_spacing_beside_them(tmp_path):
     assert voxel_volume_ml(again) == pytest.approx(0.006)
 
 
+NO_SPACING = b"# no spacing"
+IN_UM = b'space dimension: 3\nspace directions: (1,0,0) (0,1,0) (0,0,1)\nspace units: "um" "um" "um"'
+
+
 @pytest.mark.parametrize(
-    ("header", "has_volume"),
+    ("header", "volume_ml"),
     [
-        (b"spacings: 1 1 1", True),
-        (b"space: left-posterior-superior\nspace directions: (1,0,0) (0,1,0) (0,0,1)", True),
-        (b"# no spacing", False),
-        (b'spacings: 1 1 1\nunits: "" "" ""', True),
-        (b'space dimension: 3\nspace directions: (1,0,0) (0,1,0) (0,0,1)\nspace units: "um" "um" "um"', False),
+        (b"spacings: 1 1 1", 0.001),
+        (b"space: left-posterior-superior\nspace directions: (1,0,0) (0,1,0) (0,0,1)", 0.001),
+        (b"space dimension: 3\nspace directions: (1,0,0) (1,1,0) (0,0,2)", 0.002),  # oblique axes
+        (NO_SPACING, None),
+        (b'spacings: 1 1 1\nunits: "" "" ""', 0.001),
+        (b'spacings: 1 1 1\nunits: "s" "s" "s"', None),
+        (b'spacings: 1 1 1\nunits: "mm" "mm" "cm"', None),
+        (IN_UM, 1e-12),
     ],
 )
-def test_nrrd_has_a_volume_where_it_has_a_spacing_in_mm(tmp_path, header, has_volume):
+def test_nrrd_has_a_volume_where_it_has_a_spacing_of_known_unit_and_so_has_what_is_written(tmp_path, header, volume_ml):
     path = tmp_path / "a_0000.nrrd"
     start = b"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 2 3 4\nencoding: raw\n" + header
-    path.write_bytes(start + b"\n\n" + bytes(24))
-    _, properties = read_image([path], SimpleITKIO())
-    assert voxel_volume_ml(properties) == (0.001 if has_volume else None)
+    path.write_bytes(start + b"\n\n" + bytes(range(24)))
+    check_written_like(path, volume_ml)
+
+
+@pytest.mark.parametrize(
+    ("header", "volume_ml"),
+    [
+        (b"ElementSpacing = 1 2 3", 0.006),
+        (b"ElementSize = 1 2 3", 0.006),
+        (b"Offset = 0 0 0", None),
+        (b"ElementSpacing = 1 2 3\nDistanceUnits = um", 6e-12),
+    ],
+)
+def test_mha_has_a_volume_likewise(tmp_path, header, volume_ml):
+    path = tmp_path / "a_0000.mha"
+    start = b"ObjectType = Image\nNDims = 3\nBinaryData = True\n" + header
+    end = b"\nDimSize = 2 3 4\nElementType = MET_UCHAR\nElementDataFile = LOCAL\n"
+    path.write_bytes(start + end + bytes(range(24)))
+    check_written_like(path, volume_ml)
+
+
+def check_written_like(path, volume_ml) -> None:
+    """Maps, labels and corrupted copies of an image are on its grid, and have its volume of a voxel or none."""
+    expected = None if volume_ml is None else pytest.approx(volume_ml)
+    array, properties = read_image([path], SimpleITKIO())
+    maps, labels, copy = (path.with_stem(name) for name in ("map", "labels", "copy_0000"))
+    write_map(array[0], maps, properties, SimpleITKIO)
+    write_labels(array[0].astype(np.uint8), labels, properties, SimpleITKIO)
+    stored = read_stored_image(path)
+    stored.write(stored.values, copy)
+    assert voxel_volume_ml(properties) == expected
+    for written in (maps, labels, copy):
+        again, grid = read_volume(written, SimpleITKIO())
+        np.testing.assert_array_equal(again, np.arange(24).reshape(1, 4, 3, 2))
+        check_same_grid(path, array.shape[1:], properties, written, again.shape[1:], grid)
+        assert voxel_volume_ml(grid) == expected, written

@@ -9,6 +9,8 @@ from nnunet_stochastic.inference.collapse import STAND_IN_NOTE
 from nnunet_stochastic.inference.model import load_weights
 from nnunet_stochastic.inference.seeds import NoiseKey
 from nnunet_stochastic.inference.settings import AVERAGED, BLENDED
+from nnunet_stochastic.io.schemas import PredictionRecord
+from nnunet_stochastic.io.text import check_content
 from nnunet_stochastic.training import BasisTrainer, DiagonalTrainer, LowRankTrainer
 from tests.inference.predictors import PROPERTIES, blend, build, logit_law
 
@@ -107,6 +109,21 @@ def test_spacing_of_an_array(tmp_path, folders, spacing):
     predictor = build(folders.write_model_folder(tmp_path / "model"), mirroring=False)
     with pytest.raises(ValueError, match="a spacing of three positive finite numbers"):
         predictor.predict_array(np.zeros((1, 14, 16, 15), np.float32), {"spacing": spacing})
+
+
+@pytest.mark.parametrize(
+    ("spacing", "made"),
+    [
+        ((1e-3, 1e-3, 1e-3), "0 x 0 x 0 voxels on the network's grid of 1 x 1 x 1:"),
+        ((0.03, 1, 1), "0 x 16 x 15 voxels"),
+        ((1e30, 1, 1), r"1.4e\+31 x 16 x 15 voxels on .*, more than fit into memory"),
+        ((1e4, 1e4, 1e4), "140000 x 160000 x 150000 voxels on .*, more than fit into memory"),
+    ],
+)
+def test_spacing_in_another_unit(tmp_path, folders, spacing, made):
+    predictor = build(folders.write_model_folder(tmp_path / "model"), mirroring=False)
+    with pytest.raises(ValueError, match=f"the image has {made}"):
+        predictor.predict_array(np.ones((1, 14, 16, 15), np.float32), {"spacing": spacing})
 
 
 def test_cascade_takes_the_previous_segmentation(tmp_path, folders):
@@ -336,6 +353,12 @@ def test_notes_say_what_the_maps_of_one_member_are(tmp_path, folders, stochastic
     assert STAND_IN_NOTE not in notes(folder, folds=(0, 1))
     assert "only the total uncertainty exists" in notes(plain)
     assert "exact moments: num_samples has no effect" in notes(folder)
+    assert "they miss an outcome of a probability below 26% with more than 5%" in notes(folder, num_saved_samples=10)
+    assert "whole samples" not in notes(folder, num_saved_samples=19)
+    assert "sample_intervals" not in build(folder).settings()
+    found = build(folder, num_saved_samples=19).settings()
+    assert found["sample_intervals"]["num_samples"] == 19
+    check_content("uncertainty.json", {"settings": found, "cases": {}}, PredictionRecord)
     assert "plug-in estimator" in notes(folder, estimator="plug_in")
     assert "plug-in estimator" not in notes(folder, estimator="mc")
     assert "plug-in estimator" not in notes(plain, estimator="plug_in", aleatoric="tta")

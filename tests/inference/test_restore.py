@@ -95,7 +95,7 @@ def test_maps_lie_where_simpleitk_puts_them(predictor, image, slices):
     shape = tuple(data.shape[1:])
     assert shape != tuple(properties["shape_after_cropping_and_before_resampling"])
     log_ratios = 8 * smooth(shape, 0)[None] - 4
-    epistemic, variance, lost = 0.1 * smooth(shape, 1), smooth(shape, 2), 0.02 * smooth(shape, 3)
+    epistemic, variance, lost = 0.1 * smooth(shape, 1), 0.25 * smooth(shape, 2), 0.02 * smooth(shape, 3)
     grid = GridPrediction(OutcomeSpace(2), log_ratios, epistemic, variance)
     prediction = predictor.restore(grid, properties, probabilities=True)
 
@@ -168,7 +168,7 @@ def test_segmentation_and_probabilities_are_nnunets(predictor, image, folders, l
         assert prediction.maps["total"].max() <= model.space.greatest_entropy + 1e-6
 
 
-def test_splines_do_not_take_maps_below_0(predictor, image):
+def test_splines_do_not_take_maps_out_of_their_range(predictor, image):
     """A spline through a map that is 0 beside a peak is below 0 there."""
     predictor = predictor(resampling=RESAMPLINGS["cubic"])
     array, properties = predictor.model.plans_manager.image_reader_writer_class().read_images([str(image)])
@@ -179,7 +179,7 @@ def test_splines_do_not_take_maps_below_0(predictor, image):
     maps = predictor.restore(grid, properties).maps
     for values in maps.values():
         assert values.min() == 0
-    assert maps["variance"].max() > 0.2
+    assert 0.2 < maps["variance"].max() <= 0.25
     np.testing.assert_allclose(maps["aleatoric"] + maps["epistemic"], maps["total"], atol=1e-6)
     assert maps["total"].max() <= math.log(2) + 1e-6
 

@@ -16,6 +16,7 @@ from nnunet_stochastic.inference.cases import find_input_cases
 from nnunet_stochastic.io.names import check_names
 
 STRANGE = ("a\nb", os.fsdecode(b"a\xffb"), "a\tb", "a\x1b[31mb", "a\u2028b")
+NAMES = ("good", "-good", "a b", "a_0000", "a_0000_0000", "\u00e9", "$x", "a.b", "a_rater0", "a_000")
 PLAIN = ("case", "\u0160umava", "\u5f71\u50cf", "x$_{$y", "[red]", "a b", ".hidden", "\U0001f9e0")
 
 
@@ -28,8 +29,8 @@ def inputs(folder):
 
 
 def predictions(folder):
-    for path in list(folder.iterdir()):
-        path.rename(path.with_name(path.name.replace("_0000", "")))
+    for path in sorted(folder.iterdir(), key=lambda path: len(path.name)):
+        path.rename(path.with_name(re.sub(r"_0000(?=\.)", "", path.name)))
     return [case.name for case in find_predictions(folder, None, file_ending=".png", probabilities=False)[0]]
 
 
@@ -58,6 +59,59 @@ def test_files_of_macos_are_no_images(tmp_path, find):
     for case in ("good", "._good"):
         (folder / f"{case}_0000.png").touch()
     assert find(folder) == ["good"]
+
+
+@pytest.mark.parametrize("find", [images, inputs, predictions, training])
+def test_what_else_lies_among_images(tmp_path, find):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("Thumbs.db", ".DS_Store", "b_0000.png.part", ".c_0000.png", "notes.txt", "d_0000.png~"):
+        (folder / name).touch()
+    for case in NAMES:
+        (folder / f"{case}_0000.png").touch()
+    if find is training:
+        (folder / ".c_0000.png").unlink()  # nnU-Net trains with hidden files
+    assert sorted(find(folder)) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("find", [images, inputs, predictions, training])
+def test_two_names_of_the_same_letters(tmp_path, find):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for case in ("\u00e9", "e\u0301"):
+        (folder / f"{case}_0000.png").touch()
+    if len(list(folder.iterdir())) < 2:
+        pytest.skip("a file system that takes them for one")
+    with pytest.raises(ValueError, match="two forms of Unicode"):
+        find(folder)
+
+
+@pytest.mark.parametrize("find", [images, inputs, predictions])
+def test_endings_in_capital_letters(tmp_path, find):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a_0000.png", "b_0000.PNG"):
+        (folder / name).touch()
+    with pytest.raises(ValueError, match=r"in .*(rename b(_0000)?\.PNG|1 of \.PNG)"):
+        find(folder)
+
+
+@pytest.mark.parametrize("find", [images, inputs])
+def test_images_without_the_number_of_a_channel(tmp_path, find):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a_0000.png", "b.png"):
+        (folder / name).touch()
+    with pytest.raises(ValueError, match=r"(rename|of them) b\.png"):
+        find(folder)
+
+
+def test_predictions_and_references_in_two_forms_of_unicode(tmp_path):
+    for folder, name in (("pred", "\u00e9"), ("gt", "e\u0301")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"{name}.png").touch()
+    _, problems = find_predictions(tmp_path / "pred", tmp_path / "gt", file_ending=".png", probabilities=False)
+    assert "\u00e9: named in two forms of Unicode" in problems[0]
 
 
 def test_names(tmp_path):

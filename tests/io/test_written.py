@@ -1,6 +1,7 @@
 """Every format that a prediction writes: whole files pass, and a file cut at any place is noticed."""
 
 import gzip
+import zipfile
 
 import nibabel
 import numpy as np
@@ -13,6 +14,7 @@ from nnunetv2.imageio.nibabel_reader_writer import NibabelIO
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 
+from nnunet_stochastic.checkpoints import read_checkpoint
 from nnunet_stochastic.inference.images import write_map
 from nnunet_stochastic.io.written import check_checksums, check_written, has_right_checksums, is_whole
 
@@ -147,6 +149,27 @@ def test_zeros_within_a_file_of_the_same_size(tmp_path, name):
     assert path.stat().st_size == len(whole)
     assert path.read_bytes() != whole
     assert has_right_checksums(path) == (name == "nibabel.nii")  # which has none
+
+
+def test_checkpoints_that_have_no_checksums(tmp_path):
+    """As ``torch.serialization.set_crc32_options(False)`` writes them, and torch before 1.6."""
+    path, weights = tmp_path / "checkpoint.pth", {"weights": torch.arange(1000.0)}
+    computes = torch.serialization.get_crc32_options()
+    try:
+        torch.serialization.set_crc32_options(False)
+        torch.save(weights, path)
+    finally:
+        torch.serialization.set_crc32_options(computes)
+    assert not any(entry.CRC for entry in zipfile.ZipFile(path).infolist())
+    check_checksums(path)
+    assert torch.equal(read_checkpoint(path)["weights"], weights["weights"])
+    torch.save(weights, path, _use_new_zipfile_serialization=False)
+    assert is_whole(path)
+    check_checksums(path)
+    assert torch.equal(read_checkpoint(path)["weights"], weights["weights"])
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(ValueError, match=r"checkpoint.pth cannot be read as a checkpoint, it may be incomplete"):
+        read_checkpoint(path)
 
 
 def test_what_is_whole(tmp_path):

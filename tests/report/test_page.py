@@ -140,7 +140,7 @@ def test_bold_cells_of_the_page(tmp_path):
     tables = Tables(page)
     quality = tables.rows[:4]
     assert [row[0] for row in quality[1:]] == ["Prob. U-Net / SWAG-D", "SSN / No EU", "SSN / SWAG"]
-    assert quality[1][2] == "0.035 ⚠"
+    assert quality[1][2] == "0.035⚠"
     # Dice ID and OOD, NLL and ECE of the second; the CRPS is equal, and the GED of the second alone is no best.
     assert [place for place in tables.bold if place[0] < 4] == [(2, 2), (2, 3), (2, 4), (2, 5), (2, 10), (3, 10)]
     assert {row for row, _ in tables.bold}.isdisjoint({1, 5, 6, 7, 15})

@@ -102,7 +102,7 @@ def test_older_and_broken_files_are_refused(tmp_path):
     folder = write_result(tmp_path / "run")
     summary = json.loads((folder / "summary.json").read_text())
     (folder / "summary.json").write_text(json.dumps({"results": summary["results"]}))
-    with pytest.raises(ValueError, match=r"lacks model, convention, folders.*older version"):
+    with pytest.raises(ValueError, match=r"lacks model, convention, conventions, num_cases, folders.*older version"):
         read_result(folder)
     summary["tasks"]["GED"] = {"ID": 0.3, "OOD": None, "shifts": {}, "distance": "iou"}
     (folder / "summary.json").write_text(json.dumps(summary))
@@ -116,15 +116,15 @@ def test_older_and_broken_files_are_refused(tmp_path):
 def test_a_table_without_its_columns_is_refused(tmp_path):
     folder = write_result(tmp_path / "run")
     (folder / "images.csv").write_text("case,dice\na,1\n")
-    with pytest.raises(ValueError, match=r"images\.csv lacks the columns set;"):
+    with pytest.raises(ValueError, match=r"images\.csv: the header lacks set, got"):
         read_result(folder)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"images\.csv is no table \(No columns to parse from file\); run nnunet_stochastic_evaluate again"),
-        ("set,case,risk\nID,a,low\n", r"images\.csv must have numbers in the column risk \(.*'low'\); run "),
+        ("", r"images\.csv: the header lacks set, case, got 'nothing'; run nnunet_stochastic_evaluate again"),
+        ("set,case,risk\nID,a,low\n", r"images\.csv: line 2: risk must be a finite number or nothing, got 'low'; run "),
     ],
 )
 def test_a_damaged_table_is_named(tmp_path, text, message):

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -155,8 +156,9 @@ class StandIns:
     def __init__(self, folder: Path) -> None:
         self.folder, self.bin, self.output = folder, folder / "bin", folder / "out"
         self.bin.mkdir(parents=True)
-        (folder / "site").mkdir()
-        (folder / "site" / "sitecustomize.py").write_text(SITE)
+        # Not in the study's folder, whose name may have what parts the folders of PYTHONPATH.
+        self.site = tempfile.TemporaryDirectory()
+        Path(self.site.name, "sitecustomize.py").write_text(SITE)
         for name in PROGRAMS:
             path = self.bin / name
             path.write_text(PROGRAM.format(python=sys.executable))
@@ -171,7 +173,7 @@ class StandIns:
             **inherited,
             **nnunet,
             "STAND_INS": str(self.bin),
-            "PYTHONPATH": os.pathsep.join([str(folder / "site"), str(ROOT)]),
+            "PYTHONPATH": os.pathsep.join([self.site.name, str(ROOT)]),
         }
 
     def start(self, *options: str, seconds: float = 0) -> subprocess.Popen:

@@ -172,6 +172,12 @@ def test_trainers_and_gpus(write_study, nnunet):
     machine = find_machine(study, environment)
     assert machine.gpus == ()
     assert machine.trainers.keys() == {"MySSNDropout"}
+    assert machine.epochs == {"MySSN": 1000, "nnUNetTrainer": 1000}
+    fine_tuned = "device: cpu\noutput: o\nseeds: 1\naleatoric: [MoB, SSN]\nepistemic: [swag]\n"
+    fine_tuned += "start_from: nnUNetTrainer_5epochs\ndatasets:\n  - {dataset: 7, configuration: 2d, raters: false}\n"
+    study = Plan.read(write_study(fine_tuned)).study
+    found = find_machine(study, environment_of(study)).epochs
+    assert found == {"nnUNetTrainerMoBSWAG": 50, "nnUNetTrainerSSNSWAG": 1000, "nnUNetTrainer_5epochs": 5}
     with pytest.raises(ValueError, match=r"nnU-Net finds no trainer MySSNDropout .*name with trainers the folder"):
         check_machine(study, machine, local=True)
     check_machine(study, Machine((), {}), local=True)

@@ -478,3 +478,44 @@ def test_a_file_that_is_not_utf8(write_study):
     file.write_bytes(b"output: \xff")
     with pytest.raises(ValueError, match=r"study\.yaml, line 1: not in UTF-8"):
         read_study(file)
+
+
+@pytest.mark.parametrize(
+    ("study", "message"),
+    [
+        ("[none]; predict: {save_samples: 2}", r"predict\.save_samples is 2, but Softmax/none .* per member, 1; ask"),
+        ("[ensemble]; predict: {save_samples: 4}", r"is 4, but Softmax/ensemble .* per member, 3; ask"),
+        ("[swag]; predict: {save_samples: 9, num_members: 8}", r"is 9, but Softmax/swag .* per member, 8; ask"),
+        ("[none]; predict: {save_samples: 2, tiles_and_views: average, disable_tta: true}", r"Softmax/none"),
+        ("[none]; predict: {save_samples: 1}", None),
+        ("[ensemble]; predict: {save_samples: 3}", None),
+        ("[dropout]; predict: {save_samples: 8, num_members: 8}", None),
+        ("[none]; predict: {save_samples: 4, aleatoric: tta}", None),
+        ("[none]; predict: {save_samples: 4, tiles_and_views: average}", None),
+    ],
+)
+def test_samples_that_a_deterministic_network_has_not(write_study, study, message):
+    epistemic, _, predict = study.partition("; ")
+    lines = ["output: results", "seeds: 3", "aleatoric: [Softmax]", f"epistemic: {epistemic}", predict]
+    file = write_study("\n".join([*lines, "datasets: [{dataset: 7, configuration: 2d}]"]))
+    if message is None:
+        read_study(file)
+    else:
+        with pytest.raises(ValueError, match=r"study\.yaml, line 5: .*" + message):
+            read_study(file)
+    file.write_text(file.read_text().replace("Softmax", "SSN"))
+    read_study(file)
+
+
+def test_a_folder_of_trainers_that_nnunet_would_take_for_two(write_study, nnunet):
+    (nnunet / "a:b").mkdir()
+    with pytest.raises(ValueError, match=r"line 1: trainers has ':' in its path, .* nnUNet_extTrainer; rename"):
+        read_study(write_study("trainers: a:b" + SMALL))
+
+
+def test_a_byte_order_mark(write_study):
+    file = write_study(SMALL)
+    content = file.read_bytes()
+    expected = read_study(file)
+    file.write_bytes(b"\xef\xbb\xbf" + content)
+    assert read_study(file) == expected

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +101,10 @@ def plan_chaksu(folder: Path, number: int, *, seed: int = 0) -> Conversion:
             return TEST
         return VALIDATION if case in validation else TRAIN
 
-    sources = [Source(case, {case: part(case, split, files.device)}, files, case) for case, split, files in found]
+    sources = [
+        Source(case, {case: part(case, split, files.device)}, files, case, (files.photograph, *chain(*files.masks)))
+        for case, split, files in found
+    ]
     devices = Counter(files.device for *_, files in found)
     return Conversion(
         dataset_name(number, "Chaksu"),

@@ -1,9 +1,9 @@
 """What the converters share: planned cases, their parts, the vote of the raters, reading and writing.
 
 A `Conversion` plans everything before anything is written; its sources are converted one by one, each to cases
-(x, y, y_1 … y_A). The label y is the vote of the raters y_1 … y_A at each voxel: the class with the most votes; of
-classes with as many votes foreground before background, then the lowest label. For two classes this is the majority
-with ties to foreground.
+(x, y, y_1 … y_A). The label y is the vote of the raters y_1 … y_A at each voxel: the class with the most votes. Of
+classes with as many votes foreground comes before background, then the lowest label, where ``Ties`` does not say
+otherwise. For two classes this is the majority with ties to foreground.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import SimpleITK as sitk
 from nibabel.nifti1 import Nifti1Header
 
 from nnunet_stochastic.io.images import check_image_file
+from nnunet_stochastic.io.itk import itk_reason
 from nnunet_stochastic.io.names import check_names
 from nnunet_stochastic.io.nifti import is_nifti, keep_header, read_nifti_header
 from nnunet_stochastic.io.staging import staged_files
@@ -31,6 +32,7 @@ __all__ = [
     "ConvertedCase",
     "Skipped",
     "Source",
+    "Ties",
     "convert_source",
     "draw",
     "fifth",
@@ -44,6 +46,7 @@ __all__ = [
     "reasons",
 ]
 
+Ties = Literal["lowest", "highest", "background"]
 TRAIN, VALIDATION, TEST = "train", "val", "test"
 _SUFFIXES = {TRAIN: "Tr", VALIDATION: "Tr", TEST: "Ts"}
 _SHOWN_REASONS = 20
@@ -86,12 +89,15 @@ class Source:
         Data that the converter has to know; picklable.
     patient
         Patient whom all its cases show; the source's own name where the data set does not tell patients apart.
+    files
+        Files that are read, as far as they are known: where one has changed, the cases are converted again.
     """
 
     name: str
     cases: Mapping[str, str]
     data: Any
     patient: str
+    files: Sequence[Path] = ()
 
 
 @dataclass(frozen=True)
@@ -125,6 +131,8 @@ class Conversion:
         Lines to print: the rule that was followed and its counts.
     configuration, planner
         Names of a configuration and a planner of nnU-Net, suggested for this data set.
+    files_per_image
+        Number of files of an image; None: as many as channels.
     parts, patients
         Part and patient of each case.
     """
@@ -137,7 +145,8 @@ class Conversion:
     skipped: Sequence[Skipped] = ()
     notes: Sequence[str] = ()
     configuration: str = "3d_fullres"
-    planner: Literal["nnUNetPlannerResEncM", "nnUNetPlannerResEncL"] = "nnUNetPlannerResEncM"
+    planner: Literal["ExperimentPlanner", "nnUNetPlannerResEncM", "nnUNetPlannerResEncL"] = "nnUNetPlannerResEncM"
+    files_per_image: int | None = None
     parts: Mapping[str, str] = field(init=False)
     patients: Mapping[str, str] = field(init=False)
 
@@ -197,7 +206,7 @@ def draw(
     return sorted(names[i] for i in order[:count]), sorted(names[i] for i in order[count:])
 
 
-def majority_vote(raters: np.ndarray, num_classes: int) -> np.ndarray:
+def majority_vote(raters: np.ndarray, num_classes: int, *, ties: Ties = "lowest") -> np.ndarray:
     """The vote at each voxel, as the module says.
 
     Parameters
@@ -206,15 +215,20 @@ def majority_vote(raters: np.ndarray, num_classes: int) -> np.ndarray:
         Labels, integers or bool (A, *S).
     num_classes
         Number C of classes; labels are 0 to C - 1.
+    ties
+        Class that wins of those with as many votes: the lowest or the highest label in front of background, or
+        background in front of the lowest.
 
     Returns
     -------
     ndarray
         uint8, (*S).
     """
+    foreground = range(1, num_classes)
+    order = {"lowest": (*foreground, 0), "highest": (*reversed(foreground), 0), "background": (0, *foreground)}[ties]
     winner = np.zeros(raters.shape[1:], np.uint8)
     most = np.zeros(raters.shape[1:], np.int16)
-    for label in (*range(1, num_classes), 0):  # of equal ones the first stays
+    for label in order:  # of equal ones the first stays
         votes = (raters == label).sum(0)
         wins = votes > most
         winner[wins] = label
@@ -229,7 +243,7 @@ def read_header(path: Path) -> sitk.ImageFileReader:
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:  # what SimpleITK raises for everything
-        raise OSError(f"{path} cannot be read: {_last_line(error)}") from error
+        raise OSError(f"{path} cannot be read: {itk_reason(error)}") from error
     return reader
 
 
@@ -239,7 +253,7 @@ def read_itk_image(path: Path) -> sitk.Image:
     try:
         return sitk.ReadImage(str(path))
     except RuntimeError as error:
-        raise OSError(f"{path} cannot be read: {_last_line(error)}") from error
+        raise OSError(f"{path} cannot be read: {itk_reason(error)}") from error
 
 
 def read_on_grid(path: Path, reference: sitk.Image | sitk.ImageFileReader) -> np.ndarray:
@@ -303,8 +317,4 @@ def _write_image(image: sitk.Image, staged: Path, final: Path, header: Nifti1Hea
         with keep_header(staged, header, by_itk=True) as path:
             sitk.WriteImage(image, str(path), True)
     except RuntimeError as error:
-        raise OSError(f"{final} cannot be written: {_last_line(error)}") from error
-
-
-def _last_line(error: RuntimeError) -> str:
-    return str(error).strip().splitlines()[-1]
+        raise OSError(f"{final} cannot be written: {itk_reason(error)}") from error

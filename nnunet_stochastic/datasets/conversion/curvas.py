@@ -91,7 +91,11 @@ def plan_curvas(
         if folders[part] is None:
             training = [name for name, where in parts.items() if where == TRAIN]
             parts |= dict.fromkeys(draw(training, fifth(len(training)), random, skipped=skipped)[0], part)
-    sources = [Source(name, {name: parts[name]}, files, name) for cases in complete.values() for name, files in cases]
+    sources = [
+        Source(name, {name: parts[name]}, files, name, (files.image, *files.annotations))
+        for cases in complete.values()
+        for name, files in cases
+    ]
     return Conversion(
         dataset_name(number, "CURVAS"),
         {

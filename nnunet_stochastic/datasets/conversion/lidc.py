@@ -47,6 +47,7 @@ from nnunet_stochastic.datasets.conversion.lidc_annotations import (
 from nnunet_stochastic.datasets.conversion.lidc_scans import Box, DicomScan, find_scan, window
 from nnunet_stochastic.datasets.conversion.run import dataset_name
 from nnunet_stochastic.evaluation.parallel import map_in_processes
+from nnunet_stochastic.io.names import shown
 
 __all__ = ["LidcOptions", "plan_lidc"]
 
@@ -80,7 +81,7 @@ class LidcOptions:
     def __post_init__(self) -> None:
         for name, choices in (("mode", ("2d", "3d")), ("annotators", ("all", "exactly_four"))):
             if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be {' or '.join(choices)}, got {getattr(self, name)!r}")
+                raise ValueError(f"{name} must be {' or '.join(choices)}, got {shown(getattr(self, name))}")
         if not (self.crop_mm > 0 and self.crop_pixels > 0):
             raise ValueError(f"crops must be larger than 0, got {self.crop_mm} mm and {self.crop_pixels} pixels")
 

@@ -37,6 +37,7 @@ from nnunet_stochastic.datasets.conversion.common import (
     reasons,
 )
 from nnunet_stochastic.evaluation.parallel import map_in_processes
+from nnunet_stochastic.io.hashing import file_states
 from nnunet_stochastic.io.images import check_image_file
 from nnunet_stochastic.io.schemas import ConversionFile
 from nnunet_stochastic.io.staging import holds_anything, remove_leftovers
@@ -104,13 +105,14 @@ class PlannedFolder:
         prefix = conversion.dataset_name.split("_")[0]
         if others := sorted(o.name for o in self.path.parent.glob(f"{prefix}_*") if o.name != self.path.name):
             raise ValueError(f"{self.path.parent} has another dataset of this number, {others[0]}; choose another -d")
-        if holds_anything(self.path):
-            self._check_existing()
+        self._sources = {case: file_states(source.files) for source in conversion.sources for case in source.cases}
+        recorded = self._check_existing() if holds_anything(self.path) else {}
         self.missing = set(conversion.parts)
         if not overwrite:
             with ThreadPoolExecutor() as executor:  # what is there is read to its end
                 complete = executor.map(self._is_complete, conversion.parts, conversion.parts.values())
                 self.missing = {name for name, done in zip(conversion.parts, complete, strict=True) if not done}
+            self.missing |= {name for name, states in recorded.items() if self._sources.get(name, states) != states}
 
     def _is_complete(self, name: str, part: str) -> bool:
         """Whether the files of a case are whole and undamaged; images that are copies may end as their makers like."""
@@ -119,7 +121,7 @@ class PlannedFolder:
         raters = [self.path / f"raters{suffix}" / f"{name}_rater{n}{ending}" for n in range(_num_raters(description))]
         images = [
             self.path / f"images{suffix}" / f"{name}_{channel:04d}{ending}"
-            for channel in range(len(description["channel_names"]))
+            for channel in range(self.conversion.files_per_image or len(description["channel_names"]))
         ]
         written = [label_file(self.path, name, part, ending), *raters]
         return (
@@ -128,11 +130,12 @@ class PlannedFolder:
             and all(map(has_right_checksums, (*written, *images)))
         )
 
-    def _check_existing(self) -> None:
+    def _check_existing(self) -> dict[str, list[Any]]:
+        """States of the files that the cases there were made of."""
         if not (self.path / _SETTINGS).is_file():
             raise ValueError(f"{self.path} exists and was not written by this command; choose another -d or remove it")
         if self.overwrite:
-            return
+            return {}
         remedy = "--overwrite replaces the dataset, or choose another -d"
         record = read_json(self.path / _SETTINGS, ConversionFile, remedy=remedy)
         found, settings = record["settings"], as_read_back(dict(self.conversion.settings))
@@ -152,6 +155,7 @@ class PlannedFolder:
                 f"the data have changed since {self.path} was begun: {len(moved)} of its cases, {moved[0]} among them, "
                 "are now in another part or left out, so training and test cases would mix; --overwrite starts anew"
             )
+        return record.get("sources", {})
 
     def run(self, *, num_processes: int = 1, show_progress: bool = False) -> Converted:
         """Convert what is missing."""
@@ -186,13 +190,13 @@ class PlannedFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         if self.missing:  # nnU-Net takes a folder with this file for a whole dataset
             (self.path / _DESCRIPTION).unlink(missing_ok=True)
+        for name in self.missing:  # what is there of them is damaged, or of other files; before the record says these
+            label_file(self.path, name, conversion.parts[name], conversion.ending).unlink(missing_ok=True)
         write_json(self.path / _SETTINGS, self._record(conversion.skipped))
         remove_leftovers(self.path)
         for suffix in {part_suffix(part) for part in conversion.parts.values()}:
             for kind in kinds:
                 (self.path / f"{kind}{suffix}").mkdir(exist_ok=True)
-        for name in self.missing:  # what is there of them is damaged
-            label_file(self.path, name, conversion.parts[name], conversion.ending).unlink(missing_ok=True)
 
     def _finish(self, complete: dict[str, str], skipped: list[Skipped], previous: list[Any] | None) -> Converted:
         conversion = self.conversion
@@ -216,6 +220,7 @@ class PlannedFolder:
             "notes": list(self.conversion.notes),
             "skipped": {skip.name: skip.reason for skip in skipped},
             "parts": dict(self.conversion.parts),
+            "sources": self._sources,
         }
 
 

@@ -12,7 +12,6 @@ includes the validation cases.
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -37,6 +36,7 @@ from nnunet_stochastic.datasets.conversion.common import (
 from nnunet_stochastic.datasets.conversion.run import dataset_name
 from nnunet_stochastic.evaluation.parallel import map_in_processes
 from nnunet_stochastic.io.images import check_image_file
+from nnunet_stochastic.io.tables import read_csv_table
 
 __all__ = ["MIXTURE_OF_BASES_TABLE_1", "plan_totalsegmentator"]
 
@@ -56,6 +56,9 @@ class _Scan:
 
     def mask(self, structure: str) -> Path:
         return self.folder / "segmentations" / f"{structure}.nii.gz"
+
+    def files(self) -> list[Path]:
+        return [self.folder / "ct.nii.gz", *filter(Path.is_file, map(self.mask, self.structures))]
 
 
 def plan_totalsegmentator(
@@ -119,7 +122,7 @@ def plan_totalsegmentator(
             "reference": "Wasserthal et al., TotalSegmentator, Radiology: Artificial Intelligence 5(5), 2023",
             "licence": "CC BY 4.0",
         },
-        [Source(name, {name: parts[name]}, scan, name) for name, scan in sorted(visible.items())],
+        [Source(name, {name: parts[name]}, scan, name, scan.files()) for name, scan in sorted(visible.items())],
         _convert,
         skipped,
         _notes(structures, len(scans), None if listed is None else len(listed), training, validation, test),
@@ -137,8 +140,8 @@ def _listed_scans(file: Path) -> list[str] | None:
     """All scans of the data set, by its table; None if that is not there."""
     if not file.is_file():
         return None
-    with file.open(newline="", encoding="utf-8-sig") as stream:
-        return [row[0] for row in csv.reader(stream, delimiter=";") if row][1:]
+    table = read_csv_table(file, remedy="restore it from the data set, or remove it", delimiter=";")
+    return [values[0] for _, values in table.lines]
 
 
 def _reason_to_skip(scan: _Scan) -> str:

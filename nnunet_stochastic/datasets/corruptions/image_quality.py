@@ -1,6 +1,6 @@
 """The four shifts of ENT: blur, noise, contrast and JPEG compression of an image x (C, S, H, W).
 
-    blur        x * N(0, s²) in each plane, s = sigma · min(H, W) pixels
+    blur        x * N(0, s²) in each plane, s = sigma · min(H, W) pixels, within bounds in mm and pixels
     noise       x + sigma · sd(x) · e, e ~ N(0, 1) at every voxel
     contrast    CLAHE of each plane (Zuiderveld, Graphics Gems IV, 1994), in the plane's own range
     jpeg        each plane in 8 bits over the image's range, compressed, and back
@@ -11,6 +11,7 @@ shifts but not how strong they are; `SHIFTS` has the ranges. All four leave a co
 
 from __future__ import annotations
 
+import math
 from io import BytesIO
 
 import numpy as np
@@ -26,12 +27,23 @@ __all__ = ["add_noise", "blur", "compress_jpeg", "equalise_contrast"]
 _NUM_BINS = 256
 
 
-def blur(planes: Planes, *, sigma: float) -> np.ndarray:
-    """Gaussian blur in the planes; its standard deviation is ``sigma`` times the shorter side, in pixels.
+def blur(planes: Planes, *, sigma: float, longest_mm: float = math.inf, fewest_pixels: float = 0) -> np.ndarray:
+    """Gaussian blur in the planes; the image is mirrored at its edges, so the mean of a plane stays.
 
-    The image is mirrored at its edges, so the mean of a plane stays.
+    Parameters
+    ----------
+    planes
+        Image to blur.
+    sigma
+        Standard deviation over the shorter side, in pixels.
+    longest_mm
+        Length in mm that the side counts as at most, where the size of the pixels is known.
+    fewest_pixels
+        Number of pixels that it counts as at least: with less than half a pixel nothing is blurred.
     """
-    pixels = sigma * min(planes.values.shape[2:])
+    side = float(min(planes.values.shape[2:]))
+    longest = [math.inf] * 2 if planes.pixel_mm is None else [longest_mm / step for step in planes.pixel_mm]
+    pixels = [sigma * max(fewest_pixels, min(side, limit)) for limit in longest]
     return ndimage.gaussian_filter(planes.values, pixels, axes=(2, 3), mode="reflect")
 
 

@@ -24,8 +24,11 @@ class Planes:
         Type of the numbers in the file that it comes from.
     channel : int
         Number of the first channel in its case, from 0.
+    pixel_mm : tuple of 2 floats, or None
+        Distance of the pixels along H and W in mm; None where it is not known.
     """
 
     values: np.ndarray
     number_type: np.dtype
     channel: int = 0
+    pixel_mm: tuple[float, float] | None = None

@@ -7,8 +7,8 @@ Drawing is apart from applying: `draw_parameters` turns a seed into numbers that
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,8 @@ class Shift:
         Function that draws the remaining parameters.
     is_whole : bool
         Whether the strength is an integer.
+    with_default : dict
+        Further parameters of ``apply`` that belong to the default range, and not to a range that is given.
     """
 
     strength: str
@@ -57,11 +59,18 @@ class Shift:
     apply: Callable[..., np.ndarray]
     draw_others: Callable[[np.random.Generator], dict[str, Any]] = _nothing
     is_whole: bool = False
+    with_default: Mapping[str, float] = field(default_factory=dict)
 
 
 SHIFTS: dict[str, Shift] = {
     "blur": Shift(
-        "sigma", "standard deviation over the shorter side of the plane, in pixels", (0.05, 0.2), (0, 1), blur
+        "sigma",
+        "standard deviation over the shorter side of the plane, in pixels",
+        (0.01, 0.04),
+        (0, 1),
+        blur,
+        # 0.5 to 2 mm or pixels in nearly all images: a lung nodule keeps half of its contrast.
+        with_default={"longest_mm": 50.0, "fewest_pixels": 50.0},
     ),
     "noise": Shift(
         "sigma",
@@ -97,12 +106,10 @@ SHIFTS: dict[str, Shift] = {
 DEFAULT_SHIFTS = ("blur", "noise", "contrast", "jpeg")
 
 
-def check_range(name: str, limits: tuple[float, float]) -> None:
-    """Raise ``ValueError`` unless ``limits`` is a range of strengths that the shift allows."""
-    if name not in SHIFTS:
-        raise ValueError(f"there is no shift {name}, only {', '.join(SHIFTS)}")
-    shift = SHIFTS[name]
-    low, high = limits
+def check_range(name: str, limits: tuple[float, float] | None) -> None:
+    """Raise ``ValueError`` unless ``limits`` is a range of strengths that the shift allows; None is the default."""
+    shift = _find(name)
+    low, high = limits or shift.default_range
     lowest, highest = shift.allowed_range
     if not (lowest <= low <= high <= highest and math.isfinite(high)):
         raise ValueError(
@@ -113,7 +120,13 @@ def check_range(name: str, limits: tuple[float, float]) -> None:
         raise ValueError(f"{shift.strength} of {name} is an integer, got {low} to {high}")
 
 
-def draw_parameters(name: str, limits: tuple[float, float], seed: int) -> dict[str, Any]:
+def _find(name: str) -> Shift:
+    if name not in SHIFTS:
+        raise ValueError(f"there is no shift {name}, only {', '.join(SHIFTS)}")
+    return SHIFTS[name]
+
+
+def draw_parameters(name: str, limits: tuple[float, float] | None, seed: int) -> dict[str, Any]:
     """Parameters of a shift for one image, numbers and lists of numbers that JSON keeps exactly.
 
     Parameters
@@ -121,18 +134,20 @@ def draw_parameters(name: str, limits: tuple[float, float], seed: int) -> dict[s
     name
         Name of the shift.
     limits
-        Ends of the range in which the strength is uniform, included.
+        Ends of the range in which the strength is uniform, included; None: the default, with what belongs to it.
     seed
         Seed of this image and shift.
     """
+    shift = _find(name)
+    fixed = shift.with_default if limits is None else {}
     check_range(name, limits)
-    shift = SHIFTS[name]
+    limits = limits or shift.default_range
     generator = np.random.default_rng(seed)
     if shift.is_whole:
         strength: float = int(generator.integers(int(limits[0]), int(limits[1]), endpoint=True))
     else:
         strength = generator.uniform(*limits)
-    return {shift.strength: strength, **shift.draw_others(generator)}
+    return {shift.strength: strength, **shift.draw_others(generator), **fixed}
 
 
 def corrupt_image(image: StoredImage, name: str, parameters: dict[str, Any], *, first_channel: int = 0) -> np.ndarray:
@@ -151,7 +166,9 @@ def corrupt_image(image: StoredImage, name: str, parameters: dict[str, Any], *, 
     channels = np.moveaxis(image.values, axis, 1)
     parts = channels[None] if image.is_colour else channels[:, None]
     corrupted = [
-        SHIFTS[name].apply(Planes(np.ascontiguousarray(part), image.number_type, first_channel + index), **parameters)
+        SHIFTS[name].apply(
+            Planes(np.ascontiguousarray(part), image.number_type, first_channel + index, image.pixel_mm), **parameters
+        )
         for index, part in enumerate(parts)
     ]
     return np.moveaxis(np.concatenate(corrupted), 1, axis)

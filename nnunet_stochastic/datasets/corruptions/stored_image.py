@@ -27,7 +27,9 @@ import tifffile
 from skimage import io
 
 from nnunet_stochastic.io.grid import check_spacing
-from nnunet_stochastic.io.images import check_image_file
+from nnunet_stochastic.io.images import check_image_file, check_voxels
+from nnunet_stochastic.io.itk import itk_reason, keep_spacing
+from nnunet_stochastic.io.nifti import millimetres_per_unit
 from nnunet_stochastic.io.schemas import ImageSpacing
 from nnunet_stochastic.io.text import read_json
 
@@ -55,6 +57,8 @@ class StoredImage:
         Type of the numbers in the file.
     grid : dict
         The voxel grid, as nnU-Net's readers describe theirs.
+    unit_mm : float, or None
+        Length of the spacing's unit in mm; None for pictures, which have no spacing, and where it is not known.
     """
 
     values: np.ndarray
@@ -63,6 +67,15 @@ class StoredImage:
     number_type: np.dtype
     _write: Write
     grid: Mapping[str, Any] = field(default_factory=dict)
+    unit_mm: float | None = None
+
+    @property
+    def pixel_mm(self) -> tuple[float, float] | None:
+        """Distance of the pixels of a plane in mm, of both axes; None where it is not known."""
+        if self.unit_mm is None:
+            return None
+        first, second = (step * self.unit_mm for axis, step in enumerate(self.spacing) if axis != self.slice_axis)
+        return first, second
 
     @property
     def slice_axis(self) -> int:
@@ -72,6 +85,10 @@ class StoredImage:
             return shape.index(1)
         coarsest = max(self.spacing) * (1 - _SPACING_TOLERANCE)
         return next(axis for axis, step in enumerate(self.spacing) if step >= coarsest)
+
+    def as_stored(self, values: np.ndarray) -> np.ndarray:
+        """Values (C, z, y, x) as the file will have them, rounded and clipped to its type of numbers; float32."""
+        return _as_numbers(values, self.number_type).astype(np.float32, copy=False)
 
     def write(self, values: np.ndarray, path: Path) -> None:
         """Write other values (C, z, y, x) as this image was stored, to a path of the same ending."""
@@ -101,19 +118,19 @@ def read_stored_image(path: Path) -> StoredImage:
     read = next((read for ending, read in _READERS.items() if path.name.endswith(ending)), None)
     if read is None:
         raise ValueError(f"{path.name} is of no known format: {', '.join(_READERS)} are")
-    check_image_file(path, by_itk=False)
+    source = check_image_file(path, by_itk=False)
     try:
         image, is_colour, grid, write = read(path)
     except Exception as error:  # of six libraries, few of which name the file
-        raise OSError(f"{path} cannot be read: {error}") from error
-    if image.dtype.kind not in "iuf" or image.size == 0:
+        raise OSError(f"{path} cannot be read: {itk_reason(error)}") from error
+    if image.dtype.kind not in "iuf":
         raise ValueError(f"{path} must hold integers or floats, got {image.dtype} of shape {image.shape}")
     shape = image.shape if image.ndim == 4 else (1,) * (4 - image.ndim) + image.shape
     if len(shape) != 4:
         raise ValueError(f"{path} must have 2 to 4 dimensions, got shape {image.shape}")
-    values = image.astype(np.float32).reshape(shape)
-    if not np.isfinite(values).all():
-        raise ValueError(f"{path} has voxels that are NaN or infinite: replace them in the image")
+    with np.errstate(over="ignore"):  # what float32 does not hold is found below
+        values = image.astype(np.float32).reshape(shape)
+    check_voxels(values, path)
     *_, spacing_z, spacing_y, spacing_x = (1.0, 1.0, 1.0, *(float(step) for step in grid["spacing"]))
     if not all(0 < step < math.inf for step in (spacing_z, spacing_y, spacing_x)):
         steps = (spacing_z, spacing_y, spacing_x)
@@ -122,9 +139,12 @@ def read_stored_image(path: Path) -> StoredImage:
 
     def write_shaped(numbers: np.ndarray, target: Path) -> None:
         write(numbers.reshape(original), target)
+        keep_spacing(target, source.spacing)
 
     spacing = (spacing_z, spacing_y, spacing_x)
-    return StoredImage(values, spacing, is_colour, image.dtype, write_shaped, {**grid, "spacing": spacing})
+    unit_mm = grid.get("unit_mm", 1.0) if len(grid["spacing"]) else None
+    grid = {**grid, "spacing": spacing}
+    return StoredImage(values, spacing, is_colour, image.dtype, write_shaped, grid, unit_mm)
 
 
 def spacing_file(path: Path) -> Path:
@@ -147,7 +167,11 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, bool, Mapping[str, Any], Write]
         header.set_data_dtype(numbers.dtype)
         nibabel.save(type(source)(numbers.T, source.affine, header), target)
 
-    grid = {"spacing": source.header.get_zooms()[:3][::-1], "nibabel_stuff": {"original_affine": source.affine}}
+    grid = {
+        "spacing": source.header.get_zooms()[:3][::-1],
+        "unit_mm": millimetres_per_unit(source.header),
+        "nibabel_stuff": {"original_affine": source.affine},
+    }
     return np.asanyarray(source.dataobj).T, False, grid, write
 
 

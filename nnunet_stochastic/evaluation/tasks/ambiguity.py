@@ -13,7 +13,7 @@ from nnunet_stochastic.evaluation.case_inputs import MapInputs
 from nnunet_stochastic.evaluation.maps import MEASURES, Measure
 from nnunet_stochastic.evaluation.set_results import SetResults
 from nnunet_stochastic.evaluation.tasks.resampling import Resampled, weighted_mean
-from nnunet_stochastic.evaluation.tasks.task import Task, TaskInputs, has_number, mean_of
+from nnunet_stochastic.evaluation.tasks.task import Task, TaskInputs, has_number, mean_of, reason
 
 __all__ = ["AMBIGUITY"]
 
@@ -53,7 +53,7 @@ AMBIGUITY = Task(
     describe=_describe,
     of_set=_of_set,
     has_number=lambda results: has_number(results.scores[COLUMN]),
-    lacking="no annotations of several raters were given (-gt_raters, -ood_gt_raters)",
+    lacking=lambda results: reason(results, "no map can be compared with the raters", raters=True),
     needs=("maps",),
     by_measure=True,
     right="AU",

@@ -17,7 +17,7 @@ from nnunet_stochastic.evaluation.case_inputs import MapInputs
 from nnunet_stochastic.evaluation.maps import MEASURES, Measure
 from nnunet_stochastic.evaluation.set_results import SetResults
 from nnunet_stochastic.evaluation.tasks.resampling import Resampled, weighted_mean
-from nnunet_stochastic.evaluation.tasks.task import NO_ANNOTATIONS, Task, TaskInputs, mean_of, split_by_set
+from nnunet_stochastic.evaluation.tasks.task import Task, TaskInputs, mean_of, reason, split_by_set
 
 __all__ = ["CALIBRATION_ERROR"]
 
@@ -89,7 +89,7 @@ CALIBRATION_ERROR = Task(
     describe=_describe,
     of_set=_of_set,
     has_number=lambda results: bool(results.confidence),
-    lacking=NO_ANNOTATIONS + ", or the maps are constant",
+    lacking=lambda results: reason(results, "the maps are constant"),
     needs=("maps", "calibration"),
     complete=_complete,
     by_measure=True,

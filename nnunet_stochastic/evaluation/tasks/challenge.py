@@ -19,7 +19,7 @@ from nnunet_stochastic.evaluation.case_inputs import CaseInputs
 from nnunet_stochastic.evaluation.cases import EvaluatedCase
 from nnunet_stochastic.evaluation.scores import ALL_CLASSES
 from nnunet_stochastic.evaluation.set_results import SetResults
-from nnunet_stochastic.evaluation.tasks.task import Task, TaskInputs
+from nnunet_stochastic.evaluation.tasks.task import Task, TaskInputs, reason
 from nnunet_stochastic.labels import EvaluatedLabels
 
 __all__ = ["CHALLENGE", "CHALLENGE_METRICS", "challenge_scores", "staple"]
@@ -165,7 +165,9 @@ CHALLENGE = Task(
     describe=_describe,
     of_set=_of_set,
     has_number=lambda results: any(results.by_class.get(NAME, {}).values()),
-    lacking="it needs two raters and probabilities (-gt_raters, -ood_gt_raters)",
+    lacking=lambda results: reason(
+        results, "the predictions have no probabilities; predict with --save_probabilities", raters=True
+    ),
     applies=lambda convention: convention.challenge_metrics,
     by_class=True,
     class_key="challenge",

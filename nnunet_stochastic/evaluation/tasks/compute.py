@@ -33,16 +33,16 @@ def compute_tasks(
         if not task.applies(convention):
             continue
         considered = sets if task.splits else inputs.shifts
-        reason = inputs.unmet(task.needs) if considered else task.lacking
+        reason = inputs.unmet(task.needs) if considered else task.lacking(inputs.known)
         values = {}
         if reason is None:
             values = {results.name: task.of_set(inputs, results) for results in considered if task.has_number(results)}
         if not values:
-            left_out[task.name] = reason or task.lacking
+            left_out[task.name] = reason or task.lacking(considered[0])
             continue
         tasks[task.name] = task.complete(inputs, values)
         left_out |= {
-            f"{task.name}/{results.name}": task.lacking for results in considered if results.name not in values
+            f"{task.name}/{results.name}": task.lacking(results) for results in considered if results.name not in values
         }
         unmet = {part: inputs.unmet([need]) for part, need in task.optional.items()}
         left_out |= {f"{task.name}/{part}": reason for part, reason in unmet.items() if reason is not None}

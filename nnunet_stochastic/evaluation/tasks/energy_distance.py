@@ -13,7 +13,7 @@ from nnunet_stochastic.conventions import DISTANCES, Convention
 from nnunet_stochastic.evaluation.case_inputs import CaseInputs
 from nnunet_stochastic.evaluation.case_sets import ID
 from nnunet_stochastic.evaluation.set_results import SetResults
-from nnunet_stochastic.evaluation.tasks.task import NO_ANNOTATIONS, Task, TaskInputs, has_number, mean_of, split_by_set
+from nnunet_stochastic.evaluation.tasks.task import Task, TaskInputs, has_number, mean_of, reason, split_by_set
 
 __all__ = ["ENERGY_DISTANCE", "check_distances_are_named"]
 
@@ -76,7 +76,7 @@ ENERGY_DISTANCE = Task(
     describe=_describe,
     of_set=_of_set,
     has_number=lambda results: has_number(results.image("ged_dice")),
-    lacking=NO_ANNOTATIONS + ", or no samples (--save_samples)",
+    lacking=lambda results: reason(results, "no voxel has all annotations", samples=True),
     needs=("samples",),
     complete=_complete,
     variants=dict(DISTANCES.items()),

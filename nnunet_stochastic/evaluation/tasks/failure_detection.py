@@ -14,7 +14,14 @@ from nnunet_stochastic import metrics
 from nnunet_stochastic.conventions import Convention
 from nnunet_stochastic.evaluation.maps import MEASURES, Measure
 from nnunet_stochastic.evaluation.set_results import SetResults
-from nnunet_stochastic.evaluation.tasks.task import NO_ANNOTATIONS, Task, TaskInputs, has_number, split_by_set
+from nnunet_stochastic.evaluation.tasks.task import (
+    Task,
+    TaskInputs,
+    count_without_border,
+    has_number,
+    reason,
+    split_by_set,
+)
 
 __all__ = ["FAILURE_DETECTION"]
 
@@ -24,21 +31,31 @@ COLUMN = "risk"
 def _describe(convention: Convention) -> str:
     return (
         f"risk 1 - Dice against the reference, confidence: minus the image score ({convention.aggregation}); "
-        "images without Dice left out"
+        "images without Dice left out; aurc_with_border: of the images with a predicted border alone, "
+        "num_without_border: number of the others"
     )
 
 
-def _of_set(inputs: TaskInputs, results: SetResults) -> dict[Measure, dict[str, float]]:
+def _of_set(inputs: TaskInputs, results: SetResults, *, with_border: bool = False) -> dict[Measure, dict[str, float]]:
+    """Of all images, or of those with a predicted border."""
     found: dict[Measure, dict[str, float]] = {}
     for measure in MEASURES:
         confidence = -results.score(measure, inputs.convention.aggregation)
-        risk = np.where(np.isfinite(confidence), results.image(COLUMN), np.nan)
+        counts = np.isfinite(confidence) & (results.has_border | (not with_border))
+        risk = np.where(counts, results.image(COLUMN), np.nan)
         found[measure] = {"aurc": metrics.aurc(risk, confidence), "e_aurc": metrics.excess_aurc(risk, confidence)}
     return found
 
 
 def _complete(inputs: TaskInputs, values: Mapping[str, Any]) -> dict[str, Any]:
-    return {**split_by_set(inputs, values), "aggregation": inputs.convention.aggregation}
+    sets = [results for results in inputs.sets if results.name in values]
+    with_border = {results.name: _of_set(inputs, results, with_border=True) for results in sets}
+    return {
+        **split_by_set(inputs, values),
+        "aggregation": inputs.convention.aggregation,
+        "num_without_border": count_without_border(sets),
+        "aurc_with_border": split_by_set(inputs, with_border),
+    }
 
 
 FAILURE_DETECTION = Task(
@@ -50,11 +67,12 @@ FAILURE_DETECTION = Task(
     describe=_describe,
     of_set=_of_set,
     has_number=lambda results: has_number(results.image(COLUMN)),
-    lacking="no case has a Dice: " + NO_ANNOTATIONS + ", or all are empty in both",
+    lacking=lambda results: reason(results, "no case has a Dice, all are empty in both"),
     needs=("maps",),
     complete=_complete,
     by_measure=True,
     entry="aurc",
+    with_border="aurc_with_border",
     image_columns=(COLUMN,),
     of_case=lambda inputs: {COLUMN: 1 - inputs.dice},
 )

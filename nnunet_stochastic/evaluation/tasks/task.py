@@ -21,13 +21,14 @@ from nnunet_stochastic.evaluation.tasks.resampling import Resampled
 
 __all__ = [
     "ARROWS",
-    "NO_ANNOTATIONS",
     "Need",
     "Task",
     "TaskInputs",
+    "count_without_border",
     "has_number",
     "mean_of",
     "over_sets",
+    "reason",
     "split_by_set",
 ]
 
@@ -40,7 +41,6 @@ _UNMET: dict[Need, str] = {
 }
 #: What stands behind the name of a number: the direction in which it is better, behind a space.
 ARROWS: Mapping[int, str] = {1: " ↑", -1: " ↓", 0: ""}
-NO_ANNOTATIONS = "no annotations were given (-ood_gt)"
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class Task:
     has_number
         Whether a set has any.
     lacking
-        Reason where a set has none.
+        Function that gives the reason where a set has none, of the set.
     needs
         What the predictions must come with.
     optional
@@ -143,6 +143,9 @@ class Task:
         The variant of a convention, which stands for the task.
     shown_variants
         Variants that tables always show, besides that of the convention.
+    with_border
+        Entry of the results that has the numbers of the images with a predicted border alone, beside
+        ``num_without_border``, of a task that is made of image scores.
     setting
         Entry of the task's results that names a choice; results that differ in it are not compared.
     compared
@@ -172,7 +175,7 @@ class Task:
     describe: Callable[[Convention], str]
     of_set: Callable[[TaskInputs, SetResults], Any]
     has_number: Callable[[SetResults], bool]
-    lacking: str
+    lacking: Callable[[SetResults], str]
     directions: Mapping[str, Literal[-1, 0, 1]] = field(default_factory=dict)
     caption: str = ""
     needs: tuple[Need, ...] = ()
@@ -188,6 +191,7 @@ class Task:
     variants: Mapping[str, str] = field(default_factory=dict)
     variant_of: Callable[[Convention], str] = lambda convention: ""
     shown_variants: tuple[str, ...] = ()
+    with_border: str = ""
     setting: str = ""
     compared: tuple[str, ...] = ()
     is_quality: bool = False
@@ -254,6 +258,33 @@ def over_sets(values: Sequence[Any]) -> Any:
     if isinstance(values[0], dict):
         return {key: over_sets([value[key] for value in values if key in value]) for key in values[0]}
     return mean_of(np.array(values, dtype=np.float64))
+
+
+def reason(results: SetResults, otherwise: str, *, raters: bool = False, samples: bool = False) -> str:
+    """Why a set has no number of a task: the first thing that it needs and has not.
+
+    Parameters
+    ----------
+    results
+        The set.
+    otherwise
+        Reason where nothing is missing.
+    raters, samples
+        Whether the task needs several raters, and samples, besides annotations.
+    """
+    option = "-gt" if results.name == ID else "-ood_gt"
+    if not results.has_reference:
+        return f"no annotations were given ({option})"
+    if raters and results.num_raters < 2:
+        return f"no annotations of several raters were given ({option}_raters)"
+    if samples and not results.num_samples:
+        return _UNMET["samples"]
+    return otherwise
+
+
+def count_without_border(sets: Sequence[SetResults]) -> dict[str, int]:
+    """Number of images of each set in which no border is predicted."""
+    return {results.name: int(np.count_nonzero(~results.has_border)) for results in sets}
 
 
 def has_number(values: Any) -> bool:

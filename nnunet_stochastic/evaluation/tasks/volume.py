@@ -8,7 +8,7 @@ import pandas as pd
 from nnunet_stochastic import metrics
 from nnunet_stochastic.evaluation.case_inputs import CaseInputs
 from nnunet_stochastic.evaluation.set_results import SetResults
-from nnunet_stochastic.evaluation.tasks.task import NO_ANNOTATIONS, Task, TaskInputs, mean_of
+from nnunet_stochastic.evaluation.tasks.task import Task, TaskInputs, mean_of, reason
 
 __all__ = ["VOLUME"]
 
@@ -48,7 +48,9 @@ VOLUME = Task(
     ),
     of_set=_of_set,
     has_number=lambda results: any(results.by_class.get(NAME, {}).values()),
-    lacking=NO_ANNOTATIONS + " or samples (--save_samples), or 2D has no volume",
+    lacking=lambda results: reason(
+        results, "2D images have no volume, nor have those without a known spacing", samples=True
+    ),
     needs=("samples",),
     by_class=True,
     class_key="crps_ml",

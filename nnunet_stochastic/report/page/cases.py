@@ -19,6 +19,7 @@ from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
 from nnunet_stochastic.evaluation.maps import find_map, read_map
 from nnunet_stochastic.evaluation.model import recorded_images
 from nnunet_stochastic.evaluation.readers import ImageReader, read_first_channel, read_label_map
+from nnunet_stochastic.io.folders import files_by_name
 from nnunet_stochastic.io.grid import check_same_grid
 from nnunet_stochastic.labels import EvaluatedLabels
 
@@ -85,7 +86,9 @@ class CaseSource:
         path = find_map(self.files.folder, name, self.name, self.files.file_ending)
         if path is None:
             return None
-        return read_map(path, self.files.reader, prediction=self._segmentation, shape=shape, grid=grid)
+        return read_map(
+            path, self.files.reader, self.files.labels, prediction=self._segmentation, shape=shape, grid=grid
+        )
 
     def rater_masks(self, shape: tuple[int, ...], grid: dict) -> dict[str, np.ndarray]:
         """Foreground of each rater, or of the reference where there are no raters, bool."""
@@ -121,7 +124,7 @@ class CaseSource:
     def _annotation_files(self) -> list[tuple[str, Path]]:
         if self.annotations.raters is not None:
             pattern = re.compile(re.escape(self.name) + r"_rater(\d+)" + re.escape(self.files.file_ending))
-            paths = self.annotations.raters.glob("*" + self.files.file_ending)
+            paths = files_by_name(self.annotations.raters, self.files.file_ending).values()
             found = sorted((int(match[1]), path) for path in paths if (match := pattern.fullmatch(path.name)))
             if found:
                 return [(f"rater {index}", path) for index, path in found]

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from tqdm import tqdm
-
 from nnunet_stochastic.evaluation.parallel import map_in_threads
+from nnunet_stochastic.progress import progress_bar
 from nnunet_stochastic.report.page.cases import CaseSource, PageCase
 from nnunet_stochastic.report.page.thumbnails import make_thumbnail
 from nnunet_stochastic.report.page.volumes import CaseVolumes, encode_case
@@ -69,7 +68,7 @@ def _encode(
     # One after the other as they come, so that what does not fit leaves the memory.
     with ThreadPoolExecutor(max_workers=num_threads) as pool:
         encoded = pool.map(lambda case: _attempt(encode_case, case), cases)
-        yield from tqdm(encoded, total=len(cases), desc="volumes", disable=not (show_progress and cases))
+        yield from progress_bar(encoded, total=len(cases), description="volumes", show=show_progress)
 
 
 def _attempt(make: Callable[[CaseSource], Made], case: PageCase) -> tuple[Made | None, str | None]:

@@ -15,7 +15,10 @@ from nnunet_stochastic.evaluation.model import model_title
 __all__ = ["read_result", "read_results"]
 
 NEEDED_FILES = ("summary.json", "images.csv", "scores.csv", "curves.json")
-NEEDED_KEYS = ("model", "convention", "folders", "results", "tasks", "left_out", "delta")
+NEEDED_KEYS = (
+    *("model", "convention", "conventions", "num_cases", "folders"),
+    *("results", "tasks", "left_out", "delta"),
+)
 NEEDED_COLUMNS = ("set", "case", "risk", *MEASURES)
 
 

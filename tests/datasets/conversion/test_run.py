@@ -247,3 +247,23 @@ def test_splits_of_others_are_kept(dataset, raw, monkeypatch, read_json):
     monkeypatch.delenv("nnUNet_raw")
     with pytest.raises(ValueError, match="nnUNet_raw is not set"):
         PlannedFolder(plan())
+
+
+def test_cases_of_changed_files_are_converted_again(dataset, tmp_path):
+    files = {case: tmp_path / f"{case}.txt" for case in PARTS}
+    for case, file in files.items():
+        file.write_text(case)
+    PlannedFolder(plan(sources=[Source(c, {c: PARTS[c]}, None, c, (files[c],)) for c in PARTS])).run()
+    same = plan(sources=[Source(c, {c: PARTS[c]}, None, c, (files[c],)) for c in PARTS])
+    assert not PlannedFolder(same).missing
+    files["b"].write_text("corrected")
+    again = PlannedFolder(same)
+    assert again.missing == {"b"}
+    before = contents(dataset)
+    again._make_folders()  # interrupted behind the record
+    assert contents(dataset).keys() == before.keys() - {"labelsTr/b.nii.gz", "dataset.json"}
+    again = PlannedFolder(same)
+    assert again.missing == {"b"}
+    again.run()
+    assert contents(dataset).keys() == before.keys()
+    assert not PlannedFolder(same).missing

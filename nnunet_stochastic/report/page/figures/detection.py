@@ -84,7 +84,7 @@ def detection_figure(result: EvaluatedRun) -> Figure | None:
 
 def _with_border(result: EvaluatedRun, shift: str, measure: Measure) -> str:
     """The AUROC without the images that have no predicted border, where the evaluation has it and there are any."""
-    if not any(images_without_border(result).get(name) for name in (ID, shift)):
+    if not any(images_without_border(result.entry(OUT_OF_DISTRIBUTION.name)).get(name) for name in (ID, shift)):
         return ""
     area = result.task(OUT_OF_DISTRIBUTION.name, WITH_BORDER, "shifts", shift, measure)
     return f" ({area:.3f} with a border)" if math.isfinite(area) else ""

@@ -55,7 +55,7 @@ ALEATORIC_COLOURS = {
     "Deterministic": "#000000",
     "TTA": "#777777",
 }
-OTHER_COLOURS = ("#AA4499", "#117733", "#661100", "#6699CC", "#CC6677", "#B8860B", "#4B0082", "#2F4F4F", "#B22222")
+OTHER_COLOURS = ("#AA4499", "#117733", "#661100", "#66A61E", "#CC6677", "#B8860B", "#7570B3", "#2F4F4F", "#B22222")
 # Marker and dashes, by the place of the method in tables; those behind are for methods of other names.
 LINES: tuple[tuple[str, Any], ...] = (
     ("o", "solid"),

@@ -1,0 +1,126 @@
+"""What summary.json holds, by the catalogue of tasks: which numbers a task has, and where they are.
+
+    results      annotations -> class -> mean, dataset -> metric -> number
+    tasks        a number, or one per measure or class, of each split and shift; beside them those of each variant
+    delta        value and interval at the same places
+
+A number that does not exist is ``null``. What is not named here may be there and is let be.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, create_model
+
+from nnunet_stochastic.conventions import PRESETS
+from nnunet_stochastic.evaluation.maps import MEASURES
+from nnunet_stochastic.evaluation.tasks import RANKED, TASKS, Task
+from nnunet_stochastic.io.schemas import Count, DescribedModel, File, Name, Number, rule
+
+__all__ = ["SummaryFile"]
+
+Value = Number | None
+Numbers = dict[str, Value]
+#: Of a key that may lack, but is not null where it is there.
+_ABSENT: Any = None
+
+
+def _convention(value: str) -> str:
+    if value not in PRESETS:
+        raise rule(f"must be one of {', '.join(PRESETS)}, got {repr(value)[:60]}")
+    return value
+
+
+class _SetFolders(File):
+    prediction: Name
+    reference: str | None = None
+    raters: str | None = None
+
+
+class _Folders(_SetFolders):
+    shifts: dict[str, _SetFolders] = _ABSENT
+
+
+class _ClassResults(File):
+    mean: Numbers = _ABSENT
+    dataset: Numbers = _ABSENT
+
+
+class _NumbersOfSet(File):
+    cases: Count
+    patients: Count | None
+
+
+class _Bootstrap(File):
+    unit: Name
+    sets: dict[str, _NumbersOfSet]
+
+
+class _Delta(File):
+    value: Value = None
+    interval: Annotated[list[Value], Field(min_length=2, max_length=2)] | None = None
+
+
+def _model(base: Any, fields: dict[str, Any]) -> Any:
+    """An object that may have these keys, besides those of another."""
+    optional: dict[str, Any] = {name: (kind, _ABSENT) for name, kind in fields.items()}
+    return create_model("Entry", __base__=base, **optional)
+
+
+def _numbers_of(task: Task) -> Any:
+    """What a task has of a set of cases."""
+    if task.by_measure:
+        return _model(File, dict.fromkeys(MEASURES, Numbers if task.entry else Value))
+    if task.by_class:
+        return Numbers if task.metric else dict[str, Numbers]
+    return Value
+
+
+def _entry_of(task: Task) -> Any:
+    """What summary.json has of a task."""
+    numbers = _numbers_of(task)
+    shifts = {"shifts": dict[str, numbers | None]}  # type: ignore[valid-type]
+    splits = _model(File, dict.fromkeys(task.splits, numbers | None) | shifts)
+    places = splits if task.splits else _model(numbers, shifts)
+    return _model(
+        places,
+        dict.fromkeys(task.variants, splits)
+        | ({task.setting: str} if task.setting else {})
+        | ({task.with_border: places, "num_without_border": dict[str, Count]} if task.with_border else {})
+        | {"aggregations": dict[str, numbers], "num_samples": Count | None},  # type: ignore[valid-type]
+    )
+
+
+def _delta_of(task: Task) -> Any:
+    """What summary.json has of the Δ of a task."""
+    if not task.splits:
+        return _Delta
+    splits = _model(File, dict.fromkeys(task.splits, _Delta | None))
+    return _model(splits, dict.fromkeys(task.variants, splits))
+
+
+class _Summary(File):
+    convention: Annotated[str, AfterValidator(_convention)] = ""
+    conventions: dict[str, str] = _ABSENT
+    folders: _Folders = _ABSENT
+    model: DescribedModel = _ABSENT
+    num_bins: Count = 0
+    num_cases: Count = 0
+    num_raters: Count = 0
+    results: dict[Literal["reference", "raters"], dict[str, _ClassResults]] = _ABSENT
+    set_results: dict[str, dict[Literal["reference", "raters"], dict[str, _ClassResults]]] = _ABSENT
+    bootstrap: _Bootstrap = _ABSENT
+    left_out: dict[str, str] = _ABSENT
+    degenerate_samples: dict[str, dict[str, str]] = _ABSENT
+    spread: dict[str, Numbers] = _ABSENT
+
+
+#: summary.json; which of its keys must be there depends on who reads it.
+SummaryFile: type[File] = _model(
+    _Summary,
+    {
+        "tasks": _model(File, {task.name: _entry_of(task) for task in TASKS}),
+        "delta": _model(File, {task.name: _delta_of(task) | None for task in RANKED}),
+    },
+)
