@@ -6,6 +6,7 @@ import argparse
 import math
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from nnunet_stochastic.commands._errors import in_few_words
@@ -13,6 +14,7 @@ from nnunet_stochastic.commands._errors import in_few_words
 __all__ = [
     "Number",
     "add_disable_progress_bar",
+    "add_groups",
     "add_model_flags",
     "add_old_name",
     "add_processes",
@@ -68,6 +70,17 @@ def add_seed(parser: argparse._ActionsContainer) -> None:
     """Add ``--seed``."""
     help_text = "seed of all random numbers; the same seed gives the same files (default: %(default)s)"
     parser.add_argument("--seed", type=Number(int, -(2**63), 2**63 - 1), default=0, metavar="N", help=help_text)
+
+
+def add_groups(parser: argparse._ActionsContainer, what: str) -> None:
+    """Add ``--groups``, the table of patients; ``what`` says what is then over patients."""
+    parser.add_argument(
+        "--groups",
+        type=Path,
+        metavar="CSV",
+        help="table case,patient of all cases, such as the patients.csv of a converted dataset: "
+        f"{what} (default: each case is a patient)",
+    )
 
 
 def add_processes(parser: argparse._ActionsContainer, what: str) -> None:

@@ -8,10 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nnunet_stochastic.commands._errors import report_errors, say_total_time
-from nnunet_stochastic.commands._flags import add_disable_progress_bar, add_processes, parse_arguments
+from nnunet_stochastic.commands._flags import (
+    add_disable_progress_bar,
+    add_groups,
+    add_processes,
+    add_seed,
+    parse_arguments,
+)
 from nnunet_stochastic.evaluation import (
     CALIBRATION_FILE,
     STAND_IN_FOOTNOTE,
+    Calibration,
+    ValidationCase,
     Workers,
     case_statistics,
     check_cases,
@@ -20,10 +28,12 @@ from nnunet_stochastic.evaluation import (
     fit_calibration,
     stand_in_mark,
 )
+from nnunet_stochastic.evaluation.decision_statistics import read_structures
 from nnunet_stochastic.evaluation.predicted_dataset import read_dataset
 from nnunet_stochastic.io.folders import require_writable
 from nnunet_stochastic.io.names import few
 from nnunet_stochastic.io.text import write_json
+from nnunet_stochastic.patients import read_patients
 
 __all__ = ["main"]
 
@@ -32,10 +42,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nnunet_stochastic_determine_calibration",
         description="Determine on validation images how uncertainty becomes confidence (Platt scaling of each map), "
-        "the temperature of the probabilities, and the threshold above which a voxel counts as uncertain.",
+        "the temperature of the probabilities, the threshold above which a voxel counts as uncertain, and decisions "
+        "about structures: intervals of their volumes, inner and outer masks, the predicted Dice, and how an image's "
+        "scores compare with those of the validation images.",
         epilog=f"Writes {CALIBRATION_FILE} into -val. Use it with nnunet_stochastic_apply_calibration, and with "
         "nnunet_stochastic_evaluate -val. The images must be ones that the model was not trained on, and not those it "
-        "is tested on. Memory does not grow with their number.",
+        "is tested on. Memory hardly grows with their number. What could not be determined, and intervals that are "
+        "infinite because there are too few patients, are listed at the end and in the file.",
     )
     parser.add_argument(
         "-val",
@@ -43,7 +56,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         required=True,
         help="folder of predictions of validation images (output of nnunet_stochastic_predict); with "
-        "--save_probabilities the temperature is determined too",
+        "--save_probabilities the temperature and the inner and outer masks are determined too, with --save_samples "
+        "and --lesions how probable it is that a lesion exists",
     )
     parser.add_argument(
         "-gt",
@@ -60,6 +74,8 @@ def _parser() -> argparse.ArgumentParser:
         "the reference",
     )
     parser.add_argument("-djfile", type=Path, metavar="FILE", help="dataset.json (default: the one inside -val)")
+    add_groups(parser, "a patient is then the unit of decisions, of which one case counts, drawn with --seed")
+    add_seed(parser)
     add_processes(parser, "number of cases at a time, each in a process")
     add_disable_progress_bar(parser)
     return parser
@@ -87,14 +103,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     if cases and len({case.probabilities is None for case in cases}) > 1:
         without = few([case.name for case in cases if case.probabilities is None])
         problems.append(f"{without}: no probabilities, other cases have them; predict again with --save_probabilities")
+    patients = {case.name: case.name for case in cases}
+    if arguments.groups is not None:
+        patients = read_patients(arguments.groups, patients)
+    predicted, without_structures = read_structures(arguments.val, patients, dataset.labels)
     require_writable(arguments.val, option="-val")
+    validation = [ValidationCase(case, patients[case.name], predicted.get(case.name)) for case in cases]
     statistics = functools.partial(case_statistics, labels=dataset.labels, reader=dataset.reader)
     with Workers(arguments.np, show_progress=not arguments.disable_progress_bar) as workers:
         check_cases(cases, dataset.labels, dataset.reader, problems=problems, workers=workers)
         calibration = fit_calibration(
-            workers.map(statistics, cases, description="calibrating"), num_raters=len(cases[0].raters)
+            workers.map(statistics, validation, description="calibrating"),
+            num_raters=len(cases[0].raters),
+            labels=dataset.labels,
+            seed=arguments.seed,
+            without_structures=without_structures,
         )
-    folders = {"predictions": arguments.val, "reference": arguments.gt, "raters": arguments.gt_raters}
+    folders = {
+        "predictions": arguments.val,
+        "reference": arguments.gt,
+        "raters": arguments.gt_raters,
+        "groups": arguments.groups,
+    }
     calibration["folders"] = {
         name: None if folder is None else str(folder.resolve()) for name, folder in folders.items()
     }
@@ -113,5 +143,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"temperature {calibration['temperature']:.4g}")
     for what, reason in calibration["left_out"].items():
         print(f"left out: {what}: {reason}")
+    if (decisions := Calibration(calibration).decisions) is not None:
+        unit = " (each case counts as one; --groups says otherwise)" if arguments.groups is None else ""
+        print(f"decisions: {decisions.num_cases} cases of {decisions.num_patients} patients{unit}")
+        for remark in decisions.remarks():
+            print(f"decisions: {remark}")
     print(f"{len(cases)} cases: {arguments.val / CALIBRATION_FILE}")
     return 0

@@ -11,7 +11,13 @@ from typing import Any
 from rich.console import Console
 
 from nnunet_stochastic.commands._errors import report_errors, say_total_time
-from nnunet_stochastic.commands._flags import add_disable_progress_bar, add_old_name, add_processes, parse_arguments
+from nnunet_stochastic.commands._flags import (
+    add_disable_progress_bar,
+    add_groups,
+    add_old_name,
+    add_processes,
+    parse_arguments,
+)
 from nnunet_stochastic.conventions import DEFAULT_CONVENTION, PRESETS
 from nnunet_stochastic.evaluation import (
     CALIBRATION_FILE,
@@ -93,13 +99,7 @@ def _parser() -> argparse.ArgumentParser:
         help="folder of predictions of validation images in which nnunet_stochastic_determine_calibration has "
         f"written {CALIBRATION_FILE}; needed for calibration and for the threshold score",
     )
-    parser.add_argument(
-        "--groups",
-        type=Path,
-        metavar="CSV",
-        help="table case,patient of all cases, such as the patients.csv of a converted dataset: intervals are then "
-        "over patients, not over cases that would count as independent (default: each case is a patient)",
-    )
+    add_groups(parser, "intervals are then over patients, not over cases that would count as independent")
     parser.add_argument(
         "--convention",
         choices=list(PRESETS),

@@ -24,6 +24,7 @@ from pydantic import Field
 
 from nnunet_stochastic.decisions.conformal import DiceBounds, LevelQuantile, VolumeIntervals, least_number
 from nnunet_stochastic.decisions.existence import ExistenceCalibration
+from nnunet_stochastic.decisions.lesions import Lesion
 from nnunet_stochastic.decisions.predicted_dice import DiceFit, features_of
 from nnunet_stochastic.decisions.reference_scores import ReferenceScores
 from nnunet_stochastic.decisions.risk_control import RiskMasks
@@ -168,6 +169,13 @@ class Decisions(Stored):
             lines += [f"{name}: {what}: {reason}" for what, reason in found.left_out.items()]
             lines += [f"{name}: {line}" for line in found.too_few()]
         return lines
+
+    def existence(self, lesion: Lesion) -> float | None:
+        """Probability in [0, 1] that a lesion of a new case is there; None where it is not known."""
+        found = self.structures[lesion.structure].existence if lesion.structure in self.structures else None
+        if found is None or lesion.existence is None or (lesion.candidate and not found.has_candidates):
+            return None
+        return found.probability(lesion.existence)
 
     def assess(self, row: StructureRow) -> AssessedStructure:
         """What is learned of a structure of a new case.

@@ -35,6 +35,8 @@ class ExistenceCalibration(Stored):
         Parameters, a at most 0.
     num_lesions, num_cases, num_patients
         What they were fitted to: lesions and candidates, cases and patients that have one.
+    has_candidates
+        Whether candidates are among the lesions; else the probability is not one of candidates.
     """
 
     a: Annotated[float, Field(le=0)]
@@ -42,10 +44,16 @@ class ExistenceCalibration(Stored):
     num_lesions: Count
     num_cases: Count
     num_patients: Count
+    has_candidates: bool = True
 
     @classmethod
     def fit(
-        cls, shares: Sequence[np.ndarray], matched: Sequence[np.ndarray], patients: Sequence[str]
+        cls,
+        shares: Sequence[np.ndarray],
+        matched: Sequence[np.ndarray],
+        patients: Sequence[str],
+        *,
+        has_candidates: bool = True,
     ) -> ExistenceCalibration:
         """Fit to the lesions of N cases.
 
@@ -57,6 +65,8 @@ class ExistenceCalibration(Stored):
             Whether each rater (or the reference) has it, N arrays (A, L), bool.
         patients
             Patient of each case.
+        has_candidates
+            Whether candidates are among the lesions.
         """
         for share, found in zip(shares, matched, strict=True):
             if found.dtype != np.bool_ or found.ndim != 2 or found.shape[1] != len(share):
@@ -81,6 +91,7 @@ class ExistenceCalibration(Stored):
         return cls(
             a=a,
             b=b,
+            has_candidates=has_candidates,
             num_lesions=sum(len(share) for share in shares),
             num_cases=len(with_lesions),
             num_patients=len({patients[index] for index in with_lesions}),

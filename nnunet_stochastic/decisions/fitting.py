@@ -175,11 +175,17 @@ def _fit_existence(name: str, cases: Sequence[CaseStatistics]) -> ExistenceCalib
     found = [(case.patient, case.lesions[name]) for case in cases if name in case.lesions]
     if without := [case.case for case in cases if name in case.lesions and np.isnan(case.lesions[name].shares).any()]:
         raise _LeftOutError(f"{without[0]} has lesions and neither samples nor members; predict with --save_samples")
+    with_candidates = {lesions.has_candidates for _, lesions in found}
+    if len(with_candidates) > 1:
+        raise _LeftOutError(
+            "the samples of some cases are there to find candidates in, of others not; predict all alike"
+        )
     try:
         return ExistenceCalibration.fit(
             [lesions.shares for _, lesions in found],
             [lesions.matched for _, lesions in found],
             [patient for patient, _ in found],
+            has_candidates=True in with_candidates,
         )
     except ValueError as error:
         raise _LeftOutError(str(error)) from None

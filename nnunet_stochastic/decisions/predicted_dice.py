@@ -24,6 +24,7 @@ Image Analysis 2025, https://arxiv.org/abs/2406.03323.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
@@ -229,6 +230,7 @@ def fit_dice(
 
 def _fit(kind: Kind, signed: np.ndarray, dice: np.ndarray, groups: np.ndarray, names: list[str]) -> DiceModel:
     # Here: they take seconds, and every worker imports this module.
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.isotonic import IsotonicRegression
     from sklearn.linear_model import ElasticNetCV
 
@@ -246,7 +248,10 @@ def _fit(kind: Kind, signed: np.ndarray, dice: np.ndarray, groups: np.ndarray, n
     if len(set(groups)) < 2:
         return constant
     net = ElasticNetCV(l1_ratio=0.5, alphas=20, positive=True, cv=list(_folds(groups)), max_iter=5000)
-    net.fit((signed - mean) / scale, logit(np.clip(dice, _CLIP, 1 - _CLIP)))
+    with warnings.catch_warnings():
+        # Of a path of penalties through features that are nearly the same; how good its end is, other patients tell.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        net.fit((signed - mean) / scale, logit(np.clip(dice, _CLIP, 1 - _CLIP)))
     return DiceModel(
         kind=kind,
         features=[name for name, kept in zip(names, varies, strict=True) if kept],

@@ -61,7 +61,10 @@ class ReferenceScores(Stored):
         """Share of the validation images below a score, in percent, those of the same score counted half."""
         _check(score)
         values, weights = np.asarray(self.scores), np.asarray(self.weights)
-        return float(100 * min(1.0, weights[values < score].sum() + weights[values == score].sum() / 2))
+        below = weights[values < score].sum() + weights[values == score].sum() / 2
+        return float(
+            100 * min(1.0, below / weights.sum())
+        )  # their sum is 1 but for rounding, and all of them are 100 %
 
     def p_value(self, score: float) -> float:
         """Conformal p-value of a score, in [1 / (K + 1), 1]."""

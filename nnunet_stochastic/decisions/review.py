@@ -5,7 +5,8 @@
 
 Cases are sorted by expected loss, equal ones by the largest percentile of their scores among the validation images,
 then by name. A case of which no loss is known comes after those with one, sorted by percentile. An image is said to be
-unlike the validation images from the 95th percentile of a score on.
+unlike the validation images from the 95th percentile of a score on, if these are of at least 19 patients: of images
+that are like those of fewer, more than one in twenty lies above all of them.
 
 Next to label: farthest-first traversal weighted by uncertainty. With u_i the share of the unlabelled cases whose
 epistemic score is at most that of case i, and d_i the Euclidean distance, in standardised features, to the nearest case
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nnunet_stochastic.decisions.conformal import least_number
 from nnunet_stochastic.decisions.decisions import AssessedStructure, Decisions
 from nnunet_stochastic.decisions.structures import StructureRow
 
@@ -43,11 +45,14 @@ class CaseToReview:
         What is learned of each structure.
     percentiles
         Percentile of each of its scores among the validation images, 0 to 100.
+    tells_unlike
+        Whether there are enough validation patients for a percentile to say that the image is unlike theirs.
     """
 
     case: str
     structures: Sequence[AssessedStructure]
     percentiles: Mapping[str, float]
+    tells_unlike: bool = True
 
     @classmethod
     def of(
@@ -60,7 +65,7 @@ class CaseToReview:
             percentiles = {name: found.percentile(scores[name]) for name, found in known.items()}
         except ValueError as error:
             raise ValueError(f"{case}: {error}") from None
-        return cls(case, structures, percentiles)
+        return cls(case, structures, percentiles, decisions.num_patients >= least_number(_UNLIKE / 100))
 
     @property
     def worst(self) -> AssessedStructure | None:
@@ -131,7 +136,7 @@ def review(cases: Sequence[CaseToReview]) -> list[ReviewRow]:
                 percentile=None if unlike is None else unlike[1],
                 score=None if unlike is None else unlike[0],
                 removed=min(1.0, sum(losses[: index + 1]) / total) if total > 0 else None,
-                reason=_reason(worst, unlike),
+                reason=_reason(worst, unlike if case.tells_unlike else None),
             )
         )
     return rows

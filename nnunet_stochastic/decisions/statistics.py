@@ -69,11 +69,14 @@ class LesionStatistics:
         Whether each reference has it, (A, L), bool.
     num_reference
         Number of lesions of each reference, (A,).
+    has_candidates
+        Whether candidates are among them, which takes all samples to find; else they are the segmentation's alone.
     """
 
     shares: np.ndarray
     matched: np.ndarray
     num_reference: np.ndarray
+    has_candidates: bool = True
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,7 @@ class CaseStatistics:
                     "shares": _listed(found.shares),
                     "matched": found.matched.tolist(),
                     "num_reference": found.num_reference.tolist(),
+                    "has_candidates": found.has_candidates,
                 }
                 for name, found in self.lesions.items()
             },
@@ -144,7 +148,7 @@ class CaseStatistics:
             number = np.array(found["num_reference"], dtype=np.int64)
             shares = np.array(found["shares"], dtype=np.float64)  # None becomes NaN
             matched = np.array(found["matched"], dtype=bool).reshape(len(number), len(shares))
-            lesions[name] = LesionStatistics(shares, matched, number)
+            lesions[name] = LesionStatistics(shares, matched, number, found["has_candidates"])
         return cls(data["case"], data["patient"], structures, data["image_scores"], lesions)
 
 
@@ -159,6 +163,7 @@ def case_statistics(
     voxel_ml: float | None,
     probabilities: Mapping[str, np.ndarray] | None = None,
     lesions: Mapping[str, tuple[Sequence[Lesion], np.ndarray]] | None = None,
+    has_candidates: bool = True,
     min_lesion_ml: float = 0.0,
     scores: Mapping[str, float] | None = None,
     ignore_label: int | None = None,
@@ -183,6 +188,8 @@ def case_statistics(
         Predictive mean of each structure by name, (*S), in [0, 1].
     lesions
         What ``find_lesions`` gave for structures that have lesions.
+    has_candidates
+        Whether candidates are among these.
     min_lesion_ml
         Volume below which a lesion of a reference does not count, ml.
     scores
@@ -211,7 +218,7 @@ def case_statistics(
     for name, (found, numbers) in (lesions or {}).items():
         if whole:
             marked = [np.isin(reference, list(classes[name])) for reference in whole]
-            of_lesions[name] = _lesions(found, numbers, marked, voxel_ml, min_lesion_ml)
+            of_lesions[name] = _lesions(found, numbers, marked, voxel_ml, min_lesion_ml, has_candidates)
     return CaseStatistics(case, patient, structures, dict(scores or {}), of_lesions)
 
 
@@ -272,6 +279,7 @@ def _lesions(
     references: Sequence[np.ndarray],
     voxel_ml: float | None,
     min_lesion_ml: float,
+    has_candidates: bool,
 ) -> LesionStatistics:
     matched = np.zeros((len(references), len(found)), dtype=bool)
     num_reference = np.zeros(len(references), dtype=np.int64)
@@ -281,7 +289,7 @@ def _lesions(
         pairs, _ = match_components(numbers, of_reference)
         matched[index, pairs[:, 0] - 1] = True
     shares = np.array([lesion.existence for lesion in found], dtype=np.float64)  # None becomes NaN
-    return LesionStatistics(shares, matched, num_reference)
+    return LesionStatistics(shares, matched, num_reference, has_candidates)
 
 
 def _mean_of_known(losses: Sequence[np.ndarray]) -> np.ndarray:

@@ -5,6 +5,7 @@ from nnunet_stochastic.evaluation.calibration import (
     CALIBRATION_FILE,
     Calibration,
     CaseStatistics,
+    ValidationCase,
     case_statistics,
     fit_calibration,
 )
@@ -72,6 +73,7 @@ __all__ = [
     "ImageReader",
     "Measure",
     "SetFolders",
+    "ValidationCase",
     "Workers",
     "case_statistics",
     "check_case",

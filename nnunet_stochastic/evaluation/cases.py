@@ -29,6 +29,7 @@ __all__ = [
     "find_cases",
     "load_case",
     "read_case_map",
+    "read_sample",
     "read_samples",
 ]
 
@@ -229,10 +230,17 @@ def read_samples(files: CaseFiles, case: EvaluatedCase, labels: EvaluatedLabels,
     """Sampled segmentations (N, z, y, x) of a case that was read, integer."""
     samples = np.empty((len(files.samples), *case.prediction.shape), dtype=case.prediction.dtype)
     for place, path in zip(samples, files.samples, strict=True):
-        sample, grid = read_label_map(path, labels, reader)
-        check_same_grid(files.prediction, case.prediction.shape, case.grid, path, sample.shape, grid)
-        place[...] = sample
+        place[...] = read_sample(path, files, case, labels, reader)
     return samples
+
+
+def read_sample(
+    path: Path, files: CaseFiles, case: EvaluatedCase, labels: EvaluatedLabels, reader: ImageReader
+) -> np.ndarray:
+    """One sampled segmentation (z, y, x) of a case that was read, integer."""
+    sample, grid = read_label_map(path, labels, reader)
+    check_same_grid(files.prediction, case.prediction.shape, case.grid, path, sample.shape, grid)
+    return sample
 
 
 def check_case(files: CaseFiles, labels: EvaluatedLabels, reader: ImageReader) -> str | None:

@@ -9,10 +9,10 @@ The files of a case are staged together, so they are all there or none counts.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -20,10 +20,9 @@ from nnunet_stochastic import metrics
 from nnunet_stochastic.evaluation.calibration import Calibration
 from nnunet_stochastic.evaluation.cases import CaseFiles, load_case
 from nnunet_stochastic.evaluation.maps import FOLDERS, Measure
+from nnunet_stochastic.evaluation.written_cases import WrittenCases
 from nnunet_stochastic.io.images import read_volume
 from nnunet_stochastic.io.staging import staged_files
-from nnunet_stochastic.io.text import as_read_back, read_json
-from nnunet_stochastic.io.written import has_right_checksums, is_whole
 from nnunet_stochastic.labels import EvaluatedLabels
 
 if TYPE_CHECKING:
@@ -71,28 +70,10 @@ class ConfidenceFolder:
     calibration: Calibration
     measures: tuple[Measure, ...] = ()
 
-    def pending(self, cases: Sequence[CaseFiles], record: Mapping[str, Any]) -> list[CaseFiles]:
-        """The cases that an earlier command with the same record has not written; all where there was none.
-
-        Raises
-        ------
-        ValueError
-            The folder is of another method or calibration.
-        """
-        path = self.folder / RECORD
-        if not path.is_file():
-            return list(cases)
-        if read_json(path, dict, remedy="leave --continue_calibration out") != as_read_back(record):
-            raise ValueError(
-                f"{path} is of another method or calibration: use another output folder or leave "
-                "--continue_calibration out"
-            )
-        return [case for case in cases if not self.is_complete(case)]
-
-    def is_complete(self, files: CaseFiles) -> bool:
-        """Whether all files of a case are there, whole and undamaged."""
-        written = [self.folder / file for file in self._files(files)]
-        return all(is_whole(file) and has_right_checksums(file) for file in written)
+    @property
+    def written(self) -> WrittenCases:
+        """Which cases are written, and with what."""
+        return WrittenCases(self.folder, RECORD, self._files)
 
     def write(self, files: CaseFiles) -> None:
         """Write the files of a case: all, or none that counts as complete."""

@@ -136,9 +136,13 @@ def check_cases(
     """
     check = functools.partial(check_case, labels=labels, reader=reader)
     found = () if problems else workers.map(check, cases, description="checking")  # which takes minutes
-    listed = [*problems, *(problem for problem in found if problem is not None)]
-    if listed:
-        lines = "\n".join(f"  {problem}" for problem in listed)
+    raise_problems([*problems, *(problem for problem in found if problem is not None)])
+
+
+def raise_problems(problems: Sequence[str]) -> None:
+    """Raise one ``ValueError`` that lists all that is wrong, if anything is."""
+    if problems:
+        lines = "\n".join(f"  {problem}" for problem in problems)
         raise ValueError(f"nothing was computed, because of these problems:\n{lines}")
 
 

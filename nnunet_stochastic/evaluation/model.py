@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_stochastic.epistemic import EPISTEMIC_METHODS, NO_METHOD
-from nnunet_stochastic.io.schemas import NamedPlans, PredictionRecord
+from nnunet_stochastic.io.schemas import DescribedPlans, PredictionRecord
 from nnunet_stochastic.io.text import read_json
 
 __all__ = [
@@ -38,14 +38,14 @@ _EPISTEMIC_SUFFIXES = sorted({method.trainer_suffix for method in EPISTEMIC_METH
 
 
 def describe_model(prediction_folder: Path) -> dict[str, Any]:
-    """Name, data set, trainer, configuration, folds, aleatoric and epistemic method, members and seed.
+    """Name, data set, trainer, configuration, plans, spacing, folds, aleatoric and epistemic method, members and seed.
 
     ``epistemic_is_stand_in``: the epistemic map is of one member, and shows how much its aleatoric samples disagree.
     What is unknown is ``None``: predictions of nnU-Net's own command have no uncertainty.json.
     """
     settings = _record(prediction_folder).get("settings", {})
     plans_file = prediction_folder / "plans.json"
-    plans = read_json(plans_file, NamedPlans, remedy="predict again") if plans_file.is_file() else {}
+    plans = read_json(plans_file, DescribedPlans, remedy="predict again") if plans_file.is_file() else {}
     trainer = settings.get("trainer")
     aleatoric = epistemic = stands_in = None
     if trainer is not None:
@@ -59,6 +59,8 @@ def describe_model(prediction_folder: Path) -> dict[str, Any]:
         "dataset": plans.get("dataset_name"),
         "trainer": trainer,
         "configuration": settings.get("configuration"),
+        "plans": plans.get("plans_name"),
+        "spacing_mm": _planned_spacing(plans.get("configurations", {}), settings.get("configuration")),
         "folds": [int(fold) if fold.isdigit() else fold for fold in folds] or None,
         "aleatoric": aleatoric,
         "epistemic": epistemic,
@@ -121,7 +123,7 @@ def check_same_model(model: Mapping[str, Any], place: Path, other: Mapping[str, 
     place, other_place
         Where they were found, for the message.
     """
-    compared = ("dataset", "trainer", "configuration", "aleatoric", "epistemic")
+    compared = ("dataset", "trainer", "configuration", "plans", "spacing_mm", "aleatoric", "epistemic")
     different = [
         f"{key} {model[key]} and {other[key]}"
         for key in compared
@@ -131,6 +133,17 @@ def check_same_model(model: Mapping[str, Any], place: Path, other: Mapping[str, 
         raise ValueError(
             f"{place} and {other_place} come from different models: {', '.join(different)}; predict both with the same"
         )
+
+
+def _planned_spacing(configurations: Mapping[str, Mapping[str, Any]], name: str | None) -> list[float] | None:
+    """Spacing that images are resampled to, in mm; None where the plans do not say it."""
+    looked_at: set[str | None] = {None}
+    while name not in looked_at and (entry := configurations.get(name or "")) is not None:
+        if entry.get("spacing") is not None:
+            return list(entry["spacing"])
+        looked_at.add(name)
+        name = entry.get("inherits_from")
+    return None
 
 
 def _aleatoric(trainer: str) -> str:

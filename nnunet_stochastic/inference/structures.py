@@ -6,9 +6,7 @@ however many commands and interruptions the prediction took.
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from nnunet_stochastic.decisions.structures import StructureRow, structure_rows
 from nnunet_stochastic.inference.label_store import LabelStore
 from nnunet_stochastic.inference.restore import Prediction
 from nnunet_stochastic.io.grid import voxel_volume_ml, world_affine
-from nnunet_stochastic.io.text import write_text
+from nnunet_stochastic.io.text import write_table
 from nnunet_stochastic.labels import EvaluatedLabels
 from nnunet_stochastic.measures import FOLDERS
 
@@ -161,7 +159,7 @@ def write_tables(folder: Path, cases: Mapping[str, Mapping[str, Any]]) -> None:
             for name, row in entry.get("structures", {}).items()
         )
         columns = StructureRow(structure="", num_voxels=0, expected_voxels=0).as_columns()
-        _write(folder / STRUCTURES_FILE, ["case", *columns], rows)
+        write_table(folder / STRUCTURES_FILE, ["case", *columns], rows)
     if any("lesions" in entry for entry in cases.values()):
         lesions = (
             {"case": case, **Lesion(**lesion).as_columns()}
@@ -169,7 +167,7 @@ def write_tables(folder: Path, cases: Mapping[str, Mapping[str, Any]]) -> None:
             for lesion in entry.get("lesions", ())
         )
         columns = Lesion("", 1, False, 0, None, (0, 0, 0), (0, 0, 0)).as_columns()
-        _write(folder / LESIONS_FILE, ["case", *columns], lesions)
+        write_table(folder / LESIONS_FILE, ["case", *columns], lesions)
 
 
 def _without_name(row: StructureRow) -> dict[str, Any]:
@@ -178,11 +176,3 @@ def _without_name(row: StructureRow) -> dict[str, Any]:
 
 def _channel(prediction: Prediction, channel: int) -> np.ndarray:
     return prediction.channels[channel] if prediction.probabilities is None else prediction.probabilities[channel]
-
-
-def _write(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    text = io.StringIO()
-    table = csv.DictWriter(text, columns, lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    write_text(path, text.getvalue())

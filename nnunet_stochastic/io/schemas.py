@@ -27,6 +27,7 @@ __all__ = [
     "DemoPlans",
     "DemoRecord",
     "DescribedModel",
+    "DescribedPlans",
     "File",
     "ImageSpacing",
     "JobRecord",
@@ -167,10 +168,24 @@ def _as_list(entry: int | list[int]) -> list[int]:
 # nnU-Net's plans.json
 
 
+class PlannedSpacing(File):
+    """A configuration of plans.json, as far as it says the spacing."""
+
+    spacing: list[Positive] | None = None
+    inherits_from: str | None = None
+
+
 class NamedPlans(File):
     """plans.json, as far as it names the dataset."""
 
     dataset_name: str | None = None
+
+
+class DescribedPlans(NamedPlans):
+    """plans.json beside predictions, as far as it describes their model."""
+
+    plans_name: str | None = None
+    configurations: dict[str, PlannedSpacing] = {}
 
 
 class PredictionPlans(NamedPlans):
@@ -320,6 +335,8 @@ class PredictionSettings(File):
     aleatoric_source: str | None = None
     epistemic_source: str | None = None
     epistemic_factor: Positive = 1.0
+    lesions: list[Name] = []
+    min_lesion_ml: NotNegative = 0.0
 
 
 OfMeasures = dict[Measure, NotNegative | None]
@@ -401,6 +418,8 @@ class DescribedModel(File):
     dataset: Plain | None = None
     trainer: Plain | None = None
     configuration: Plain | None = None
+    plans: Plain | None = None
+    spacing_mm: list[Positive] | None = None
     aleatoric: Plain | None = None
     epistemic: Plain | None = None
     epistemic_is_stand_in: bool | None = None
@@ -422,6 +441,8 @@ class CalibrationFile(File):
     platt_per_image: dict[Measure, PlattParameters]
     temperature: Positive | None
     threshold: dict[Literal["AU", "EU", "TU", "quantile"], NotNegative]
+    decisions: dict[str, Any] | None = None
+    folders: dict[str, str | None] = {}
     model: DescribedModel | None = None
     left_out: dict[str, str] = {}
 

@@ -1,9 +1,11 @@
-"""Text and JSON: written so that a reader finds the old content or the new, read so that a message names the file."""
+"""Text, tables, JSON: written so that a reader finds the old content or the new; messages about them name the file."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -19,6 +21,7 @@ __all__ = [
     "read_json_if_complete",
     "read_json_unless_cut",
     "write_json",
+    "write_table",
     "write_text",
 ]
 
@@ -44,6 +47,15 @@ def write_text(path: Path, text: str | Iterable[str]) -> None:
     """Write a file, given its text or its parts one after another."""
     with staged_file(path) as staged, staged.open("w", encoding="utf-8") as stream:
         stream.writelines([text] if isinstance(text, str) else text)
+
+
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a CSV file with a header; rows by column, ``None`` and what is not there become empty."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, columns, lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    write_text(path, text.getvalue())
 
 
 def write_json(path: Path, content: Any, *, allow_nan: bool = True) -> None:

@@ -181,10 +181,16 @@ class DatasetJobs:
         folder = self.study.output / "predictions" / label / "validation"
         argv = ["nnunet_stochastic_determine_calibration", "-val", str(folder), "-gt", str(self.raw / "labelsTr")]
         argv += ["-gt_raters", str(self.raw / "ratersTr")] if self.dataset.raters else []
+        argv += self._groups()
         argv += ["-np", str(self.study.resource("calibrate", "threads")), "--disable_progress_bar"]
         needs = (("predict", f"{label}/validation"),)
         made = (folder / "calibration.json",)
         return self._job("calibrate", label, [Command(tuple(argv))], needs=needs, products=made)
+
+    def _groups(self) -> list[str]:
+        """The option that names the patients of the data set, where it tells."""
+        patients = self.raw / PATIENTS_FILE
+        return ["--groups", str(patients)] if patients.is_file() else []
 
     def _evaluate(self, model: Aleatoric, method: str, seeds: tuple[int, ...]) -> Job:
         label = self._label(model, method, seeds)
@@ -200,8 +206,7 @@ class DatasetJobs:
                 raters = (f"{name}={self.raw / f'raters{ending}'}" for name, ending in shifts.items())
                 argv += ["-ood_gt_raters", *raters]
         argv += ["-val", str(predictions / "validation"), "--convention", self.study.convention, "-o", str(folder)]
-        patients = self.raw / PATIENTS_FILE
-        argv += ["--groups", str(patients)] if patients.is_file() else []
+        argv += self._groups()
         argv += ["-np", str(self.study.resource("evaluate", "threads"))]
         argv += ["--continue_evaluation", "--no_pictures", "--disable_progress_bar"]
         needs = (("calibrate", label), *(("predict", f"{label}/{name}") for name in self.sets))

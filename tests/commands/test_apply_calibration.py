@@ -1,6 +1,7 @@
 """Confidence maps and calibrated probabilities, computed again from the arrays; resuming and refusals."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import SimpleITK as sitk
 
 from nnunet_stochastic.commands import determine_calibration, evaluate
 from nnunet_stochastic.commands.apply_calibration import main
+from nnunet_stochastic.evaluation.confidence import ConfidenceFolder
 
 FOLDERS = {"AU": "confidence_aleatoric", "EU": "confidence_epistemic", "TU": "confidence_total"}
 
@@ -85,6 +87,39 @@ def test_continue_with_another_calibration_is_refused(calibrated, tmp_path, caps
     path.write_text(json.dumps(content))
     assert run(calibrated, "-o", tmp_path / "out", "--continue_calibration") == 1
     assert "another method or calibration" in capsys.readouterr().err
+
+
+def test_files_of_another_calibration_are_not_kept_after_an_interruption(calibrated, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    assert run(calibrated, "-o", out) == 0
+    old = (out / "confidence_total" / "c.nii.gz").read_bytes()
+    path = calibrated.root / "val" / "pred" / "calibration.json"
+    content = parameters(calibrated)
+    for fit in content["platt"].values():
+        fit["b"] += 1
+    path.write_text(json.dumps(content))
+    with monkeypatch.context() as patched:
+        patched.setattr(ConfidenceFolder, "write", interrupted)
+        assert run(calibrated, "-o", out) == 130
+    assert run(calibrated, "-o", out, "--continue_calibration") == 0
+    assert (out / "confidence_total" / "c.nii.gz").read_bytes() != old
+
+
+def test_cases_that_were_predicted_again_are_not_kept(calibrated, tmp_path):
+    out = tmp_path / "out"
+    assert run(calibrated, "-o", out) == 0
+    old = (out / "confidence_total" / "c.nii.gz").read_bytes()
+    new = calibrated.map_file("id", "TU", "d").read_bytes()
+    path = calibrated.map_file("id", "TU", "c")
+    path.write_bytes(new)
+    later = (out / "confidence_total" / "c.nii.gz").stat().st_mtime_ns + 10**9
+    os.utime(path, ns=(later, later))
+    assert run(calibrated, "-o", out, "--continue_calibration") == 0
+    assert (out / "confidence_total" / "c.nii.gz").read_bytes() != old
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
 
 
 def test_refusals(calibrated, capsys, tmp_path):

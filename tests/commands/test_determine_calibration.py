@@ -69,7 +69,7 @@ def test_platt_temperature_and_threshold(made):
 
     best = minimize_scalar(nll, bounds=(0.1, 10), method="bounded", options={"xatol": 1e-6}).x
     assert found["temperature"] == pytest.approx(best, rel=1e-3)
-    assert (found["num_cases"], found["num_raters"], found["left_out"]) == (3, 3, {})
+    assert (found["num_cases"], found["num_raters"], found["left_out"].keys()) == (3, 3, {"decisions"})
 
 
 def test_reference_alone(made):
@@ -115,7 +115,9 @@ def test_constant_map_is_left_out_with_the_reason(made, write_image):
     for case, arrays in made.cases["val"].items():
         write_image(made.map_file("val", "EU", case), 0 * arrays.maps["EU"])
     assert run(made) == 0
-    assert content(made)["left_out"] == {"EU": "constant (0) in all voxels"}
+    left_out = content(made)["left_out"]
+    assert left_out.pop("decisions").endswith("predict again with the present nnunet_stochastic_predict")
+    assert left_out == {"EU": "constant (0) in all voxels"}
     assert content(made)["platt"].keys() == {"AU", "TU"}
 
 

@@ -11,6 +11,7 @@ from nnunet_stochastic.decisions.conformal import VolumeIntervals, draw_cases, d
 from nnunet_stochastic.decisions.decisions import Decisions
 from nnunet_stochastic.decisions.fitting import fit_decisions
 from nnunet_stochastic.decisions.judgement import judge
+from nnunet_stochastic.decisions.lesions import Lesion
 from nnunet_stochastic.decisions.risk_control import GRID
 from nnunet_stochastic.decisions.statistics import StructureStatistics
 from nnunet_stochastic.decisions.structures import StructureRow
@@ -84,6 +85,25 @@ def test_a_new_case(decisions):
     assert lows[-1] < row.expected_volume_ml < highs[-1]
     assert found.dice_at_least[0.95] <= found.dice_at_least[0.8] < found.predicted_dice < 1
     assert found.expected_loss == 1 - found.predicted_dice
+
+
+def test_a_lesion(cases, decisions):
+    fit = decisions.structures["tumour"].existence
+    lesion = Lesion("tumour", 1, False, 5, 0.05, (0, 0, 0), (0, 0, 0), existence=0.5)
+    candidate = dataclasses.replace(lesion, candidate=True)
+    assert decisions.existence(lesion) == decisions.existence(candidate) == fit.probability(0.5)
+    assert decisions.existence(dataclasses.replace(lesion, existence=None)) is None
+    assert decisions.existence(dataclasses.replace(lesion, structure="liver")) is None
+
+    def without_candidates(case):
+        return dataclasses.replace(case.lesions["tumour"], has_candidates=False)
+
+    alone = [dataclasses.replace(case, lesions={"tumour": without_candidates(case)}) for case in cases]
+    fitted = fit_decisions(alone, labels=CLASSES, seed=3)
+    assert fitted.existence(candidate) is None
+    assert fitted.existence(lesion) == fit.probability(0.5)
+    mixed = fit_decisions([*alone[:3], *cases[3:]], labels=CLASSES, seed=3).structures["tumour"]
+    assert "predict all alike" in mixed.left_out["existence"]
 
 
 def test_a_structure_that_the_segmentation_lacks(cases, decisions):

@@ -47,3 +47,10 @@ def test_bad_input():
         ReferenceScores.fit([1.0], ["a"]).percentile(np.inf)
     with pytest.raises(ValueError, match="must ascend"):
         ReferenceScores(scores=[2.0, 1.0], weights=[0.5, 0.5], num_patients=2)
+
+
+@pytest.mark.parametrize("number", range(1, 60))
+def test_above_all_is_the_hundredth_percentile_whatever_the_rounding(number):
+    scores = ReferenceScores.fit(list(range(number)), [str(i) for i in range(number)])
+    assert scores.percentile(number) == 100
+    assert scores.percentile(-1) == 0

@@ -71,6 +71,17 @@ def test_of_fitted_decisions():
         CaseToReview.of("case7", [], {"EU_mean": math.nan}, decisions)
 
 
+@pytest.mark.parametrize(("num_patients", "said"), [(18, False), (19, True)])
+def test_an_image_is_unlike_those_of_enough_patients(num_patients, said):
+    """Of K patients' images a new one that is like them lies above all with probability 1 / (K + 1)."""
+    decisions = fit_decisions(simulated_cases(0, num_patients), labels=CLASSES)
+    case = simulated_cases(1, 1)[0]
+    found = CaseToReview.of("a", [case.structures["tumour"].row], {"AU_mean": 1e6}, decisions)
+    (row,) = review([found])
+    assert (row.percentile, row.score) == (100, "AU_mean")
+    assert ("image unlike the validation images, AU above all of theirs" in row.reason) is said
+
+
 def test_next_to_label_by_hand():
     """On a line: the most uncertain first, then far from it before near it, however uncertain."""
     features = {"a": [0.0], "b": [0.1], "c": [10.0], "d": [9.0]}

@@ -47,6 +47,29 @@ def test_different_models_are_refused_as_far_as_known(tmp_path):
         check_same_model(known, "/here", known | {"trainer": "B"}, "/there")
 
 
+def test_plans_and_spacing_belong_to_the_model(tmp_path):
+    settings = {"trainer": "nnUNetTrainerMoB", "configuration": "3d_large"}
+    (tmp_path / "uncertainty.json").write_text(json.dumps({"settings": settings, "cases": {}}))
+    plans = {
+        "plans_name": "nnUNetPlans",
+        "configurations": {
+            "3d_fullres": {"spacing": [2.5, 0.75, 0.75]},
+            "3d_large": {"inherits_from": "3d_fullres"},
+            "of itself": {"inherits_from": "of itself"},
+        },
+    }
+    (tmp_path / "plans.json").write_text(json.dumps(plans))
+    found = describe_model(tmp_path)
+    assert (found["plans"], found["spacing_mm"]) == ("nnUNetPlans", [2.5, 0.75, 0.75])
+    with pytest.raises(ValueError, match=r"spacing_mm \[2.5, 0.75, 0.75\] and \[1, 1, 1\]"):
+        check_same_model(found, "/here", found | {"spacing_mm": [1, 1, 1]}, "/there")
+    with pytest.raises(ValueError, match="plans nnUNetPlans and nnUNetResEncUNetMPlans"):
+        check_same_model(found, "/here", found | {"plans": "nnUNetResEncUNetMPlans"}, "/there")
+    settings["configuration"] = "of itself"
+    (tmp_path / "uncertainty.json").write_text(json.dumps({"settings": settings, "cases": {}}))
+    assert describe_model(tmp_path)["spacing_mm"] is None
+
+
 def test_predictions_of_nnunets_own_command(tmp_path):
     assert set(describe_model(tmp_path).values()) == {None}
     assert stand_in_mark(describe_model(tmp_path)) == ""

@@ -197,13 +197,14 @@ def test_the_ace_of_a_dataset_is_that_of_the_comparison(write_study):
     assert "--ace" not in options(final_jobs(plan.study, results[:2])[0])
 
 
-def test_evaluations_take_the_patients_of_the_dataset(write_study, make_dataset):
+@pytest.mark.parametrize(("kind", "command"), [("evaluate", evaluate), ("calibrate", determine_calibration)])
+def test_evaluations_and_calibrations_take_the_patients_of_the_dataset(write_study, make_dataset, kind, command):
     raw = make_dataset("Dataset512_Chaksu", num_raters=5)
     label = "Dataset512_Chaksu/SSN/swag/seed_2"
 
     def groups():
-        job = Plan.read(write_study(ENTANGLEMENT)).jobs["evaluate", label]
-        return evaluate._parser().parse_args(options(job)).groups
+        job = Plan.read(write_study(ENTANGLEMENT)).jobs[kind, label]
+        return command._parser().parse_args(options(job)).groups
 
     assert groups() is None
     (raw / "patients.csv").write_text("case,patient\n")
