@@ -43,6 +43,7 @@ from nnunet_stochastic.metrics.nll import PROBABILITY_FLOOR, binary_nll, nll
 from nnunet_stochastic.metrics.platt import PlattScaling
 from nnunet_stochastic.metrics.risk_coverage import aurc, excess_aurc, risk_coverage_curve
 from nnunet_stochastic.metrics.spread import interval_coverage, pairwise_dice, volume_spread
+from nnunet_stochastic.metrics.surface_distance import SurfaceDistances, surface_distances
 from nnunet_stochastic.metrics.temperature import TemperatureStatistics, tempered
 from nnunet_stochastic.metrics.uncertainty_histogram import UncertaintyHistogram
 
@@ -53,6 +54,7 @@ __all__ = [
     "PlattScaling",
     "ReliabilityBins",
     "ReliabilityCurve",
+    "SurfaceDistances",
     "TemperatureStatistics",
     "UncertaintyHistogram",
     "annotation_variance",
@@ -93,6 +95,7 @@ __all__ = [
     "reliability_curve",
     "risk_coverage_curve",
     "soft_dice_over_thresholds",
+    "surface_distances",
     "tempered",
     "volume_spread",
 ]
