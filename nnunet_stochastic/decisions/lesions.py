@@ -20,6 +20,8 @@ from typing import Any
 import cc3d
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
 from nnunet_stochastic.measures import MEASURES
 
@@ -27,6 +29,8 @@ __all__ = ["CANDIDATE_SHARE", "Lesion", "components", "find_lesions", "match_com
 
 #: Least share of the samples that a voxel of a candidate is in.
 CANDIDATE_SHARE = 0.1
+# Largest table of pairs, of which most share no voxel, in which partners are sought.
+_DENSE_PAIRS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -244,15 +248,42 @@ def match_components(found: np.ndarray, reference: np.ndarray) -> tuple[np.ndarr
     if not both.any():
         return np.zeros((0, 2), np.int64), np.zeros(0)
     num_found, num_reference = int(found.max()) + 1, int(reference.max()) + 1
-    joint = np.bincount(
-        found[both].astype(np.int64) * num_reference + reference[both], minlength=num_found * num_reference
-    ).reshape(num_found, num_reference)
+    joint = found[both].astype(np.int64) * num_reference + reference[both]
+    if num_found * num_reference <= joint.size:
+        counts = np.bincount(joint)
+        pair = np.flatnonzero(counts)
+        shared = counts[pair]
+    else:
+        pair, shared = np.unique(joint, return_counts=True)
+    of_found, of_reference = np.divmod(pair, num_reference)
     size_found = np.bincount(found.ravel().astype(np.int64), minlength=num_found)
     size_reference = np.bincount(reference.ravel().astype(np.int64), minlength=num_reference)
-    iou = (joint / np.maximum(size_found[:, np.newaxis] + size_reference - joint, 1))[1:, 1:]
-    pairs = np.stack(linear_sum_assignment(iou, maximize=True), axis=1)
-    matched = iou[pairs[:, 0], pairs[:, 1]]
-    return pairs[matched > 0] + 1, matched[matched > 0]
+    iou = shared / (size_found[of_found] + size_reference[of_reference] - shared)
+    matched = _best_pairs(of_found, of_reference, iou)
+    return np.stack([of_found[matched], of_reference[matched]], axis=1), iou[matched]
+
+
+def _best_pairs(one: np.ndarray, other: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    """Which of n different pairs (n,) have the greatest sum of gains (n,) > 0, no number used twice; bool."""
+    rows, row = np.unique(one, return_inverse=True)
+    columns, column = np.unique(other, return_inverse=True)
+    if len(rows) * len(columns) <= _DENSE_PAIRS:
+        table = np.zeros((len(rows), len(columns)))
+        table[row, column] = gain
+        partner = np.full(len(rows), -1)
+        chosen = linear_sum_assignment(table, maximize=True)
+        partner[chosen[0]] = chosen[1]
+        return partner[row] == column
+    # Noise has tens of thousands of components: of these the pairs that there are, alone. Every row must have a partner
+    # here, so each may have a column of its own instead; 1 more for all pairs and these changes no order.
+    alone = np.arange(len(rows))
+    weights = csr_array(
+        (
+            np.concatenate([1 + gain, np.ones(len(rows))]),
+            (np.concatenate([row, alone]), np.concatenate([column, len(columns) + alone])),
+        )
+    )
+    return min_weight_full_bipartite_matching(weights, maximize=True)[1][row] == column
 
 
 def _check(

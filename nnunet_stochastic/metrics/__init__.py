@@ -38,6 +38,7 @@ from nnunet_stochastic.metrics.image_scores import (
     per_area,
     per_border,
 )
+from nnunet_stochastic.metrics.lesion_dice import lesion_dice
 from nnunet_stochastic.metrics.ncc import normalized_cross_correlation
 from nnunet_stochastic.metrics.nll import PROBABILITY_FLOOR, binary_nll, nll
 from nnunet_stochastic.metrics.platt import PlattScaling
@@ -80,6 +81,7 @@ __all__ = [
     "image_mean",
     "interval_coverage",
     "joint_label_counts",
+    "lesion_dice",
     "maximum_calibration_error",
     "mean_above",
     "nll",

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from nnunet_stochastic.decisions import lesions
 from nnunet_stochastic.decisions.lesions import Lesion, components, find_lesions, match_components
 
 IDENTITY = np.eye(4)
@@ -153,6 +154,27 @@ def test_matching_is_the_best_of_all_assignments():
         assert (values > 0).all()
         best = max(sum(iou[i, j] for i, j in enumerate(order)) for order in itertools.permutations(range(4)))
         assert values.sum() == pytest.approx(best)
+
+
+def test_matching_of_many_components(monkeypatch):
+    """Noise has more pairs of components than fit into a table; the matching of overlapping pairs alone is as good."""
+    rng = np.random.default_rng(3)
+    for share in (0.03, 0.06, 0.1):
+        found = rng.random((9, 10, 11)) < share
+        reference = found ^ (rng.random(found.shape) < 0.1)
+        found, reference = (components(mask, voxel_ml=1.0) for mask in (found, reference))
+        _, expected = match_components(found, reference)
+        with monkeypatch.context() as patched:
+            patched.setattr(lesions, "_DENSE_PAIRS", 0)
+            pairs, iou = match_components(found, reference)
+        assert iou.sum() == pytest.approx(expected.sum())
+        assert len(np.unique(pairs[:, 0])) == len(np.unique(pairs[:, 1])) == len(pairs) > 1
+        for (i, j), value in zip(pairs, iou, strict=True):
+            assert value == ((found == i) & (reference == j)).sum() / ((found == i) | (reference == j)).sum()
+    speckled = rng.random((2, 60, 64, 64)) < 0.02
+    pairs, iou = match_components(*(components(mask, voxel_ml=1.0) for mask in speckled))
+    assert len(pairs) > 50
+    assert (np.diff(pairs[:, 0]) > 0).all()
 
 
 def test_matching_by_hand():
