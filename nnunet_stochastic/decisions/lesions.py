@@ -24,6 +24,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
 from nnunet_stochastic.measures import MEASURES
+from nnunet_stochastic.metrics import bounding_box
 
 __all__ = ["CANDIDATE_SHARE", "Lesion", "components", "find_lesions", "match_components"]
 
@@ -132,7 +133,7 @@ def find_lesions(
     maps = maps or {}
     _check(structure, mask, affine, probability, maps, samples, voxel_ml, min_lesion_ml)
     counted = _count(mask, samples)
-    box = _bounding_box(mask if counted is None else mask | (counted > 0))
+    box = bounding_box(mask) if counted is None else bounding_box(mask, counted > 0)
     labelled = np.zeros(mask.shape, np.uint32)
     mask, inside_box = mask[box], labelled[box]
     inside_box[...] = components(mask, voxel_ml=voxel_ml, min_lesion_ml=min_lesion_ml)
@@ -192,15 +193,6 @@ def _count(mask: np.ndarray, samples: Sequence[np.ndarray]) -> np.ndarray | None
     return counted
 
 
-def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
-    """The smallest box that holds all voxels of a mask; an empty one without any."""
-    edges = []
-    for axis in range(mask.ndim):
-        there = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
-        edges.append(slice(int(there[0]), int(there[-1]) + 1) if there.size else slice(0, 0))
-    return tuple(edges)
-
-
 def components(mask: np.ndarray, *, voxel_ml: float | None, min_lesion_ml: float = 0.0) -> np.ndarray:
     """Connected components of a mask (*S) of 2 or 3 axes, numbered from large to small: (*S), uint32, 0 for none.
 
@@ -215,7 +207,7 @@ def components(mask: np.ndarray, *, voxel_ml: float | None, min_lesion_ml: float
         raise ValueError(f"mask must be boolean of 2 or 3 axes, got {mask.dtype} {mask.shape}")
     if not mask.any():  # cc3d takes no array without voxels
         return np.zeros(mask.shape, np.uint32)
-    found = cc3d.connected_components(mask, connectivity=26 if mask.ndim == 3 else 8)
+    found = _connected(mask).reshape(mask.shape)
     count = np.bincount(found.ravel())
     first = np.full(len(count), mask.size)
     np.minimum.at(first, found[mask], np.flatnonzero(mask))
@@ -226,6 +218,17 @@ def components(mask: np.ndarray, *, voxel_ml: float | None, min_lesion_ml: float
     order = order[kept[order - 1]]
     numbers[order] = np.arange(1, len(order) + 1)
     return numbers[found]
+
+
+def _connected(mask: np.ndarray) -> np.ndarray:
+    """Components of a mask (*S) in any order, without an axis of one voxel if it has 3 axes."""
+    # cc3d expects fewer components than a slice of 3 axes, or a cube of 3 voxels a side, can have.
+    if mask.ndim == 3 and 1 in mask.shape:
+        mask = mask.squeeze(axis=mask.shape.index(1))
+    last = mask.shape[-1]
+    if mask.shape == (3, 3, 3):
+        mask = np.pad(mask, [(0, 0), (0, 0), (0, 1)])
+    return cc3d.connected_components(mask, connectivity=26 if mask.ndim == 3 else 8)[..., :last]
 
 
 def match_components(found: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from nnunet_stochastic.metrics.annotation_variance import annotation_variance
 from nnunet_stochastic.metrics.auroc import auroc, auroc_bootstrap
+from nnunet_stochastic.metrics.bounding_box import bounding_box
 from nnunet_stochastic.metrics.brier import binary_brier, brier
 from nnunet_stochastic.metrics.calibration import (
     ReliabilityBins,
@@ -66,6 +67,7 @@ __all__ = [
     "binary_brier",
     "binary_nll",
     "border_length",
+    "bounding_box",
     "brier",
     "co_occurrence",
     "consensus_confidence",

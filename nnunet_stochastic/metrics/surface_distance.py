@@ -23,6 +23,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nnunet_stochastic.metrics.bounding_box import bounding_box
+
 __all__ = ["SurfaceDistances", "surface_distances"]
 
 # Distance maps are float32: a distance that equals the tolerance is within it.
@@ -91,7 +93,7 @@ def surface_distances(first: np.ndarray, second: np.ndarray, *, spacing_mm: Sequ
     spacing = [float(spacing_mm[axis]) for axis in axes]
     shape = [first.shape[axis] for axis in axes]
     first, second = first.reshape(shape), second.reshape(shape)
-    box = _box_of_both(first, second)
+    box = bounding_box(first, second)
     # What lies outside of the box is outside of both masks, as what lies outside of the image.
     surfaces = _surface(first[box]), _surface(second[box])
     counts = [np.count_nonzero(surface) for surface in surfaces]
@@ -130,16 +132,6 @@ def _distance_to(surface: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
     distance_map.SetNumberOfThreads(1)  # cases are evaluated in processes
     distance = sitk.GetArrayFromImage(distance_map.Execute(image))[(slice(1, -1),) * padded.ndim].reshape(surface.shape)
     return np.maximum(distance, 0)  # negative inside of a surface that is thicker than a voxel
-
-
-def _box_of_both(first: np.ndarray, second: np.ndarray) -> tuple[slice, ...]:
-    """The smallest box that holds all voxels of two masks; an empty one without any."""
-    edges = []
-    for axis in range(first.ndim):
-        others = tuple(other for other in range(first.ndim) if other != axis)
-        there = np.flatnonzero(first.any(axis=others) | second.any(axis=others))
-        edges.append(slice(int(there[0]), int(there[-1]) + 1) if there.size else slice(0, 0))
-    return tuple(edges)
 
 
 def _check(first: np.ndarray, second: np.ndarray, spacing_mm: Sequence[float]) -> None:

@@ -156,6 +156,21 @@ def test_matching_is_the_best_of_all_assignments():
         assert values.sum() == pytest.approx(best)
 
 
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 1, 3), (1, 3, 1), (3, 1, 1), (1, 1, 65), (1, 9, 7), (9, 1, 7), (9, 7, 1), (3, 3, 3), (5, 5, 5), (1, 3)],
+)
+def test_as_many_lesions_as_there_can_be(shape):
+    """Every second voxel along each axis is one; the box of two lesions may be as small as three voxels in a line."""
+    mask = np.zeros(shape, bool)
+    every_second = (slice(None, None, 2),) * len(shape)
+    mask[every_second] = True
+    numbers = components(mask, voxel_ml=1.0)
+    assert numbers.shape == shape
+    assert numbers[every_second].ravel().tolist() == list(range(1, 1 + np.count_nonzero(mask)))
+    assert not numbers[~mask].any()
+
+
 def test_matching_of_many_components(monkeypatch):
     """Noise has more pairs of components than fit into a table; the matching of overlapping pairs alone is as good."""
     rng = np.random.default_rng(3)
