@@ -16,7 +16,7 @@ import numpy as np
 from nnunet_stochastic.evaluation.maps import FOLDERS, Measure, check_range, find_maps, read_map
 from nnunet_stochastic.evaluation.model import unfinished_cases
 from nnunet_stochastic.evaluation.readers import ImageReader, read_label_map, read_probabilities
-from nnunet_stochastic.io.grid import check_same_grid, voxel_volume_ml
+from nnunet_stochastic.io.grid import check_same_grid, spacing_mm, voxel_volume_ml
 from nnunet_stochastic.io.names import check_names
 from nnunet_stochastic.labels import EvaluatedLabels
 
@@ -74,6 +74,11 @@ class EvaluatedCase:
     def voxel_ml(self) -> float | None:
         """Volume of a voxel in ml; 2D images have none."""
         return voxel_volume_ml(self.grid) if self.grid else None
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float] | None:
+        """Distance of neighbouring voxels along (z, y, x) in mm; natural images have none."""
+        return spacing_mm(self.grid) if self.grid else None
 
 
 def find_cases(

@@ -47,6 +47,7 @@ def record(case):
             "crps_ml": {},
             "challenge": {},
             "degenerate_samples": None,
+            "spread": {},
         }
     )
 
