@@ -24,6 +24,7 @@ from nnunet_stochastic.metrics.curvas import (
 )
 from nnunet_stochastic.metrics.dice import dice, joint_label_counts
 from nnunet_stochastic.metrics.entanglement import entanglement
+from nnunet_stochastic.metrics.failure_auroc import FAILURE_DICE, failure_auroc
 from nnunet_stochastic.metrics.ged import (
     GED_DISTANCES,
     GedDistance,
@@ -43,13 +44,14 @@ from nnunet_stochastic.metrics.lesion_dice import lesion_dice
 from nnunet_stochastic.metrics.ncc import normalized_cross_correlation
 from nnunet_stochastic.metrics.nll import PROBABILITY_FLOOR, binary_nll, nll
 from nnunet_stochastic.metrics.platt import PlattScaling
-from nnunet_stochastic.metrics.risk_coverage import aurc, excess_aurc, risk_coverage_curve
+from nnunet_stochastic.metrics.risk_coverage import augrc, aurc, excess_aurc, risk_coverage_curve
 from nnunet_stochastic.metrics.spread import interval_coverage, pairwise_dice, volume_spread
 from nnunet_stochastic.metrics.surface_distance import SurfaceDistances, surface_distances
 from nnunet_stochastic.metrics.temperature import TemperatureStatistics, tempered
 from nnunet_stochastic.metrics.uncertainty_histogram import UncertaintyHistogram
 
 __all__ = [
+    "FAILURE_DICE",
     "GED_DISTANCES",
     "PROBABILITY_FLOOR",
     "GedDistance",
@@ -60,6 +62,7 @@ __all__ = [
     "TemperatureStatistics",
     "UncertaintyHistogram",
     "annotation_variance",
+    "augrc",
     "aurc",
     "auroc",
     "auroc_bootstrap",
@@ -79,6 +82,7 @@ __all__ = [
     "entanglement",
     "excess_aurc",
     "expected_calibration_error",
+    "failure_auroc",
     "generalized_energy_distance",
     "image_mean",
     "interval_coverage",

@@ -120,6 +120,13 @@ def test_failure_detection_and_tables(evaluated):
     assert found["ID"]["EU"]["aurc"] == pytest.approx(expected)
     ideal = np.mean(np.cumsum(np.sort(risk)) / np.arange(1, 5))
     assert found["ID"]["EU"]["e_aurc"] == pytest.approx(expected - ideal)
+    generalized = np.append(0, np.cumsum(risk[order])) / 4
+    assert found["ID"]["EU"]["augrc"] == pytest.approx(np.trapezoid(generalized, dx=1 / 4))
+    assert found["failure_dice"] == 0.7
+    failed, uncertainty = risk > 0.3, scores(evaluated, "id", "EU")
+    pairs = np.sign(uncertainty[failed][:, None] - uncertainty[~failed]) / 2 + 0.5
+    auroc = pairs.mean() if pairs.size else None
+    assert found["ID"]["EU"]["failure_auroc"] == (auroc if auroc is None else pytest.approx(auroc))
     images = pd.read_csv(evaluated.root / "out" / "images.csv").set_index(["set", "case"])
     np.testing.assert_allclose(images.loc["ID", "risk"], risk)
     assert images.loc[("blur", "b"), "AU"] == pytest.approx(evaluated.cases["blur"]["b"].maps["AU"].mean(), rel=1e-5)
