@@ -25,6 +25,7 @@ from nnunet_stochastic.metrics.curvas import (
 from nnunet_stochastic.metrics.dice import dice, joint_label_counts
 from nnunet_stochastic.metrics.entanglement import entanglement
 from nnunet_stochastic.metrics.failure_auroc import FAILURE_DICE, failure_auroc
+from nnunet_stochastic.metrics.filtered_dice import FilteredDice, filtered_dice, filtering_steps
 from nnunet_stochastic.metrics.ged import (
     GED_DISTANCES,
     GedDistance,
@@ -54,6 +55,7 @@ __all__ = [
     "FAILURE_DICE",
     "GED_DISTANCES",
     "PROBABILITY_FLOOR",
+    "FilteredDice",
     "GedDistance",
     "PlattScaling",
     "ReliabilityBins",
@@ -83,6 +85,8 @@ __all__ = [
     "excess_aurc",
     "expected_calibration_error",
     "failure_auroc",
+    "filtered_dice",
+    "filtering_steps",
     "generalized_energy_distance",
     "image_mean",
     "interval_coverage",
