@@ -25,7 +25,7 @@ from nnunet_stochastic.metrics.curvas import (
 from nnunet_stochastic.metrics.dice import dice, joint_label_counts
 from nnunet_stochastic.metrics.entanglement import entanglement
 from nnunet_stochastic.metrics.failure_auroc import FAILURE_DICE, failure_auroc
-from nnunet_stochastic.metrics.filtered_dice import FilteredDice, filtered_dice, filtering_steps
+from nnunet_stochastic.metrics.filtered_dice import FilteredDice, FilteringSteps, filtered_dice
 from nnunet_stochastic.metrics.ged import (
     GED_DISTANCES,
     GedDistance,
@@ -56,6 +56,7 @@ __all__ = [
     "GED_DISTANCES",
     "PROBABILITY_FLOOR",
     "FilteredDice",
+    "FilteringSteps",
     "GedDistance",
     "PlattScaling",
     "ReliabilityBins",
@@ -86,7 +87,6 @@ __all__ = [
     "expected_calibration_error",
     "failure_auroc",
     "filtered_dice",
-    "filtering_steps",
     "generalized_energy_distance",
     "image_mean",
     "interval_coverage",

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["FilteredDice", "filtered_dice", "filtering_steps"]
+__all__ = ["FilteredDice", "FilteringSteps", "filtered_dice"]
 
 NUM_STEPS = 40
 
@@ -54,71 +54,89 @@ class FilteredDice:
         return (dice + 1 - tp + 1 - tn) / 3
 
 
-def filtered_dice(
-    predicted: np.ndarray, reference: np.ndarray, steps: np.ndarray, *, num_steps: int = NUM_STEPS
-) -> FilteredDice:
+@dataclass(frozen=True)
+class FilteringSteps:
+    """A map by thresholds, which all structures and annotations of an image share.
+
+    Attributes
+    ----------
+    steps
+        The first of the thresholds 0, 1/N, ... 1 at which each voxel is kept, (*S), integers in [0, N].
+    kept
+        Number of voxels that are kept at each threshold, (N + 1,): of all, those that ``inside`` leaves out too.
+    """
+
+    steps: np.ndarray
+    kept: np.ndarray
+
+    @classmethod
+    def of(cls, uncertainty: np.ndarray, *, largest: float = 1.0, num_steps: int = NUM_STEPS) -> FilteringSteps:
+        """The steps of a map.
+
+        Parameters
+        ----------
+        uncertainty
+            Map, (*S), >= 0, any unit.
+        largest
+            Uncertainty that counts as 1, > 0, in the same unit: for an entropy ln C. So do larger ones.
+        num_steps
+            Number N of steps between the thresholds, 1 to 255.
+        """
+        if not largest > 0 or not 1 <= num_steps <= 255:
+            raise ValueError(f"largest must be above 0 and num_steps 1 to 255, got {largest} and {num_steps}")
+        # Written so that NaN, for which every comparison is false, fails.
+        if uncertainty.size and not (uncertainty.min() >= 0 and uncertainty.max() < np.inf):
+            raise ValueError(
+                f"uncertainty must be finite and not negative, got values from {uncertainty.min()} to "
+                f"{uncertainty.max()}"
+            )
+        # Maps are float32: a value that equals a threshold is kept there.
+        step = uncertainty * np.float32(num_steps / largest)
+        step -= np.float32(1e-6 * num_steps)
+        steps = np.clip(np.ceil(step, out=step), 0, num_steps, out=step).astype(np.uint8)
+        return cls(steps, _kept(steps.ravel(), num_steps))
+
+    def inside(self, voxels: np.ndarray) -> FilteringSteps:
+        """Steps of the voxels (*S), bool, outside of which no structure is: the others are true negatives of all."""
+        return FilteringSteps(self.steps[voxels], self.kept)
+
+    @property
+    def num_steps(self) -> int:
+        """Number N of steps between the thresholds."""
+        return len(self.kept) - 1
+
+
+def filtered_dice(predicted: np.ndarray, reference: np.ndarray, uncertainty: FilteringSteps) -> FilteredDice:
     """Curves of a structure.
 
     Parameters
     ----------
     predicted, reference
         Its voxels, (*S), bool.
-    steps
-        The first threshold at which each voxel is kept, (*S), integers in [0, N], of ``filtering_steps``: many
-        structures and annotations share them.
-    num_steps
-        Number N of steps between the thresholds, at least 1.
+    uncertainty
+        The steps of the map, (*S).
     """
+    steps, num_steps = uncertainty.steps, uncertainty.num_steps
     if not predicted.shape == reference.shape == steps.shape:
         raise ValueError(
-            f"predicted {predicted.shape}, reference {reference.shape} and steps {steps.shape} must have the same shape"
+            f"predicted {predicted.shape}, reference {reference.shape} and uncertainty {steps.shape} must have the "
+            "same shape"
         )
     if predicted.dtype != np.bool_ or reference.dtype != np.bool_:
         raise ValueError(f"predicted and reference must be boolean, got {predicted.dtype} and {reference.dtype}")
-    if steps.dtype.kind not in "iu" or (steps.size and not 0 <= steps.min() <= steps.max() <= num_steps):
-        raise ValueError(f"steps must be integers from 0 to {num_steps}, of filtering_steps with the same num_steps")
+    thresholds = np.linspace(0, 1, num_steps + 1)
     tp = _kept(steps[predicted & reference], num_steps)
     of_both = _kept(steps[predicted], num_steps) + _kept(steps[reference], num_steps)
-    tn = _kept(steps.ravel(), num_steps) - of_both + tp
-    nothing = np.full(num_steps + 1, np.nan)
+    tn = uncertainty.kept - of_both + tp
     if not of_both[-1]:
-        return FilteredDice(_thresholds(num_steps), nothing, nothing, nothing)
+        return FilteredDice(thresholds, *np.full((3, num_steps + 1), np.nan))
     dice = np.divide(2 * tp, of_both, out=np.ones(num_steps + 1), where=of_both > 0)
     filtered_tp, filtered_tn = (1 - kept / kept[-1] if kept[-1] else 0.0 * kept for kept in (tp, tn))
-    return FilteredDice(_thresholds(num_steps), dice, filtered_tp, filtered_tn)
-
-
-def filtering_steps(uncertainty: np.ndarray, *, largest: float = 1.0, num_steps: int = NUM_STEPS) -> np.ndarray:
-    """The first threshold at which each voxel is kept, (*S), integers in [0, N]; larger uncertainties count as 1.
-
-    Parameters
-    ----------
-    uncertainty
-        Map, (*S), >= 0, any unit.
-    largest
-        Uncertainty that counts as 1, > 0, in the same unit: for an entropy ln C.
-    num_steps
-        Number N of steps between the thresholds, at least 1.
-    """
-    if not largest > 0 or num_steps < 1:
-        raise ValueError(f"largest must be above 0 and num_steps at least 1, got {largest} and {num_steps}")
-    # Written so that NaN, for which every comparison is false, fails.
-    if uncertainty.size and not (uncertainty.min() >= 0 and uncertainty.max() < np.inf):
-        raise ValueError(
-            f"uncertainty must be finite and not negative, got values from {uncertainty.min()} to {uncertainty.max()}"
-        )
-    # Float32 maps: a value that equals a threshold is kept there.
-    step = uncertainty * np.float32(num_steps / largest)
-    step -= np.float32(1e-6 * num_steps)
-    return np.clip(np.ceil(step, out=step), 0, num_steps, out=step).astype(np.uint8 if num_steps < 256 else np.int32)
+    return FilteredDice(thresholds, dice, filtered_tp, filtered_tn)
 
 
 def _kept(steps: np.ndarray, num_steps: int) -> np.ndarray:
     return np.cumsum(np.bincount(steps, minlength=num_steps + 1))
-
-
-def _thresholds(num_steps: int) -> np.ndarray:
-    return np.linspace(0, 1, num_steps + 1)
 
 
 def _area(curve: np.ndarray) -> float:

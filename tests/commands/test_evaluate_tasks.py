@@ -134,6 +134,31 @@ def test_failure_detection_and_tables(evaluated):
     assert images.loc[("scanner", "s"), "volume_ml"] == pytest.approx(volume)
 
 
+def test_filtered_dice(evaluated):
+    """Masks filtered one threshold at a time, against each rater."""
+
+    def score(case, measure):
+        u, thresholds, scores = np.minimum(case.maps[measure] / np.log(2), 1), np.linspace(0, 1, 41), []
+        for rater in case.raters:
+            a, b = case.prediction == 1, rater == 1
+            curves = []
+            for threshold in thresholds:
+                kept = u <= threshold * (1 + 1e-6) + 1e-6
+                size = (a & kept).sum() + (b & kept).sum()
+                lost = [1 - (part & kept).sum() / part.sum() for part in (a & b, ~a & ~b)]
+                curves.append([2 * (a & b & kept).sum() / size if size else 1, *lost])
+            areas = np.trapezoid(curves, thresholds, axis=0)
+            scores.append([*areas, (areas[0] + 1 - areas[1] + 1 - areas[2]) / 3])
+        return np.mean(scores, axis=0)
+
+    found = evaluated.summary()["tasks"]["FILTER"]
+    names = ("filtered_dice", "filtered_tp", "filtered_tn", "filter_score")
+    for split, name in ((found["ID"], "id"), (found["shifts"]["blur"], "blur")):
+        for measure in MEASURES:
+            expected = np.mean([score(case, measure) for case in evaluated.cases[name].values()], axis=0)
+            assert [split[measure][key] for key in names] == pytest.approx(expected, rel=1e-5)
+
+
 def ged(case, distance):
     def mean(one, other):
         return np.mean([[distance(a, b) for b in other] for a in one])
@@ -228,6 +253,7 @@ def test_ratio_entanglement_and_results_of_a_shift(evaluated):
         "AMB/scanner": "no annotations of several raters were given (-gt_raters, -ood_gt_raters)",
         "CAL/scanner": "no annotations were given (-ood_gt), or the maps are constant",
         "FD/scanner": "no case has a Dice: no annotations were given (-ood_gt), or all are empty in both",
+        "FILTER/scanner": "no annotations were given (-ood_gt), or all are empty in both",
         "GED/scanner": "no annotations were given (-ood_gt), or no samples (--save_samples)",
         "VOLUME/scanner": "no annotations were given (-ood_gt) or samples (--save_samples), or 2D has no volume",
     }
