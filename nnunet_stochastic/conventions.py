@@ -159,6 +159,13 @@ CONVENTIONS = {
     "voxels": "all voxels of the original image, background included; ignore label left out",
     "dice": "segmentation file against annotation; NaN (null) where a class is empty in both; means leave NaN out; "
     "all classes: mean over foreground classes",
+    "hd95_mm": "larger of the two 95 % quantiles of the distances of the surfaces' voxels, mm; a surface voxel has "
+    "a face neighbour outside of the structure or the image; empty in both: null; in one: the diagonal of the image; "
+    "null for images without spacing; all classes: mean over foreground classes",
+    "assd_mm": "mean of the distances of all voxels of both surfaces, mm; else as hd95_mm",
+    "nsd": "share of the voxels of both surfaces within the tolerance of the other; empty in one: 0; else as hd95_mm",
+    "lesion_dice": "mean over lesions (connected components, 26 neighbours, of any size) of the Dice of matched pairs, "
+    "one to one by the greatest sum of IoU; 0 for a lesion of one segmentation alone; null without lesions",
     "nll": "-ln of the predictive mean at the label, nats, mean over voxels, floor 1e-8 in float64; "
     "class: one against the rest; regions: mean over regions",
     "brier": "all classes: sum over classes of the squared error, mean over voxels (0 to 2); "

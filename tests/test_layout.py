@@ -55,7 +55,7 @@ ALL_LIBRARIES: dict[str, Collection[str]] = {
     "networks": {"torch"},
     "losses": {"torch"},
     "posteriors": {"torch"},
-    "metrics": {"numpy", "scipy", "sklearn"},
+    "metrics": {"numpy", "scipy", "sklearn", "SimpleITK"},
     "decisions": {"numpy", "scipy", "sklearn", "pydantic", "cc3d"},
     "conventions": (),
 }

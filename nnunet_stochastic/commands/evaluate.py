@@ -12,6 +12,7 @@ from rich.console import Console
 
 from nnunet_stochastic.commands._errors import report_errors, say_total_time
 from nnunet_stochastic.commands._flags import (
+    Number,
     add_disable_progress_bar,
     add_groups,
     add_old_name,
@@ -22,6 +23,7 @@ from nnunet_stochastic.conventions import DEFAULT_CONVENTION, PRESETS
 from nnunet_stochastic.evaluation import (
     CALIBRATION_FILE,
     ID,
+    SURFACE_TOLERANCE_MM,
     Calibration,
     CaseSettings,
     SetFolders,
@@ -39,7 +41,7 @@ from nnunet_stochastic.evaluation.tasks import TASKS
 from nnunet_stochastic.io.folders import require_writable
 from nnunet_stochastic.io.names import few
 from nnunet_stochastic.patients import read_patients
-from nnunet_stochastic.report import summary_table, task_table
+from nnunet_stochastic.report import structure_table, summary_table, task_table
 from nnunet_stochastic.report.evaluation_files import write_evaluation
 from nnunet_stochastic.report.pictures import first_images, write_pictures
 
@@ -49,7 +51,8 @@ __all__ = ["main"]
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nnunet_stochastic_evaluate",
-        description="Score predictions: Dice, negative log-likelihood (NLL), Brier score, expected and maximum "
+        description="Score predictions: Dice, distances of the surfaces in mm (HD95, ASSD, normalised surface Dice), "
+        "lesion-wise Dice, negative log-likelihood (NLL), Brier score, expected and maximum "
         "calibration error (ECE, MCE) per class and case; whether the uncertainty finds shifted images, "
         "shows ambiguity, is calibrated and finds bad segmentations; a reliability diagram, and a picture of each "
         "case. The predictions must have been made with --save_probabilities.",
@@ -105,6 +108,13 @@ def _parser() -> argparse.ArgumentParser:
         choices=list(PRESETS),
         default=DEFAULT_CONVENTION,
         help="whose choices to follow where papers differ; summary.json names them (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--nsd_tolerance_mm",
+        type=Number(float, 0, 1e6),
+        default=SURFACE_TOLERANCE_MM,
+        metavar="MM",
+        help="distance within which surfaces agree, for the normalised surface Dice (default: %(default)s)",
     )
     parser.add_argument(
         "-o", type=Path, metavar="FOLDER", help="output folder (default: the folder `evaluation` inside -pred)"
@@ -165,7 +175,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     require_writable(output)
     images = first_images(sets[0].cases, arguments.pred, arguments.i, dataset.file_ending)
     progress = not arguments.disable_progress_bar
-    settings = CaseSettings(dataset.labels, dataset.reader, find_convention(arguments.convention), calibration)
+    convention = find_convention(arguments.convention)
+    settings = CaseSettings(dataset.labels, dataset.reader, convention, calibration, arguments.nsd_tolerance_mm)
     with Workers(arguments.np, show_progress=progress) as workers:
         evaluation = evaluate_sets(
             sets,
@@ -196,6 +207,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console(emoji=False)
     for annotation in summary["results"]:
         console.print(summary_table(summary, annotation=annotation))
+        console.print(structure_table(summary, annotation=annotation))
     if summary["tasks"]:
         console.print(task_table(summary))
     for warning in (*_warn_of_samples(summary["degenerate_samples"]), *_warn_of_borders(summary)):

@@ -20,13 +20,18 @@ from typing import Any
 import cc3d
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
 from nnunet_stochastic.measures import MEASURES
+from nnunet_stochastic.metrics import bounding_box
 
 __all__ = ["CANDIDATE_SHARE", "Lesion", "components", "find_lesions", "match_components"]
 
 #: Least share of the samples that a voxel of a candidate is in.
 CANDIDATE_SHARE = 0.1
+# Largest table of pairs, of which most share no voxel, in which partners are sought.
+_DENSE_PAIRS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,7 @@ def find_lesions(
     maps = maps or {}
     _check(structure, mask, affine, probability, maps, samples, voxel_ml, min_lesion_ml)
     counted = _count(mask, samples)
-    box = _bounding_box(mask if counted is None else mask | (counted > 0))
+    box = bounding_box(mask) if counted is None else bounding_box(mask, counted > 0)
     labelled = np.zeros(mask.shape, np.uint32)
     mask, inside_box = mask[box], labelled[box]
     inside_box[...] = components(mask, voxel_ml=voxel_ml, min_lesion_ml=min_lesion_ml)
@@ -188,15 +193,6 @@ def _count(mask: np.ndarray, samples: Sequence[np.ndarray]) -> np.ndarray | None
     return counted
 
 
-def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
-    """The smallest box that holds all voxels of a mask; an empty one without any."""
-    edges = []
-    for axis in range(mask.ndim):
-        there = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
-        edges.append(slice(int(there[0]), int(there[-1]) + 1) if there.size else slice(0, 0))
-    return tuple(edges)
-
-
 def components(mask: np.ndarray, *, voxel_ml: float | None, min_lesion_ml: float = 0.0) -> np.ndarray:
     """Connected components of a mask (*S) of 2 or 3 axes, numbered from large to small: (*S), uint32, 0 for none.
 
@@ -211,7 +207,7 @@ def components(mask: np.ndarray, *, voxel_ml: float | None, min_lesion_ml: float
         raise ValueError(f"mask must be boolean of 2 or 3 axes, got {mask.dtype} {mask.shape}")
     if not mask.any():  # cc3d takes no array without voxels
         return np.zeros(mask.shape, np.uint32)
-    found = cc3d.connected_components(mask, connectivity=26 if mask.ndim == 3 else 8)
+    found = _connected(mask).reshape(mask.shape)
     count = np.bincount(found.ravel())
     first = np.full(len(count), mask.size)
     np.minimum.at(first, found[mask], np.flatnonzero(mask))
@@ -222,6 +218,17 @@ def components(mask: np.ndarray, *, voxel_ml: float | None, min_lesion_ml: float
     order = order[kept[order - 1]]
     numbers[order] = np.arange(1, len(order) + 1)
     return numbers[found]
+
+
+def _connected(mask: np.ndarray) -> np.ndarray:
+    """Components of a mask (*S) in any order, without an axis of one voxel if it has 3 axes."""
+    # cc3d expects fewer components than a slice of 3 axes, or a cube of 3 voxels a side, can have.
+    if mask.ndim == 3 and 1 in mask.shape:
+        mask = mask.squeeze(axis=mask.shape.index(1))
+    last = mask.shape[-1]
+    if mask.shape == (3, 3, 3):
+        mask = np.pad(mask, [(0, 0), (0, 0), (0, 1)])
+    return cc3d.connected_components(mask, connectivity=26 if mask.ndim == 3 else 8)[..., :last]
 
 
 def match_components(found: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -244,15 +251,42 @@ def match_components(found: np.ndarray, reference: np.ndarray) -> tuple[np.ndarr
     if not both.any():
         return np.zeros((0, 2), np.int64), np.zeros(0)
     num_found, num_reference = int(found.max()) + 1, int(reference.max()) + 1
-    joint = np.bincount(
-        found[both].astype(np.int64) * num_reference + reference[both], minlength=num_found * num_reference
-    ).reshape(num_found, num_reference)
+    joint = found[both].astype(np.int64) * num_reference + reference[both]
+    if num_found * num_reference <= joint.size:
+        counts = np.bincount(joint)
+        pair = np.flatnonzero(counts)
+        shared = counts[pair]
+    else:
+        pair, shared = np.unique(joint, return_counts=True)
+    of_found, of_reference = np.divmod(pair, num_reference)
     size_found = np.bincount(found.ravel().astype(np.int64), minlength=num_found)
     size_reference = np.bincount(reference.ravel().astype(np.int64), minlength=num_reference)
-    iou = (joint / np.maximum(size_found[:, np.newaxis] + size_reference - joint, 1))[1:, 1:]
-    pairs = np.stack(linear_sum_assignment(iou, maximize=True), axis=1)
-    matched = iou[pairs[:, 0], pairs[:, 1]]
-    return pairs[matched > 0] + 1, matched[matched > 0]
+    iou = shared / (size_found[of_found] + size_reference[of_reference] - shared)
+    matched = _best_pairs(of_found, of_reference, iou)
+    return np.stack([of_found[matched], of_reference[matched]], axis=1), iou[matched]
+
+
+def _best_pairs(one: np.ndarray, other: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    """Which of n different pairs (n,) have the greatest sum of gains (n,) > 0, no number used twice; bool."""
+    rows, row = np.unique(one, return_inverse=True)
+    columns, column = np.unique(other, return_inverse=True)
+    if len(rows) * len(columns) <= _DENSE_PAIRS:
+        table = np.zeros((len(rows), len(columns)))
+        table[row, column] = gain
+        partner = np.full(len(rows), -1)
+        chosen = linear_sum_assignment(table, maximize=True)
+        partner[chosen[0]] = chosen[1]
+        return partner[row] == column
+    # Noise has tens of thousands of components: of these the pairs that there are, alone. Every row must have a partner
+    # here, so each may have a column of its own instead; 1 more for all pairs and these changes no order.
+    alone = np.arange(len(rows))
+    weights = csr_array(
+        (
+            np.concatenate([1 + gain, np.ones(len(rows))]),
+            (np.concatenate([row, alone]), np.concatenate([column, len(columns) + alone])),
+        )
+    )
+    return min_weight_full_bipartite_matching(weights, maximize=True)[1][row] == column
 
 
 def _check(

@@ -45,6 +45,7 @@ from nnunet_stochastic.evaluation.scores import (
     score_annotation,
     score_case,
 )
+from nnunet_stochastic.evaluation.structure_scores import SURFACE_TOLERANCE_MM
 from nnunet_stochastic.labels import EvaluatedLabels
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     "REFERENCE",
     "STAND_IN_FOOTNOTE",
     "STAND_IN_MARK",
+    "SURFACE_TOLERANCE_MM",
     "AnnotationScores",
     "Calibration",
     "CaseFiles",

@@ -17,6 +17,7 @@ from nnunet_stochastic.evaluation.calibration import Calibration
 from nnunet_stochastic.evaluation.cases import CaseFiles, EvaluatedCase, read_case_map, read_samples
 from nnunet_stochastic.evaluation.maps import Measure
 from nnunet_stochastic.evaluation.readers import ImageReader
+from nnunet_stochastic.evaluation.structure_scores import SURFACE_TOLERANCE_MM
 from nnunet_stochastic.labels import EvaluatedLabels
 
 __all__ = ["CONFIDENCE_BINS", "CaseInputs", "CaseSettings", "MapInputs"]
@@ -38,12 +39,19 @@ class CaseSettings:
         The preset.
     calibration
         Calibration on the validation predictions, or None.
+    tolerance_mm
+        Tolerance of the normalised surface Dice, >= 0, mm.
     """
 
     labels: EvaluatedLabels
     reader: ImageReader
     convention: Convention
     calibration: Calibration | None = None
+    tolerance_mm: float = SURFACE_TOLERANCE_MM
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.tolerance_mm < np.inf:
+            raise ValueError(f"tolerance_mm must be finite and at least 0, got {self.tolerance_mm}")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from nnunet_stochastic.evaluation.maps import FOLDERS, Measure, find_maps, read_
 from nnunet_stochastic.evaluation.model import unfinished_cases
 from nnunet_stochastic.evaluation.readers import ImageReader, read_label_map, read_probabilities
 from nnunet_stochastic.io.folders import files_by_name
-from nnunet_stochastic.io.grid import check_same_grid, voxel_volume_ml
+from nnunet_stochastic.io.grid import check_same_grid, spacing_mm, voxel_volume_ml
 from nnunet_stochastic.io.names import few, same_letters
 from nnunet_stochastic.labels import EvaluatedLabels
 
@@ -76,6 +76,11 @@ class EvaluatedCase:
     def voxel_ml(self) -> float | None:
         """Volume of a voxel in ml; 2D images have none."""
         return voxel_volume_ml(self.grid) if self.grid else None
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float] | None:
+        """Distance of neighbouring voxels along (z, y, x) in mm; natural images have none."""
+        return spacing_mm(self.grid) if self.grid else None
 
 
 def find_cases(

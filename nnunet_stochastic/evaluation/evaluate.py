@@ -174,9 +174,14 @@ def _evaluation(
         listed = f"{', '.join(others)} and {last}"
         left_out["delta"] = f"it needs all three maps, and one of {listed}"
     summary = {
-        "conventions": {**CONVENTIONS, **describe_convention(convention)},
+        "conventions": {
+            **CONVENTIONS,
+            "nsd": f"{CONVENTIONS['nsd']}; tolerance {settings.tolerance_mm:g} mm",
+            **describe_convention(convention),
+        },
         "convention": convention.name,
         "num_bins": convention.num_bins,
+        "nsd_tolerance_mm": settings.tolerance_mm,
         "num_cases": len(known.cases),
         "num_raters": len(case.raters),
         "results": summarise(known, labels, convention),

@@ -14,6 +14,7 @@ from nnunet_stochastic.evaluation.model import check_same_model, describe_model
 from nnunet_stochastic.evaluation.parallel import Workers
 from nnunet_stochastic.evaluation.predicted_dataset import read_dataset
 from nnunet_stochastic.evaluation.records import CaseSettings
+from nnunet_stochastic.evaluation.structure_scores import SURFACE_TOLERANCE_MM
 
 __all__ = ["describe_one_model", "evaluate_folder"]
 
@@ -54,6 +55,7 @@ def evaluate_folder(
     validation: str | Path | None = None,
     dataset_json: str | Path | None = None,
     convention: str = DEFAULT_CONVENTION,
+    nsd_tolerance_mm: float = SURFACE_TOLERANCE_MM,
     record_folder: str | Path | None = None,
     resume: bool = False,
     num_processes: int = 1,
@@ -77,6 +79,8 @@ def evaluate_folder(
         File with the labels; by default the one inside ``predictions``.
     convention
         Preset that decides where papers differ, a key of ``evaluation.PRESETS``.
+    nsd_tolerance_mm
+        Tolerance of the normalised surface Dice, >= 0, mm.
     record_folder
         Folder for a record per case; by default evaluation/records inside ``predictions``.
     resume
@@ -101,7 +105,7 @@ def evaluate_folder(
     calibration = None if fitted is None else Calibration.load(fitted)
     describe_one_model(folders, calibration, fitted)
     sets, problems = find_case_sets(folders, file_ending=dataset.file_ending, num_raters=dataset.num_raters)
-    settings = CaseSettings(dataset.labels, dataset.reader, find_convention(convention), calibration)
+    settings = CaseSettings(dataset.labels, dataset.reader, find_convention(convention), calibration, nsd_tolerance_mm)
     records = predictions / "evaluation" / "records" if record_folder is None else Path(record_folder)
     with Workers(num_processes, show_progress=progress) as workers:
         return evaluate_sets(sets, settings, records, problems=problems, resume=resume, workers=workers)

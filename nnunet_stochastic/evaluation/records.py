@@ -46,7 +46,9 @@ def compute_record(files: CaseFiles, settings: CaseSettings) -> dict[str, Any]:
     """
     labels, convention = settings.labels, settings.convention
     case = load_case(files, labels, settings.reader)
-    scores = {} if case.probabilities is None else score_case(case, labels, convention=convention)
+    scores = {}
+    if case.probabilities is not None:
+        scores = score_case(case, labels, convention=convention, tolerance_mm=settings.tolerance_mm)
     reliability: dict[str, dict[str, metrics.ReliabilityBins]] = {}
     for annotation, found in scores.items():
         group = reliability.setdefault(REFERENCE if annotation == REFERENCE else RATERS, {})
@@ -145,6 +147,7 @@ def _fingerprint(files: CaseFiles, settings: CaseSettings) -> str:
         "reader": type(settings.reader).__name__,
         "convention": asdict(settings.convention),
         "coverage_level": COVERAGE_LEVEL,
+        "tolerance_mm": settings.tolerance_mm,
         "calibration": None if settings.calibration is None else settings.calibration.used,
     }
     return _digest(content)

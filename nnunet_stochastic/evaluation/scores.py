@@ -1,4 +1,5 @@
-"""Scores of one case against one annotation: Dice of the segmentation; NLL, Brier, ECE and MCE of the probabilities.
+"""Scores of one case against one annotation: of the segmentation Dice, distances of the surfaces and lesion-wise Dice;
+NLL, Brier, ECE and MCE of the probabilities.
 
 A class is scored one against the rest: its probability p_c against whether the voxel belongs to it. All classes
 together are scored on the label (softmax), or on all yes/no events pooled (regions).
@@ -7,6 +8,7 @@ together are scored on the label (softmax), or on all yes/no events pooled (regi
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,11 +17,13 @@ import numpy as np
 from nnunet_stochastic import metrics
 from nnunet_stochastic.conventions import DEFAULT_CONVENTION, Convention, find_convention
 from nnunet_stochastic.evaluation.cases import EvaluatedCase
+from nnunet_stochastic.evaluation.structure_scores import STRUCTURE_METRICS, SURFACE_TOLERANCE_MM, structure_scores
 from nnunet_stochastic.labels import EvaluatedLabels
 
 __all__ = [
     "ALL_CLASSES",
     "DIRECTIONS",
+    "MEANS_OF_CLASSES",
     "METRICS",
     "RATERS",
     "REFERENCE",
@@ -33,9 +37,11 @@ ALL_CLASSES = "all classes"
 REFERENCE = "reference"
 RATERS = "raters"
 _DEFAULT = find_convention(DEFAULT_CONVENTION)
-METRICS = ("dice", "nll", "brier", "ece", "mce")
+METRICS = ("dice", "nll", "brier", "ece", "mce", *STRUCTURE_METRICS)
 #: The direction in which each is better.
-DIRECTIONS = {metric: 1 if metric == "dice" else -1 for metric in METRICS}
+DIRECTIONS = {metric: 1 if metric == "dice" else STRUCTURE_METRICS.get(metric, -1) for metric in METRICS}
+#: Those that all classes have as the mean of the foreground classes, not as a number of their own.
+MEANS_OF_CLASSES = ("dice", *STRUCTURE_METRICS)
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,11 @@ class AnnotationScores:
 
 
 def score_case(
-    case: EvaluatedCase, labels: EvaluatedLabels, *, convention: Convention = _DEFAULT
+    case: EvaluatedCase,
+    labels: EvaluatedLabels,
+    *,
+    convention: Convention = _DEFAULT,
+    tolerance_mm: float = SURFACE_TOLERANCE_MM,
 ) -> dict[str, AnnotationScores]:
     """Scores against the reference and each rater, under the names ``reference``, ``rater0``, ``rater1`` ….
 
@@ -64,7 +74,9 @@ def score_case(
     annotations = {} if case.reference is None else {REFERENCE: case.reference}
     annotations |= {f"rater{index}": label for index, label in enumerate(case.raters)}
     return {
-        annotation: score_annotation(case, label, labels, annotation=annotation, convention=convention)
+        annotation: score_annotation(
+            case, label, labels, annotation=annotation, convention=convention, tolerance_mm=tolerance_mm
+        )
         for annotation, label in annotations.items()
     }
 
@@ -76,6 +88,7 @@ def score_annotation(
     *,
     annotation: str,
     convention: Convention = _DEFAULT,
+    tolerance_mm: float = SURFACE_TOLERANCE_MM,
 ) -> AnnotationScores:
     """Scores of a case against one label map.
 
@@ -91,10 +104,13 @@ def score_annotation(
         Name of the annotation, for the table.
     convention
         Which probability ECE and MCE are about, and their bins.
+    tolerance_mm
+        Tolerance of the normalised surface Dice, >= 0, mm.
     """
     probabilities, prediction = case.probabilities, case.prediction
     if probabilities is None:
         raise ValueError(f"{case.name} has no probabilities to score; predict again with --save_probabilities")
+    structures = _score_structures(case, label, labels, tolerance_mm)
     if labels.ignore_label is not None:
         valid = labels.annotated([label])
         probabilities, prediction, label = probabilities[:, valid], prediction[valid], label[valid]
@@ -117,6 +133,7 @@ def score_annotation(
                 "brier": metrics.binary_brier(probability, target),
                 "reference_voxels": int(counts[:, labels.classes[index]].sum()),
                 "predicted_voxels": int(counts[labels.classes[index], :].sum()),
+                **structures[index],
             }
         )
 
@@ -135,7 +152,8 @@ def score_annotation(
     rows.append(
         {
             "class": ALL_CLASSES,
-            "dice": float(np.nanmean(dice)) if np.isfinite(dice).any() else float("nan"),
+            "dice": _mean(dice),
+            **{metric: _mean([scores[metric] for scores in structures]) for metric in STRUCTURE_METRICS},
             "nll": nll,
             "brier": brier,
             "reference_voxels": int(counts[:, 1:].sum()),
@@ -147,3 +165,23 @@ def score_annotation(
         row["ece"] = metrics.expected_calibration_error(bins[row["class"]], norm=convention.ece_norm)
         row["mce"] = metrics.maximum_calibration_error(bins[row["class"]])
     return AnnotationScores(rows, bins)
+
+
+def _score_structures(
+    case: EvaluatedCase, label: np.ndarray, labels: EvaluatedLabels, tolerance_mm: float
+) -> list[dict[str, float]]:
+    """Scores of each class; what the annotation leaves open is outside of every structure."""
+    annotated = labels.annotated([label])
+    found = []
+    for index in range(len(labels.names)):
+        predicted = labels.target(case.prediction, index)
+        if annotated is not ...:
+            predicted &= annotated
+        reference = labels.target(label, index)
+        found.append(structure_scores(predicted, reference, spacing_mm=case.spacing_mm, tolerance_mm=tolerance_mm))
+    return found
+
+
+def _mean(values: Sequence[float] | np.ndarray) -> float:
+    """Mean of the numbers that exist, NaN without any."""
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")

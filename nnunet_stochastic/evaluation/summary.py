@@ -15,7 +15,7 @@ import pandas as pd
 from nnunet_stochastic import metrics
 from nnunet_stochastic.conventions import Convention
 from nnunet_stochastic.evaluation.results import SetResults
-from nnunet_stochastic.evaluation.scores import ALL_CLASSES, METRICS, RATERS, REFERENCE
+from nnunet_stochastic.evaluation.scores import ALL_CLASSES, MEANS_OF_CLASSES, METRICS, RATERS, REFERENCE
 from nnunet_stochastic.labels import EvaluatedLabels
 
 __all__ = ["summarise"]
@@ -35,7 +35,8 @@ def summarise(results: SetResults, labels: EvaluatedLabels, convention: Conventi
         per_case = table.groupby(["class", "case"])[list(METRICS)].mean()
         means = per_case.groupby("class").mean()
         # As nnU-Net's foreground mean: over classes of the means over cases.
-        means.loc[ALL_CLASSES, "dice"] = means.loc[list(labels.names), "dice"].mean()
+        of_classes = list(MEANS_OF_CLASSES)
+        means.loc[ALL_CLASSES, of_classes] = means.loc[list(labels.names), of_classes].mean()
         bins = results.reliability[group]
         summary[group] = {
             name: {

@@ -8,7 +8,15 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["SOURCE", "check_same_grid", "check_spacing", "flipped_axes", "voxel_volume_ml", "world_affine"]
+__all__ = [
+    "SOURCE",
+    "check_same_grid",
+    "check_spacing",
+    "flipped_axes",
+    "spacing_mm",
+    "voxel_volume_ml",
+    "world_affine",
+]
 
 #: Where properties keep the `ImageSource` of their file.
 SOURCE = "source_file"
@@ -94,11 +102,8 @@ def voxel_volume_ml(grid: Mapping[str, Any]) -> float | None:
     grid
         What `io.images` returned with the image; of what comes from elsewhere, spacing is in mm.
     """
-    unit_mm = grid[SOURCE].spacing_unit_mm if SOURCE in grid else 1.0
-    if "sitk_stuff" in grid:
-        is_flat = len(grid["sitk_stuff"]["spacing"]) == 2
-    else:
-        is_flat = "nibabel_stuff" not in grid and grid["spacing"][0] == _NO_SLICE_DISTANCE
+    unit_mm = _unit_mm(grid)
+    is_flat = _is_natural(grid) or ("sitk_stuff" in grid and len(grid["sitk_stuff"]["spacing"]) == 2)
     if is_flat or unit_mm is None:
         return None
     return float(np.prod(grid["spacing"])) * _share_of_box(grid) * unit_mm**3 / 1000
@@ -114,6 +119,23 @@ def _share_of_box(grid: Mapping[str, Any]) -> float:
     matrix = np.reshape(np.asarray(direction, dtype=float), (3, 3))
     share = float(abs(np.linalg.det(matrix)) / np.prod(np.linalg.norm(matrix, axis=0)))
     return 1.0 if abs(share - 1) < _ROUNDING else share
+
+
+def spacing_mm(grid: Mapping[str, Any]) -> tuple[float, float, float] | None:
+    """Distance of neighbouring voxels along (z, y, x), mm; of a 2D image the first one means nothing.
+
+    ``None`` where spacing or its unit is not known, as of natural images.
+
+    Parameters
+    ----------
+    grid
+        What `io.images` returned with the image; of what comes from elsewhere, spacing is in mm.
+    """
+    unit_mm = _unit_mm(grid)
+    if unit_mm is None or _is_natural(grid):
+        return None
+    z, y, x = (float(spacing) * unit_mm for spacing in grid["spacing"])
+    return z, y, x
 
 
 def world_affine(grid: Mapping[str, Any]) -> np.ndarray:
@@ -138,9 +160,19 @@ def world_affine(grid: Mapping[str, Any]) -> np.ndarray:
         affine[:axes, :axes] = directions * geometry["spacing"][::-1][:axes]
         affine[:axes, 3] = geometry["origin"][:axes]
         affine[:2] *= -1  # ITK's coordinates are left, posterior, superior
-    unit_mm = grid[SOURCE].spacing_unit_mm if SOURCE in grid else 1.0
+    unit_mm = _unit_mm(grid)
     affine[:3] *= 1.0 if unit_mm is None else unit_mm
     return affine[:, [2, 1, 0, 3]]
+
+
+def _unit_mm(grid: Mapping[str, Any]) -> float | None:
+    """Length of the unit of the spacing, mm; ``None`` where that is not known."""
+    return grid[SOURCE].spacing_unit_mm if SOURCE in grid else 1.0
+
+
+def _is_natural(grid: Mapping[str, Any]) -> bool:
+    """Whether nnU-Net's reader of natural images made it, whose spacing is none."""
+    return "sitk_stuff" not in grid and "nibabel_stuff" not in grid and grid["spacing"][0] == _NO_SLICE_DISTANCE
 
 
 def _geometry(grid: Mapping[str, Any]) -> dict[str, np.ndarray]:

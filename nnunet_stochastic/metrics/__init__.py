@@ -2,6 +2,7 @@
 
 from nnunet_stochastic.metrics.annotation_variance import annotation_variance
 from nnunet_stochastic.metrics.auroc import auroc, auroc_bootstrap
+from nnunet_stochastic.metrics.bounding_box import bounding_box
 from nnunet_stochastic.metrics.brier import binary_brier, brier
 from nnunet_stochastic.metrics.calibration import (
     ReliabilityBins,
@@ -23,6 +24,8 @@ from nnunet_stochastic.metrics.curvas import (
 )
 from nnunet_stochastic.metrics.dice import dice, joint_label_counts
 from nnunet_stochastic.metrics.entanglement import entanglement
+from nnunet_stochastic.metrics.failure_auroc import FAILURE_DICE, failure_auroc
+from nnunet_stochastic.metrics.filtered_dice import FilteredDice, FilteringSteps, filtered_dice
 from nnunet_stochastic.metrics.ged import (
     GED_DISTANCES,
     GedDistance,
@@ -38,24 +41,31 @@ from nnunet_stochastic.metrics.image_scores import (
     per_area,
     per_border,
 )
+from nnunet_stochastic.metrics.lesion_dice import lesion_dice
 from nnunet_stochastic.metrics.ncc import normalized_cross_correlation
 from nnunet_stochastic.metrics.nll import PROBABILITY_FLOOR, binary_nll, nll
 from nnunet_stochastic.metrics.platt import PlattScaling
-from nnunet_stochastic.metrics.risk_coverage import aurc, excess_aurc, risk_coverage_curve
+from nnunet_stochastic.metrics.risk_coverage import augrc, aurc, excess_aurc, risk_coverage_curve
 from nnunet_stochastic.metrics.spread import interval_coverage, pairwise_dice, volume_spread
+from nnunet_stochastic.metrics.surface_distance import SurfaceDistances, surface_distances
 from nnunet_stochastic.metrics.temperature import TemperatureStatistics, tempered
 from nnunet_stochastic.metrics.uncertainty_histogram import UncertaintyHistogram
 
 __all__ = [
+    "FAILURE_DICE",
     "GED_DISTANCES",
     "PROBABILITY_FLOOR",
+    "FilteredDice",
+    "FilteringSteps",
     "GedDistance",
     "PlattScaling",
     "ReliabilityBins",
     "ReliabilityCurve",
+    "SurfaceDistances",
     "TemperatureStatistics",
     "UncertaintyHistogram",
     "annotation_variance",
+    "augrc",
     "aurc",
     "auroc",
     "auroc_bootstrap",
@@ -63,6 +73,7 @@ __all__ = [
     "binary_brier",
     "binary_nll",
     "border_length",
+    "bounding_box",
     "brier",
     "co_occurrence",
     "consensus_confidence",
@@ -74,10 +85,13 @@ __all__ = [
     "entanglement",
     "excess_aurc",
     "expected_calibration_error",
+    "failure_auroc",
+    "filtered_dice",
     "generalized_energy_distance",
     "image_mean",
     "interval_coverage",
     "joint_label_counts",
+    "lesion_dice",
     "maximum_calibration_error",
     "mean_above",
     "nll",
@@ -93,6 +107,7 @@ __all__ = [
     "reliability_curve",
     "risk_coverage_curve",
     "soft_dice_over_thresholds",
+    "surface_distances",
     "tempered",
     "volume_spread",
 ]

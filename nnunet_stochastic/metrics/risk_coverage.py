@@ -1,19 +1,23 @@
 """Risk-coverage curve of a failure detector: R(k/n) = mean risk of the k cases with the highest confidence.
 
     AURC = 1/n sum_k R(k/n)        E-AURC = AURC - AURC of the order by increasing risk
+    AUGRC = integral of G(c) = c R(c) over the coverage c from 0 to 1, G linear between the k/n
 
+AURC weighs the first cases that are kept most; G, the risk of a case and that it is kept, counts every failure that is
+kept the same. With risks of 0 and 1, a share a of them 0, AUGRC = (1 - AUROC of failures) a (1 - a) + (1 - a)^2 / 2.
 Cases of equal confidence are kept in random order, and R is the expectation over that order: the curve does not depend
 on how cases are sorted, and a constant confidence has R equal to the mean risk everywhere.
 Policy: cases whose risk is NaN are left out; no cases -> NaN (an empty curve).
-Reference: Geifman et al., Bias-reduced uncertainty estimation for deep neural classifiers, ICLR 2019,
-https://arxiv.org/abs/1805.08206.
+References: Geifman et al., Bias-reduced uncertainty estimation for deep neural classifiers, ICLR 2019,
+https://arxiv.org/abs/1805.08206; Traub et al., Overcoming common flaws in the evaluation of selective classification
+systems, NeurIPS 2024, https://arxiv.org/abs/2407.01032.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["aurc", "excess_aurc", "risk_coverage_curve"]
+__all__ = ["augrc", "aurc", "excess_aurc", "risk_coverage_curve"]
 
 
 def risk_coverage_curve(risk: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -57,3 +61,15 @@ def aurc(risk: np.ndarray, confidence: np.ndarray) -> float:
 def excess_aurc(risk: np.ndarray, confidence: np.ndarray) -> float:
     """AURC of (n,) risks and confidences less that of the ideal order, >= 0 up to rounding; 0 is a perfect order."""
     return aurc(risk, confidence) - aurc(risk, -np.asarray(risk, dtype=np.float64))
+
+
+def augrc(risk: np.ndarray, confidence: np.ndarray) -> float:
+    """Area under the generalized risk-coverage curve of (n,) risks and confidences, in the risk's unit; 0 is best.
+
+    The mean risk halved for a constant confidence, whatever the risks.
+    """
+    coverage, selective_risk = risk_coverage_curve(risk, confidence)
+    if not coverage.size:
+        return float("nan")
+    generalized = np.concatenate([[0.0], coverage * selective_risk])
+    return float(np.mean(generalized[1:] + generalized[:-1]) / 2)

@@ -16,7 +16,7 @@ from nnunet_stochastic.evaluation.model import STAND_IN_FOOTNOTE, stand_in_mark
 from nnunet_stochastic.evaluation.scores import DIRECTIONS
 from nnunet_stochastic.evaluation.tasks import ARROWS, TASKS, UNRANKED, Task
 
-__all__ = ["summary_table", "task_table"]
+__all__ = ["structure_table", "summary_table", "task_table"]
 
 
 def summary_table(summary: Mapping, *, annotation: str) -> Table:
@@ -45,6 +45,28 @@ def summary_table(summary: Mapping, *, annotation: str) -> Table:
         dice = mean["dice"] if not in_percent or mean["dice"] is None else 100 * mean["dice"]
         values = (*(mean[metric] for metric in ("nll", "brier", "ece", "mce")), dataset["ece"], dataset["mce"])
         table.add_row(escape(name), _number(dice, 2 if in_percent else 4), *map(_number, values))
+    return table
+
+
+def structure_table(summary: Mapping, *, annotation: str) -> Table:
+    """Means over cases of the surfaces' distances and of the lesion-wise Dice per class.
+
+    Parameters
+    ----------
+    summary, annotation
+        Those of ``summary_table``.
+    """
+    tolerance = f"NSD within {summary['nsd_tolerance_mm']:g} mm"
+    table = Table(
+        title="Surfaces and lesions", caption=f"{tolerance}; a structure that one lacks: the image's diagonal"
+    )
+    table.add_column("class", no_wrap=True)
+    headings = {"hd95_mm": "HD95 (mm)", "assd_mm": "ASSD (mm)", "nsd": "NSD", "lesion_dice": "lesion Dice"}
+    for metric, heading in headings.items():
+        table.add_column(heading + ARROWS[DIRECTIONS[metric]], justify="right")
+    for name, result in summary["results"][annotation].items():
+        values = (_number(result["mean"][metric], 2 if metric.endswith("_mm") else 4) for metric in headings)
+        table.add_row(escape(name), *values)
     return table
 
 

@@ -130,6 +130,40 @@ def test_numbers_in_the_files(evaluated):
     assert summary["results"]["raters"]["nodule"]["mean"]["ece"] == pytest.approx(raters["ece"].mean())
 
 
+def test_distances_in_the_files(evaluated, folder):
+    """In mm of the files, against each rater and then averaged; a prediction of another tolerance is scored again."""
+    output = evaluated / "pred" / "evaluation"
+    rows = pd.read_csv(output / "cases.csv").set_index(["case", "annotation", "class"])
+    summary = json.loads((output / "summary.json").read_text())
+    expected = {}
+    for name, radius in (("reference", 6), ("rater0", 4), ("rater1", 5), ("rater2", 6)):
+        distances = metrics.surface_distances(disc(5) > 0, disc(radius) > 0, spacing_mm=SPACING[::-1])
+        expected[name] = [distances.hausdorff_mm(), distances.average_mm(), distances.normalised_dice(2), 1]
+        found = rows.loc[("case_0", name, "nodule"), ["hd95_mm", "assd_mm", "nsd", "lesion_dice"]].tolist()
+        overlap = 2 * min(disc(5).sum(), disc(radius).sum()) / (disc(5).sum() + disc(radius).sum())
+        assert found == pytest.approx([*expected[name][:3], overlap])
+    assert 0.7 < expected["reference"][0] < 1.3
+    of_raters = summary["results"]["raters"]["nodule"]["mean"]["hd95_mm"]
+    assert of_raters == pytest.approx(np.mean([expected[f"rater{i}"][0] for i in range(3)]))
+    assert summary["nsd_tolerance_mm"] == 2
+    assert "tolerance 2 mm" in summary["conventions"]["nsd"]
+
+    assert run(folder, "--no_pictures", raters=False) == 0
+    assert run(folder, "--no_pictures", "--continue_evaluation", "--nsd_tolerance_mm", "0.5", raters=False) == 0
+    rows = pd.read_csv(folder / "pred" / "evaluation" / "cases.csv").set_index(["case", "class"])
+    distances = metrics.surface_distances(disc(5) > 0, disc(6) > 0, spacing_mm=SPACING[::-1])
+    assert rows.loc[("case_1", "nodule"), "nsd"] == pytest.approx(distances.normalised_dice(0.5))
+    assert distances.normalised_dice(0.5) < expected["reference"][2]
+
+
+@pytest.mark.parametrize("tolerance", ["-1", "nan", "inf"])
+def test_a_tolerance_that_is_none(folder, capsys, tolerance):
+    assert run(folder, f"--nsd_tolerance_mm={tolerance}", raters=False) == 1
+    assert "--nsd_tolerance_mm must be" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="tolerance_mm must be finite and at least 0"):
+        evaluate_folder(folder / "pred", folder / "gt", nsd_tolerance_mm=float(tolerance))
+
+
 def test_nnunet_evaluates_the_folder_to_the_same_dice(evaluated):
     from nnunetv2.evaluation.evaluate_predictions import compute_metrics
     from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO

@@ -121,11 +121,43 @@ def test_failure_detection_and_tables(evaluated):
     assert found["ID"]["EU"]["aurc"] == pytest.approx(expected)
     ideal = np.mean(np.cumsum(np.sort(risk)) / np.arange(1, 5))
     assert found["ID"]["EU"]["e_aurc"] == pytest.approx(expected - ideal)
+    generalized = np.append(0, np.cumsum(risk[order])) / 4
+    assert found["ID"]["EU"]["augrc"] == pytest.approx(np.trapezoid(generalized, dx=1 / 4))
+    assert found["failure_dice"] == 0.7
+    failed, uncertainty = risk > 0.3, scores(evaluated, "id", "EU")
+    pairs = np.sign(uncertainty[failed][:, None] - uncertainty[~failed]) / 2 + 0.5
+    auroc = pairs.mean() if pairs.size else None
+    assert found["ID"]["EU"]["failure_auroc"] == (auroc if auroc is None else pytest.approx(auroc))
     images = pd.read_csv(evaluated.root / "out" / "images.csv").set_index(["set", "case"])
     np.testing.assert_allclose(images.loc["ID", "risk"], risk)
     assert images.loc[("blur", "b"), "AU"] == pytest.approx(evaluated.cases["blur"]["b"].maps["AU"].mean(), rel=1e-5)
     volume = evaluated.cases["scanner"]["s"].prediction.sum() * VOXEL_ML
     assert images.loc[("scanner", "s"), "volume_ml"] == pytest.approx(volume)
+
+
+def test_filtered_dice(evaluated):
+    """Masks filtered one threshold at a time, against each rater."""
+
+    def score(case, measure):
+        u, thresholds, scores = np.minimum(case.maps[measure] / np.log(2), 1), np.linspace(0, 1, 41), []
+        for rater in case.raters:
+            a, b = case.prediction == 1, rater == 1
+            curves = []
+            for threshold in thresholds:
+                kept = u <= threshold * (1 + 1e-6) + 1e-6
+                size = (a & kept).sum() + (b & kept).sum()
+                lost = [1 - (part & kept).sum() / part.sum() for part in (a & b, ~a & ~b)]
+                curves.append([2 * (a & b & kept).sum() / size if size else 1, *lost])
+            areas = np.trapezoid(curves, thresholds, axis=0)
+            scores.append([*areas, (areas[0] + 1 - areas[1] + 1 - areas[2]) / 3])
+        return np.mean(scores, axis=0)
+
+    found = evaluated.summary()["tasks"]["FILTER"]
+    names = ("filtered_dice", "filtered_tp", "filtered_tn", "filter_score")
+    for split, name in ((found["ID"], "id"), (found["shifts"]["blur"], "blur")):
+        for measure in MEASURES:
+            expected = np.mean([score(case, measure) for case in evaluated.cases[name].values()], axis=0)
+            assert [split[measure][key] for key in names] == pytest.approx(expected, rel=1e-5)
 
 
 def ged(case, distance):
@@ -219,7 +251,8 @@ def test_ratio_entanglement_and_results_of_a_shift(evaluated):
     assert found["set_results"].keys() == {"blur"}
     assert found["convention"] == "entanglement"
     assert found["left_out"] == {
-        f"{task}/scanner": "no annotations were given (-ood_gt)" for task in ("AMB", "CAL", "FD", "GED", "VOLUME")
+        f"{task}/scanner": "no annotations were given (-ood_gt)"
+        for task in ("AMB", "CAL", "FD", "FILTER", "GED", "VOLUME")
     }
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from nnunet_stochastic.decisions import lesions
 from nnunet_stochastic.decisions.lesions import Lesion, components, find_lesions, match_components
 
 IDENTITY = np.eye(4)
@@ -153,6 +154,42 @@ def test_matching_is_the_best_of_all_assignments():
         assert (values > 0).all()
         best = max(sum(iou[i, j] for i, j in enumerate(order)) for order in itertools.permutations(range(4)))
         assert values.sum() == pytest.approx(best)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 1, 3), (1, 3, 1), (3, 1, 1), (1, 1, 65), (1, 9, 7), (9, 1, 7), (9, 7, 1), (3, 3, 3), (5, 5, 5), (1, 3)],
+)
+def test_as_many_lesions_as_there_can_be(shape):
+    """Every second voxel along each axis is one; the box of two lesions may be as small as three voxels in a line."""
+    mask = np.zeros(shape, bool)
+    every_second = (slice(None, None, 2),) * len(shape)
+    mask[every_second] = True
+    numbers = components(mask, voxel_ml=1.0)
+    assert numbers.shape == shape
+    assert numbers[every_second].ravel().tolist() == list(range(1, 1 + np.count_nonzero(mask)))
+    assert not numbers[~mask].any()
+
+
+def test_matching_of_many_components(monkeypatch):
+    """Noise has more pairs of components than fit into a table; the matching of overlapping pairs alone is as good."""
+    rng = np.random.default_rng(3)
+    for share in (0.03, 0.06, 0.1):
+        found = rng.random((9, 10, 11)) < share
+        reference = found ^ (rng.random(found.shape) < 0.1)
+        found, reference = (components(mask, voxel_ml=1.0) for mask in (found, reference))
+        _, expected = match_components(found, reference)
+        with monkeypatch.context() as patched:
+            patched.setattr(lesions, "_DENSE_PAIRS", 0)
+            pairs, iou = match_components(found, reference)
+        assert iou.sum() == pytest.approx(expected.sum())
+        assert len(np.unique(pairs[:, 0])) == len(np.unique(pairs[:, 1])) == len(pairs) > 1
+        for (i, j), value in zip(pairs, iou, strict=True):
+            assert value == ((found == i) & (reference == j)).sum() / ((found == i) | (reference == j)).sum()
+    speckled = rng.random((2, 60, 64, 64)) < 0.02
+    pairs, iou = match_components(*(components(mask, voxel_ml=1.0) for mask in speckled))
+    assert len(pairs) > 50
+    assert (np.diff(pairs[:, 0]) > 0).all()
 
 
 def test_matching_by_hand():

@@ -120,7 +120,8 @@ def make_results(name, cases, seed, *, scale):
             values = dict.fromkeys(("mean", "patch", "threshold", "area"), 0.5)
             score = scale[measure] * rng.uniform(0.5, 1.5)
             rows.append({"set": name, "case": case, "measure": measure, **values, "border": score, "ncc": rng.random()})
-    scores = pd.DataFrame(rows).assign(ace=rng.random(len(rows)))
+    filtered = dict.fromkeys(("filtered_dice", "filtered_tp", "filtered_tn", "filter_score"), np.nan)
+    scores = pd.DataFrame(rows).assign(ace=rng.random(len(rows)), **filtered)
     images = pd.DataFrame(
         {
             "set": name,

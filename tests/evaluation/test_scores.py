@@ -6,6 +6,7 @@ import pytest
 from nnunet_stochastic import metrics
 from nnunet_stochastic.evaluation import (
     ALL_CLASSES,
+    METRICS,
     PRESETS,
     EvaluatedCase,
     EvaluatedLabels,
@@ -90,13 +91,36 @@ def test_ignored_voxels_count_for_nothing():
     reference[1] = ORGANS.ignore_label
     whole = make_case(probabilities, prediction, reference)
     expected = score_annotation(top, top.reference, ORGANS, annotation="reference")
-    assert score_annotation(whole, whole.reference, ORGANS, annotation="reference").rows == expected.rows
+    np.testing.assert_equal(
+        score_annotation(whole, whole.reference, ORGANS, annotation="reference").rows, expected.rows
+    )
+
+
+def test_structures_by_hand():
+    """A liver that is off by two slices of 3 mm, beside what the annotation leaves open; a spleen that is missed."""
+    prediction, reference = np.zeros((2, 12, 10, 10), np.uint8)
+    prediction[4:6, 2:8, 2:8], reference[2:4, 2:8, 2:8] = 1, 1
+    prediction[8:, :3, :3], reference[8:] = 1, ORGANS.ignore_label
+    reference[0, 0, 0] = 2
+    grid = {"spacing": (3.0, 1.0, 0.5), "nibabel_stuff": {"original_affine": np.diag([0.5, 1.0, 3.0, 1.0])}}
+    probabilities = np.full((3, 12, 10, 10), 1 / 3, np.float32)
+    case = EvaluatedCase("case", probabilities, prediction, reference, grid=grid)
+    rows = by_class(score_annotation(case, reference, ORGANS, annotation="reference", tolerance_mm=3.0))
+    names = ("hd95_mm", "assd_mm", "nsd", "lesion_dice")
+    # Of two slices each, the one that is nearer is 3 mm away, the other one 6 mm.
+    assert [rows["liver"][name] for name in names] == pytest.approx([6, 4.5, 0.5, 0])
+    diagonal = np.sqrt(33**2 + 9**2 + 4.5**2)
+    assert [rows["spleen"][name] for name in names] == pytest.approx([diagonal, diagonal, 0, 0])
+    mean = [(6 + diagonal) / 2, (4.5 + diagonal) / 2, 0.25, 0]
+    assert [rows[ALL_CLASSES][name] for name in names] == pytest.approx(mean)
+    other = by_class(score_annotation(case, reference, ORGANS, annotation="reference", tolerance_mm=2.9))
+    assert other["liver"]["nsd"] == 0
 
 
 def test_annotation_that_is_ignored_everywhere():
     case = make_case(np.full((3, 1, 2, 2), 1 / 3), np.zeros((1, 2, 2)), np.full((1, 2, 2), ORGANS.ignore_label))
     row = by_class(score_annotation(case, case.reference, ORGANS, annotation="reference"))[ALL_CLASSES]
-    assert all(np.isnan(row[name]) for name in ("dice", "nll", "brier", "ece", "mce"))
+    assert all(np.isnan(row[name]) for name in METRICS)
 
 
 def test_regions_are_events_that_overlap():

@@ -7,7 +7,8 @@ import SimpleITK as sitk
 from nnunetv2.imageio.nibabel_reader_writer import NibabelIO, NibabelIOWithReorient
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
-from nnunet_stochastic.io.grid import flipped_axes, voxel_volume_ml, world_affine
+from nnunet_stochastic.io.grid import SOURCE, flipped_axes, spacing_mm, voxel_volume_ml, world_affine
+from nnunet_stochastic.io.images import ImageSource
 
 ARRAY_AXES_TO_LPS = [
     ((1, 0, 0, 0, 1, 0, 0, 0, 1), (False, False, False)),
@@ -39,6 +40,21 @@ def test_flipped_axes_of_both_kinds_of_geometry(direction, expected):
 )
 def test_volume_of_a_voxel(grid, expected):
     assert voxel_volume_ml(grid) == (None if expected is None else pytest.approx(expected))
+
+
+@pytest.mark.parametrize(
+    ("grid", "expected"),
+    [
+        ({"spacing": (2.5, 0.8, 0.7), "sitk_stuff": {"spacing": (0.7, 0.8, 2.5)}}, (2.5, 0.8, 0.7)),
+        ({"spacing": (999, 0.8, 0.7), "sitk_stuff": {"spacing": (0.7, 0.8)}}, (999, 0.8, 0.7)),
+        ({"spacing": (999, 2, 1), "nibabel_stuff": {}}, (999, 2, 1)),
+        ({"spacing": (999, 1, 1)}, None),
+        ({"spacing": [3, 2, 1], "nibabel_stuff": {}, SOURCE: ImageSource(spacing_unit_mm=1000.0)}, (3000, 2000, 1000)),
+        ({"spacing": [3, 2, 1], "nibabel_stuff": {}, SOURCE: ImageSource(spacing_unit_mm=None)}, None),
+    ],
+)
+def test_spacing_in_mm(grid, expected):
+    assert spacing_mm(grid) == expected
 
 
 @pytest.mark.parametrize("reader", [SimpleITKIO, NibabelIO, NibabelIOWithReorient])

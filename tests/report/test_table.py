@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from nnunet_stochastic.report import summary_table, task_table
+from nnunet_stochastic.report import structure_table, summary_table, task_table
 
 
 @pytest.mark.parametrize(("convention", "dice"), [("entanglement", "0.8123"), ("mixture_of_bases", "81.23")])
@@ -28,6 +28,19 @@ def test_numbers_and_missing_values(convention, dice):
     }
     assert rows["nodule"] == [dice, "0.0500", "0.0200", "0.0110", "0.3000", "0.0123", "0.2500"]
     assert rows["cyst"] == ["–", "0.0500", "0.0200", "0.0110", "0.3000", "–", "–"]
+
+
+def test_surfaces_and_lesions():
+    mean = {"hd95_mm": 3.1416, "assd_mm": None, "nsd": 0.87654, "lesion_dice": 0.5}
+    summary = {"nsd_tolerance_mm": 1.5, "results": {"reference": {"nodule": {"mean": mean}}}}
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(structure_table(summary, annotation="reference"))
+    text = console.export_text()
+    assert "NSD within 1.5 mm" in text
+    assert "HD95 (mm) ↓" in text
+    assert "NSD ↑" in text
+    row = next(line for line in text.splitlines() if "nodule" in line)
+    assert [cell.strip() for cell in row.split("│")[1:-1]] == ["nodule", "3.14", "–", "0.8765", "0.5000"]
 
 
 MEMBERS, ONE_MEMBER = ({"epistemic_is_stand_in": is_stand_in} for is_stand_in in (False, True))

@@ -3,7 +3,8 @@
     OODD     finds images out of distribution: AUROC of image scores, ID against each shift
     AMB      looks like the raters' disagreement: NCC of the map and the variance over raters
     CAL      says how often the prediction is wrong: ACE of the confidence from Platt scaling
-    FD       finds bad segmentations: AURC and E-AURC with risk 1 - Dice
+    FD       finds bad segmentations: AURC, E-AURC and AUGRC with risk 1 - Dice; failure-AUROC
+    FILTER   filters errors out and nothing else: score of QU-BraTS from filtered Dice
     GED      distance of samples and annotations          VOLUME   CRPS of the samples' volumes
     RATIO    mean EU over mean AU                         CURVAS   the challenges' metrics
 

@@ -11,6 +11,7 @@ from nnunet_stochastic.evaluation.tasks.calibration_error import CALIBRATION_ERR
 from nnunet_stochastic.evaluation.tasks.challenge import CHALLENGE
 from nnunet_stochastic.evaluation.tasks.energy_distance import ENERGY_DISTANCE
 from nnunet_stochastic.evaluation.tasks.failure_detection import FAILURE_DETECTION
+from nnunet_stochastic.evaluation.tasks.filtering import FILTERING
 from nnunet_stochastic.evaluation.tasks.out_of_distribution import OUT_OF_DISTRIBUTION
 from nnunet_stochastic.evaluation.tasks.ratio import RATIO
 from nnunet_stochastic.evaluation.tasks.task import Task
@@ -23,6 +24,7 @@ TASKS: tuple[Task, ...] = (
     AMBIGUITY,
     CALIBRATION_ERROR,
     FAILURE_DETECTION,
+    FILTERING,
     ENERGY_DISTANCE,
     VOLUME,
     RATIO,

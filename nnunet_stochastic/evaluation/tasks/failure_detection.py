@@ -1,6 +1,7 @@
-"""FD finds bad segmentations: AURC and E-AURC of the image score, with risk 1 - Dice.
+"""FD finds bad segmentations: AURC, E-AURC and AUGRC of the image score, with risk 1 - Dice, and its failure-AUROC.
 
-Kahl et al., ValUES, https://arxiv.org/abs/2401.08501.
+Kahl et al., ValUES, https://arxiv.org/abs/2401.08501; Traub et al., Overcoming common flaws in the evaluation of
+selective classification systems, https://arxiv.org/abs/2407.01032.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ COLUMN = "risk"
 def _describe(convention: Convention) -> str:
     return (
         f"risk 1 - Dice against the reference, confidence: minus the image score ({convention.aggregation}); "
-        "images without Dice left out; aurc_with_border: of the images with a predicted border alone, "
+        "images without Dice left out; failure_auroc: images with a Dice below "
+        f"{metrics.FAILURE_DICE:g} against the others; aurc_with_border: of the images with a predicted border alone, "
         "num_without_border: number of the others"
     )
 
@@ -42,8 +44,13 @@ def _of_set(inputs: TaskInputs, results: SetResults, *, with_border: bool = Fals
     for measure in MEASURES:
         confidence = -results.score(measure, inputs.convention.aggregation)
         counts = np.isfinite(confidence) & (results.has_border | (not with_border))
-        risk = np.where(counts, results.image(COLUMN), np.nan)
-        found[measure] = {"aurc": metrics.aurc(risk, confidence), "e_aurc": metrics.excess_aurc(risk, confidence)}
+        risk, dice = (np.where(counts, results.image(name), np.nan) for name in (COLUMN, "dice"))
+        found[measure] = {
+            "aurc": metrics.aurc(risk, confidence),
+            "e_aurc": metrics.excess_aurc(risk, confidence),
+            "augrc": metrics.augrc(risk, confidence),
+            "failure_auroc": metrics.failure_auroc(dice, -confidence),
+        }
     return found
 
 
@@ -53,6 +60,7 @@ def _complete(inputs: TaskInputs, values: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **split_by_set(inputs, values),
         "aggregation": inputs.convention.aggregation,
+        "failure_dice": metrics.FAILURE_DICE,
         "num_without_border": count_without_border(sets),
         "aurc_with_border": split_by_set(inputs, with_border),
     }
