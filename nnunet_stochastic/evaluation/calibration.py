@@ -31,7 +31,7 @@ from nnunet_stochastic.evaluation.decision_statistics import (
 )
 from nnunet_stochastic.evaluation.maps import FOLDERS, MEASURES, Measure
 from nnunet_stochastic.evaluation.readers import ImageReader
-from nnunet_stochastic.io.schemas import CalibrationFile
+from nnunet_stochastic.io.result_schemas import CalibrationFile
 from nnunet_stochastic.io.text import check_content, read_json
 from nnunet_stochastic.labels import EvaluatedLabels
 from nnunet_stochastic.metrics import PlattScaling, TemperatureStatistics, UncertaintyHistogram

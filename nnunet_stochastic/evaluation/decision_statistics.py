@@ -19,7 +19,7 @@ from nnunet_stochastic.decisions.structures import StructureRow
 from nnunet_stochastic.evaluation.cases import CaseFiles, EvaluatedCase, read_sample
 from nnunet_stochastic.evaluation.readers import ImageReader
 from nnunet_stochastic.io.grid import world_affine
-from nnunet_stochastic.io.schemas import PredictionRecord
+from nnunet_stochastic.io.result_schemas import PredictionRecord
 from nnunet_stochastic.io.text import read_json
 from nnunet_stochastic.labels import EvaluatedLabels
 

@@ -25,7 +25,7 @@ from nnunet_stochastic.evaluation.scores import ALL_CLASSES, RATERS, REFERENCE
 from nnunet_stochastic.evaluation.summary_file import SummaryFile
 from nnunet_stochastic.evaluation.tasks import check_distances_are_named
 from nnunet_stochastic.io.names import shown
-from nnunet_stochastic.io.schemas import CurvesFile
+from nnunet_stochastic.io.result_schemas import CurvesFile
 from nnunet_stochastic.io.tables import read_csv_table
 from nnunet_stochastic.io.text import read_json
 from nnunet_stochastic.metrics import ReliabilityBins

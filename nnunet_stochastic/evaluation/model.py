@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_stochastic.epistemic import EPISTEMIC_METHODS, NO_METHOD
-from nnunet_stochastic.io.schemas import DescribedPlans, PredictionRecord
+from nnunet_stochastic.io.result_schemas import PredictionRecord
+from nnunet_stochastic.io.schemas import DescribedPlans
 from nnunet_stochastic.io.text import read_json
 
 __all__ = [

@@ -16,7 +16,8 @@ from pydantic import AfterValidator, Field, create_model
 from nnunet_stochastic.conventions import PRESETS
 from nnunet_stochastic.evaluation.maps import MEASURES
 from nnunet_stochastic.evaluation.tasks import RANKED, TASKS, Task
-from nnunet_stochastic.io.schemas import Count, DescribedModel, File, Name, Number, rule
+from nnunet_stochastic.io.result_schemas import DescribedModel
+from nnunet_stochastic.io.schemas import Count, File, Name, Number, rule
 
 __all__ = ["SummaryFile"]
 

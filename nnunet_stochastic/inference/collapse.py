@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_stochastic.collapse import COLLAPSED_BELOW
-from nnunet_stochastic.io.schemas import PredictionRecord
+from nnunet_stochastic.io.result_schemas import PredictionRecord
 from nnunet_stochastic.io.text import read_json
 
 __all__ = [

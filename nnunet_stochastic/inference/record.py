@@ -19,7 +19,7 @@ from typing import Any
 
 from nnunet_stochastic.inference.structures import write_tables
 from nnunet_stochastic.inference.volumes import write_volume_table
-from nnunet_stochastic.io.schemas import PredictionRecord
+from nnunet_stochastic.io.result_schemas import PredictionRecord
 from nnunet_stochastic.io.text import as_read_back, read_json_unless_cut, write_json
 
 __all__ = ["EarlierPredictions", "Record", "earlier_predictions"]

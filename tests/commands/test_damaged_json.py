@@ -11,13 +11,13 @@ import pytest
 from nnunet_stochastic.commands import apply_calibration, compare, determine_calibration, evaluate, predict, report
 from nnunet_stochastic.evaluation.evaluated_runs import read_runs
 from nnunet_stochastic.inference.record import Record
+from nnunet_stochastic.io.result_schemas import DescribedModel
 from nnunet_stochastic.io.schemas import (
     ConversionFile,
     CorruptionManifest,
     DatasetJson,
     DemoPlans,
     DemoRecord,
-    DescribedModel,
     ImageSpacing,
     JobRecord,
     PlannedConfigurations,

@@ -9,7 +9,7 @@ from nnunet_stochastic.inference.collapse import STAND_IN_NOTE
 from nnunet_stochastic.inference.model import load_weights
 from nnunet_stochastic.inference.seeds import NoiseKey
 from nnunet_stochastic.inference.settings import AVERAGED, BLENDED
-from nnunet_stochastic.io.schemas import PredictionRecord
+from nnunet_stochastic.io.result_schemas import PredictionRecord
 from nnunet_stochastic.io.text import check_content
 from nnunet_stochastic.training import BasisTrainer, DiagonalTrainer, LowRankTrainer
 from tests.inference.predictors import PROPERTIES, blend, build, logit_law
