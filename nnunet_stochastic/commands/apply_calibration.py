@@ -76,7 +76,10 @@ def _parser() -> argparse.ArgumentParser:
         help="calibration.json that nnunet_stochastic_determine_calibration has written",
     )
     parser.add_argument(
-        "-o", type=Path, metavar="FOLDER", help="output folder; temperature needs another one than -i (default: -i)"
+        "-o",
+        type=Path,
+        metavar="FOLDER",
+        help="output folder; temperature and decisions need another one than -i (default: -i)",
     )
     parser.add_argument(
         "--method",
@@ -107,6 +110,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     output, method = arguments.o or arguments.i, arguments.method
     if method == "temperature" and output.resolve() == arguments.i.resolve():
         raise ValueError("--method temperature would overwrite the probabilities in -i; choose another folder with -o")
+    if method == "decisions" and output.resolve() == arguments.i.resolve():
+        raise ValueError(
+            "--method decisions would overwrite the prediction's structures.csv in -i; choose another folder with -o"
+        )
     if arguments.alpha is not None and method != "decisions":
         raise ValueError(f"--alpha is the share of the masks of --method decisions, and the method is {method}")
     calibration = Calibration.load(arguments.calibration)
@@ -220,6 +227,9 @@ def _decide(arguments: argparse.Namespace, output: Path, calibration: Calibratio
     )
     if gone := sorted(decisions.image_scores.keys() - scores[cases[0].name].keys()):
         left_out[f"percentiles of {', '.join(gone)}"] = "these predictions lack the maps"
+    of_lesions = {name for name, found in decisions.structures.items() if found.existence is not None}
+    if of_lesions and not any(found.lesions for found in predicted.values()):
+        left_out["lesions.csv"] = f"predict with --lesions {' '.join(sorted(of_lesions))} as the validation images"
     if not cases[0].maps.get("EU"):
         left_out["label_next"] = "there are no epistemic maps"
     elif describe_model(arguments.i)["epistemic_is_stand_in"]:

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from nnunet_stochastic.decisions.conformal import DiceBounds, LevelQuantile, VolumeIntervals, least_number
 from nnunet_stochastic.decisions.existence import ExistenceCalibration
@@ -136,6 +136,8 @@ class Decisions(Stored):
         Levels of intervals and shares of masks.
     structures, image_scores
         By name.
+    num_samples
+        Number of whole samples of each validation case: another number has another spread.
     left_out
         Why image scores are not there.
     """
@@ -149,7 +151,27 @@ class Decisions(Stored):
     alphas: list[float]
     structures: dict[str, StructureDecisions]
     image_scores: dict[str, ReferenceScores]
+    num_samples: Count = 0
     left_out: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Decisions:
+        if self.structures.keys() != self.labels.keys():
+            raise ValueError("structures must be those of labels")
+        for name, found in self.structures.items():
+            volume = [] if found.volume is None else found.volume.quantiles
+            dice = [] if found.dice_bounds is None else found.dice_bounds.quantiles
+            thresholds = [] if found.masks is None else found.masks.thresholds
+            for what, has, needed in (
+                ("volume", [entry.level for entry in volume], self.levels),
+                ("dice_bounds", [entry.level for entry in dice], self.levels),
+                ("masks", [threshold.alpha for threshold in thresholds], self.alphas),
+            ):
+                if has and sorted(has) != sorted(needed):
+                    raise ValueError(f"{what} of {name} must be at {needed}, got {has}")
+            if any(entry.quantile is not None and entry.quantile < 0 for entry in volume):
+                raise ValueError(f"quantiles of volume of {name} must be at least 0")
+        return self
 
     def check_labels(self, labels: Mapping[str, Sequence[int]]) -> None:
         """Raise ``ValueError`` where a data set has other structures or labels than the validation cases had."""
@@ -189,6 +211,11 @@ class Decisions(Stored):
         if row.structure not in self.structures:
             raise ValueError(
                 f"{row.structure}: the calibration has no such structure, only {', '.join(self.structures)}"
+            )
+        if row.num_samples and row.num_samples != self.num_samples:
+            raise ValueError(
+                f"{row.structure}: {row.num_samples} samples, and the validation images had {self.num_samples}, whose "
+                "spread is another; predict with as many"
             )
         found = self.structures[row.structure]
         intervals: dict[float, tuple[float, float]] = {}

@@ -21,7 +21,7 @@ import numpy as np
 from nnunet_stochastic.decisions.conformal import LEVELS, DiceBounds, VolumeIntervals, draw_cases, draw_rater
 from nnunet_stochastic.decisions.decisions import VERSION, Decisions, Presence, StructureDecisions
 from nnunet_stochastic.decisions.existence import ExistenceCalibration
-from nnunet_stochastic.decisions.predicted_dice import features_of, fit_dice
+from nnunet_stochastic.decisions.predicted_dice import NotFittedError, features_of, fit_dice
 from nnunet_stochastic.decisions.reference_scores import ReferenceScores
 from nnunet_stochastic.decisions.risk_control import ALPHAS, RiskMasks, mean_by_patient
 from nnunet_stochastic.decisions.statistics import CaseStatistics, StructureStatistics
@@ -72,8 +72,18 @@ def fit_decisions(
         alphas=sorted(float(alpha) for alpha in alphas),
         structures={name: _fit_structure(name, cases, levels, alphas, seed) for name in labels},
         image_scores=image_scores,
+        num_samples=_number_of_samples(cases),
         left_out=left_out,
     )
+
+
+def _number_of_samples(cases: Sequence[CaseStatistics]) -> int:
+    numbers = {found.row.num_samples for case in cases for found in case.structures.values()}
+    if len(numbers) > 1:
+        raise ValueError(
+            f"validation cases have {' and '.join(map(str, sorted(numbers)))} samples; predict all with the same number"
+        )
+    return next(iter(numbers), 0)
 
 
 class _LeftOutError(Exception):
@@ -164,7 +174,7 @@ def _fit_dice(segmented: Found, levels: Sequence[float], seed: int) -> dict[str,
         fit, predicted = fit_dice(
             [features for _, features, _ in usable], true, [case.patient for case, _, _ in usable]
         )
-    except ValueError as error:
+    except NotFittedError as error:
         raise _LeftOutError(str(error)) from None
     place = {name: index for index, name in enumerate(names)}
     drawn = [place[name] for name in draw_cases(((case.case, case.patient) for case, _, _ in usable), seed=seed)]

@@ -35,7 +35,16 @@ from scipy.special import expit, logit
 from nnunet_stochastic.decisions.stored import Stored
 from nnunet_stochastic.decisions.structures import StructureRow
 
-__all__ = ["BASELINES", "FEATURES", "MINIMUM_PATIENTS", "DiceFit", "DiceModel", "features_of", "fit_dice"]
+__all__ = [
+    "BASELINES",
+    "FEATURES",
+    "MINIMUM_PATIENTS",
+    "DiceFit",
+    "DiceModel",
+    "NotFittedError",
+    "features_of",
+    "fit_dice",
+]
 
 #: Features, and the sign of Dice in them.
 FEATURES: dict[str, int] = {
@@ -87,6 +96,10 @@ def _on_border(row: StructureRow, measure: str) -> float | None:
     """Mean on the border; inside for a structure that fills the image and has none."""
     value = row.border.get(measure)
     return row.inside.get(measure) if value is None else value
+
+
+class NotFittedError(ValueError):
+    """These cases are no ground to fit a model on: too few patients, or predicted in different ways."""
 
 
 class DiceModel(Stored):
@@ -194,7 +207,7 @@ def fit_dice(
     if not ((true >= 0) & (true <= 1)).all():
         raise ValueError(f"dice must be in [0, 1], got {true.min()} to {true.max()}; leave cases without one out")
     if len(set(patients)) < MINIMUM_PATIENTS:
-        raise ValueError(f"predicted Dice needs at least {MINIMUM_PATIENTS} patients, got {len(set(patients))}")
+        raise NotFittedError(f"predicted Dice needs at least {MINIMUM_PATIENTS} patients, got {len(set(patients))}")
     # In an order that is the cases' own, so that folds do not depend on how they were listed.
     order = np.array(sorted(range(len(true)), key=lambda i: (patients[i], true[i], _key(features[i], names))))
     true, groups = true[order], np.asarray(patients, dtype=str)[order]
@@ -206,9 +219,9 @@ def fit_dice(
     held_out = {name: np.empty(len(true)) for name in candidates}
     for train, test in _folds(groups):
         for name, (kind, columns) in candidates.items():
-            seen = signed[:, columns]
-            model = _fit(kind, seen[train], true[train], groups[train], [names[column] for column in columns])
-            held_out[name][test] = model._of(seen[test])
+            model = _fit(kind, signed[train][:, columns], true[train], groups[train], [names[c] for c in columns])
+            # Of those that vary in the fold's training cases, and not in the held-out ones alone.
+            held_out[name][test] = model._of(signed[test][:, [names.index(feature) for feature in model.features]])
     errors = {name: float(np.abs(found - true).mean()) for name, found in held_out.items()}
     chosen = min(errors, key=lambda name: errors[name])
 
@@ -279,7 +292,9 @@ def _common(features: Sequence[Mapping[str, float | None]]) -> list[str]:
     for name in FEATURES:
         have = [each.get(name) is not None for each in features]
         if any(have) and not all(have):
-            raise ValueError(f"{have.count(False)} of {len(have)} cases have no {name}, others have; predict all alike")
+            raise NotFittedError(
+                f"{have.count(False)} of {len(have)} cases have no {name}, others have; predict all alike"
+            )
         if any(have):
             names.append(name)
     return names

@@ -83,7 +83,7 @@ def predict_folder(
     lesions
         Which structures have lesions, for lesions.csv.
     """
-    lesions.check(EvaluatedLabels.from_dataset_json(predictor.model.dataset_json))
+    lesions = lesions.checked(EvaluatedLabels.from_dataset_json(predictor.model.dataset_json))
     if not 0 <= part_id < num_parts:
         raise ValueError(f"part_id must be in 0 … num_parts - 1, got part {part_id} of {num_parts}")
     if min(preprocessing_threads, export_threads) < 0:

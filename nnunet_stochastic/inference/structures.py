@@ -7,7 +7,7 @@ however many commands and interruptions the prediction took.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +42,21 @@ class LesionChoice:
     structures: tuple[str, ...] = ()
     min_ml: float = 0.0
 
-    def check(self, labels: EvaluatedLabels) -> None:
-        """Raise ``ValueError`` if a structure is none of the model's, or the volume is none."""
+    def checked(self, labels: EvaluatedLabels) -> LesionChoice:
+        """The choice with each structure once, in order of the labels.
+
+        Raises
+        ------
+        ValueError
+            If a structure is none of the model's, or the volume is none.
+        """
         if unknown := [name for name in self.structures if name not in labels.names]:
             raise ValueError(f"lesions: {', '.join(unknown)[:200]}: choose from {', '.join(labels.names)}")
         if not 0 <= self.min_ml < float("inf"):
             raise ValueError(f"min_lesion_ml must be at least 0 and finite, got {self.min_ml}")
         if self.min_ml and not self.structures:
             raise ValueError("min_lesion_ml is a limit for the components of structures: name these with lesions")
+        return replace(self, structures=tuple(name for name in labels.names if name in self.structures))
 
     def check_image(self, properties: Mapping[str, Any]) -> None:
         """Raise ``ValueError`` if the voxels of an image have no volume to compare with the limit."""

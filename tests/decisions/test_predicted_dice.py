@@ -140,3 +140,17 @@ def test_features_of_a_row():
 def test_a_damaged_model_is_not_read(wrong):
     with pytest.raises(ValueError, match=r"must|should"):
         DiceModel.model_validate(wrong)
+
+
+@pytest.mark.parametrize("constant", [0.0, None])
+def test_features_that_do_not_vary_in_a_fold_are_left_out_of_it(constant):
+    """As members that never agree on a small structure, or on that of one patient alone."""
+    rng = np.random.default_rng(0)
+    features = [
+        {"soft_dice": rng.random(), "pairwise_dice_members": float(i == 0) if constant is None else constant}
+        for i in range(30)
+    ]
+    dice = [0.5 + 0.4 * each["soft_dice"] for each in features]
+    fit, predictions = fit_dice(features, dice, [f"p{i}" for i in range(30)])
+    assert np.abs(predictions - dice).mean() < 0.03
+    assert set(fit.model.features) <= {"soft_dice", "pairwise_dice_members"}

@@ -164,6 +164,7 @@ def test_interrupted_and_in_parts_the_tables_are_the_same(tmp_path, folders, sto
     (whole / "structures.csv").unlink()
     predict_folder(predictor, images, whole, lesions=LESIONS, continue_prediction=True)
     assert {name: (whole / name).read_bytes() for name in tables} == tables
+    predict_folder(predictor, images, whole, lesions=LesionChoice(("nodule", "nodule")), continue_prediction=True)
     with pytest.raises(ValueError, match=r"lesions was \['nodule'\] and is now absent"):
         predict_folder(predictor, images, whole, continue_prediction=True)
 

@@ -106,6 +106,7 @@ class _Found:
     size: tuple[int, ...] = ()
     num_colours: int = 0
     problems: tuple[str, ...] = ()
+    of_masks: tuple[frozenset[int], ...] = ()
 
 
 def vote(raters: np.ndarray, num_classes: int, how: Vote) -> np.ndarray:
@@ -201,6 +202,8 @@ def plan_rater_dataset(
         )
     )
     _require_sound(found, len(channel_names))
+    if labels is None:
+        _check_same_values(found, raters)
     labels = _check_labels(labels, found)
     parts = _draw_parts(
         {case: TEST if case in _names(files, test) else TRAIN for case in files}, patients, num_test, seed
@@ -289,6 +292,7 @@ def _read(files: _Files) -> _Found:
     """Read all files of a case to their ends."""
     problems: list[str] = []
     values: set[int] = set()
+    of_masks: list[frozenset[int]] = []
     try:
         for image in files.images:
             check_image_file(image)
@@ -303,13 +307,18 @@ def _read(files: _Files) -> _Found:
             problems.append(str(error))
             continue
         whole = found.astype(np.int64)
-        if not np.array_equal(whole, found) or len(found) > _MANY_VALUES or whole.min() < 0:
+        if not (
+            np.array_equal(whole, found) and len(found) <= _MANY_VALUES and 0 <= whole.min() <= whole.max() < 2**16
+        ):
             problems.append(
                 f"{mask} holds {len(found)} values, such as {', '.join(f'{value:g}' for value in found[:5])}: no labels"
             )
         else:
             values.update(whole.tolist())
-    return _Found(tuple(sorted(values)), header.GetSize(), header.GetNumberOfComponents(), tuple(problems))
+            of_masks.append(frozenset(whole.tolist()))
+    return _Found(
+        tuple(sorted(values)), header.GetSize(), header.GetNumberOfComponents(), tuple(problems), tuple(of_masks)
+    )
 
 
 def _read_mask(path: Path, header: sitk.ImageFileReader) -> np.ndarray:
@@ -333,6 +342,23 @@ def _require_sound(found: Mapping[str, _Found], num_channels: int) -> None:
             wrong.append(Skipped(case, f"has {result.num_colours} colours, and --channel_names names {num_channels}"))
     if wrong:
         raise ValueError(f"nothing was written, because of these problems:{reasons(wrong)}")
+
+
+def _check_same_values(found: Mapping[str, _Found], raters: Sequence[str]) -> None:
+    """Raise where raters have no class in common: one may write 255 for what others write 1 for."""
+    of_raters = {
+        rater: {value for result in found.values() for value in result.of_masks[index] if value}
+        for index, rater in enumerate(raters)
+    }
+    drawn = {rater: values for rater, values in of_raters.items() if values}
+    first = next(iter(drawn), None)
+    for rater, values in drawn.items():
+        if first is not None and not values & drawn[first]:
+            said = "; ".join(f"{name}: {', '.join(map(str, sorted(has)))}" for name, has in drawn.items())
+            raise ValueError(
+                f"{first} and {rater} use different values ({said}): store a class as the same value by all raters, or "
+                "name the classes with --labels NAME=VALUE if they are different ones"
+            )
 
 
 def _check_labels(labels: Mapping[str, int] | None, found: Mapping[str, _Found]) -> dict[str, int]:

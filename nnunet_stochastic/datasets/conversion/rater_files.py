@@ -138,7 +138,7 @@ def _belongs_to(name: str, cases: Collection[str]) -> tuple[str, str]:
 
 def _in_order(rater: str) -> list[tuple[bool, int, str]]:
     """rater2 before rater10."""
-    return [(not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", rater)]
+    return [(not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", rater)]
 
 
 def _same_names(folders: Sequence[Path]) -> bool:

@@ -262,3 +262,22 @@ def test_a_mask_that_changed_after_the_check_is_left_out(tmp_path, raw):
     write(tmp_path / "raters" / "a_rater0.nii.gz", mask_of("a", 0, (0, 1, 2)))
     (skipped,) = PlannedFolder(conversion).run().skipped
     assert (skipped.name, "masks hold 2" in skipped.reason) == ("a", True)
+
+
+def test_raters_that_write_a_class_as_different_values(tmp_path, raw):
+    folders = write_cases(tmp_path, "abcdef")
+    for case in "abcdef":
+        write(tmp_path / "raters" / f"{case}_rater1.nii.gz", mask_of(case, 1, values=(0, 255)))
+    with pytest.raises(ValueError, match=r"use different values \(rater0: 1; rater1: 255; rater2: 1\): store a class"):
+        plan(folders)
+    assert plan(folders, labels={"a": 1, "b": 255}).description["labels"] == {"background": 0, "a": 1, "b": 2}
+
+
+def test_values_that_no_label_has(tmp_path, raw):
+    folders = write_cases(tmp_path, "abcdef")
+    mask = mask_of("a", 0).astype(np.float64)
+    mask[0, 0, 1] = 1e13
+    write(tmp_path / "raters" / "a_rater0.nii.gz", mask)
+    with pytest.raises(ValueError, match=r"a_rater0.nii.gz holds 3 values, such as 0, 1, 1e\+13: no labels"):
+        plan(folders)
+    assert not list(raw.iterdir())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nnunet_stochastic.datasets.conversion.rater_files import find_images, find_masks
+from nnunet_stochastic.datasets.conversion.rater_files import _in_order, find_images, find_masks
 
 
 def touch(folder, *names):
@@ -118,3 +118,7 @@ def test_of_many_problems_the_first_are_told(tmp_path):
     touch(tmp_path, "c0_0.png", *(f"c{n}_1.png" for n in range(31)))
     with pytest.raises(ValueError, match=r"c20 has no mask of 0\n  and 10 more$"):
         find_masks([tmp_path], [f"c{n}" for n in range(31)])
+
+
+def test_a_digit_that_is_no_decimal_number_is_a_name():
+    assert sorted(["rater10", "rater2", "²"], key=_in_order) == ["rater2", "rater10", "²"]
