@@ -98,7 +98,7 @@ def test_its_commands_end_with_the_page(tmp_path):
     page = (tmp_path / "results" / "report.html").read_text(encoding="utf-8")
     assert page.rstrip().endswith("</html>")
     for model in MODELS:
-        assert f"{model} / none" in page
+        assert f"{model} / No EU" in page
         summary = tmp_path / "results" / "evaluations" / "Dataset501_Mine" / model / "none" / "seed_0" / "summary.json"
         tasks = json.loads(summary.read_text())["tasks"]
         assert {"GED", "VOLUME", "AMB", "CAL"} <= tasks.keys()

@@ -328,17 +328,16 @@ def test_tables_are_those_of_the_arrays(decided, capsys):
     assert lines[-1]["removed"] == "1.0"
 
 
-def test_the_same_files_for_any_number_of_processes_and_into_the_predictions(decided):
+def test_the_same_files_for_any_number_of_processes_and_not_into_the_predictions(decided, capsys):
     assert apply(decided) == 0
     alone = written(decided.root / "out")
     assert apply(decided, "-o", decided.root / "two", processes=2) == 0
     assert written(decided.root / "two") == alone
     folder = decided.root / "new" / "pred"
     before = written(folder)
-    assert apply(decided, "-o", folder) == 0
-    after = written(folder)
-    assert {name: after[name] for name in alone} == alone
-    assert {name: after[name] for name in before} == before
+    assert apply(decided, "-o", folder) == 1
+    assert "would overwrite the prediction's structures.csv in -i; choose another folder" in capsys.readouterr().err
+    assert written(folder) == before
     assert sorted(alone) == sorted(
         ["decisions.json", "lesions.csv", "review.csv", "structures.csv"]
         + [f"{which}/{case}.nii.gz" for which in ("inner", "outer") for case in "abc"]

@@ -121,7 +121,7 @@ def test_lesions_are_those_of_the_files(tmp_path, folders, stochastic_trainer, p
     options = PredictionOptions(num_samples=2, num_saved_samples=3, mirroring=False)
     predictor = StochasticPredictor.from_model_folder(model, folds=(0,), options=options)
     out, images = tmp_path / "out", write_images(tmp_path / "images", folders, ("a",))
-    choice = LesionChoice(("tumour", "kidney"), min_ml=0.002)
+    choice = LesionChoice(("kidney", "tumour"), min_ml=0.002)
     assert not predict_folder(predictor, images, out, lesions=choice, save_probabilities=probabilities).failures
     predict_folder(predictor, images, tmp_path / "with", save_probabilities=True)
     mean = np.load(tmp_path / "with" / "a.npz")["probabilities"]
