@@ -164,7 +164,11 @@ def _evaluation(
     )
     for task in TASKS:
         if settings.calibration is not None and task.name in tasks and "calibration" in task.needs:
-            left_out |= {f"{task.name}/{what}": reason for what, reason in settings.calibration.left_out.items()}
+            left_out |= {
+                f"{task.name}/{what}": reason
+                for what, reason in settings.calibration.left_out.items()
+                if what != "decisions"  # which no task judges
+            }
     if measures:
         # A deterministic network has the total alone.
         left_out |= {measure: f"no {FOLDERS[measure]} maps" for measure in MEASURES if measure not in measures}

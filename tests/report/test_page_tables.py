@@ -71,7 +71,7 @@ def test_collapsed_epistemic_uncertainty_is_warned_of(results):
 def test_measures_by_task(results):
     table = measure_table(results)
     assert [heading for heading, _ in table.rows[:3]] == [("MoB / SWAG", measure) for measure in ("AU", "EU", "TU")]
-    assert texts(table, 1) == ["0.840", "0.350", "0.350", "0.250", "0.250", "0.120", "0.120"]
+    assert texts(table, 1) == ["0.840", "0.350", "0.350", "0.250", "0.250", "0.120", "0.120", "–", "–"]
     framed = [[cell.right for cell in cells[:5]] for _, cells in table.rows[:3]]
     assert framed == [[False, True, True, False, False], [True] + [False] * 4, [False, False, False, True, True]]
     # Only the measure that theory names competes: EU for OODD, TU for CAL.
@@ -131,6 +131,7 @@ def test_the_raters_are_a_row_of_reference(results):
 def test_tables_say_in_which_direction_numbers_are_better(results):
     assert measure_table(results).columns == (
         *("OODD ↑", "AMB, ID ↑", "AMB, OOD ↑", "CAL, ID ↓", "CAL, OOD ↓", "failures, ID ↓", "failures, OOD ↓"),
+        *("filtered Dice, ID ↑", "filtered Dice, OOD ↑"),
     )
     assert delta_table(results).columns == ("OODD ↑", "AMB, ID ↑", "AMB, OOD ↑", "CAL, ID ↑", "CAL, OOD ↑")
 
