@@ -18,6 +18,8 @@ import pandas as pd
 import pytest
 import SimpleITK as sitk
 
+from nnunet_stochastic.evaluation.model import model_title
+
 TINY = Path(__file__).parents[1] / "examples" / "tiny"
 COMMAND = "import sys; from nnunet_stochastic.commands.study import main; sys.exit(main())"
 DATASET = "Dataset901_LungNodulesDemo"
@@ -139,7 +141,7 @@ def test_tiny_study(tmp_path):
     assert texts.ended
     assert texts.title.strip() == "Tiny study"
     for name, method in MODELS:
-        assert f"{name} / {method}" in page
+        assert model_title(name, method) in page
 
     # Started once more, it has nothing to do.
     assert study.start().wait(LIMIT_SECONDS) == 0, study.output
