@@ -7,14 +7,12 @@ original.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from nnunet_stochastic.io.names import few
 from nnunet_stochastic.io.tables import read_csv_table
-from nnunet_stochastic.io.text import write_text
+from nnunet_stochastic.io.text import write_table
 
 __all__ = ["PATIENTS_FILE", "read_patients", "write_patients"]
 
@@ -62,6 +60,4 @@ def read_patients(path: Path, cases: Iterable[str]) -> dict[str, str]:
 
 def write_patients(path: Path, patients: Mapping[str, str]) -> None:
     """Write the table, in order of the cases' names: whoever looks finds the old content or the new."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([_COLUMNS, *sorted(patients.items())])
-    write_text(path, text.getvalue())
+    write_table(path, _COLUMNS, (dict(zip(_COLUMNS, line, strict=True)) for line in sorted(patients.items())))

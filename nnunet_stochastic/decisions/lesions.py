@@ -26,8 +26,10 @@ from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 from nnunet_stochastic.measures import MEASURES
 from nnunet_stochastic.metrics import bounding_box
 
-__all__ = ["CANDIDATE_SHARE", "Lesion", "components", "find_lesions", "match_components"]
+__all__ = ["CANDIDATE_SHARE", "LESIONS_FILE", "Lesion", "components", "find_lesions", "match_components"]
 
+#: Table of all lesions of all cases.
+LESIONS_FILE = "lesions.csv"
 #: Least share of the samples that a voxel of a candidate is in.
 CANDIDATE_SHARE = 0.1
 # Largest table of pairs, of which most share no voxel, in which partners are sought.
@@ -78,6 +80,11 @@ class Lesion:
         """Plain data, of which ``Lesion(**data)`` is the lesion again."""
         data = asdict(self)
         return {**data, "centre_mm": list(self.centre_mm), "centre_voxel": list(self.centre_voxel)}
+
+    @classmethod
+    def columns(cls) -> list[str]:
+        """Names of the columns."""
+        return list(cls("", 1, False, 0, None, (0, 0, 0), (0, 0, 0)).as_columns())
 
     def as_columns(self) -> dict[str, Any]:
         """Values of a table's row by column, always the same columns."""

@@ -21,8 +21,18 @@ from scipy import ndimage
 from nnunet_stochastic.decisions.overlaps import Overlaps
 from nnunet_stochastic.measures import MEASURES
 
-__all__ = ["QUANTILES", "ProbabilitySums", "StructureRow", "border", "bounding_boxes", "structure_rows"]
+__all__ = [
+    "QUANTILES",
+    "STRUCTURES_FILE",
+    "ProbabilitySums",
+    "StructureRow",
+    "border",
+    "bounding_boxes",
+    "structure_rows",
+]
 
+#: Table of all structures of all cases.
+STRUCTURES_FILE = "structures.csv"
 #: Quantiles of the sampled volumes, by name.
 QUANTILES = {"p5": 5, "p25": 25, "p50": 50, "p75": 75, "p95": 95}
 
@@ -95,6 +105,11 @@ class StructureRow:
     def as_json(self) -> dict[str, Any]:
         """Plain data, of which ``StructureRow(**data)`` is the row again."""
         return asdict(self)
+
+    @classmethod
+    def columns(cls) -> list[str]:
+        """Names of the columns."""
+        return list(cls(structure="", num_voxels=0, expected_voxels=0).as_columns())
 
     def as_columns(self) -> dict[str, Any]:
         """Values of a table's row by column, always the same columns."""

@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnunet_stochastic.decisions.decisions import AssessedStructure, Decisions
-from nnunet_stochastic.decisions.lesions import Lesion
+from nnunet_stochastic.decisions.lesions import LESIONS_FILE, Lesion
 from nnunet_stochastic.decisions.review import CaseToReview, labelling_features, next_to_label, review
 from nnunet_stochastic.decisions.risk_control import Threshold, mask_at
 from nnunet_stochastic.decisions.statistics import image_scores
-from nnunet_stochastic.decisions.structures import StructureRow
+from nnunet_stochastic.decisions.structures import STRUCTURES_FILE, StructureRow
 from nnunet_stochastic.evaluation.cases import CaseFiles, load_case, read_case_map
 from nnunet_stochastic.evaluation.decision_statistics import PredictedStructures, changed_structure
 from nnunet_stochastic.evaluation.evaluate import raise_problems
@@ -50,7 +50,7 @@ __all__ = [
 ]
 
 RECORD = "decisions.json"
-STRUCTURES_FILE, LESIONS_FILE, REVIEW_FILE = "structures.csv", "lesions.csv", "review.csv"
+REVIEW_FILE = "review.csv"
 _EPISTEMIC_SCORE = "EU_mean"
 
 
@@ -232,7 +232,7 @@ def write_tables(
             for lesion in lesions
         ]
         tables = {LESIONS_FILE: of_lesions, **tables}
-    columns = {LESIONS_FILE: ["case", *Lesion("", 1, False, 0, None, (0, 0, 0), (0, 0, 0)).as_columns(), "probability"]}
+    columns = {LESIONS_FILE: ["case", *Lesion.columns(), "probability"]}
     for name, rows in tables.items():  # review.csv last
         write_table(folder / name, columns.get(name) or list(rows[0]), rows)
     return list(tables)

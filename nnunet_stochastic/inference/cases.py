@@ -10,7 +10,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nnunet_stochastic.decisions.lesions import LESIONS_FILE
+from nnunet_stochastic.decisions.structures import STRUCTURES_FILE
 from nnunet_stochastic.inference.record import EarlierPredictions
+from nnunet_stochastic.inference.volumes import VOLUMES_FILE
 from nnunet_stochastic.io.folders import files_by_name, require_writable
 from nnunet_stochastic.io.hashing import file_sha256
 from nnunet_stochastic.io.names import few
@@ -20,7 +23,7 @@ from nnunet_stochastic.maps import MAP_NAMES, MapName
 __all__ = ["InputCase", "OutputFolder", "cases_from_files", "check_output_folder", "find_input_cases"]
 
 _TIFF_ENDINGS = (".tif", ".tiff")
-_TABLES = ("volumes.csv", "structures.csv", "lesions.csv")
+_TABLES = (VOLUMES_FILE, STRUCTURES_FILE, LESIONS_FILE)
 #: Files of the whole folder that a prediction writes, beside its record.
 _COMMON_FILES = ("dataset.json", "plans.json", "predict_from_raw_data_args.json", *_TABLES)
 #: What tells a folder of a data set, of a trained model or of its fold.

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_stochastic.inference.structures import write_tables
-from nnunet_stochastic.inference.volumes import write_volume_table
+from nnunet_stochastic.inference.volumes import VOLUMES_FILE, write_volume_table
 from nnunet_stochastic.io.result_schemas import PredictionRecord
 from nnunet_stochastic.io.text import as_read_back, read_json_unless_cut, write_json
 
@@ -147,7 +147,7 @@ class Record:
             if self._num_parts > 1:
                 write_json(self._folder / "uncertainty.json", merged)
             if any("volume_ml" in entry for entry in merged["cases"].values()):
-                write_volume_table(self._folder / "volumes.csv", merged["cases"])
+                write_volume_table(self._folder / VOLUMES_FILE, merged["cases"])
             write_tables(self._folder, merged["cases"])
 
     def _merge(self) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from nnunet_stochastic.decisions.lesions import Lesion, find_lesions
-from nnunet_stochastic.decisions.structures import StructureRow, structure_rows
+from nnunet_stochastic.decisions.lesions import LESIONS_FILE, Lesion, find_lesions
+from nnunet_stochastic.decisions.structures import STRUCTURES_FILE, StructureRow, structure_rows
 from nnunet_stochastic.inference.label_store import LabelStore
 from nnunet_stochastic.inference.restore import Prediction
 from nnunet_stochastic.io.grid import voxel_volume_ml, world_affine
@@ -22,9 +22,7 @@ from nnunet_stochastic.io.text import write_table
 from nnunet_stochastic.labels import EvaluatedLabels
 from nnunet_stochastic.measures import FOLDERS
 
-__all__ = ["LESIONS_FILE", "STRUCTURES_FILE", "LesionChoice", "describe_case", "without_maps", "write_tables"]
-
-STRUCTURES_FILE, LESIONS_FILE = "structures.csv", "lesions.csv"
+__all__ = ["LesionChoice", "describe_case", "without_maps", "write_tables"]
 
 
 @dataclass(frozen=True)
@@ -165,16 +163,14 @@ def write_tables(folder: Path, cases: Mapping[str, Mapping[str, Any]]) -> None:
             for case, entry in cases.items()
             for name, row in entry.get("structures", {}).items()
         )
-        columns = StructureRow(structure="", num_voxels=0, expected_voxels=0).as_columns()
-        write_table(folder / STRUCTURES_FILE, ["case", *columns], rows)
+        write_table(folder / STRUCTURES_FILE, ["case", *StructureRow.columns()], rows)
     if any("lesions" in entry for entry in cases.values()):
         lesions = (
             {"case": case, **Lesion(**lesion).as_columns()}
             for case, entry in cases.items()
             for lesion in entry.get("lesions", ())
         )
-        columns = Lesion("", 1, False, 0, None, (0, 0, 0), (0, 0, 0)).as_columns()
-        write_table(folder / LESIONS_FILE, ["case", *columns], lesions)
+        write_table(folder / LESIONS_FILE, ["case", *Lesion.columns()], lesions)
 
 
 def _without_name(row: StructureRow) -> dict[str, Any]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nnunet_stochastic.io.text import write_text
+from nnunet_stochastic.io.text import write_table
 
-__all__ = ["structure_volumes", "summarize_volumes", "write_volume_table"]
+__all__ = ["VOLUMES_FILE", "structure_volumes", "summarize_volumes", "write_volume_table"]
 
+VOLUMES_FILE = "volumes.csv"
 _SPREAD = ("mean_ml", "sd_ml", "p5_ml", "p95_ml")
 
 
@@ -67,13 +66,16 @@ def write_volume_table(path: Path, cases: Mapping[str, Mapping[str, Any]]) -> No
 
     Columns: case, structure, volume_ml (of the segmentation), num_samples, mean_ml, sd_ml, p5_ml, p95_ml.
     """
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["case", "structure", "volume_ml", "num_samples", *_SPREAD])
-    for case, entry in cases.items():
-        samples = entry.get("sample_volumes", {})
-        for structure, volume in entry.get("volume_ml", {}).items():
-            spread = samples.get(structure, {})
-            row = [case, structure, volume, len(spread.get("samples_ml", ())), *(spread.get(key) for key in _SPREAD)]
-            table.writerow(row)
-    write_text(path, text.getvalue())
+    rows = (
+        {
+            "case": case,
+            "structure": structure,
+            "volume_ml": volume,
+            "num_samples": len(spread.get("samples_ml", ())),
+            **{key: spread.get(key) for key in _SPREAD},
+        }
+        for case, entry in cases.items()
+        for structure, volume in entry.get("volume_ml", {}).items()
+        for spread in [entry.get("sample_volumes", {}).get(structure, {})]
+    )
+    write_table(path, ["case", "structure", "volume_ml", "num_samples", *_SPREAD], rows)
