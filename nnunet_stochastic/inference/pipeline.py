@@ -49,22 +49,6 @@ def note(text: str) -> None:
 
 
 @dataclass(frozen=True)
-class _WrittenSample:
-    """What a record says of a whole sample.
-
-    Parameters
-    ----------
-    volumes_ml
-        Volumes of its structures; none for 2D images.
-    foreground_share
-        Share of the voxels of the image, in [0, 1].
-    """
-
-    volumes_ml: dict[str, float]
-    foreground_share: float
-
-
-@dataclass(frozen=True)
 class _Outcomes:
     """Whole segmentations of a case: samples, which are written, and the segmentations of the members."""
 
@@ -184,7 +168,7 @@ class Pipeline:
             outcomes = _Outcomes()
             self.output.begin(case.name)
 
-            def export_sample(index: int, log_ratios: Tensor) -> _WrittenSample:
+            def export_sample(index: int, log_ratios: Tensor) -> float:
                 return self.export_sample(case, index, log_ratios, properties, outcomes.samples)
 
             def keep_member(index: int, log_ratios: Tensor) -> None:
@@ -198,26 +182,26 @@ class Pipeline:
                     data, case=case.name, on_sample=samples.submit, on_member=members.submit, progress=progress
                 )
                 members.finish()
-                written = samples.finish()
-            return exporting.submit(self.export, case, grid, properties, written, outcomes)
+                shares = samples.finish()
+            return exporting.submit(self.export, case, grid, properties, shares, outcomes)
         return None
 
     def export_sample(
         self, case: InputCase, index: int, log_ratios: Tensor, properties: dict[str, Any], kept: LabelStore
-    ) -> _WrittenSample:
-        """Write a whole sample to the case's hidden folder, and keep it."""
+    ) -> float:
+        """Write a whole sample to the case's hidden folder, and keep it; the share of the image that is foreground."""
         labels = self.predictor.restore_sample(log_ratios, properties)
         kept.add(index, labels)
         path = self.output.begun(case.name) / self.output.sample(case.name, index)
         write_labels(labels, path, properties, self.reader_writer)
-        return _WrittenSample(self._volumes(labels, properties), float((labels > 0).mean()))
+        return float((labels > 0).mean())
 
     def export(
         self,
         case: InputCase,
         grid: GridPrediction,
         properties: dict[str, Any],
-        samples: Sequence[_WrittenSample],
+        shares: Sequence[float],
         outcomes: _Outcomes,
     ) -> None:
         """Write all files of a case: complete, or none that counts as complete."""
@@ -236,7 +220,7 @@ class Pipeline:
             nnunets = {key: value for key, value in properties.items() if key != SOURCE}
             save_pickle(nnunets, str(folder / f"{case.name}.pkl"))
         write_labels(prediction.segmentation, folder / segmentation.name, properties, self.reader_writer)
-        entry = self._entry(case, prediction, properties, samples, outcomes) | {
+        entry = self._entry(case, prediction, properties, shares, outcomes) | {
             "input_sha256": self._input_sha256[case.name],
             "files": self.output.staged_sha256(case.name),
         }
@@ -247,7 +231,7 @@ class Pipeline:
         case: InputCase,
         prediction: Prediction,
         properties: dict[str, Any],
-        samples: Sequence[_WrittenSample],
+        shares: Sequence[float],
         outcomes: _Outcomes,
     ) -> dict[str, Any]:
         entry: dict[str, Any] = {"input_files": _absolute(case.files)}
@@ -256,9 +240,13 @@ class Pipeline:
         entry["epistemic_to_aleatoric"] = epistemic_ratio(entry, factor=self.predictor.options.epistemic_factor)
         if volumes := self._volumes(prediction.segmentation, properties):
             entry["volume_ml"] = volumes
-            if samples:
-                entry["sample_volumes"] = summarize_volumes([sample.volumes_ml for sample in samples])
-        shares = [sample.foreground_share for sample in samples]
+        samples = outcomes.samples.overlaps(self.labels.classes) if len(outcomes.samples) else None
+        voxel_ml = voxel_volume_ml(properties)
+        if samples is not None and voxel_ml is not None:
+            of_samples = [
+                dict(zip(self.labels.names, ml, strict=True)) for ml in (samples.voxels.T * voxel_ml).tolist()
+            ]
+            entry["sample_volumes"] = summarize_volumes([{name: ml[name] for name in volumes} for ml in of_samples])
         if degeneration := degenerate_samples(shares, float((prediction.segmentation > 0).mean())):
             entry["degenerate_samples"] = degeneration
         return entry | describe_case(
@@ -267,6 +255,7 @@ class Pipeline:
             self.labels,
             self.lesions,
             samples=outcomes.samples,
+            overlaps=samples,
             members=outcomes.members,
         )
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from nnunet_stochastic.decisions.lesions import LESIONS_FILE, Lesion, find_lesions
+from nnunet_stochastic.decisions.overlaps import Overlaps
 from nnunet_stochastic.decisions.structures import STRUCTURES_FILE, StructureRow, structure_rows
 from nnunet_stochastic.inference.label_store import LabelStore
 from nnunet_stochastic.inference.restore import Prediction
@@ -77,6 +78,7 @@ def describe_case(
     lesions: LesionChoice,
     *,
     samples: LabelStore,
+    overlaps: Overlaps | None,
     members: LabelStore,
 ) -> dict[str, Any]:
     """Rows of a case, for its entry in uncertainty.json.
@@ -93,6 +95,8 @@ def describe_case(
         Which of them have lesions.
     samples, members
         Whole samples, and segmentations of the members if there are several; empty where there are none.
+    overlaps
+        Overlaps of the samples; None where there are none.
     """
     if prediction.sums is None:
         raise ValueError("rows of structures need the sums of the predictive mean")
@@ -107,7 +111,7 @@ def describe_case(
         probabilities={name: prediction.sums[labels.channel(index)] for index, name in enumerate(classes)},
         maps=maps,
         voxel_ml=voxel_ml,
-        samples=samples.overlaps(labels.classes) if len(samples) else None,
+        samples=overlaps,
         members=members.overlaps(labels.classes) if len(members) else None,
     )
     entry: dict[str, Any] = {"structures": {row.structure: _without_name(row) for row in rows}}
