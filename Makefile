@@ -17,7 +17,7 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 help:
 	@echo "make test       lint and run the tests, but for the slow ones, in WORKERS=$(WORKERS) processes of up to 2 GB each"
 	@echo "make test-slow  run the slow tests: interrupted processes, whole studies, fresh environments, a browser"
-	@echo "make demo       train, predict and evaluate on the demo dataset (6 to 8 minutes on 2 idle CPU cores)"
+	@echo "make demo       train, predict and evaluate on the demo dataset (6 to 10 minutes on 2 idle CPU cores)"
 	@echo "make study      run a whole study of tiny models, examples/tiny (about twice as long as the demo)"
 	@echo "make lint       ruff check, ruff format --check and mypy"
 	@echo "make format     let ruff rewrite the files"

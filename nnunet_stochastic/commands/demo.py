@@ -35,7 +35,7 @@ SUBFOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "prediction
 REPORT = "report.html"
 DETERMINISTIC_TRAINER = "nnUNetTrainerDemo"
 STOCHASTIC_TRAINER = "nnUNetTrainerMoBDemo"
-DURATION = "6 to 8 minutes on two idle CPU cores, longer where other programs use them"
+DURATION = "6 to 10 minutes on two idle CPU cores, longer where other programs use them"
 NUM_SAMPLES = "16"  # whole segmentations per case, for the GED and the distribution of the volume
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnunet_stochastic.metrics import co_occurrence, pairwise_distance
+from nnunet_stochastic.metrics import co_occurrence, dice_of_pairs
 
 __all__ = ["Overlaps"]
 
@@ -61,8 +61,8 @@ class Overlaps:
 
     def mean_dice(self) -> np.ndarray:
         """Mean Dice of the pairs of different maps, (number of structures,), in [0, 1]; NaN without a pair."""
-        first, second = np.triu_indices(self.num_maps, k=1)
-        dice = 1 - pairwise_distance(self.counts, distance="dice")[:, first, second]
-        known = (self.voxels[:, first] + self.voxels[:, second]) > 0
+        dice = dice_of_pairs(self.counts)
+        known = np.isfinite(dice)
         number = known.sum(axis=1)
-        return np.divide((dice * known).sum(axis=1), number, out=np.full(len(dice), np.nan), where=number > 0)
+        total = np.where(known, dice, 0).sum(axis=1)
+        return np.divide(total, number, out=np.full(len(dice), np.nan), where=number > 0)

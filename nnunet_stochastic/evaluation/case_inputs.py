@@ -89,6 +89,17 @@ class CaseInputs:
         return self.labels.without_ignored(read_samples(self.files, self.case, self.labels, self.settings.reader))
 
     @cached_property
+    def overlaps(self) -> np.ndarray:
+        """Common voxels of the N samples, then the A annotations, as ``co_occurrence`` counts, (classes, N + A, N + A).
+
+        Of the voxels that all annotations label, of which there must be at least one.
+        """
+        valid = self.labels.annotated(self.case.annotations)
+        maps = [self.samples, np.stack(self.case.annotations)]
+        flat = [group[:, valid].reshape(len(group), -1) for group in maps if len(group)]
+        return metrics.co_occurrence(*flat, classes=self.labels.classes)
+
+    @cached_property
     def rater_variance(self) -> np.ndarray | None:
         """Variance over raters of the n voxels that all of them labelled, (n,), float32; None below two raters."""
         raters = self.case.raters

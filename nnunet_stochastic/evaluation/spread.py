@@ -24,28 +24,25 @@ COVERAGE_LEVEL = 0.9
 
 def case_spread(inputs: CaseInputs) -> dict[str, float]:
     """Numbers of a case by name; those that do not exist are left out."""
-    labels, annotations, samples = inputs.labels, inputs.case.annotations, inputs.samples
-    if not annotations:
+    if not inputs.case.annotations:
         return {}
-    valid = labels.annotated(annotations)
-    masks, sampled = np.stack(annotations)[:, valid], samples[:, valid]
-    volumes = {
-        name: [[np.count_nonzero(labels.target(one, index)) for one in group] for index in range(len(labels.names))]
-        for name, group in (("rater", masks), ("sample", sampled))
-    }
+    overlaps, number = inputs.overlaps, len(inputs.samples)
+    voxels = np.diagonal(overlaps, axis1=1, axis2=2)
+    samples, raters = voxels[:, :number], voxels[:, number:]
     found = {
-        f"{name}_volume_spread": _mean([metrics.volume_spread(np.array(of_class)) for of_class in of_classes])
-        for name, of_classes in volumes.items()
+        "rater_volume_spread": _mean([metrics.volume_spread(of_class) for of_class in raters]),
+        "sample_volume_spread": _mean([metrics.volume_spread(of_class) for of_class in samples]),
+        "volume_coverage": _mean(
+            [
+                metrics.interval_coverage(of_samples, of_raters, level=COVERAGE_LEVEL)
+                for of_samples, of_raters in zip(samples, raters, strict=True)
+            ]
+        ),
     }
-    found["volume_coverage"] = _mean(
-        [
-            metrics.interval_coverage(np.array(of_samples), np.array(of_raters), level=COVERAGE_LEVEL)
-            for of_raters, of_samples in zip(volumes["rater"], volumes["sample"], strict=True)
-        ]
-    )
     if len(inputs.case.raters) > 1:
-        found["rater_dice"] = metrics.pairwise_dice(masks, labels.classes, num_labels=labels.num_labels)
-        geds = [metrics.generalized_energy_distance(mask[None], masks, classes=labels.classes) for mask in masks]
+        own = overlaps[:, number:, number:]
+        found["rater_dice"] = metrics.pairwise_dice(own)
+        geds = [metrics.energy_distance_of_counts(own, slice(i, i + 1), slice(None)) for i in range(own.shape[1])]
         found |= {f"rater_ged_{name}": float(np.mean([ged[name] for ged in geds])) for name in geds[0]}
     return {name: value for name, value in found.items() if np.isfinite(value)}
 

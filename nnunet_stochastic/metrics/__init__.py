@@ -30,6 +30,7 @@ from nnunet_stochastic.metrics.ged import (
     GED_DISTANCES,
     GedDistance,
     co_occurrence,
+    energy_distance_of_counts,
     generalized_energy_distance,
     pairwise_distance,
 )
@@ -46,7 +47,7 @@ from nnunet_stochastic.metrics.ncc import normalized_cross_correlation
 from nnunet_stochastic.metrics.nll import PROBABILITY_FLOOR, binary_nll, nll
 from nnunet_stochastic.metrics.platt import PlattScaling
 from nnunet_stochastic.metrics.risk_coverage import augrc, aurc, excess_aurc, risk_coverage_curve
-from nnunet_stochastic.metrics.spread import interval_coverage, pairwise_dice, volume_spread
+from nnunet_stochastic.metrics.spread import dice_of_pairs, interval_coverage, pairwise_dice, volume_spread
 from nnunet_stochastic.metrics.surface_distance import SurfaceDistances, surface_distances
 from nnunet_stochastic.metrics.temperature import TemperatureStatistics, tempered
 from nnunet_stochastic.metrics.uncertainty_histogram import UncertaintyHistogram
@@ -82,6 +83,8 @@ __all__ = [
     "crps_gaussian",
     "crps_samples",
     "dice",
+    "dice_of_pairs",
+    "energy_distance_of_counts",
     "entanglement",
     "excess_aurc",
     "expected_calibration_error",

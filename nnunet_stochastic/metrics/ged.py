@@ -25,7 +25,14 @@ import numpy as np
 from nnunet_stochastic.io.names import shown
 from nnunet_stochastic.metrics._checks import check_label_map
 
-__all__ = ["GED_DISTANCES", "GedDistance", "co_occurrence", "generalized_energy_distance", "pairwise_distance"]
+__all__ = [
+    "GED_DISTANCES",
+    "GedDistance",
+    "co_occurrence",
+    "energy_distance_of_counts",
+    "generalized_energy_distance",
+    "pairwise_distance",
+]
 
 GedDistance = Literal["iou", "dice", "pooled_dice"]
 GED_DISTANCES: tuple[GedDistance, ...] = get_args(GedDistance)
@@ -58,7 +65,19 @@ def generalized_energy_distance(
     if samples.shape[1:] != annotations.shape[1:]:
         raise ValueError(f"samples {samples.shape} and annotations {annotations.shape} must agree after axis 0")
     counts = co_occurrence(samples, annotations, classes=classes)
-    s, y = slice(len(samples)), slice(len(samples), None)
+    return energy_distance_of_counts(counts, slice(len(samples)), slice(len(samples), None))
+
+
+def energy_distance_of_counts(counts: np.ndarray, s: slice, y: slice) -> dict[GedDistance, float]:
+    """GED of some of N label maps against others, given what ``co_occurrence`` counted of all, (classes, N, N).
+
+    Parameters
+    ----------
+    counts
+        Voxels in common.
+    s, y
+        Which of the maps are the samples, and which the annotations; at least one each.
+    """
 
     def of_pairs(distance: GedDistance) -> Callable[[slice, slice], float]:
         if distance == "pooled_dice":

@@ -10,34 +10,24 @@ volumes, or of volumes with mean 0, is NaN, coverage without samples or observat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import combinations
-
 import numpy as np
 
-from nnunet_stochastic.metrics.dice import dice, joint_label_counts
-
-__all__ = ["interval_coverage", "pairwise_dice", "volume_spread"]
+__all__ = ["dice_of_pairs", "interval_coverage", "pairwise_dice", "volume_spread"]
 
 
-def pairwise_dice(label_maps: np.ndarray, classes: Sequence[Sequence[int]], *, num_labels: int) -> float:
-    """Mean Dice of all pairs of A label maps.
+def pairwise_dice(counts: np.ndarray) -> float:
+    """Mean Dice of all pairs of A label maps, given what ``co_occurrence`` counted of them, (classes, A, A)."""
+    dice = dice_of_pairs(counts)
+    known = dice[np.isfinite(dice)]
+    return float(known.mean()) if known.size else float("nan")
 
-    Parameters
-    ----------
-    label_maps
-        Label maps, (A, n), integers in [0, num_labels).
-    classes
-        The label values that make up each class.
-    num_labels
-        Number of label values, background included.
-    """
-    found = [
-        dice(joint_label_counts(one, other, num_labels=num_labels), classes)
-        for one, other in combinations(label_maps, 2)
-    ]
-    known = np.isfinite(found)
-    return float(np.array(found)[known].mean()) if np.any(known) else float("nan")
+
+def dice_of_pairs(counts: np.ndarray) -> np.ndarray:
+    """Dice of each class and pair i < j, (classes, A (A - 1) / 2); NaN where both lack the class."""
+    first, second = np.triu_indices(counts.shape[1], k=1)
+    volume = np.diagonal(counts, axis1=1, axis2=2)
+    size = volume[:, first] + volume[:, second]
+    return np.divide(2 * counts[:, first, second], size, out=np.full(size.shape, np.nan), where=size > 0)
 
 
 def volume_spread(volumes: np.ndarray) -> float:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nnunet_stochastic.metrics import interval_coverage, pairwise_dice, volume_spread
+from nnunet_stochastic.metrics import co_occurrence, interval_coverage, pairwise_dice, volume_spread
 
 NAN = float("nan")
 
@@ -20,7 +20,7 @@ NAN = float("nan")
     ],
 )
 def test_pairwise_dice(label_maps, classes, expected):
-    assert pairwise_dice(np.array(label_maps), classes, num_labels=3) == pytest.approx(expected, nan_ok=True)
+    assert pairwise_dice(co_occurrence(np.array(label_maps), classes=classes)) == pytest.approx(expected, nan_ok=True)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from nnunet_stochastic import metrics
 from nnunet_stochastic.conventions import DISTANCES, Convention
 from nnunet_stochastic.evaluation.case_inputs import CaseInputs
@@ -28,14 +26,10 @@ def _describe(convention: Convention) -> str:
 
 def _of_case(inputs: CaseInputs) -> dict[str, float]:
     """GED by each distance; NaN without samples or annotations."""
-    annotations, samples = inputs.case.annotations, inputs.samples
-    if not len(samples) or not annotations:
+    number = len(inputs.samples)
+    if not number or not inputs.case.annotations:
         return dict.fromkeys((f"ged_{distance}" for distance in metrics.GED_DISTANCES), float("nan"))
-    valid = inputs.labels.annotated(annotations)
-    sampled, annotated = samples[:, valid], np.stack(annotations)[:, valid]
-    ged = metrics.generalized_energy_distance(
-        sampled.reshape(len(sampled), -1), annotated.reshape(len(annotated), -1), classes=inputs.labels.classes
-    )
+    ged = metrics.energy_distance_of_counts(inputs.overlaps, slice(number), slice(number, None))
     return {f"ged_{distance}": value for distance, value in ged.items()}
 
 

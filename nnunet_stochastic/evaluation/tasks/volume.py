@@ -20,14 +20,10 @@ def _of_classes(inputs: CaseInputs) -> dict[str, float]:
     case, labels = inputs.case, inputs.labels
     if case.voxel_ml is None or not len(inputs.samples) or not case.annotations:
         return {}
-    valid = labels.annotated(case.annotations)
-    samples, annotations = inputs.samples[:, valid], np.stack(case.annotations)[:, valid]
+    number = len(inputs.samples)
     crps = {}
-    for index, name in enumerate(labels.names):
-        predicted, observed = (
-            case.voxel_ml * np.array([np.count_nonzero(labels.target(one, index)) for one in group])
-            for group in (samples, annotations)
-        )
+    for name, voxels in zip(labels.names, np.diagonal(inputs.overlaps, axis1=1, axis2=2), strict=True):
+        predicted, observed = case.voxel_ml * voxels[:number], case.voxel_ml * voxels[number:]
         crps[name] = float(np.mean([metrics.crps_samples(predicted, volume) for volume in observed]))
     return crps
 
