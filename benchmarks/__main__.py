@@ -18,6 +18,9 @@ from rich.table import Table
 BENCHMARKS = (
     "predict_command",
     "predict_in_process",
+    "many_classes",
+    "training_step",
+    "sampling_traffic",
     "low_rank_sampling",
     "basis_sampling",
     "exact_estimator",

@@ -67,17 +67,21 @@ def workload_for(device: torch.device) -> Workload:
     return _CUDA if device.type == "cuda" else _CPU
 
 
-def write_model_folder(results: Path, workload: Workload, *, num_folds: int = 1, trainer_name: str = TRAINER) -> Path:
+def write_model_folder(
+    results: Path, workload: Workload, *, num_folds: int = 1, trainer_name: str = TRAINER, num_classes: int = 2
+) -> Path:
     """Write folds 0 … num_folds - 1 into ``results``, laid out as nnUNet_results, and return the model's folder."""
     folder = results / DATASET / f"{trainer_name}__nnUNetPlans__{CONFIGURATION}"
     folder.mkdir(parents=True)
     (folder / "plans.json").write_text(json.dumps(plans(workload)))
-    (folder / "dataset.json").write_text(json.dumps(dataset_json(2)))
+    (folder / "dataset.json").write_text(json.dumps(dataset_json(num_classes)))
     manager = PlansManager(plans(workload))
     trainer = recursive_find_trainer_class_by_name(trainer_name)
     for fold in range(num_folds):
         torch.manual_seed(fold)
-        network = trainer.build_network_architecture(manager, manager.get_configuration(CONFIGURATION), 1, 2, True)
+        network = trainer.build_network_architecture(
+            manager, manager.get_configuration(CONFIGURATION), 1, num_classes, True
+        )
         checkpoint = {
             "network_weights": network.state_dict(),
             "init_args": {"configuration": CONFIGURATION, "fold": fold},
