@@ -71,6 +71,7 @@ def write_record(made, name, *, samples=True, trainer="nnUNetTrainerMoB"):
         entries[case] = {
             "structures": {"nodule": structure},
             "lesions": [lesion.as_json() for lesion in lesions(arrays)[0]],
+            "input_files": [f"{case}_0000.nii.gz"],
         }
     settings = {"trainer": trainer, "configuration": "3d_fullres", "lesions": ["nodule"], "min_lesion_ml": 0.0}
     content = json.dumps({"settings": settings, "cases": entries})
