@@ -25,7 +25,7 @@ _ABSENT = "–"
 
 
 def decision_tables(summary: Mapping[str, Any]) -> list[Table]:
-    """Tables of what was judged: coverage, risk of masks, predicted Dice, lesions; none without decisions.
+    """Tables of what was judged: coverage, spread, risk of masks, predicted Dice, lesions; none without decisions.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def decision_tables(summary: Mapping[str, Any]) -> list[Table]:
         return []
     judged = list(_structures(entry))
     mark = stand_in_mark(summary["model"])
-    tables = [_coverage(entry, judged), _risk(entry, judged), _dice(judged, mark), _lesions(judged)]
+    tables = [_coverage(entry, judged), _spread(judged), _risk(entry, judged), _dice(judged, mark), _lesions(judged)]
     return [table for table in tables if table.row_count]
 
 
@@ -108,7 +108,8 @@ def _coverage(entry: Mapping[str, Any], judged: Sequence[tuple[str, Mapping[str,
     for name, found in judged:
         raters = (found["raters"] or {}).get("coverage")
         bounds = (found["dice"] or {}).get("lower_bound")
-        for what, by_level in (("volume", found["volume"]), ("several raters' volumes", raters), ("Dice", bounds)):
+        parts = {"volume": found["volume"], "several raters' volumes": raters, "lower bound of the Dice": bounds}
+        for what, by_level in parts.items():
             if by_level:
                 patients = str(by_level[levels[0]]["num_patients"])
                 table.add_row(f"{name}, {what}", patients, *(_covered(by_level[level]) for level in levels))
@@ -123,6 +124,23 @@ def _covered(found: Mapping[str, Any]) -> str:
     finite = "" if found["median_width_ml"] is None else f"{found['median_width_ml']:.3g} ml"
     infinite = f"infinite in {100 * found['share_infinite']:.0f} %" if found["share_infinite"] else ""
     return "\n".join([text, ", ".join(filter(None, (finite, infinite)))])
+
+
+def _spread(judged: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
+    table = _table(
+        "Spread of volumes",
+        "of whole samples and of several raters, roots of mean variances over cases; 1 if they differ alike",
+        "structure",
+        "cases",
+        "samples (ml)",
+        "raters (ml)",
+        "samples / raters",
+    )
+    for name, found in judged:
+        if (raters := found["raters"]) is not None:
+            numbers = (raters[key] for key in ("sampled_sd_ml", "raters_sd_ml", "ratio"))
+            table.add_row(name, str(raters["num_cases"]), *(_ABSENT if x is None else f"{x:.3g}" for x in numbers))
+    return table
 
 
 def _risk(entry: Mapping[str, Any], judged: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:

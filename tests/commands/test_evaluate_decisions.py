@@ -11,6 +11,7 @@ from nnunet_stochastic.commands import apply_calibration, evaluate
 from nnunet_stochastic.decisions.decisions import Decisions
 from nnunet_stochastic.decisions.judgement import judge
 from nnunet_stochastic.decisions.statistics import case_statistics, image_scores
+from nnunet_stochastic.evaluation.folder import evaluate_folder
 from nnunet_stochastic.evaluation.records import to_json
 from nnunet_stochastic.evaluation.summary_file import SummaryFile
 from nnunet_stochastic.io.text import read_json
@@ -103,10 +104,26 @@ def test_judgement_is_that_of_the_arrays(folders, capsys, raters):
     reason = "no case has volumes of several annotations"
     assert summary["left_out"].get("DECISIONS/raters") == (None if raters else reason)
     printed = capsys.readouterr()
-    for title in ("Coverage", "Risk of masks", "Predicted Dice", "Lesions"):
+    for title in ("Coverage", *["Spread of volumes"] * raters, "Risk of masks", "Predicted Dice", "Lesions"):
         assert re.search(rf"^ +{title} *$", printed.out, re.MULTILINE)
     assert "decisions.csv" in printed.out
     assert "validation cases" not in printed.err
+
+
+def test_from_python(folders):
+    root = folders.root
+    assert run(folders, "--groups", root / "patients.csv") == 0
+    evaluation = evaluate_folder(
+        root / "new" / "pred",
+        root / "new" / "gt",
+        raters=root / "new" / "raters",
+        decisions=root / "decided",
+        groups=root / "patients.csv",
+        record_folder=root / "records",
+    )
+    summary = json.loads((root / "out" / "summary.json").read_text())
+    assert summary["tasks"]["DECISIONS"] == evaluation.summary["tasks"]["DECISIONS"]
+    assert summary["bootstrap"] == evaluation.summary["bootstrap"]
 
 
 def test_the_table_of_cases(folders):

@@ -30,7 +30,8 @@ NAME = "DECISIONS"
 def _describe(convention: Convention) -> str:
     return (
         "coverage: mean over raters (or the reference), cases and patients, in turn, Clopper-Pearson interval at 95 % "
-        "with the patients as trials; risk: mean loss over raters, cases and patients; Dice: mean over raters, means, "
+        "with the patients as trials; risk: mean loss over raters, cases and patients, the inner loss the greatest of "
+        "all smaller masks; Dice: mean over raters, means, "
         "rank correlation and AURC over cases; FROC: matched one to one, over the lesions of all raters, false "
         "positives per case; existence: ECE of 10 bins; ratio: root of mean variances of volumes. Without --groups "
         "each case is a patient"
