@@ -17,7 +17,7 @@ from nnunet_stochastic.decisions.structures import STRUCTURES_FILE, StructureRow
 from nnunet_stochastic.evaluation.case_sets import ID, CaseSet, SetFolders
 from nnunet_stochastic.evaluation.decision_statistics import PredictedStructures, read_structures
 from nnunet_stochastic.io.names import few
-from nnunet_stochastic.io.result_schemas import AppliedDecisionsFile
+from nnunet_stochastic.io.result_schemas import DecisionsFile
 from nnunet_stochastic.io.tables import read_csv_table
 from nnunet_stochastic.io.text import check_content, read_json
 from nnunet_stochastic.labels import EvaluatedLabels
@@ -98,7 +98,7 @@ def read_applied_decisions(
                 f"{file} does not exist; name an output folder of nnunet_stochastic_apply_calibration --method "
                 "decisions"
             )
-    content = read_json(path, AppliedDecisionsFile, remedy=_AGAIN)
+    content = read_json(path, DecisionsFile, remedy=_AGAIN)
     check_content(f"{path}: decisions", content["decisions"], Decisions, remedy=_AGAIN)
     decisions = Decisions.model_validate(content["decisions"])
     decisions.check_labels(dict(zip(labels.names, labels.classes, strict=True)))

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 __all__ = [
+    "RECORD",
     "MaskFolder",
     "NewCase",
     "examine",

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from nnunet_stochastic.io.schemas import Count, File, Measure, Name, NotNegative, Number, Plain, Positive, rule
 
-__all__ = ["AppliedDecisionsFile", "CalibrationFile", "CurvesFile", "DescribedModel", "PredictionRecord"]
+__all__ = ["CalibrationFile", "CurvesFile", "DecisionsFile", "DescribedModel", "PredictionRecord"]
 
 # uncertainty.json
 
@@ -152,12 +152,12 @@ class CalibrationFile(File):
     left_out: dict[str, str] = {}
 
 
-class AppliedDecisionsFile(File):
-    """decisions.json, beside the files that are made of it."""
+class DecisionsFile(File):
+    """decisions.json: what the files of decisions beside it were made of."""
 
     method: Literal["decisions"]
     alpha: Share
-    masks: list[str]
+    masks: list[Name]
     decisions: dict[str, Any]
 
 

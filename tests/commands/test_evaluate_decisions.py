@@ -195,6 +195,16 @@ def empty_table(made):
     path.write_text(path.read_text().splitlines()[0] + "\n")
 
 
+def damage(value):
+    def change(made):
+        path = made.root / "decided" / "decisions.json"
+        content = json.loads(path.read_text())
+        content["decisions"]["structures"]["nodule"]["masks"]["thresholds"][0]["outer"] = value
+        path.write_text(json.dumps(content))
+
+    return change
+
+
 REFUSED = {
     "no such folder": (
         lambda made: (made.root / "decided").rename(made.root / "gone"),
@@ -204,6 +214,21 @@ REFUSED = {
     "another method": (
         lambda made: (made.root / "decided" / "decisions.json").write_text('{"method": "platt"}'),
         "decisions.json: method",
+    ),
+    "a cut file": (
+        lambda made: (made.root / "decided" / "decisions.json").write_text('{"method": "deci'),
+        "decisions.json: not valid JSON",
+    ),
+    "a threshold that is none": (damage(-1), "decisions.json: decisions: structures.nodule.masks.thresholds.0.outer"),
+    "a threshold that is text": (
+        damage("low"),
+        "decisions.json: decisions: structures.nodule.masks.thresholds.0.outer",
+    ),
+    "a number that is text": (
+        lambda made: (made.root / "decided" / "structures.csv").write_text(
+            "case,structure,num_voxels,expected_voxels\na,nodule,many,3\n"
+        ),
+        "structures.csv: line 2: num_voxels must be a finite number",
     ),
     "other cases": (empty_table, "structures.csv lacks 4 cases (a, b, c, …)"),
     "other predictions": (
