@@ -21,6 +21,14 @@ from nnunet_stochastic.metrics import aurc
 
 __all__ = ["baseline_scores", "judge_dice"]
 
+# What a prediction without the score of a baseline lacks.
+_MADE_OF = {
+    "pairwise_dice": "neither samples nor members to compare",
+    "mean_entropy": "no maps of the total uncertainty",
+    "border_EU": "no maps of the epistemic uncertainty",
+    "volume": "no volumes",
+}
+
 
 def judge_dice(
     fitted: StructureDecisions,
@@ -91,11 +99,11 @@ def _baseline(
 ) -> dict[str, float | None] | str:
     """How good a baseline is, or why that is not known."""
     if model is None:
-        return f"the validation predictions had no {' and no '.join(BASELINES[name])}"
+        return f"the validation predictions had {_MADE_OF[name]}"
     feature = _feature(name, model, features[0])
     if feature is None or (without := sum(each.get(feature) is None for each in features)):
-        lacking = "all" if feature is None else f"{without} of {len(features)}"
-        return f"{lacking} predictions have no {feature or ' and no '.join(BASELINES[name])}"
+        number = len(features) if feature is None else without
+        return f"{number} of {len(features)} predictions have {_MADE_OF[name]}"
     values = np.array([model.predict(each) for each in features])
     return _quality(values, np.array([_score(each, feature) for each in features]), true)
 

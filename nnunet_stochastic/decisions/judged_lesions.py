@@ -3,10 +3,11 @@
     FROC    from each threshold on: share of the references' lesions that are found, false positives per case
     ECE     |probability - share that is there| over bins of the probability, weighted by the lesions in them
 
-Lesions and candidates count alike; the probability grows with the share of the samples that have one, so that this is
-the threshold. Sensitivity is over all lesions of all references, false positives per case are a mean over cases of the
-mean over references; the matching, one to one, is that of all lesions. Bunch et al., A free-response approach to the
-measurement and characterization of radiographic-observer performance, 1977.
+Lesions and candidates count alike, and beside the curve stands the point of the segmentation's lesions alone; the
+probability grows with the share of the samples that have one, so that this is the threshold. Sensitivity is over all
+lesions of all references, false positives per case are a mean over cases of the mean over references; the matching, one
+to one, is that of all lesions. Bunch et al., A free-response approach to the measurement and characterization of
+radiographic-observer performance, 1977.
 """
 
 from __future__ import annotations
@@ -31,22 +32,20 @@ _NUM_BINS = 10
 def froc(lesions: Sequence[LesionStatistics]) -> list[dict[str, float | None]]:
     """Points of the FROC curve, thresholds on the share of the samples falling; sensitivity None without a lesion."""
     thresholds = np.unique(np.concatenate([each.shares for each in lesions] or [np.zeros(0)]))[::-1]
+    return [
+        {"share": float(threshold), **_point(lesions, [each.shares >= threshold for each in lesions])}
+        for threshold in thresholds
+    ]
+
+
+def _point(lesions: Sequence[LesionStatistics], counted: Sequence[np.ndarray]) -> dict[str, float | None]:
+    """Sensitivity and false positives per case of the lesions (L,) that count in each case."""
     total = sum(int(each.num_reference.sum()) for each in lesions)
-    points: list[dict[str, float | None]] = []
-    for threshold in thresholds:
-        hits, false = 0, 0.0
-        for each in lesions:
-            counted = each.matched[:, each.shares >= threshold]
-            hits += int(counted.sum())
-            false += float((~counted).sum(axis=1).mean())
-        points.append(
-            {
-                "share": float(threshold),
-                "sensitivity": hits / total if total else None,
-                "false_per_case": false / len(lesions),
-            }
-        )
-    return points
+    matched = [each.matched[:, which] for each, which in zip(lesions, counted, strict=True)]
+    return {
+        "sensitivity": sum(int(each.sum()) for each in matched) / total if total else None,
+        "false_per_case": sum(float((~each).sum(axis=1).mean()) for each in matched) / len(lesions),
+    }
 
 
 def judge_lesions(
@@ -84,7 +83,9 @@ def judge_lesions(
         "num_patients": len({patient for patient, _ in found}),
         "num_lesions": sum(len(each.shares) for each in lesions),
         "num_reference_lesions": num_reference,
+        "num_candidates": sum(int(each.is_candidate.sum()) for each in lesions),
         "has_candidates": has_candidates,
+        "segmentation": _point(lesions, [~each.is_candidate for each in lesions]),
         "froc": [
             {**point, "probability": None if existence is None else existence.probability(point["share"] or 0.0)}
             for point in points

@@ -119,6 +119,8 @@ def _coverage(entry: Mapping[str, Any], judged: Sequence[tuple[str, Mapping[str,
 def _covered(found: Mapping[str, Any]) -> str:
     low, high = found["interval"]
     text = f"{found['coverage']:.3f} ({low:.2f} to {high:.2f})"
+    if "share_all_inside" in found:
+        return f"{text}\nall in {100 * found['share_all_inside']:.0f} % of cases"
     if "median_width_ml" not in found:
         return text
     finite = "" if found["median_width_ml"] is None else f"{found['median_width_ml']:.3g} ml"
@@ -188,17 +190,20 @@ def _lesions(judged: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
     allowed = list(next((found["lesions"]["sensitivity_at"] for _, found in judged if found["lesions"]), {}))
     table = _table(
         "Lesions",
-        "sensitivity with at most so many false positives per case, by the probability that a lesion exists; ECE of it",
+        "sensitivity with at most so many false positives per case, by the probability that a lesion exists; ECE of "
+        "it; segmentation: its lesions alone, with their false positives per case",
         "structure",
         "lesions of annotations",
+        "segmentation",
         *(f"{number} per case{ARROWS[1]}" for number in allowed),
         f"ECE{ARROWS[-1]}",
     )
     for name, found in judged:
         if (lesions := found["lesions"]) is not None:
             numbers = [_number(lesions["sensitivity_at"][number]) for number in allowed]
-            of_existence = _number(lesions["existence_calibration_error"])
-            table.add_row(name, str(lesions["num_reference_lesions"]), *numbers, of_existence)
+            of_existence, alone = _number(lesions["existence_calibration_error"]), lesions["segmentation"]
+            point = f"{_number(alone['sensitivity'])} at {alone['false_per_case']:.2f}"
+            table.add_row(name, str(lesions["num_reference_lesions"]), point, *numbers, of_existence)
     return table
 
 

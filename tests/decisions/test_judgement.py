@@ -89,8 +89,10 @@ def test_binomial_interval():
 def test_froc_by_hand():
     """Two cases of two raters; shares 1, 0.6 and 0.2."""
     lesions = [
-        LesionStatistics(np.array([1.0, 0.6]), np.array([[True, False], [True, True]]), np.array([2, 2])),
-        LesionStatistics(np.array([0.2]), np.array([[True], [False]]), np.array([1, 0])),
+        LesionStatistics(
+            np.array([1.0, 0.6]), np.array([[True, False], [True, True]]), np.array([2, 2]), np.array([False, True])
+        ),
+        LesionStatistics(np.array([0.2]), np.array([[True], [False]]), np.array([1, 0]), np.array([True])),
     ]
     assert froc(lesions) == [
         {"share": 1.0, "sensitivity": 2 / 5, "false_per_case": 0.0},

@@ -102,8 +102,10 @@ CASES = [
     case("c", "two", expected=35, volumes=[30, 31], spread=2, pairwise=0.5, dice=[0.4, 0.4], outer=(0.4, 0.5)),
 ]
 LESIONS = [
-    LesionStatistics(np.array([1.0, 0.6]), np.array([[True, False], [True, True]]), np.array([2, 2])),
-    LesionStatistics(np.array([0.2]), np.array([[True], [False]]), np.array([1, 0])),
+    LesionStatistics(
+        np.array([1.0, 0.6]), np.array([[True, False], [True, True]]), np.array([2, 2]), np.array([False, True])
+    ),
+    LesionStatistics(np.array([0.2]), np.array([[True], [False]]), np.array([1, 0]), np.array([True])),
 ]
 
 
@@ -155,8 +157,8 @@ def test_predicted_dice(judged):
     # At least 0.6, 0.8 and 0.4: holds for a and c.
     bound = found["lower_bound"]["0.8"]
     assert (bound["coverage"], bound["mean_bound"]) == pytest.approx((0.75, 0.6))
-    assert judged["left_out"]["dice/mean_entropy"] == "the validation predictions had no TU_mean"
-    assert judged["left_out"]["dice/border_EU"] == "the validation predictions had no EU_border"
+    assert judged["left_out"]["dice/mean_entropy"] == "the validation predictions had no maps of the total uncertainty"
+    assert judged["left_out"]["dice/border_EU"] == "the validation predictions had no maps of the epistemic uncertainty"
 
 
 def test_lesions(judged):
@@ -164,6 +166,8 @@ def test_lesions(judged):
     found = judged["lesions"]
     points = [(p["probability"], p["sensitivity"], p["false_per_case"]) for p in found["froc"]]
     assert points == [pytest.approx(point) for point in ((0.9, 0.4, 0), (0.5, 0.6, 0.25), (0.1, 0.8, 0.5))]
+    # Without the candidates, of 0.6 and 0.2 of the samples; the hits of a lesion in all.
+    assert (found["segmentation"], found["num_candidates"]) == ({"sensitivity": 0.4, "false_per_case": 0}, 2)
     assert found["sensitivity_at"] == {"0.5": 0.8, "1": 0.8, "2": 0.8, "4": 0.8}
     assert found["existence_calibration_error"] == pytest.approx((0.1 + 0 + 0.4) / 3)
     bins = found["existence_bins"]
@@ -221,7 +225,9 @@ def test_what_there_is_not_is_none_and_said():
 
 
 def test_no_annotated_lesion_has_no_sensitivity_and_no_lesion_no_calibration_error():
-    none = LesionStatistics(np.array([0.6]), np.zeros((1, 1), bool), np.array([0]), has_candidates=False)
+    none = LesionStatistics(
+        np.array([0.6]), np.zeros((1, 1), bool), np.array([0]), np.zeros(1, bool), has_candidates=False
+    )
     found = judge(DECISIONS, [replace(CASES[0], lesions={"tumour": none})])["structures"]["tumour"]
     assert found["lesions"]["froc"] == [
         pytest.approx({"share": 0.6, "probability": 0.5, "sensitivity": None, "false_per_case": 1.0})
@@ -229,7 +235,7 @@ def test_no_annotated_lesion_has_no_sensitivity_and_no_lesion_no_calibration_err
     assert set(found["lesions"]["sensitivity_at"].values()) == {None}
     assert found["left_out"]["lesions/sensitivity"] == "no annotation has a lesion"
     assert "not all samples were saved" in found["left_out"]["lesions/candidates"]
-    empty = LesionStatistics(np.zeros(0), np.zeros((1, 0), bool), np.array([2]))
+    empty = LesionStatistics(np.zeros(0), np.zeros((1, 0), bool), np.array([2]), np.zeros(0, bool))
     found = judge(DECISIONS, [replace(CASES[0], lesions={"tumour": empty})])["structures"]["tumour"]
     assert set(found["lesions"]["sensitivity_at"].values()) == {0}
     assert (found["lesions"]["existence_calibration_error"], found["lesions"]["existence_bins"]) == (None, None)

@@ -85,13 +85,18 @@ class _Dice(_Quality):
     baselines: dict[str, _Quality]
 
 
-class _FrocPoint(File):
-    """Lesions from a threshold on."""
+class _Point(File):
+    """Of some of the lesions."""
+
+    sensitivity: Share | None
+    false_per_case: NotNegative
+
+
+class _FrocPoint(_Point):
+    """Of those from a threshold on."""
 
     share: Share
     probability: Share | None
-    sensitivity: Share | None
-    false_per_case: NotNegative
 
 
 class _Lesions(File):
@@ -99,7 +104,9 @@ class _Lesions(File):
     num_patients: Count
     num_lesions: Count
     num_reference_lesions: Count
+    num_candidates: Count
     has_candidates: bool
+    segmentation: _Point
     froc: list[_FrocPoint]
     sensitivity_at: ByNumber
     existence_calibration_error: Share | None
