@@ -21,12 +21,12 @@ from nnunet_stochastic.evaluation import (
     find_cases,
     map_in_threads,
 )
+from nnunet_stochastic.evaluation.applied_decisions import unassessable
 from nnunet_stochastic.evaluation.confidence import ConfidenceFolder, needed_files
 from nnunet_stochastic.evaluation.decision_folder import (
     MaskFolder,
     NewCase,
     examine,
-    unassessable,
     without_unused,
     write_tables,
 )

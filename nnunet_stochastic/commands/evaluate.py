@@ -34,14 +34,15 @@ from nnunet_stochastic.evaluation import (
     find_convention,
     shift_folders,
 )
+from nnunet_stochastic.evaluation.applied_decisions import read_applied_decisions
 from nnunet_stochastic.evaluation.borders import images_without_border
 from nnunet_stochastic.evaluation.folder import describe_one_model
 from nnunet_stochastic.evaluation.predicted_dataset import read_dataset
-from nnunet_stochastic.evaluation.tasks import TASKS
+from nnunet_stochastic.evaluation.tasks import DECISIONS, TASKS
 from nnunet_stochastic.io.folders import require_writable
 from nnunet_stochastic.io.names import few
 from nnunet_stochastic.patients import read_patients
-from nnunet_stochastic.report import structure_table, summary_table, task_table
+from nnunet_stochastic.report import decision_tables, structure_table, summary_table, task_table
 from nnunet_stochastic.report.evaluation_files import write_evaluation
 from nnunet_stochastic.report.pictures import first_images, write_pictures
 
@@ -58,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         "case. The predictions must have been made with --save_probabilities.",
         epilog="Writes summary.json (means, tasks, and the conventions used), cases.csv (a row per case, annotation "
         "and class), images.csv (a row per case), scores.csv (a row per case and uncertainty map), curves.json, "
+        "with -decisions decisions.csv (a row per case and structure), "
         "reliability.png, pictures/ and records/ (what --continue_evaluation goes on from). Every metric is computed "
         "on all voxels of the original image. A task that lacks its input is left out, and the summary says why.",
     )
@@ -101,6 +103,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="folder of predictions of validation images in which nnunet_stochastic_determine_calibration has "
         f"written {CALIBRATION_FILE}; needed for calibration and for the threshold score",
+    )
+    parser.add_argument(
+        "-decisions",
+        type=Path,
+        metavar="FOLDER",
+        help="folder that nnunet_stochastic_apply_calibration --method decisions wrote about the predictions in -pred: "
+        "judge by the references whether its intervals, masks, predicted Dice and lesions hold",
     )
     add_groups(parser, "intervals are then over patients, not over cases that would count as independent")
     parser.add_argument(
@@ -171,6 +180,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     patients = None
     if arguments.groups is not None:
         patients = read_patients(arguments.groups, [case.name for case_set in sets for case in case_set.cases])
+    applied = None
+    if arguments.decisions is not None:
+        applied, found = read_applied_decisions(arguments.decisions, sets, folders, dataset.labels)
+        problems = [*problems, *found]
     output = arguments.o or arguments.pred / "evaluation"
     require_writable(output)
     images = first_images(sets[0].cases, arguments.pred, arguments.i, dataset.file_ending)
@@ -184,6 +197,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             output / "records",
             problems=problems,
             patients=patients,
+            applied=applied,
             resume=arguments.continue_evaluation,
             workers=workers,
         )
@@ -210,12 +224,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.print(structure_table(summary, annotation=annotation))
     if summary["tasks"]:
         console.print(task_table(summary))
-    for warning in (*_warn_of_samples(summary["degenerate_samples"]), *_warn_of_borders(summary)):
+    for table in decision_tables(summary):
+        console.print(table)
+    for warning in (
+        *_warn_of_samples(summary["degenerate_samples"]),
+        *_warn_of_borders(summary),
+        *_warn_of_validation_cases(summary["tasks"].get(DECISIONS.name)),
+    ):
         print(f"warning: {warning}", file=sys.stderr)
     for what, reason in summary["left_out"].items():
         print(f"left out: {what}: {reason}")
     pictures = "" if arguments.no_pictures else ", pictures"
-    print(f"summary.json, cases.csv, images.csv, scores.csv, reliability.png{pictures}: {output}")
+    decided = "" if applied is None else ", decisions.csv"
+    print(f"summary.json, cases.csv, images.csv, scores.csv{decided}, reliability.png{pictures}: {output}")
     return 0
 
 
@@ -247,4 +268,14 @@ def _warn_of_borders(summary: Mapping[str, Any]) -> Iterator[str]:
             f"images without a predicted border: {listed}; their scores are sums over the image, divided by 1 and not "
             f"by a border's length, and can decide {' and '.join(by_task)} by themselves: see the rows 'with a "
             "border', which leave them out (num_without_border in summary.json)"
+        )
+
+
+def _warn_of_validation_cases(entry: Mapping[str, Any] | None) -> Iterator[str]:
+    """A line if decisions are judged by cases that they were fitted to."""
+    judged = None if entry is None else entry[ID]
+    if judged is not None and (number := judged["num_shared_cases"]):
+        yield (
+            f"{number} of {judged['num_cases']} cases are validation cases that the decisions were fitted to, on which "
+            "they hold by construction; judge them by other patients"
         )

@@ -167,7 +167,7 @@ def _fit_masks(found: Found, alphas: Sequence[float]) -> RiskMasks:
 
 
 def _fit_dice(segmented: Found, levels: Sequence[float], seed: int) -> dict[str, Any]:
-    usable = [(case, features_of(of_case.row), of_case.mean_dice) for case, of_case in segmented]
+    usable = [(case, features_of(of_case.row, case.image_scores), of_case.mean_dice) for case, of_case in segmented]
     names = [case.case for case, _, _ in usable]
     true = [dice for _, _, dice in usable if dice is not None]  # that of a segmentation with voxels exists
     try:

@@ -1,40 +1,60 @@
-"""Whether decisions held on cases that they were not fitted to.
+"""Whether decisions held on cases that they were not fitted to: what ``evaluate`` and ``experiment`` both say of it.
 
-    coverage    share of (case, rater) whose volume is in the interval; means over raters, cases and patients, in turn
-    risk        mean over patients of the loss of the outer and of the inner mask
-    dice        |predicted - true|, Spearman's rank correlation, AURC with the risk 1 - Dice; beside the baselines
-    lesions     FROC: share of the references' lesions that are found, against lesions that are none, per case;
-                calibration error of the existence probability
-    raters      root of mean variance of the sampled volumes over that of the raters' volumes; 1 if they differ alike
+    volume      share of (case, annotation) whose volume is in the interval; means over annotations, cases, patients
+    masks       mean over patients of the loss of the outer and of the inner mask, and its standard error
+    dice        how good the predicted Dice is, beside the baselines: ``judged_dice``
+    lesions     FROC and calibration error of the existence probability: ``judged_lesions``
+    raters      of cases with several annotations: coverage of their volumes, and the root of the mean variance of the
+                sampled volumes over that of the annotations' volumes; 1 if they differ alike
 
-Intervals of a coverage are Clopper-Pearson's at 95 % with the patients as trials. Only cases whose segmentation has the
-structure have intervals and a predicted Dice. What does not exist is None.
+The patient is the unit of coverage and risk: cases of a patient are averaged first (``coverage``). Only cases whose
+segmentation has the structure have intervals and a predicted Dice. What does not exist is None, and ``left_out`` has
+the reason.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import beta, rankdata
 
+from nnunet_stochastic.decisions.coverage import coverage_by_patient
 from nnunet_stochastic.decisions.decisions import AssessedStructure, Decisions, StructureDecisions
-from nnunet_stochastic.decisions.predicted_dice import BASELINES, FEATURES, features_of
+from nnunet_stochastic.decisions.judged_dice import baseline_scores, judge_dice
+from nnunet_stochastic.decisions.judged_lesions import judge_lesions
 from nnunet_stochastic.decisions.risk_control import GRID, mean_by_patient
-from nnunet_stochastic.decisions.statistics import CaseStatistics, LesionStatistics, StructureStatistics
-from nnunet_stochastic.metrics import aurc, expected_calibration_error, reliability_bins
+from nnunet_stochastic.decisions.statistics import CaseStatistics, StructureStatistics
 
-__all__ = ["binomial_interval", "flattened", "froc", "judge"]
+__all__ = ["flattened", "judge", "shared_with_validation"]
 
-_FALSE_PER_CASE = (0.5, 1, 2, 4)
-_NUM_BINS = 10
+_WITHOUT_VOLUMES = "no case has volumes in ml of its segmentation and of an annotation"
 
-Judged = Sequence[tuple[CaseStatistics, StructureStatistics, AssessedStructure]]
+
+@dataclass(frozen=True)
+class _Judged:
+    """A structure of a case, and what the decisions say of it."""
+
+    case: CaseStatistics
+    found: StructureStatistics
+    assessed: AssessedStructure
+
+    @property
+    def volumes_ml(self) -> list[float]:
+        """Volumes of the annotations that have one."""
+        return [volume for volume in self.found.reference_ml if volume is not None]
+
+    def inside(self, level: float) -> np.ndarray:
+        """Whether each of these volumes is in the interval, bool; empty where there is no interval."""
+        if level not in self.assessed.intervals_ml:
+            return np.zeros(0, dtype=bool)
+        low, high = self.assessed.intervals_ml[level]
+        return np.array([low <= volume <= high for volume in self.volumes_ml], dtype=bool)
 
 
 def judge(decisions: Decisions, statistics: Iterable[CaseStatistics]) -> dict[str, Any]:
-    """Judge decisions by test cases.
+    """Judge decisions by test cases; the order of these does not matter.
 
     Parameters
     ----------
@@ -46,84 +66,77 @@ def judge(decisions: Decisions, statistics: Iterable[CaseStatistics]) -> dict[st
     Returns
     -------
     dict
-        ``num_cases``, ``num_patients``, and for each structure ``volume`` by level, ``masks`` by alpha, ``dice`` with
-        the ``lower_bound`` by level and the ``baselines``, ``lesions``, ``raters``; None for what there is not.
+        ``num_cases``, ``num_patients``, ``num_shared_cases`` (see ``shared_with_validation``), and for each of
+        ``structures`` ``volume`` by level, ``masks`` by alpha, ``dice`` with the ``lower_bound`` by level and the
+        ``baselines``, ``lesions``, ``raters``: None for what there is not, with the reason in ``left_out``; and
+        ``cases``, the numbers of each case, of which these are made.
     """
     cases = sorted(statistics, key=lambda case: case.case)
-    structures = {}
-    for name, fitted in decisions.structures.items():
-        found = []
-        for case in cases:
-            if name not in case.structures:
-                raise ValueError(f"{case.case} has no statistics of {name}, which the decisions are of")
-            try:
-                assessed = decisions.assess(case.structures[name].row)
-            except ValueError as error:
-                raise ValueError(f"{case.case}: {error}") from None
-            found.append((case, case.structures[name], assessed))
-        segmented = [each for each in found if each[1].row.num_voxels > 0]
-        structures[name] = {
-            "volume": None if fitted.volume is None else _volume(segmented, decisions.levels),
-            "masks": _masks(fitted, found),
-            "dice": None if fitted.dice is None else _dice(fitted, segmented, decisions.levels),
-            "lesions": _lesions(fitted, [case.lesions[name] for case in cases if name in case.lesions]),
-            "raters": _raters(segmented),
-        }
-    return {"num_cases": len(cases), "num_patients": len({case.patient for case in cases}), "structures": structures}
+    structures = {name: _structure(name, decisions, cases) for name in decisions.structures}
+    return {
+        "num_cases": len(cases),
+        "num_patients": len({case.patient for case in cases}),
+        "num_shared_cases": shared_with_validation(decisions, cases),
+        "structures": structures,
+    }
 
 
-def binomial_interval(share: float, trials: int, *, level: float = 0.95) -> tuple[float, float]:
-    """Clopper-Pearson interval of a share of the trials, which need be no whole number of them."""
-    hits, tail = share * trials, (1 - level) / 2
-    low = float(beta.ppf(tail, hits, trials - hits + 1)) if hits > 0 else 0.0
-    high = float(beta.ppf(1 - tail, hits + 1, trials - hits)) if hits < trials else 1.0
-    return low, high
+def shared_with_validation(decisions: Decisions, cases: Iterable[CaseStatistics]) -> int:
+    """Number of cases that decisions were fitted to: those whose image scores are validation cases' to the last digit.
 
-
-def froc(lesions: Sequence[LesionStatistics]) -> list[dict[str, float]]:
-    """Points of the FROC curve, thresholds on the share of the samples falling.
-
-    A lesion counts from the threshold on. Sensitivity is that over all lesions of all references, false positives per
-    case are a mean over cases of the mean over references; the matching is that of all lesions.
+    A case without a score above 0 is not recognised.
     """
-    thresholds = np.unique(np.concatenate([each.shares for each in lesions] or [np.zeros(0)]))[::-1]
-    total = sum(int(each.num_reference.sum()) for each in lesions)
-    points = []
-    for threshold in thresholds:
-        hits, false = 0, 0.0
-        for each in lesions:
-            counted = each.matched[:, each.shares >= threshold]
-            hits += int(counted.sum())
-            false += float((~counted).sum(axis=1).mean())
-        points.append(
-            {
-                "share": float(threshold),
-                "sensitivity": hits / total if total else float("nan"),
-                "false_per_case": false / len(lesions),
-            }
-        )
-    return points
+    known = {name: set(found.scores) for name, found in decisions.image_scores.items()}
+
+    def is_known(case: CaseStatistics) -> bool:
+        scores = {name: case.image_scores[name] for name in known.keys() & case.image_scores.keys()}
+        return max(scores.values(), default=0.0) > 0 and all(score in known[name] for name, score in scores.items())
+
+    return sum(map(is_known, cases))
 
 
-def _volume(segmented: Judged, levels: Sequence[float]) -> dict[str, Any] | None:
-    usable = [
-        (case.patient, known, assessed.intervals_ml)
-        for case, of_case, assessed in segmented
-        if (known := [volume for volume in of_case.reference_ml if volume is not None])
-    ]
-    if not usable:
+def _structure(name: str, decisions: Decisions, cases: Sequence[CaseStatistics]) -> dict[str, Any]:
+    fitted, found = decisions.structures[name], []
+    for case in cases:
+        if name not in case.structures:
+            raise ValueError(f"{case.case} has no statistics of {name}, which the decisions are of")
+        try:
+            assessed = decisions.assess(case.structures[name].row)
+        except ValueError as error:
+            raise ValueError(f"{case.case}: {error}") from None
+        found.append(_Judged(case, case.structures[name], assessed))
+    segmented = [each for each in found if each.found.row.num_voxels > 0]
+    left_out: dict[str, str] = {}
+    return {
+        "num_segmented": len(segmented),
+        "volume": _volume(fitted, segmented, decisions.levels, left_out),
+        "masks": _masks(fitted, found, left_out),
+        "dice": judge_dice(
+            fitted, [(each.case, each.found, each.assessed) for each in segmented], decisions.levels, left_out
+        ),
+        "lesions": judge_lesions(
+            fitted, [(case.patient, case.lesions[name]) for case in cases if name in case.lesions], left_out
+        ),
+        "raters": _raters(segmented, decisions.levels, left_out),
+        "cases": [_case(fitted, each, decisions.levels) for each in found],
+        "left_out": left_out,
+    }
+
+
+def _volume(
+    fitted: StructureDecisions, segmented: Sequence[_Judged], levels: Sequence[float], left_out: dict[str, str]
+) -> dict[str, Any] | None:
+    usable = [each for each in segmented if each.volumes_ml]
+    if fitted.volume is None or not usable:
+        left_out["volume"] = _WITHOUT_VOLUMES if fitted.volume else fitted.left_out.get("volume", "it was not fitted")
         return None
-    patients = [patient for patient, _, _ in usable]
     judged: dict[str, Any] = {}
     for level in levels:
-        inside = [
-            float(np.mean([intervals[level][0] <= volume <= intervals[level][1] for volume in volumes]))
-            for _, volumes, intervals in usable
-        ]
-        width = np.array([intervals[level][1] - intervals[level][0] for _, _, intervals in usable])
+        intervals = [each.assessed.intervals_ml[level] for each in usable]
+        width = np.array([high - low for low, high in intervals])
         finite = width[np.isfinite(width)]
         judged[_key(level)] = {
-            **_coverage(inside, patients),
+            **_covered(usable, level),
             "mean_width_ml": float(finite.mean()) if finite.size else None,
             "median_width_ml": float(np.median(finite)) if finite.size else None,
             "share_infinite": float(1 - finite.size / width.size),
@@ -131,147 +144,113 @@ def _volume(segmented: Judged, levels: Sequence[float]) -> dict[str, Any] | None
     return judged
 
 
-def _masks(fitted: StructureDecisions, found: Judged) -> dict[str, Any] | None:
-    usable = [
-        (case.patient, of_case.outer_loss, of_case.inner_loss)
-        for case, of_case, _ in found
-        if of_case.outer_loss is not None and of_case.inner_loss is not None
-    ]
-    if fitted.masks is None or not usable:
+def _covered(cases: Sequence[_Judged], level: float) -> dict[str, Any]:
+    return coverage_by_patient(
+        [float(each.inside(level).mean()) for each in cases], [each.case.patient for each in cases]
+    )
+
+
+def _masks(fitted: StructureDecisions, found: Sequence[_Judged], left_out: dict[str, str]) -> dict[str, Any] | None:
+    losses: dict[str, list[np.ndarray]] = {"outer": [], "inner": []}
+    patients = []
+    for each in found:
+        if each.found.outer_loss is not None and each.found.inner_loss is not None:
+            losses["outer"].append(each.found.outer_loss)
+            losses["inner"].append(each.found.inner_loss)
+            patients.append(each.case.patient)
+    if fitted.masks is None or not patients:
+        without = "there are no probabilities; predict with --save_probabilities"
+        left_out["masks"] = without if fitted.masks else fitted.left_out.get("masks", "they were not fitted")
         return None
-    patients = [patient for patient, _, _ in usable]
-    losses = {
-        "outer": mean_by_patient(np.array([outer for _, outer, _ in usable]), patients),
-        "inner": mean_by_patient(np.array([inner for _, _, inner in usable]), patients),
-    }
+    by_patient = {which: mean_by_patient(np.array(each), patients) for which, each in losses.items()}
+    reasons = {"outer": "no annotation has the structure", "inner": "no segmentation has the structure"}
+    left_out |= {f"masks/{which}": reasons[which] for which, each in by_patient.items() if not len(each)}
     judged = {}
     for threshold in fitted.masks.thresholds:
-        entry: dict[str, Any] = {}
-        for which, value in (("outer", threshold.outer), ("inner", threshold.inner)):
-            of_patients = losses[which][:, int(np.argmin(np.abs(GRID - value)))]
-            entry[which] = {
-                "threshold": value,
-                "risk": float(of_patients.mean()) if of_patients.size else None,
-                "num_patients": int(of_patients.size),
-            }
-        judged[_key(threshold.alpha)] = entry
+        judged[_key(threshold.alpha)] = {
+            which: _risk(by_patient[which][:, _place(value)], value)
+            for which, value in (("outer", threshold.outer), ("inner", threshold.inner))
+        }
     return judged
 
 
-def _dice(fitted: StructureDecisions, segmented: Judged, levels: Sequence[float]) -> dict[str, Any] | None:
-    usable = [
-        (case.patient, features_of(of_case.row), dice, assessed)
-        for case, of_case, assessed in segmented
-        if (dice := of_case.mean_dice) is not None
+def _risk(of_patients: np.ndarray, threshold: float) -> dict[str, Any]:
+    """Mean of the losses of n patients, (n,), and its standard error."""
+    number = len(of_patients)
+    return {
+        "threshold": threshold,
+        "risk": float(of_patients.mean()) if number else None,
+        "standard_error": float(of_patients.std(ddof=1) / np.sqrt(number)) if number > 1 else None,
+        "num_patients": number,
+    }
+
+
+def _raters(segmented: Sequence[_Judged], levels: Sequence[float], left_out: dict[str, str]) -> dict[str, Any] | None:
+    several = [each for each in segmented if len(each.volumes_ml) > 1]
+    if not several:
+        left_out["raters"] = "no case has volumes of several annotations"
+        return None
+    with_intervals = [each for each in several if each.assessed.intervals_ml]
+    spreads = [
+        (spread**2, float(np.var(each.volumes_ml, ddof=1)))
+        for each in several
+        if (spread := each.found.row.sample_sd_ml) is not None
     ]
-    if fitted.dice is None or not usable:
-        return None
-    patients = [patient for patient, _, _, _ in usable]
-    true = np.array([dice for _, _, dice, _ in usable])
-    predicted = np.array([assessed.predicted_dice for _, _, _, assessed in usable], dtype=np.float64)
-    bounds = {}
-    for level in levels if fitted.dice_bounds is not None else ():
-        below = [float(assessed.dice_at_least[level] <= dice) for _, _, dice, assessed in usable]
-        bounds[_key(level)] = {
-            **_coverage(below, patients),
-            "mean_bound": float(np.mean([assessed.dice_at_least[level] for _, _, _, assessed in usable])),
+    sampled, given = np.mean(spreads, axis=0) if spreads else (None, None)
+    if not with_intervals:
+        left_out["raters/coverage"] = "volumes have no intervals"
+    if not spreads:
+        left_out["raters/ratio"] = "there are no whole samples; predict with --save_samples"
+    elif not given:
+        left_out["raters/ratio"] = "all annotations of a case have the same volume"
+    return {
+        "num_cases": len(several),
+        "num_patients": len({each.case.patient for each in several}),
+        "coverage": {
+            _key(level): {
+                **_covered(with_intervals, level),
+                "share_all_inside": float(np.mean([each.inside(level).all() for each in with_intervals])),
+            }
+            for level in levels
         }
-    baselines = {}
-    for name, model in fitted.dice.baselines.items():
-        values = np.array([model.predict(features) for _, features, _, _ in usable])
-        feature = (
-            model.features[0]
-            if model.features
-            else next((each for each in BASELINES[name] if usable[0][1].get(each) is not None), None)
-        )
-        # The score itself orders the cases: its isotonic function has ties.
-        score = (
-            values if feature is None else np.array([FEATURES[feature] * (f[feature] or 0.0) for _, f, _, _ in usable])
-        )
-        baselines[name] = _quality(values, score, true)
-    return {
-        "model": fitted.dice.model.kind,
-        "num_cases": len(usable),
-        "num_patients": len(set(patients)),
-        "mean_dice": float(true.mean()),
-        **_quality(predicted, predicted, true),
-        "lower_bound": bounds,
-        "baselines": baselines,
+        if with_intervals
+        else None,
+        "sampled_sd_ml": None if sampled is None else float(np.sqrt(sampled)),
+        "raters_sd_ml": None if given is None else float(np.sqrt(given)),
+        "ratio": float(np.sqrt(sampled / given)) if given else None,
     }
 
 
-def _quality(predicted: np.ndarray, score: np.ndarray, true: np.ndarray) -> dict[str, float | None]:
+def _case(fitted: StructureDecisions, each: _Judged, levels: Sequence[float]) -> dict[str, Any]:
+    """What all the above is made of, of one case; an infinite end of an interval is infinite."""
+    row, found, is_segmented = each.found.row, each.found, each.found.row.num_voxels > 0
+    thresholds = [] if fitted.masks is None else fitted.masks.thresholds
     return {
-        "mae": float(np.abs(predicted - true).mean()),
-        "rank_correlation": _rank_correlation(score, true),
-        "aurc": aurc(1 - true, score),
+        "case": each.case.case,
+        "patient": each.case.patient,
+        "segmented": is_segmented,
+        "volume_ml": row.volume_ml,
+        "expected_volume_ml": row.expected_volume_ml,
+        "sample_sd_ml": row.sample_sd_ml,
+        "reference_ml": list(found.reference_ml),
+        "intervals_ml": {_key(level): list(ends) for level, ends in each.assessed.intervals_ml.items()},
+        "share_inside": {_key(level): float(inside.mean()) for level in levels if len(inside := each.inside(level))},
+        "dice": found.mean_dice,
+        "predicted_dice": each.assessed.predicted_dice,
+        "dice_at_least": {_key(level): bound for level, bound in each.assessed.dice_at_least.items()},
+        "baselines": baseline_scores(fitted, each.case, found) if is_segmented else {},
+        "outer_loss": {_key(each.alpha): _loss(found.outer_loss, each.outer) for each in thresholds},
+        "inner_loss": {_key(each.alpha): _loss(found.inner_loss, each.inner) for each in thresholds},
     }
 
 
-def _lesions(fitted: StructureDecisions, lesions: Sequence[LesionStatistics]) -> dict[str, Any] | None:
-    if not lesions:
-        return None
-    if any(np.isnan(each.shares).any() for each in lesions):  # neither samples nor members: nothing to sort them by
-        return None
-    points = froc(lesions)
-    error = None
-    if fitted.existence is not None and any(len(each.shares) for each in lesions):
-        probability = [np.array([fitted.existence.probability(share) for share in each.shares]) for each in lesions]
-        confidence = [
-            np.broadcast_to(p, each.matched.shape).ravel() for p, each in zip(probability, lesions, strict=True)
-        ]
-        right = np.concatenate([each.matched.ravel() for each in lesions])
-        error = float(
-            expected_calibration_error(reliability_bins(np.concatenate(confidence), right, num_bins=_NUM_BINS))
-        )
-    return {
-        "num_cases": len(lesions),
-        "num_lesions": sum(len(each.shares) for each in lesions),
-        "num_reference_lesions": sum(int(each.num_reference.sum()) for each in lesions),
-        "froc": points,
-        "sensitivity_at": {
-            _key(allowed): max((p["sensitivity"] for p in points if p["false_per_case"] <= allowed), default=0.0)
-            for allowed in _FALSE_PER_CASE
-        },
-        "existence_calibration_error": error,
-    }
+def _loss(losses: np.ndarray | None, threshold: float) -> float | None:
+    value = np.nan if losses is None else losses[_place(threshold)]
+    return None if np.isnan(value) else float(value)
 
 
-def _raters(segmented: Judged) -> dict[str, Any] | None:
-    pairs = []
-    for _, of_case, _ in segmented:
-        known = [volume for volume in of_case.reference_ml if volume is not None]
-        if len(known) > 1 and of_case.row.sample_sd_ml is not None:
-            pairs.append((of_case.row.sample_sd_ml**2, float(np.var(known, ddof=1))))
-    if not pairs:
-        return None
-    sampled, given = np.mean(pairs, axis=0)
-    return {
-        "num_cases": len(pairs),
-        "sampled_sd_ml": float(np.sqrt(sampled)),
-        "raters_sd_ml": float(np.sqrt(given)),
-        "ratio": float(np.sqrt(sampled / given)) if given > 0 else None,
-    }
-
-
-def _coverage(shares: Sequence[float], patients: Sequence[str]) -> dict[str, Any]:
-    """Mean over patients of the mean of their cases, with its interval."""
-    by_patient = mean_by_patient(np.asarray(shares, dtype=np.float64), patients)
-    coverage = float(by_patient.mean())
-    return {
-        "coverage": coverage,
-        "interval": list(binomial_interval(coverage, len(by_patient))),
-        "num_cases": len(shares),
-        "num_patients": len(by_patient),
-    }
-
-
-def _rank_correlation(one: np.ndarray, other: np.ndarray) -> float | None:
-    """Spearman's, ties averaged; None where one is constant."""
-    ranks = rankdata(one), rankdata(other)
-    if len(one) < 2 or np.ptp(ranks[0]) == 0 or np.ptp(ranks[1]) == 0:
-        return None
-    return float(np.corrcoef(*ranks)[0, 1])
+def _place(threshold: float) -> int:
+    return int(np.argmin(np.abs(GRID - threshold)))
 
 
 def _key(number: float) -> str:

@@ -17,9 +17,9 @@ Features and the sign with which Dice grows in them, the same for every structur
 so that every model is monotone in each feature. Logits are of the Dice clipped to [0.01, 0.99]. A feature that no case
 has is left out; pairs of samples or members that all lack the structure count as Dice 0. Cases whose segmentation
 lacks the structure are not fitted: they have no border and no mean p.
-Baselines of the literature on failure detection, isotonic as well: pairwise Dice of samples (or members) and mean TU on
-the border. Zenk et al., Comparative benchmarking of failure detection methods in medical image segmentation, Medical
-Image Analysis 2025, https://arxiv.org/abs/2406.03323.
+Baselines of the literature on failure detection, isotonic as well: pairwise Dice of samples (or members), mean entropy
+of the image, EU on the border over its length, volume. Zenk et al., Comparative benchmarking of failure detection
+methods in medical image segmentation, Medical Image Analysis 2025, https://arxiv.org/abs/2406.03323.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ __all__ = [
     "BASELINES",
     "FEATURES",
     "MINIMUM_PATIENTS",
+    "SIGNS",
     "DiceFit",
     "DiceModel",
     "NotFittedError",
@@ -58,12 +59,16 @@ FEATURES: dict[str, int] = {
     "EU_border": -1,
     "TU_border": -1,
 }
+#: The same, and of the score of an image that only a baseline looks at.
+SIGNS: dict[str, int] = {**FEATURES, "TU_mean": -1}
 #: Features that a model may be a function of alone.
 _SINGLE = ("soft_dice", "pairwise_dice_samples", "pairwise_dice_members", "relative_spread")
 #: Baselines: of each the first feature that there is.
 BASELINES: dict[str, tuple[str, ...]] = {
     "pairwise_dice": ("pairwise_dice_samples", "pairwise_dice_members"),
-    "mean_entropy": ("TU_border",),
+    "mean_entropy": ("TU_mean",),
+    "border_EU": ("EU_border",),
+    "volume": ("log_volume",),
 }
 #: Least number of patients that a model is fitted to.
 MINIMUM_PATIENTS = 4
@@ -75,8 +80,16 @@ Kind = Literal["constant", "isotonic", "linear"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-def features_of(row: StructureRow) -> dict[str, float | None]:
-    """Features of a structure that the segmentation has; None for what the prediction has not."""
+def features_of(row: StructureRow, image_scores: Mapping[str, float] | None = None) -> dict[str, float | None]:
+    """Features of a structure that the segmentation has, and scores of baselines; None for what there is not.
+
+    Parameters
+    ----------
+    row
+        What the prediction says of it.
+    image_scores
+        Scores of its image, ``statistics.image_scores``; only a baseline looks at one of them.
+    """
     volume = row.volume_ml if row.volume_ml is not None else float(row.num_voxels)
     spread, expected = row.sample_sd_ml, row.expected_volume_ml
     return {
@@ -89,6 +102,7 @@ def features_of(row: StructureRow) -> dict[str, float | None]:
         "log_volume": float(np.log(volume)) if volume > 0 else None,
         "relative_spread": None if spread is None or not expected else spread / expected,
         **{f"{measure}_border": _on_border(row, measure) for measure in ("AU", "EU", "TU")},
+        "TU_mean": (image_scores or {}).get("TU_mean"),
     }
 
 
@@ -128,8 +142,8 @@ class DiceModel(Stored):
 
     @model_validator(mode="after")
     def _consistent(self) -> DiceModel:
-        if unknown := [name for name in self.features if name not in FEATURES]:
-            raise ValueError(f"features must be of {', '.join(FEATURES)}, got {', '.join(unknown)}")
+        if unknown := [name for name in self.features if name not in SIGNS]:
+            raise ValueError(f"features must be of {', '.join(SIGNS)}, got {', '.join(unknown)}")
         lengths = [len(each) for each in (self.features, self.mean, self.scale, self.weights)]
         right = {
             "constant": not self.features and len(self.y) == 1,
@@ -211,7 +225,8 @@ def fit_dice(
     # In an order that is the cases' own, so that folds do not depend on how they were listed.
     order = np.array(sorted(range(len(true)), key=lambda i: (patients[i], true[i], _key(features[i], names))))
     true, groups = true[order], np.asarray(patients, dtype=str)[order]
-    signed = _signed([features[i] for i in order], names)
+    ordered = [features[i] for i in order]
+    signed = _signed(ordered, names)
     candidates: dict[str, tuple[Kind, list[int]]] = {"constant": ("constant", [])}
     candidates |= {name: ("isotonic", [names.index(name)]) for name in _SINGLE if name in names}
     if names:
@@ -226,9 +241,11 @@ def fit_dice(
     chosen = min(errors, key=lambda name: errors[name])
 
     def fitted(kind: Kind, of: list[str]) -> DiceModel:
-        return _fit(kind, signed[:, [names.index(name) for name in of]], true, groups, of)
+        return _fit(kind, _signed(ordered, of), true, groups, of)
 
-    baselines = {name: next((f for f in of if f in names), None) for name, of in BASELINES.items()}
+    # A score that some cases lack is no baseline, and no reason to fit nothing.
+    known = [name for name in SIGNS if all(each.get(name) is not None for each in features)]
+    baselines = {name: next((f for f in of if f in known), None) for name, of in BASELINES.items()}
     fit = DiceFit(
         model=fitted(candidates[chosen][0], [names[column] for column in candidates[chosen][1]]),
         errors=errors,
@@ -301,7 +318,7 @@ def _common(features: Sequence[Mapping[str, float | None]]) -> list[str]:
 
 
 def _signed(features: Sequence[Mapping[str, float | None]], names: Sequence[str]) -> np.ndarray:
-    values = [[FEATURES[name] * float(each[name] or 0.0) for name in names] for each in features]
+    values = [[SIGNS[name] * float(each[name] or 0.0) for name in names] for each in features]
     return np.array(values, dtype=np.float64).reshape(len(features), len(names))
 
 

@@ -69,13 +69,16 @@ class LesionStatistics:
         Whether each reference has it, (A, L), bool.
     num_reference
         Number of lesions of each reference, (A,).
+    is_candidate
+        Which of them the segmentation misses, (L,), bool.
     has_candidates
-        Whether candidates are among them, which takes all samples to find; else they are the segmentation's alone.
+        Whether candidates were looked for, which takes all samples; else they are the segmentation's alone.
     """
 
     shares: np.ndarray
     matched: np.ndarray
     num_reference: np.ndarray
+    is_candidate: np.ndarray
     has_candidates: bool = True
 
 
@@ -123,6 +126,7 @@ class CaseStatistics:
                     "shares": _listed(found.shares),
                     "matched": found.matched.tolist(),
                     "num_reference": found.num_reference.tolist(),
+                    "is_candidate": found.is_candidate.tolist(),
                     "has_candidates": found.has_candidates,
                 }
                 for name, found in self.lesions.items()
@@ -148,7 +152,8 @@ class CaseStatistics:
             number = np.array(found["num_reference"], dtype=np.int64)
             shares = np.array(found["shares"], dtype=np.float64)  # None becomes NaN
             matched = np.array(found["matched"], dtype=bool).reshape(len(number), len(shares))
-            lesions[name] = LesionStatistics(shares, matched, number, found["has_candidates"])
+            candidate = np.array(found["is_candidate"], dtype=bool)
+            lesions[name] = LesionStatistics(shares, matched, number, candidate, found["has_candidates"])
         return cls(data["case"], data["patient"], structures, data["image_scores"], lesions)
 
 
@@ -289,7 +294,8 @@ def _lesions(
         pairs, _ = match_components(numbers, of_reference)
         matched[index, pairs[:, 0] - 1] = True
     shares = np.array([lesion.existence for lesion in found], dtype=np.float64)  # None becomes NaN
-    return LesionStatistics(shares, matched, num_reference, has_candidates)
+    is_candidate = np.array([lesion.candidate for lesion in found], dtype=bool)
+    return LesionStatistics(shares, matched, num_reference, is_candidate, has_candidates)
 
 
 def _mean_of_known(losses: Sequence[np.ndarray]) -> np.ndarray:

@@ -15,6 +15,7 @@ from nnunet_stochastic import metrics
 from nnunet_stochastic.conventions import Convention
 from nnunet_stochastic.evaluation.calibration import Calibration
 from nnunet_stochastic.evaluation.cases import CaseFiles, EvaluatedCase, read_case_map, read_samples
+from nnunet_stochastic.evaluation.decision_statistics import PredictedStructures
 from nnunet_stochastic.evaluation.maps import Measure
 from nnunet_stochastic.evaluation.readers import ImageReader
 from nnunet_stochastic.evaluation.structure_scores import SURFACE_TOLERANCE_MM
@@ -66,12 +67,15 @@ class CaseInputs:
         Classes, reader, convention and calibration.
     dice
         Mean Dice of the foreground classes against the reference, NaN without a reference or where it does not exist.
+    predicted
+        What the record of the prediction says of its structures, where decisions about them are judged.
     """
 
     files: CaseFiles
     case: EvaluatedCase
     settings: CaseSettings
     dice: float = float("nan")
+    predicted: PredictedStructures | None = None
 
     @property
     def labels(self) -> EvaluatedLabels:

@@ -25,7 +25,8 @@ from nnunet_stochastic.decisions.lesions import LESIONS_FILE, Lesion
 from nnunet_stochastic.decisions.review import CaseToReview, labelling_features, next_to_label, review
 from nnunet_stochastic.decisions.risk_control import Threshold, mask_at
 from nnunet_stochastic.decisions.statistics import image_scores
-from nnunet_stochastic.decisions.structures import STRUCTURES_FILE, StructureRow
+from nnunet_stochastic.decisions.structures import STRUCTURES_FILE
+from nnunet_stochastic.evaluation.applied_decisions import RECORD
 from nnunet_stochastic.evaluation.cases import CaseFiles, load_case, read_case_map
 from nnunet_stochastic.evaluation.decision_statistics import PredictedStructures, changed_structure
 from nnunet_stochastic.evaluation.evaluate import raise_problems
@@ -44,12 +45,10 @@ __all__ = [
     "MaskFolder",
     "NewCase",
     "examine",
-    "unassessable",
     "without_unused",
     "write_tables",
 ]
 
-RECORD = "decisions.json"
 REVIEW_FILE = "review.csv"
 _EPISTEMIC_SCORE = "EU_mean"
 
@@ -73,17 +72,6 @@ class NewCase:
 def without_unused(files: CaseFiles, *, probabilities: bool) -> CaseFiles:
     """The files of a case that are read, with or without its probabilities."""
     return replace(files, probabilities=files.probabilities if probabilities else None, samples=())
-
-
-def unassessable(rows: Mapping[str, Sequence[StructureRow]], decisions: Decisions) -> list[str]:
-    """What the rows of each case lack that the validation cases had, a line per case."""
-    problems = []
-    for case, of_case in rows.items():
-        try:
-            CaseToReview.of(case, of_case, {}, decisions)
-        except ValueError as error:
-            problems.append(str(error))
-    return problems
 
 
 def examine(

@@ -16,14 +16,16 @@ import pandas as pd
 
 from nnunet_stochastic import metrics
 from nnunet_stochastic.conventions import CONVENTIONS
+from nnunet_stochastic.evaluation.applied_decisions import AppliedDecisions
 from nnunet_stochastic.evaluation.bootstrap import describe_bootstrap, entanglement_of_tasks
 from nnunet_stochastic.evaluation.case_inputs import CONFIDENCE_BINS, CaseSettings
 from nnunet_stochastic.evaluation.case_sets import CaseSet, common_measures
 from nnunet_stochastic.evaluation.cases import CaseFiles, check_case
+from nnunet_stochastic.evaluation.decision_statistics import changed_structure
 from nnunet_stochastic.evaluation.maps import FOLDERS, MEASURES
 from nnunet_stochastic.evaluation.parallel import Workers
-from nnunet_stochastic.evaluation.readers import ImageReader
-from nnunet_stochastic.evaluation.records import bins_to_json, read_record, to_json, write_record
+from nnunet_stochastic.evaluation.readers import ImageReader, read_label_map
+from nnunet_stochastic.evaluation.records import RecordedCase, bins_to_json, read_record, to_json, write_record
 from nnunet_stochastic.evaluation.results import collect_results
 from nnunet_stochastic.evaluation.set_results import SetResults
 from nnunet_stochastic.evaluation.summary import summarise
@@ -68,6 +70,7 @@ def evaluate_sets(
     *,
     problems: Sequence[str] = (),
     patients: Mapping[str, str] | None = None,
+    applied: AppliedDecisions | None = None,
     resume: bool = False,
     workers: Workers,
 ) -> Evaluation:
@@ -85,6 +88,8 @@ def evaluate_sets(
         Findings of ``find_case_sets``: if there are any, no case is read.
     patients
         Patient of each case of all sets, over which intervals are then taken; without them each case is its own.
+    applied
+        Decisions about the predictions, to be judged.
     resume
         Whether to keep the records of an earlier evaluation of the same files with the same settings.
     workers
@@ -95,20 +100,33 @@ def evaluate_sets(
     ValueError
         Something is wrong with the files; nothing was computed then. The message lists all findings.
     """
-    jobs = [(files, _record_path(record_folder, case_set, files)) for case_set in sets for files in case_set.cases]
+    of_sets = {case_set.name: _recorded(case_set, record_folder, applied) for case_set in sets}
+    pending = [case for cases in of_sets.values() for case in cases]
     if not problems:
-        if not jobs:
+        if not pending:
             raise ValueError("there is no case to evaluate")
         if resume:
-            jobs = [(files, path) for files, path in jobs if read_record(path, files, settings) is None]
-    check_cases([files for files, _ in jobs], settings.labels, settings.reader, problems=problems, workers=workers)
+            pending = [case for case in pending if read_record(case, settings) is None]
+    check = functools.partial(_check, settings=settings)
+    found = () if problems else workers.map(check, pending, description="checking")  # which takes minutes
+    raise_problems([*problems, *(problem for problem in found if problem is not None)])
     for case_set in sets:
         (record_folder / case_set.name).mkdir(parents=True, exist_ok=True)
     write = functools.partial(write_record, settings=settings)
-    for _ in workers.map(write, jobs, description="evaluating"):
+    for _ in workers.map(write, pending, description="evaluating"):
         pass
-    results = [collect_results(case_set, _records(case_set, record_folder, settings)) for case_set in sets]
-    return _evaluation(results, sets, settings, patients)
+    results = [collect_results(case_set, _records(of_sets[case_set.name], settings)) for case_set in sets]
+    return _evaluation(results, sets, settings, patients, applied)
+
+
+def _check(case: RecordedCase, settings: CaseSettings) -> str | None:
+    """What is wrong with the files of a case, or with what the record of its prediction says of them."""
+    labels, reader = settings.labels, settings.reader
+    problem = check_case(case.files, labels, reader)
+    if problem is not None or case.predicted is None:
+        return problem
+    prediction, _ = read_label_map(case.files.prediction, labels, reader)
+    return changed_structure(case.files, labels.without_ignored(prediction), case.predicted, labels)
 
 
 def check_cases(
@@ -151,6 +169,7 @@ def _evaluation(
     sets: Sequence[CaseSet],
     settings: CaseSettings,
     patients: Mapping[str, str] | None,
+    applied: AppliedDecisions | None,
 ) -> Evaluation:
     labels, convention = settings.labels, settings.convention
     known, *shifts = results
@@ -161,13 +180,15 @@ def _evaluation(
         num_samples=len(case.samples),
         calibrated=settings.calibration is not None,
         raters=bool(case.raters),
+        applied=applied,
+        patients=patients,
     )
     for task in TASKS:
         if settings.calibration is not None and task.name in tasks and "calibration" in task.needs:
             left_out |= {
                 f"{task.name}/{what}": reason
                 for what, reason in settings.calibration.left_out.items()
-                if what != "decisions"  # which no task judges
+                if what != "decisions"  # which these tasks do not need
             }
     if measures:
         # A deterministic network has the total alone.
@@ -222,17 +243,23 @@ def _evaluation(
     return Evaluation(**tables, reliability=known.reliability, curves=curves, summary=to_json(summary))
 
 
-def _records(case_set: CaseSet, folder: Path, settings: CaseSettings) -> Iterator[dict[str, Any]]:
-    for files in case_set.cases:
-        path = _record_path(folder, case_set, files)
-        record = read_record(path, files, settings)
+def _recorded(case_set: CaseSet, folder: Path, applied: AppliedDecisions | None) -> list[RecordedCase]:
+    return [
+        RecordedCase(
+            files,
+            folder / case_set.name / f"{files.name}.json",
+            None if applied is None else applied.predicted(case_set.name, files.name),
+        )
+        for files in case_set.cases
+    ]
+
+
+def _records(cases: Sequence[RecordedCase], settings: CaseSettings) -> Iterator[dict[str, Any]]:
+    for case in cases:
+        record = read_record(case, settings)
         if record is None:
             raise ValueError(
-                f"{path} does not belong to the files of {files.name}: they changed while they were evaluated; run the "
-                "command again when nothing writes to them"
+                f"{case.path} does not belong to the files of {case.files.name}: they changed while they were "
+                "evaluated; run the command again when nothing writes to them"
             )
         yield record
-
-
-def _record_path(folder: Path, case_set: CaseSet, files: CaseFiles) -> Path:
-    return folder / case_set.name / f"{files.name}.json"

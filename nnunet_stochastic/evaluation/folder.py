@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_stochastic.conventions import DEFAULT_CONVENTION, find_convention
+from nnunet_stochastic.evaluation.applied_decisions import read_applied_decisions
 from nnunet_stochastic.evaluation.calibration import CALIBRATION_FILE, Calibration
 from nnunet_stochastic.evaluation.case_sets import ID, SetFolders, find_case_sets
 from nnunet_stochastic.evaluation.evaluate import Evaluation, evaluate_sets
@@ -15,6 +16,7 @@ from nnunet_stochastic.evaluation.parallel import Workers
 from nnunet_stochastic.evaluation.predicted_dataset import read_dataset
 from nnunet_stochastic.evaluation.records import CaseSettings
 from nnunet_stochastic.evaluation.structure_scores import SURFACE_TOLERANCE_MM
+from nnunet_stochastic.patients import read_patients
 
 __all__ = ["describe_one_model", "evaluate_folder"]
 
@@ -56,6 +58,8 @@ def evaluate_folder(
     dataset_json: str | Path | None = None,
     convention: str = DEFAULT_CONVENTION,
     nsd_tolerance_mm: float = SURFACE_TOLERANCE_MM,
+    decisions: str | Path | None = None,
+    groups: str | Path | None = None,
     record_folder: str | Path | None = None,
     resume: bool = False,
     num_processes: int = 1,
@@ -81,6 +85,10 @@ def evaluate_folder(
         Preset that decides where papers differ, a key of ``evaluation.PRESETS``.
     nsd_tolerance_mm
         Tolerance of the normalised surface Dice, >= 0, mm.
+    decisions
+        Folder that ``nnunet_stochastic_apply_calibration --method decisions`` wrote about the predictions; judged.
+    groups
+        Table of patients, CSV with the columns case and patient; without it each case counts as a patient.
     record_folder
         Folder for a record per case; by default evaluation/records inside ``predictions``.
     resume
@@ -105,7 +113,22 @@ def evaluate_folder(
     calibration = None if fitted is None else Calibration.load(fitted)
     describe_one_model(folders, calibration, fitted)
     sets, problems = find_case_sets(folders, file_ending=dataset.file_ending, num_raters=dataset.num_raters)
+    patients = applied = None
+    if groups is not None:
+        patients = read_patients(Path(groups), [case.name for case_set in sets for case in case_set.cases])
+    if decisions is not None:
+        applied, found = read_applied_decisions(Path(decisions), sets, folders, dataset.labels)
+        problems = [*problems, *found]
     settings = CaseSettings(dataset.labels, dataset.reader, find_convention(convention), calibration, nsd_tolerance_mm)
     records = predictions / "evaluation" / "records" if record_folder is None else Path(record_folder)
     with Workers(num_processes, show_progress=progress) as workers:
-        return evaluate_sets(sets, settings, records, problems=problems, resume=resume, workers=workers)
+        return evaluate_sets(
+            sets,
+            settings,
+            records,
+            problems=problems,
+            patients=patients,
+            applied=applied,
+            resume=resume,
+            workers=workers,
+        )

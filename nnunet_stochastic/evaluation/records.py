@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +22,48 @@ from nnunet_stochastic.degenerate_samples import Degeneration, degenerate_sample
 from nnunet_stochastic.evaluation.aggregation import image_scores
 from nnunet_stochastic.evaluation.case_inputs import CaseInputs, CaseSettings, MapInputs
 from nnunet_stochastic.evaluation.cases import CaseFiles, load_case
+from nnunet_stochastic.evaluation.decision_statistics import PredictedStructures
 from nnunet_stochastic.evaluation.scores import ALL_CLASSES, RATERS, REFERENCE, score_case
 from nnunet_stochastic.evaluation.spread import COVERAGE_LEVEL, case_spread
 from nnunet_stochastic.evaluation.tasks import TASKS
 from nnunet_stochastic.io.text import read_json_if_complete, write_text
 
-__all__ = ["bins_from_json", "bins_to_json", "compute_record", "read_record", "to_json", "write_record"]
+__all__ = [
+    "RecordedCase",
+    "bins_from_json",
+    "bins_to_json",
+    "compute_record",
+    "read_record",
+    "to_json",
+    "write_record",
+]
 
 # Another number where a record holds other things: those of before are then computed again.
-_FORMAT = 2
+_FORMAT = 3
 
 
-def compute_record(files: CaseFiles, settings: CaseSettings) -> dict[str, Any]:
+@dataclass(frozen=True)
+class RecordedCase:
+    """A case and where its record is.
+
+    Attributes
+    ----------
+    files
+        Its files.
+    path
+        File of the record.
+    predicted
+        What the record of the prediction says of its structures, where decisions about them are judged.
+    """
+
+    files: CaseFiles
+    path: Path
+    predicted: PredictedStructures | None = None
+
+
+def compute_record(
+    files: CaseFiles, settings: CaseSettings, predicted: PredictedStructures | None = None
+) -> dict[str, Any]:
     """Everything that is computed of a case that passed ``check_case``, JSON-serializable.
 
     Returns
@@ -57,7 +87,7 @@ def compute_record(files: CaseFiles, settings: CaseSettings) -> dict[str, Any]:
     dice = float("nan")
     if REFERENCE in scores:
         dice = next(row["dice"] for row in scores[REFERENCE].rows if row["class"] == ALL_CLASSES)
-    inputs = CaseInputs(files, case, settings, dice)
+    inputs = CaseInputs(files, case, settings, dice, predicted)
     # Samples are read once for all tasks that need them; the other tasks come first, so that they have the memory.
     image: dict[str, float] = {}
     by_class: dict[str, Mapping[str, Any]] = {task.class_key: {} for task in TASKS if task.class_key}
@@ -116,26 +146,26 @@ def _foreground_ml(inputs: CaseInputs) -> float:
     return float("nan") if voxel_ml is None else voxel_ml * np.count_nonzero(inputs.prediction)
 
 
-def write_record(job: tuple[CaseFiles, Path], settings: CaseSettings) -> None:
+def write_record(case: RecordedCase, settings: CaseSettings) -> None:
     """Compute the record of a case and write it to a file."""
-    files, path = job
     # Taken before the files are read: what changes meanwhile is noticed by the next evaluation.
-    identity = _fingerprint(files, settings)
-    content = compute_record(files, settings)
+    identity = _fingerprint(case, settings)
+    content = compute_record(case.files, settings, case.predicted)
     record = {"fingerprint": identity, "digest": _digest(content), **content}
-    write_text(path, json.dumps(record, allow_nan=False) + "\n")
+    write_text(case.path, json.dumps(record, allow_nan=False) + "\n")
 
 
-def read_record(path: Path, files: CaseFiles, settings: CaseSettings) -> dict[str, Any] | None:
+def read_record(case: RecordedCase, settings: CaseSettings) -> dict[str, Any] | None:
     """The record of a case, or None where there is none of these files and settings."""
-    record = read_json_if_complete(path, dict) or {}
+    record = read_json_if_complete(case.path, dict) or {}
     identity, digest = record.pop("fingerprint", None), record.pop("digest", None)
-    is_current = identity == _fingerprint(files, settings) and digest == _digest(record)
+    is_current = identity == _fingerprint(case, settings) and digest == _digest(record)
     return record if is_current else None
 
 
-def _fingerprint(files: CaseFiles, settings: CaseSettings) -> str:
-    """Digest of the names, sizes and times of a case's files and of the settings."""
+def _fingerprint(case: RecordedCase, settings: CaseSettings) -> str:
+    """Digest of the names, sizes and times of a case's files, of its structures and of the settings."""
+    files = case.files
     stored = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files.paths]
     content = {
         "version": __version__,
@@ -143,6 +173,7 @@ def _fingerprint(files: CaseFiles, settings: CaseSettings) -> str:
         "files": stored,
         "maps": list(files.maps),
         "num_raters": len(files.raters),
+        "structures": None if case.predicted is None else asdict(case.predicted),
         "labels": asdict(settings.labels),
         "reader": type(settings.reader).__name__,
         "convention": asdict(settings.convention),

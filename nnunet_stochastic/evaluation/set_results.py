@@ -31,8 +31,8 @@ class SetResults:
     scores
         Scores of the maps: a row per case and measure.
     by_class
-        Numbers of the classes that a task has of each case, by name of the task: case -> class -> what the task's
-        ``of_classes`` gave, with ``None`` for NaN.
+        Numbers of the classes, or other plain data, that a task has of each case, by name of the task: case -> what
+        the task's ``of_classes`` gave, with ``None`` for NaN.
     reliability
         Bins over all cases, by annotation group (``reference``, ``raters``) and class.
     confidence

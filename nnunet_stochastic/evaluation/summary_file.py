@@ -80,6 +80,8 @@ def _numbers_of(task: Task) -> Any:
 
 def _entry_of(task: Task) -> Any:
     """What summary.json has of a task."""
+    if task.schema is not None:
+        return task.schema
     numbers = _numbers_of(task)
     shifts = {"shifts": dict[str, numbers | None]}  # type: ignore[valid-type]
     splits = _model(File, dict.fromkeys(task.splits, numbers | None) | shifts)

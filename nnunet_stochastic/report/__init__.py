@@ -1,5 +1,6 @@
 """Figures and tables made from evaluations."""
 
+from nnunet_stochastic.report.decision_tables import decision_tables
 from nnunet_stochastic.report.picture import MAP_TITLES, CasePicture, case_figure
 from nnunet_stochastic.report.reliability import OKABE_ITO, reliability_diagrams
 from nnunet_stochastic.report.slice_view import SliceView, choose_slice
@@ -12,6 +13,7 @@ __all__ = [
     "SliceView",
     "case_figure",
     "choose_slice",
+    "decision_tables",
     "reliability_diagrams",
     "structure_table",
     "summary_table",

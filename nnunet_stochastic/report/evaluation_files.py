@@ -12,8 +12,9 @@ from nnunet_stochastic.conventions import find_convention
 from nnunet_stochastic.evaluation.evaluate import Evaluation
 from nnunet_stochastic.evaluation.scores import ALL_CLASSES, RATERS, REFERENCE
 from nnunet_stochastic.io.staging import staged_file
-from nnunet_stochastic.io.text import write_json, write_text
+from nnunet_stochastic.io.text import write_json, write_table, write_text
 from nnunet_stochastic.labels import EvaluatedLabels
+from nnunet_stochastic.report.decision_tables import decision_rows
 from nnunet_stochastic.report.pictures import PICTURE_DPI
 from nnunet_stochastic.report.reliability import reliability_diagrams
 
@@ -39,6 +40,10 @@ def write_evaluation(evaluation: Evaluation, summary: Mapping[str, Any], labels:
     tables = {"cases.csv": evaluation.rows, "images.csv": evaluation.images, "scores.csv": evaluation.scores}
     for name, table in tables.items():
         write_text(output / name, table.to_csv(index=False))
+    if rows := decision_rows(summary):
+        write_table(output / "decisions.csv", list(rows[0]), rows)
+    else:
+        (output / "decisions.csv").unlink(missing_ok=True)  # of an earlier evaluation that judged some
     # Calibration per class against the annotation that was asked for last: raters where there are any.
     per_class = evaluation.reliability[RATERS if RATERS in evaluation.reliability else REFERENCE]
     with style.context("default"), staged_file(output / "reliability.png") as staged:

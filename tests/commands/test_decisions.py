@@ -10,7 +10,7 @@ import SimpleITK as sitk
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from skimage.io import imread, imsave
 
-from nnunet_stochastic.commands import apply_calibration, determine_calibration
+from nnunet_stochastic.commands import apply_calibration, determine_calibration, evaluate
 from nnunet_stochastic.decisions.decisions import Decisions
 from nnunet_stochastic.decisions.fitting import fit_decisions
 from nnunet_stochastic.decisions.lesions import find_lesions
@@ -71,6 +71,7 @@ def write_record(made, name, *, samples=True, trainer="nnUNetTrainerMoB"):
         entries[case] = {
             "structures": {"nodule": structure},
             "lesions": [lesion.as_json() for lesion in lesions(arrays)[0]],
+            "input_files": [f"{case}_0000.nii.gz"],
         }
     settings = {"trainer": trainer, "configuration": "3d_fullres", "lesions": ["nodule"], "min_lesion_ml": 0.0}
     content = json.dumps({"settings": settings, "cases": entries})
@@ -501,7 +502,7 @@ def test_2d_images_have_no_volumes(tmp_path, capsys):
                 sums = {"nodule": ProbabilitySums.of(probability, prediction == 1)}
                 (row,) = structure_rows(prediction, CLASSES, probabilities=sums, maps={}, voxel_ml=None)
                 structure = {key: value for key, value in row.as_json().items() if key != "structure"}
-                entries[case] = {"structures": {"nodule": structure}}
+                entries[case] = {"structures": {"nodule": structure}, "input_files": [f"{case}_0000.png"]}
         (tmp_path / which / "pred" / "uncertainty.json").write_text(json.dumps({"cases": entries}))
     folder = tmp_path / "val"
     options = ["-val", folder / "pred", "-gt", folder / "gt", "-np", 1, "--disable_progress_bar"]
@@ -520,6 +521,23 @@ def test_2d_images_have_no_volumes(tmp_path, capsys):
     for line in table(tmp_path / "out" / "structures.csv"):
         assert (line["volume_ml"], line["volume_from_ml_80"]) == ("", "")
         assert 0 < float(line["predicted_dice"]) < 1
+    options = ["-pred", tmp_path / "new" / "pred", "-gt", tmp_path / "new" / "gt", "-decisions", tmp_path / "out"]
+    options += ["-np", 1, "-o", tmp_path / "judged", "--no_pictures", "--disable_progress_bar"]
+    assert evaluate.main(list(map(str, options))) == 0
+    summary = json.loads((tmp_path / "judged" / "summary.json").read_text())
+    judged = summary["tasks"]["DECISIONS"]["ID"]["structures"]["nodule"]
+    assert (judged["volume"], judged["lesions"], judged["raters"]) == (None, None, None)
+    assert judged["masks"]["0.2"]["outer"]["num_patients"] == judged["dice"]["num_cases"] == 2
+    assert judged["dice"]["baselines"].keys() == {"volume"}
+    reasons = {name.partition("/")[2]: why for name, why in summary["left_out"].items() if "DECISIONS" in name}
+    assert reasons == {
+        "volume": "no validation case has volumes in ml of the segmentation and of a reference",
+        "dice/pairwise_dice": "the validation predictions had neither samples nor members to compare",
+        "dice/mean_entropy": "the validation predictions had no maps of the total uncertainty",
+        "dice/border_EU": "the validation predictions had no maps of the epistemic uncertainty",
+        "lesions": "none were asked for; predict with --lesions",
+        "raters": "no case has volumes of several annotations",
+    }
 
 
 def _make_png_case(folder, case, rng):

@@ -253,7 +253,7 @@ def test_ratio_entanglement_and_results_of_a_shift(evaluated):
     assert found["left_out"] == {
         f"{task}/scanner": "no annotations were given (-ood_gt)"
         for task in ("AMB", "CAL", "FD", "FILTER", "GED", "VOLUME")
-    }
+    } | {"DECISIONS": "no -decisions folder was given"}
 
 
 def test_what_is_left_out_of_a_set_has_its_own_reason(made):
@@ -268,6 +268,7 @@ def test_what_is_left_out_of_a_set_has_its_own_reason(made):
         "CAL": "no -val folder was given",
         "GED/blur": samples,
         "VOLUME/blur": samples,
+        "DECISIONS": "no -decisions folder was given",
     }
 
 

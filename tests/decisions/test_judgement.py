@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, spearmanr
 
+from nnunet_stochastic.decisions.coverage import binomial_interval
 from nnunet_stochastic.decisions.experiment import split_experiment
 from nnunet_stochastic.decisions.fitting import fit_decisions
-from nnunet_stochastic.decisions.judgement import binomial_interval, flattened, froc, judge
+from nnunet_stochastic.decisions.judged_lesions import froc
+from nnunet_stochastic.decisions.judgement import flattened, judge
 from nnunet_stochastic.decisions.risk_control import GRID
 from nnunet_stochastic.decisions.statistics import LesionStatistics
+from nnunet_stochastic.metrics import aurc
 from tests.decisions.simulated import CLASSES, simulated_cases
 
 
@@ -59,11 +62,16 @@ def test_coverage_risk_and_errors_are_those_of_the_cases(fitted, tests):
     predicted = np.array([each.predicted_dice for each in assessed])
     assert found["dice"]["mae"] == pytest.approx(np.abs(predicted - true).mean())
     assert found["dice"]["rank_correlation"] == pytest.approx(spearmanr(predicted, true).statistic)
-    pairwise = [each.row.pairwise_dice_samples for each in structures]
-    baselines = found["dice"]["baselines"]
-    assert baselines["pairwise_dice"]["rank_correlation"] == pytest.approx(spearmanr(pairwise, true).statistic)
-    entropy = [-each.row.border["TU"] for each in structures]
-    assert baselines["mean_entropy"]["rank_correlation"] == pytest.approx(spearmanr(entropy, true).statistic)
+    scores = {
+        "pairwise_dice": [each.row.pairwise_dice_samples for each in structures],
+        "mean_entropy": [-case.image_scores["TU_mean"] for case in tests],
+        "border_EU": [-each.row.border["EU"] for each in structures],
+        "volume": [each.row.volume_ml for each in structures],
+    }
+    assert found["dice"]["baselines"].keys() == scores.keys()
+    for name, entry in found["dice"]["baselines"].items():
+        assert entry["rank_correlation"] == pytest.approx(spearmanr(scores[name], true).statistic)
+        assert entry["aurc"] == pytest.approx(aurc(1 - true, np.array(scores[name])))
     given = [each.reference_ml for each in structures]
     ratio = np.sqrt(np.mean([each.row.sample_sd_ml**2 for each in structures]) / np.mean(np.var(given, axis=1, ddof=1)))
     assert found["raters"]["ratio"] == pytest.approx(ratio)
@@ -81,8 +89,10 @@ def test_binomial_interval():
 def test_froc_by_hand():
     """Two cases of two raters; shares 1, 0.6 and 0.2."""
     lesions = [
-        LesionStatistics(np.array([1.0, 0.6]), np.array([[True, False], [True, True]]), np.array([2, 2])),
-        LesionStatistics(np.array([0.2]), np.array([[True], [False]]), np.array([1, 0])),
+        LesionStatistics(
+            np.array([1.0, 0.6]), np.array([[True, False], [True, True]]), np.array([2, 2]), np.array([False, True])
+        ),
+        LesionStatistics(np.array([0.2]), np.array([[True], [False]]), np.array([1, 0]), np.array([True])),
     ]
     assert froc(lesions) == [
         {"share": 1.0, "sensitivity": 2 / 5, "false_per_case": 0.0},

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from nnunet_stochastic.decisions.predicted_dice import FEATURES, DiceFit, DiceModel, features_of, fit_dice
+from nnunet_stochastic.decisions.predicted_dice import FEATURES, SIGNS, DiceFit, DiceModel, features_of, fit_dice
 from nnunet_stochastic.decisions.structures import StructureRow
 
 
@@ -14,7 +14,7 @@ def cases(rng, number=60, names=tuple(FEATURES), noise=0.05):
     quality = rng.normal(size=number)
     dice = np.clip(1 / (1 + np.exp(-1.5 - quality)) + rng.normal(0, noise, number), 0, 1)
     features = [
-        {name: float(FEATURES[name] * (q + rng.normal(0, 0.7))) if name in names else None for name in FEATURES}
+        {name: float(SIGNS[name] * (q + rng.normal(0, 0.7))) if name in names else None for name in SIGNS}
         for q in quality
     ]
     return features, dice, [f"patient{i // 2}" for i in range(number)]
@@ -30,11 +30,23 @@ def test_several_features_are_better_than_one_and_than_none():
     assert fit.errors["constant"] == pytest.approx(np.abs(dice - np.median(dice)).mean(), rel=0.1)
     assert (fit.num_cases, fit.num_patients) == (60, 30)
     assert fit.baselines["pairwise_dice"].features == ["pairwise_dice_samples"]
-    assert fit.baselines["mean_entropy"].features == ["TU_border"]
+    assert fit.baselines.keys() == {"pairwise_dice", "border_EU", "volume"}
+    assert fit.baselines["border_EU"].features == ["EU_border"]
     # On cases that it never saw, as in cross-validation.
     others, true, _ = cases(np.random.default_rng(1), 400)
     error = np.abs([fit.model.predict(each) for each in others] - true).mean()
     assert error == pytest.approx(fit.errors["linear"], rel=0.3)
+
+
+def test_a_score_of_the_image_is_a_baseline_and_no_feature():
+    features, dice, patients = cases(np.random.default_rng(3))
+    of_image = [{**each, "TU_mean": 1 - true} for each, true in zip(features, dice, strict=True)]
+    fit, held_out = fit_dice(of_image, dice, patients)
+    assert [fit.baselines["mean_entropy"].predict(each) for each in of_image] == pytest.approx(list(dice))
+    without, same = fit_dice(features, dice, patients)
+    assert (fit.model, held_out.tolist()) == (without.model, same.tolist())
+    lacking, _ = fit_dice([features[0], *of_image[1:]], dice, patients)
+    assert lacking.baselines == without.baselines
 
 
 def test_held_out_predictions_do_not_see_the_patient():
@@ -119,7 +131,9 @@ def test_features_of_a_row():
         "AU_border": None,
         "EU_border": 0.1,
         "TU_border": 0.4,
+        "TU_mean": None,
     }
+    assert features_of(row, {"TU_mean": 0.02, "AU_mean": 0.01})["TU_mean"] == 0.02
     fills = StructureRow("liver", 10, 9.0, border={"TU": None}, inside={"TU": 0.2}, num_members=2)
     assert (features_of(fills)["TU_border"], features_of(fills)["pairwise_dice_members"]) == (0.2, 0.0)
     assert features_of(fills)["log_volume"] == np.log(10)

@@ -48,6 +48,7 @@ def record(case):
             "image": {"dice": 0.5, "risk": 0.5, "ged_dice": float("nan"), "volume_ml": float("nan")},
             "crps_ml": {},
             "challenge": {},
+            "decisions": {},
             "degenerate_samples": None,
             "spread": {},
         }

@@ -7,6 +7,7 @@
     FILTER   filters errors out and nothing else: score of QU-BraTS from filtered Dice
     GED      distance of samples and annotations          VOLUME   CRPS of the samples' volumes
     RATIO    mean EU over mean AU                         CURVAS   the challenges' metrics
+    DECISIONS  whether intervals, masks, predicted Dice and lesions hold
 
 Christensen et al., Rethinking Uncertainty Quantification and Entanglement in Image Segmentation, 3.4; Kahl et al.,
 ValUES, https://arxiv.org/abs/2401.08501.
@@ -15,6 +16,7 @@ ValUES, https://arxiv.org/abs/2401.08501.
 from nnunet_stochastic.evaluation.tasks.calibration_error import CALIBRATION_ERROR
 from nnunet_stochastic.evaluation.tasks.catalogue import RANKED, TASKS, UNRANKED, describe_convention, find_task
 from nnunet_stochastic.evaluation.tasks.compute import compute_tasks
+from nnunet_stochastic.evaluation.tasks.decisions import DECISIONS
 from nnunet_stochastic.evaluation.tasks.energy_distance import ENERGY_DISTANCE, check_distances_are_named
 from nnunet_stochastic.evaluation.tasks.failure_detection import FAILURE_DETECTION
 from nnunet_stochastic.evaluation.tasks.out_of_distribution import OUT_OF_DISTRIBUTION
@@ -25,6 +27,7 @@ from nnunet_stochastic.evaluation.tasks.task import ARROWS, Task
 __all__ = [
     "ARROWS",
     "CALIBRATION_ERROR",
+    "DECISIONS",
     "ENERGY_DISTANCE",
     "FAILURE_DETECTION",
     "OUT_OF_DISTRIBUTION",

@@ -9,6 +9,7 @@ from nnunet_stochastic.conventions import PRESETS, Convention
 from nnunet_stochastic.evaluation.tasks.ambiguity import AMBIGUITY
 from nnunet_stochastic.evaluation.tasks.calibration_error import CALIBRATION_ERROR
 from nnunet_stochastic.evaluation.tasks.challenge import CHALLENGE
+from nnunet_stochastic.evaluation.tasks.decisions import DECISIONS
 from nnunet_stochastic.evaluation.tasks.energy_distance import ENERGY_DISTANCE
 from nnunet_stochastic.evaluation.tasks.failure_detection import FAILURE_DETECTION
 from nnunet_stochastic.evaluation.tasks.filtering import FILTERING
@@ -29,10 +30,11 @@ TASKS: tuple[Task, ...] = (
     VOLUME,
     RATIO,
     CHALLENGE,
+    DECISIONS,
 )
 RANKED = tuple(task for task in TASKS if task.is_ranked)
 # Those with numbers that need no measure.
-UNRANKED = tuple(task for task in TASKS if not task.by_measure)
+UNRANKED = tuple(task for task in TASKS if not task.by_measure and task.schema is None)
 
 
 def find_task(name: str) -> Task:

@@ -5,10 +5,11 @@ Shifts are evaluated one by one, and "OOD" is the mean over them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nnunet_stochastic.conventions import Convention
+from nnunet_stochastic.evaluation.applied_decisions import AppliedDecisions
 from nnunet_stochastic.evaluation.set_results import SetResults
 from nnunet_stochastic.evaluation.tasks.catalogue import TASKS
 from nnunet_stochastic.evaluation.tasks.task import TaskInputs
@@ -17,7 +18,14 @@ __all__ = ["compute_tasks"]
 
 
 def compute_tasks(
-    sets: Sequence[SetResults], convention: Convention, *, num_samples: int, calibrated: bool, raters: bool
+    sets: Sequence[SetResults],
+    convention: Convention,
+    *,
+    num_samples: int,
+    calibrated: bool,
+    raters: bool,
+    applied: AppliedDecisions | None = None,
+    patients: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """All tasks that can be computed; the arguments are those of ``TaskInputs``.
 
@@ -26,7 +34,7 @@ def compute_tasks(
     tuple[dict, dict]
         Results by task, NaN where a number does not exist, and for what is left out the reason.
     """
-    inputs = TaskInputs(sets, convention, num_samples=num_samples, calibrated=calibrated, raters=raters)
+    inputs = TaskInputs(sets, convention, num_samples, calibrated, raters, applied, patients)
     tasks: dict[str, Any] = {}
     left_out: dict[str, str] = {}
     for task in TASKS:
@@ -46,4 +54,5 @@ def compute_tasks(
         }
         unmet = {part: inputs.unmet([need]) for part, need in task.optional.items()}
         left_out |= {f"{task.name}/{part}": reason for part, reason in unmet.items() if reason is not None}
+        left_out |= {f"{task.name}/{part}": why for part, why in task.omissions(inputs, tasks[task.name]).items()}
     return tasks, left_out

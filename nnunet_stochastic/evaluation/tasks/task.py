@@ -13,11 +13,13 @@ from typing import Any, Literal
 import numpy as np
 
 from nnunet_stochastic.conventions import Convention
+from nnunet_stochastic.evaluation.applied_decisions import AppliedDecisions
 from nnunet_stochastic.evaluation.case_inputs import CaseInputs, MapInputs
 from nnunet_stochastic.evaluation.case_sets import ID, OOD
 from nnunet_stochastic.evaluation.maps import Measure
 from nnunet_stochastic.evaluation.set_results import SetResults
 from nnunet_stochastic.evaluation.tasks.resampling import Resampled
+from nnunet_stochastic.io.schemas import File
 
 __all__ = [
     "ARROWS",
@@ -33,11 +35,12 @@ __all__ = [
 ]
 
 # What the predictions must come with.
-Need = Literal["maps", "calibration", "samples"]
+Need = Literal["maps", "calibration", "samples", "decisions"]
 _UNMET: dict[Need, str] = {
     "maps": "the predictions have no uncertainty maps; predict with nnunet_stochastic_predict",
     "calibration": "no -val folder was given",
     "samples": "the predictions have no samples; predict with --save_samples",
+    "decisions": "no -decisions folder was given",
 }
 #: What stands behind the name of a number: the direction in which it is better, behind a space.
 ARROWS: Mapping[int, str] = {1: " ↑", -1: " ↓", 0: ""}
@@ -59,6 +62,10 @@ class TaskInputs:
         Whether there was a calibration.
     raters
         Whether ID has raters' annotations.
+    applied
+        Decisions about the predictions, or None.
+    patients
+        Patient of each case; None where each case is its own.
     """
 
     sets: Sequence[SetResults]
@@ -66,6 +73,8 @@ class TaskInputs:
     num_samples: int
     calibrated: bool
     raters: bool
+    applied: AppliedDecisions | None = None
+    patients: Mapping[str, str] | None = None
 
     @property
     def known(self) -> SetResults:
@@ -84,7 +93,12 @@ class TaskInputs:
 
     def unmet(self, needs: Sequence[Need]) -> str | None:
         """Why a task with these needs cannot be computed of any set, or None."""
-        met = {"maps": not self.known.scores.empty, "calibration": self.calibrated, "samples": self.num_samples > 0}
+        met = {
+            "maps": not self.known.scores.empty,
+            "calibration": self.calibrated,
+            "samples": self.num_samples > 0,
+            "decisions": self.applied is not None,
+        }
         return next((_UNMET[need] for need in needs if not met[need]), None)
 
 
@@ -127,6 +141,10 @@ class Task:
         Parts of the task that need more, and what.
     complete
         Function from the numbers by set to the task's entry in summary.json.
+    omissions
+        Reasons why parts of that entry are missing, by part.
+    schema
+        Schema of that entry, of a task whose splits hold more than numbers; tables of numbers leave it out.
     applies
         Whether a convention has the task at all.
     by_measure, by_class
@@ -163,7 +181,7 @@ class Task:
     measure_columns, of_map
         Columns of scores.csv, and their values for a map.
     class_key, of_classes
-        Key in the record of a case, and the numbers by class that stand there.
+        Key in the record of a case, and the numbers by class, or other plain data, that stand there.
     replicates
         The number of a measure in a set of cases in each replicate of a bootstrap, (B,); of one of ``variants``.
     """
@@ -181,6 +199,8 @@ class Task:
     needs: tuple[Need, ...] = ()
     optional: Mapping[str, Need] = field(default_factory=dict)
     complete: Callable[[TaskInputs, Mapping[str, Any]], dict[str, Any]] = split_by_set
+    omissions: Callable[[TaskInputs, Mapping[str, Any]], Mapping[str, str]] = lambda inputs, entry: {}
+    schema: type[File] | None = None
     applies: Callable[[Convention], bool] = lambda convention: True
     by_measure: bool = False
     by_class: bool = False

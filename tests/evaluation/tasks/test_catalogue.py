@@ -45,7 +45,7 @@ def test_an_incomplete_entry_is_refused():
 def test_a_convention_describes_the_tasks_that_it_has(name):
     described = describe_convention(PRESETS[name])
     assert [key for key in described if key in {task.name for task in TASKS}] == [
-        *("OODD", "AMB", "CAL", "FD", "FILTER", "GED", "VOLUME", "RATIO"),
+        *("OODD", "AMB", "CAL", "FD", "FILTER", "GED", "VOLUME", "RATIO", "DECISIONS"),
         *(["CURVAS"] if name.startswith("curvas") else []),
     ]
     assert "OODD: EU against AU, AMB: AU against EU, CAL: TU against the better of AU and EU;" in described["delta"]
