@@ -9,8 +9,10 @@ __all__ = [
     "MAX_SAMPLES",
     "MAX_SAVED_SAMPLES",
     "MIN_STEP_SIZE",
+    "PROBABILITY_FORMATS",
     "TILES_AND_VIEWS",
     "Estimator",
+    "ProbabilityFormat",
     "SettledEstimator",
     "TilesAndViews",
 ]
@@ -31,3 +33,7 @@ SettledEstimator = Literal["exact", "mc", "plug_in"]
 #: ``average``: as the mean of their probabilities.
 TilesAndViews = Literal["blend", "average"]
 TILES_AND_VIEWS: tuple[TilesAndViews, ...] = get_args(TilesAndViews)
+
+#: How the predictive mean is written: nnU-Net's file of all classes, or an image per class.
+ProbabilityFormat = Literal["npz", "nifti"]
+PROBABILITY_FORMATS: tuple[ProbabilityFormat, ...] = get_args(ProbabilityFormat)

@@ -196,7 +196,7 @@ def _decide(arguments: argparse.Namespace, output: Path, calibration: Calibratio
     problems += unassessable({name: found.rows for name, found in predicted.items()}, decisions)
     left_out = {}
     thresholds = {name: found.masks.at(alpha) for name, found in decisions.structures.items() if found.masks}
-    without = [case.name for case in cases if case.probabilities is None]
+    without = [case.name for case in cases if not case.probabilities]
     if thresholds and len(without) == len(cases):
         thresholds = {}
         left_out["inner and outer masks"] = "there are no probabilities; predict with --save_probabilities"

@@ -100,8 +100,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         problems.append(
             f"{arguments.val} has neither uncertainty maps nor probabilities; predict with nnunet_stochastic_predict"
         )
-    if cases and len({case.probabilities is None for case in cases}) > 1:
-        without = few([case.name for case in cases if case.probabilities is None])
+    if cases and len({bool(case.probabilities) for case in cases}) > 1:
+        without = few([case.name for case in cases if not case.probabilities])
         problems.append(f"{without}: no probabilities, other cases have them; predict again with --save_probabilities")
     patients = {case.name: case.name for case in cases}
     if arguments.groups is not None:

@@ -25,6 +25,7 @@ from nnunet_stochastic.prediction_choices import (
     MAX_SAMPLES,
     MAX_SAVED_SAMPLES,
     MIN_STEP_SIZE,
+    PROBABILITY_FORMATS,
     TILES_AND_VIEWS,
 )
 
@@ -133,6 +134,8 @@ def _predict(arguments: argparse.Namespace) -> int:
         part_id=arguments.part_id,
         progress=not arguments.disable_progress_bar,
         lesions=LesionChoice(tuple(arguments.lesions), arguments.min_lesion_ml),
+        map_digits=arguments.map_digits,
+        probability_format=arguments.probability_format,
     )
     if warning := collapse_warning(report.cases, num_members=len(predictor.members)):
         print(f"warning: {warning}", file=sys.stderr)
@@ -263,6 +266,15 @@ def _add_uncertainty_options(parser: argparse.ArgumentParser) -> None:
         metavar="MAP",
         help="maps to write, of: total aleatoric epistemic variance (default: all that the model has)",
     )
+    add(
+        "--map_digits",
+        type=Number(int, 1, 23),
+        default=23,
+        metavar="N",
+        help="binary digits that the numbers of maps keep: the relative error is at most 2^-(N + 1), and total is "
+        "aleatoric + epistemic to 2^-N of it. 23 is all that float32 has; 10 take half the disk, with an error of "
+        "5e-4 (default: %(default)s)",
+    )
 
 
 def _add_prediction_options(parser: argparse.ArgumentParser) -> None:
@@ -283,6 +295,14 @@ def _add_prediction_options(parser: argparse.ArgumentParser) -> None:
         "--save_probabilities",
         action="store_true",
         help="write the predictive mean, which evaluation needs",
+    )
+    add(
+        "--probability_format",
+        choices=PROBABILITY_FORMATS,
+        default="npz",
+        help="how: npz is nnU-Net's file CASE.npz, with CASE.pkl; nifti writes probabilities/CASE_0000.nii.gz and so "
+        "on, an image per class (or region, in the order of dataset.json) with the geometry of the case, for viewers "
+        "and other programs (default: %(default)s)",
     )
     add(
         "--lesions",

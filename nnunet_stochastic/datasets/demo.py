@@ -22,6 +22,7 @@ import SimpleITK as sitk
 
 from nnunet_stochastic.datasets.lidc_nodules import NUM_RATERS, load_nodules
 from nnunet_stochastic.datasets.simulated_ct import SimulatedCase, simulate_case
+from nnunet_stochastic.io.nifti import written_by_library
 from nnunet_stochastic.io.staging import remove_leftovers, staged_folder
 from nnunet_stochastic.patients import PATIENTS_FILE, write_patients
 
@@ -113,4 +114,5 @@ def _write_case(dataset: Path, suffix: str, name: str, case: SimulatedCase) -> N
     for path, array in images.items():
         image = sitk.GetImageFromArray(array)
         image.SetSpacing(case.spacing_mm[::-1])
-        sitk.WriteImage(image, str(path), True)
+        with written_by_library(path, by_itk=True) as plain:
+            sitk.WriteImage(image, str(plain), True)

@@ -15,11 +15,17 @@ import numpy as np
 
 from nnunet_stochastic.evaluation.maps import FOLDERS, Measure, find_maps, read_map
 from nnunet_stochastic.evaluation.model import unfinished_cases
-from nnunet_stochastic.evaluation.readers import ImageReader, read_label_map, read_probabilities
+from nnunet_stochastic.evaluation.readers import (
+    ImageReader,
+    read_label_map,
+    read_probabilities,
+    read_probability_images,
+)
 from nnunet_stochastic.io.folders import files_by_name
 from nnunet_stochastic.io.grid import check_same_grid, spacing_mm, voxel_volume_ml
 from nnunet_stochastic.io.names import few, same_letters
 from nnunet_stochastic.labels import EvaluatedLabels
+from nnunet_stochastic.maps import PROBABILITIES_FOLDER
 
 __all__ = [
     "CaseFiles",
@@ -28,6 +34,7 @@ __all__ = [
     "check_different_folders",
     "find_cases",
     "load_case",
+    "load_probabilities",
     "read_case_map",
     "read_sample",
     "read_samples",
@@ -36,11 +43,14 @@ __all__ = [
 
 @dataclass(frozen=True)
 class CaseFiles:
-    """Paths of one case; all but ``prediction`` only where there are such files."""
+    """Paths of one case; all but ``prediction`` only where there are such files.
+
+    ``probabilities`` are one npz file, or an image per channel in order.
+    """
 
     name: str
     prediction: Path
-    probabilities: Path | None = None
+    probabilities: tuple[Path, ...] = ()
     reference: Path | None = None
     raters: tuple[Path, ...] = ()
     maps: Mapping[Measure, Path] = field(default_factory=dict)
@@ -49,8 +59,8 @@ class CaseFiles:
     @property
     def paths(self) -> list[Path]:
         """All files of the case."""
-        single = [path for path in (self.prediction, self.probabilities, self.reference) if path is not None]
-        return [*single, *self.raters, *self.maps.values(), *self.samples]
+        references = () if self.reference is None else (self.reference,)
+        return [self.prediction, *self.probabilities, *references, *self.raters, *self.maps.values(), *self.samples]
 
 
 @dataclass(frozen=True)
@@ -98,8 +108,8 @@ def find_cases(
     Parameters
     ----------
     prediction_folder
-        Folder of case{file_ending} and case.npz, as the predict command writes them, with its folders of maps and
-        samples.
+        Folder of case{file_ending} and case.npz, as the predict command writes them, with its folders of maps,
+        samples, and probabilities where these are images.
     reference_folder
         Folder of case{file_ending}; None for images that nobody annotated.
     rater_folder
@@ -111,7 +121,7 @@ def find_cases(
     allow_missing_predictions
         Whether to evaluate the predicted cases although the reference folder holds more.
     probabilities
-        Whether case.npz must be there; otherwise it is used where it is.
+        Whether probabilities must be there; otherwise they are used where they are.
 
     Returns
     -------
@@ -153,7 +163,8 @@ def find_cases(
             f"{prediction_folder / 'uncertainty.json'} says (other_cases); finish the last one with "
             "--continue_prediction, or remove the files of these cases"
         )
-    samples = _samples(prediction_folder / "samples", file_ending)
+    samples = _numbered(prediction_folder / "samples", file_ending, r"\d{3,}")
+    images = _probability_images(prediction_folder / PROBABILITIES_FOLDER, file_ending)
     cases = []
     without_probabilities, without_raters, absent = [], [], []
     for name in names:
@@ -161,7 +172,8 @@ def find_cases(
         if rater_folder is not None and num_raters is not None:
             raters = tuple(rater_folder / f"{name}_rater{rater}{file_ending}" for rater in range(num_raters))
         npz = prediction_folder / f"{name}.npz"
-        if probabilities and not npz.is_file():
+        of_case = (npz,) if npz.is_file() else tuple(images.get(name, ()))
+        if probabilities and not of_case:
             without_probabilities.append(name)
         if missing := [str(path) for path in raters if not path.is_file()]:
             without_raters.append(name)
@@ -169,13 +181,13 @@ def find_cases(
         case = CaseFiles(
             name,
             predictions[name],
-            npz if npz.is_file() else None,
+            of_case,
             None if references is None else references[name],
             raters,
             find_maps(prediction_folder, name, file_ending),
             tuple(samples.get(name, ())),
         )
-        if not missing and (case.probabilities is not None or not probabilities):
+        if not missing and (case.probabilities or not probabilities):
             cases.append(case)
     if without_probabilities:
         npz = prediction_folder / f"{without_probabilities[0]}.npz"
@@ -215,11 +227,20 @@ def load_case(files: CaseFiles, labels: EvaluatedLabels, reader: ImageReader) ->
         annotation, annotation_grid = read_label_map(path, labels, reader)
         check_same_grid(files.prediction, prediction.shape, grid, path, annotation.shape, annotation_grid)
         annotations.append(annotation)
-    probabilities = None
-    if files.probabilities is not None:
-        probabilities = read_probabilities(files.probabilities, prediction, labels)
+    probabilities = load_probabilities(files, prediction, labels, reader)
     reference = None if files.reference is None else annotations.pop(0)
     return EvaluatedCase(files.name, probabilities, prediction, reference, tuple(annotations), grid)
+
+
+def load_probabilities(
+    files: CaseFiles, prediction: np.ndarray, labels: EvaluatedLabels, reader: ImageReader
+) -> np.ndarray | None:
+    """Predictive mean (C, z, y, x) of a case whose segmentation was read; ``None`` where there are no files of it."""
+    if not files.probabilities:
+        return None
+    if files.probabilities[0].suffix == ".npz":
+        return read_probabilities(files.probabilities[0], prediction, labels)
+    return read_probability_images(files.probabilities, prediction, labels, reader)
 
 
 def read_case_map(
@@ -282,14 +303,20 @@ def _uneven(cases: list[CaseFiles], prediction_folder: Path) -> list[str]:
     return problems
 
 
-def _samples(folder: Path, file_ending: str) -> dict[str, list[Path]]:
-    """Files of the samples by case, in order."""
+def _numbered(folder: Path, file_ending: str, number: str) -> dict[str, list[Path]]:
+    """Files case_NUMBER of a folder by case, in order."""
     found: dict[str, list[Path]] = defaultdict(list)
     if folder.is_dir():
         for stem, path in sorted(files_by_name(folder, file_ending).items()):
-            if match := re.fullmatch(r"(.+)_\d{3,}", stem):
+            if match := re.fullmatch(rf"(.+)_{number}", stem):
                 found[match[1]].append(path)
     return found
+
+
+def _probability_images(folder: Path, file_ending: str) -> dict[str, list[Path]]:
+    """Images of the predictive mean by case; of 2D formats that hold no floats they are tif."""
+    endings = dict.fromkeys((file_ending, ".tif"))
+    return {name: paths for ending in endings for name, paths in _numbered(folder, ending, r"\d{4}").items()}
 
 
 def _count_raters(folder: Path, file_ending: str) -> int:

@@ -38,7 +38,7 @@ Method = Literal["platt", "temperature"]
 def needed_files(case: CaseFiles, method: Method) -> CaseFiles:
     """The files of a case that a method reads."""
     if method == "platt":
-        return replace(case, probabilities=None, samples=())
+        return replace(case, probabilities=(), samples=())
     return replace(case, maps={}, samples=())
 
 

@@ -71,7 +71,7 @@ class NewCase:
 
 def without_unused(files: CaseFiles, *, probabilities: bool) -> CaseFiles:
     """The files of a case that are read, with or without its probabilities."""
-    return replace(files, probabilities=files.probabilities if probabilities else None, samples=())
+    return replace(files, probabilities=files.probabilities if probabilities else (), samples=())
 
 
 def examine(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from nnunet_stochastic.io import images
 from nnunet_stochastic.io.images import ImageReader
 from nnunet_stochastic.labels import EvaluatedLabels
 
-__all__ = ["ImageReader", "read_first_channel", "read_label_map", "read_probabilities"]
+__all__ = ["ImageReader", "read_first_channel", "read_label_map", "read_probabilities", "read_probability_images"]
 
 _AGAIN = "predict this case again with --save_probabilities"
 
@@ -53,7 +54,25 @@ def read_probabilities(path: Path, segmentation: np.ndarray, labels: EvaluatedLa
     ValueError
         The file is damaged or holds something else.
     """
-    probabilities = _read_array(path)
+    return _checked(_read_array(path), path, segmentation, labels)
+
+
+def read_probability_images(
+    paths: Sequence[Path], segmentation: np.ndarray, labels: EvaluatedLabels, reader: ImageReader
+) -> np.ndarray:
+    """Predictive mean from an image per channel, in their order; the rest as for ``read_probabilities``."""
+    channels = []
+    for path in paths:
+        image, _ = images.read_volume(path, reader)
+        if image.shape != (1, *segmentation.shape):
+            raise ValueError(
+                f"{path} has shape {image.shape}; its segmentation gives (1, z, y, x) = {(1, *segmentation.shape)}"
+            )
+        channels.append(image[0])
+    return _checked(np.stack(channels), paths[0], segmentation, labels)
+
+
+def _checked(probabilities: np.ndarray, path: Path, segmentation: np.ndarray, labels: EvaluatedLabels) -> np.ndarray:
     shape = (labels.num_channels, *segmentation.shape)
     if probabilities.dtype.kind != "f":
         raise ValueError(f"{path} has values of type {probabilities.dtype}, probabilities are fractions; {_AGAIN}")

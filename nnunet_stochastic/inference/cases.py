@@ -9,16 +9,19 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nnunet_stochastic.decisions.lesions import LESIONS_FILE
 from nnunet_stochastic.decisions.structures import STRUCTURES_FILE
 from nnunet_stochastic.inference.record import EarlierPredictions
+from nnunet_stochastic.inference.rounding import FLOAT32_DIGITS
 from nnunet_stochastic.inference.volumes import VOLUMES_FILE
 from nnunet_stochastic.io.folders import files_by_name, require_writable
 from nnunet_stochastic.io.hashing import file_sha256
 from nnunet_stochastic.io.names import few
 from nnunet_stochastic.io.staging import publish, remove_leftovers, stage, staging_path
-from nnunet_stochastic.maps import MAP_NAMES, MapName
+from nnunet_stochastic.maps import MAP_NAMES, PROBABILITIES_FOLDER, MapName
+from nnunet_stochastic.prediction_choices import ProbabilityFormat
 
 __all__ = ["InputCase", "OutputFolder", "cases_from_files", "check_output_folder", "find_input_cases"]
 
@@ -136,6 +139,21 @@ class OutputFolder:
     """Names of the files that a prediction writes, and how they get there: all of a case, or none that counts.
 
     A case is written into a hidden folder of its own and moved when it is finished, the segmentation last.
+
+    Parameters
+    ----------
+    folder, file_ending, map_ending
+        Where, and the endings of label maps and of float images.
+    maps
+        Names of the maps.
+    probabilities
+        Whether the predictive mean is written.
+    num_samples
+        Number of whole samples.
+    map_digits
+        Binary digits that the numbers of maps keep.
+    num_probability_images
+        Number of images that hold the predictive mean, one per class or region; ``None``: one file of nnU-Net's.
     """
 
     folder: Path
@@ -144,6 +162,17 @@ class OutputFolder:
     maps: tuple[MapName, ...]
     probabilities: bool
     num_samples: int = 0
+    map_digits: int = FLOAT32_DIGITS
+    num_probability_images: int | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """What the record says of the files, JSON-serializable."""
+        probability_format: ProbabilityFormat = "npz" if self.num_probability_images is None else "nifti"
+        return {
+            "save_probabilities": self.probabilities,
+            "probability_format": probability_format if self.probabilities else None,
+            "map_digits": self.map_digits,
+        }
 
     def segmentation(self, case: str) -> Path:
         """The segmentation, written last: where it is, the case is complete."""
@@ -153,7 +182,15 @@ class OutputFolder:
         """All files of a case but the segmentation, relative to the folder."""
         files = [Path(name) / f"{case}{self.map_ending}" for name in self.maps]
         files += [self.sample(case, index) for index in range(self.num_samples)]
-        return files + ([Path(f"{case}.npz"), Path(f"{case}.pkl")] if self.probabilities else [])
+        if not self.probabilities:
+            return files
+        if self.num_probability_images is None:
+            return [*files, Path(f"{case}.npz"), Path(f"{case}.pkl")]
+        return files + [self.probability_image(case, channel) for channel in range(self.num_probability_images)]
+
+    def probability_image(self, case: str, channel: int) -> Path:
+        """The predictive mean of a class, relative to the folder."""
+        return Path(PROBABILITIES_FOLDER) / f"{case}_{channel:04d}{self.map_ending}"
 
     def sample(self, case: str, index: int) -> Path:
         """A whole sample, relative to the folder."""
@@ -232,6 +269,7 @@ class OutputFolder:
     def create(self) -> None:
         """Make the folder and those of maps and samples; raise if nothing can be written there."""
         names = [*self.maps, *(["samples"] if self.num_samples else [])]
+        names += [PROBABILITIES_FOLDER] if self.probabilities and self.num_probability_images else []
         for folder in (self.folder, *(self.folder / name for name in names)):
             require_writable(folder)
 
@@ -288,9 +326,13 @@ class OutputFolder:
         known = [self.segmentation(case)]
         known += [self.folder / name / f"{case}{self.map_ending}" for name in MAP_NAMES]
         known += [self.folder / f"{case}.npz", self.folder / f"{case}.pkl"]
-        sample = re.compile(re.escape(case) + r"_\d{3,}" + re.escape(self.file_ending))
-        if (self.folder / "samples").is_dir():
-            known += [path for path in (self.folder / "samples").iterdir() if sample.fullmatch(path.name)]
+        for folder, number, ending in (
+            ("samples", r"_\d{3,}", self.file_ending),
+            (PROBABILITIES_FOLDER, r"_\d{4}", self.map_ending),
+        ):
+            numbered = re.compile(re.escape(case) + number + re.escape(ending))
+            if (self.folder / folder).is_dir():
+                known += [path for path in (self.folder / folder).iterdir() if numbered.fullmatch(path.name)]
         return [path for each in known for path in _with_spacing(each) if path.exists()]
 
     def _stale_files(self, case: str) -> list[Path]:

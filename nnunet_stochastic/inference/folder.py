@@ -13,12 +13,15 @@ from nnunet_stochastic.inference.images import map_ending
 from nnunet_stochastic.inference.pipeline import Pipeline, note
 from nnunet_stochastic.inference.predictor import StochasticPredictor
 from nnunet_stochastic.inference.record import Record, earlier_predictions
+from nnunet_stochastic.inference.rounding import FLOAT32_DIGITS
 from nnunet_stochastic.inference.structures import LesionChoice
 from nnunet_stochastic.inference.threads import thread_executor
 from nnunet_stochastic.inference.weight_cache import remove_dead_caches
 from nnunet_stochastic.io.folders import require_writable
+from nnunet_stochastic.io.names import shown
 from nnunet_stochastic.io.text import write_json
 from nnunet_stochastic.labels import EvaluatedLabels
+from nnunet_stochastic.prediction_choices import PROBABILITY_FORMATS, ProbabilityFormat
 
 __all__ = ["FolderReport", "predict_folder"]
 
@@ -55,6 +58,8 @@ def predict_folder(
     part_id: int = 0,
     progress: bool = False,
     lesions: LesionChoice = _NO_LESIONS,
+    map_digits: int = FLOAT32_DIGITS,
+    probability_format: ProbabilityFormat = "npz",
 ) -> FolderReport:
     """Predict all cases of a folder.
 
@@ -67,7 +72,7 @@ def predict_folder(
     output_folder
         Folder to write to; made if missing.
     save_probabilities
-        Whether to write CASE.npz and CASE.pkl in nnU-Net's format, too.
+        Whether to write the predictive mean, too.
     continue_prediction
         Whether to skip the cases that are complete in the folder and in its uncertainty.json, if their images and files
         are those that the record says; other settings than the record's are an error.
@@ -82,7 +87,16 @@ def predict_folder(
         Whether to show bars over cases and tiles.
     lesions
         Which structures have lesions, for lesions.csv.
+    map_digits
+        Binary digits that the numbers of maps keep, see ``round_mantissa``.
+    probability_format
+        ``"npz"``: CASE.npz and CASE.pkl, as nnU-Net writes them; ``"nifti"``: an image per class in probabilities/,
+        with the file ending of the maps.
     """
+    if probability_format not in PROBABILITY_FORMATS:
+        raise ValueError(f"probability_format must be one of {PROBABILITY_FORMATS}, got {shown(probability_format)}")
+    if not 1 <= map_digits <= FLOAT32_DIGITS:
+        raise ValueError(f"map_digits must be 1 to {FLOAT32_DIGITS}, got {map_digits}")
     lesions = lesions.checked(EvaluatedLabels.from_dataset_json(predictor.model.dataset_json))
     if not 0 <= part_id < num_parts:
         raise ValueError(f"part_id must be in 0 … num_parts - 1, got part {part_id} of {num_parts}")
@@ -117,6 +131,8 @@ def predict_folder(
         predictor.maps,
         save_probabilities,
         predictor.options.num_saved_samples,
+        map_digits,
+        predictor.model.label_manager.num_segmentation_heads if probability_format == "nifti" else None,
     )
     require_writable(output.folder)
     remove_dead_caches()
@@ -127,7 +143,7 @@ def predict_folder(
         earlier = earlier_predictions(output.folder)
         output.check_free(cases, foreign, earlier)
         output.create()
-        settings = {**predictor.settings(), "save_probabilities": save_probabilities, **lesions.settings()}
+        settings = {**predictor.settings(), **output.settings(), **lesions.settings()}
         record = Record(
             output.folder,
             settings,

@@ -27,7 +27,7 @@ from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 from nnunet_stochastic.io.grid import SOURCE
 from nnunet_stochastic.io.images import ImageSource, read_by_itk
 from nnunet_stochastic.io.itk import keep_spacing
-from nnunet_stochastic.io.nifti import keep_header
+from nnunet_stochastic.io.nifti import written_by_library
 
 __all__ = ["map_ending", "write_labels", "write_map"]
 
@@ -74,7 +74,7 @@ def write_labels(
 @contextmanager
 def _keep_geometry(path: Path, properties: dict[str, Any], reader_writer: type[BaseReaderWriter]) -> Iterator[Path]:
     source: ImageSource = properties.get(SOURCE, ImageSource())
-    with keep_header(path, source.header, by_itk=read_by_itk(reader_writer)) as written:
+    with written_by_library(path, source.header, by_itk=read_by_itk(reader_writer)) as written:
         yield written
     keep_spacing(path, source.spacing)
     if issubclass(reader_writer, Tiff3DIO) and not source.spacing.given:

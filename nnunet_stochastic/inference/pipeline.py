@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -30,6 +30,7 @@ from nnunet_stochastic.inference.label_store import LabelStore
 from nnunet_stochastic.inference.predictor import StochasticPredictor
 from nnunet_stochastic.inference.record import Record
 from nnunet_stochastic.inference.restore import GridPrediction, Prediction
+from nnunet_stochastic.inference.rounding import round_mantissa
 from nnunet_stochastic.inference.structures import LesionChoice, describe_case, without_maps
 from nnunet_stochastic.inference.threads import results_ahead, thread_executor
 from nnunet_stochastic.inference.volumes import structure_volumes, summarize_volumes
@@ -212,10 +213,17 @@ class Pipeline:
             channels=() if self.output.probabilities else list(self.lesions.channels(self.labels).values()),
             sums=True,
         )
+        digits = self.output.map_digits
+        rounded = {name: round_mantissa(array, digits) for name, array in prediction.maps.items()}
+        prediction = replace(prediction, maps=rounded)
         folder, segmentation = self.output.begun(case.name), self.output.segmentation(case.name)
         for name, array in prediction.maps.items():
             write_map(array, folder / name / f"{case.name}{self.output.map_ending}", properties, self.reader_writer)
-        if prediction.probabilities is not None:
+        if prediction.probabilities is not None and self.output.num_probability_images is not None:
+            for channel, array in enumerate(prediction.probabilities):
+                path = folder / self.output.probability_image(case.name, channel)
+                write_map(array, path, properties, self.reader_writer)
+        elif prediction.probabilities is not None:
             np.savez_compressed(folder / f"{case.name}.npz", probabilities=prediction.probabilities)
             nnunets = {key: value for key, value in properties.items() if key != SOURCE}
             save_pickle(nnunets, str(folder / f"{case.name}.pkl"))

@@ -32,6 +32,7 @@ _FREE_SETTINGS = {
     "model_folder",
     "notes",
     "num_saved_samples",
+    "probability_format",
     "sample_intervals",
     "save_probabilities",
     "versions",

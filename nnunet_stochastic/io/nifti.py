@@ -4,11 +4,12 @@ ITK reads NaN and infinities as 0, fills files that end too early with zeros, le
 takes the voxels of ``a.nii`` where ``a.nii.gz`` is asked for and both are there. A header holds two maps from voxels to
 the patient, qform and sform, with a code each; ITK reads one and writes it to both, nnU-Net's NibabelIO writes sform
 alone. So files are checked apart from their reader, and the header of the image is put back into what is written.
+
+Compression is ISA-L's, by python-isal: of a float32 map a sixth of zlib's time, and the same size.
 """
 
 from __future__ import annotations
 
-import gzip
 import math
 import shutil
 import sys
@@ -19,21 +20,24 @@ from typing import IO
 
 import nibabel
 import numpy as np
+from isal import igzip
 from nibabel.arrayproxy import ArrayProxy
 from nibabel.dataobj_images import DataobjImage
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 
+from nnunet_stochastic.io.written import check_written
+
 __all__ = [
     "check_nifti",
     "is_nifti",
-    "keep_header",
     "millimetres_per_unit",
     "read_nifti_header",
     "stored_array",
+    "written_by_library",
 ]
 
-_COMPRESSION = 4
+_COMPRESSION = 2  # of ISA-L's 0 to 3
 _GEOMETRY = (
     *("xyzt_units", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"),
     *("qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"),
@@ -123,35 +127,32 @@ def millimetres_per_unit(header: Nifti1Header) -> float | None:
 
 
 @contextmanager
-def keep_header(path: Path, source: Nifti1Header | None, *, by_itk: bool) -> Iterator[Path]:
-    """Give a path to write an image to, and put the source's geometry into its header: forms, codes, spacing and unit.
+def written_by_library(path: Path, source: Nifti1Header | None = None, *, by_itk: bool) -> Iterator[Path]:
+    """Give a path for a library to write an image to, compress a NIfTI file, and put the source's geometry into it.
 
     Parameters
     ----------
     path
-        The file, of an image on the voxel grid of the source.
+        The file. Of another format than NIfTI it is the path that is given.
     source
-        Header of the source, ``None`` to write as the library does.
+        Header of an image on the same voxel grid, whose forms, codes, spacing and unit are kept; ``None`` to leave the
+        geometry as the library writes it.
     by_itk
         Whether ITK writes it, or nibabel from an affine matrix. Where that is what the source has, nothing is changed.
     """
-    if source is None or not is_nifti(path) or _is_written_anyway(source, by_itk=by_itk):
+    is_kept = source is None or _is_written_anyway(source, by_itk=by_itk)
+    if not is_nifti(path) or (is_kept and not _is_compressed(path)):
         yield path
         return
     plain = path.with_name(f"{path.name}.plain.nii")
     try:
         yield plain
+        check_written(plain)  # compressed, what ITK lost would end well
         with plain.open("rb") as stream:
             header = _read_header(stream)
-            size = type(header).template_dtype.itemsize
-            if _grid_shape(header) != _grid_shape(source):
-                raise ValueError(
-                    f"{path} has shape {_grid_shape(header)}, the image it is of {_grid_shape(source)} (x, y, z)"
-                )
-            header["pixdim"][:4] = source["pixdim"][:4]
-            for name in _GEOMETRY:
-                header[name] = source[name]
-            stream.seek(size)
+            stream.seek(type(header).template_dtype.itemsize)
+            if source is not None and not is_kept:
+                _take_geometry(header, source, path)
             with path.open("wb") as file, _compressed(file, path) as target:
                 target.write(header.binaryblock)
                 shutil.copyfileobj(stream, target, _CHUNK)
@@ -159,17 +160,29 @@ def keep_header(path: Path, source: Nifti1Header | None, *, by_itk: bool) -> Ite
         plain.unlink(missing_ok=True)
 
 
+def _take_geometry(header: Nifti1Header, source: Nifti1Header, path: Path) -> None:
+    if _grid_shape(header) != _grid_shape(source):
+        raise ValueError(f"{path} has shape {_grid_shape(header)}, the image it is of {_grid_shape(source)} (x, y, z)")
+    header["pixdim"][:4] = source["pixdim"][:4]
+    for name in _GEOMETRY:
+        header[name] = source[name]
+
+
 @contextmanager
 def _compressed(file: IO[bytes], path: Path) -> Iterator[IO[bytes]]:
-    if path.suffix.lower() != ".gz":
+    if not _is_compressed(path):
         yield file
         return
-    with gzip.GzipFile("", "wb", _COMPRESSION, file, mtime=0) as stream:
+    with igzip.IGzipFile("", "wb", _COMPRESSION, file, mtime=0) as stream:
         yield stream  # type: ignore[misc]
 
 
 def _open(path: Path) -> IO[bytes]:
-    return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")  # type: ignore[return-value]
+    return igzip.open(path, "rb") if _is_compressed(path) else path.open("rb")
+
+
+def _is_compressed(path: Path) -> bool:
+    return path.suffix.lower() == ".gz"
 
 
 def _read_header(stream: IO[bytes]) -> Nifti1Header:

@@ -253,7 +253,9 @@ _CHECKS: dict[str, Callable[[Path], bool]] = {
 
 
 def _read_gzip(path: Path) -> None:
-    with gzip.open(path) as file:
+    from isal import igzip
+
+    with igzip.open(path, "rb") as file:
         while file.read(1 << 20):
             pass
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib import style
 
-from nnunet_stochastic.evaluation.cases import CaseFiles
+from nnunet_stochastic.evaluation.cases import CaseFiles, load_probabilities
 from nnunet_stochastic.evaluation.maps import find_map, read_map
 from nnunet_stochastic.evaluation.model import recorded_images
 from nnunet_stochastic.evaluation.parallel import map_in_threads
@@ -144,10 +144,10 @@ def _read_picture(
             maps[name], maxima[name] = view.cut(volume), float(volume.max())
     del volume
 
-    if case.probabilities is None:
+    channels = load_probabilities(case, prediction, labels, reader)
+    if channels is None:
         raise ValueError(f"{case.name} has no probabilities; predict again with --save_probabilities")
-    with np.load(case.probabilities) as archive:
-        probabilities = [view.cut(channel) for channel in archive["probabilities"]]
+    probabilities = [view.cut(channel) for channel in channels]
     return CasePicture(
         name=case.name,
         view=view,

@@ -432,3 +432,27 @@ def test_cases_of_an_earlier_prediction_are_refused_by_name(folder, capsys):
     assert "case_1: of an earlier prediction" in error
     assert "--continue_prediction" in error
     assert "case_2" not in error
+
+
+def test_probabilities_as_images_are_scored_like_those_of_npz(tmp_path):
+    summaries = []
+    for kind in ("npz", "images"):
+        folder = make_folder(tmp_path / kind)
+        if kind == "images":
+            for npz in sorted((folder / "pred").glob("*.npz")):
+                for channel, array in enumerate(np.load(npz)["probabilities"]):
+                    write(folder / "pred" / "probabilities" / f"{npz.stem}_{channel:04d}.nii.gz", array)
+                npz.unlink()
+        assert run(folder) == 0
+        summary = json.loads((folder / "pred" / "evaluation" / "summary.json").read_text())
+        summaries.append(json.dumps(summary).replace(str(folder), ""))
+    assert summaries[0] == summaries[1]
+
+
+def test_a_missing_image_of_probabilities_is_named(tmp_path, capsys):
+    folder = make_folder(tmp_path)
+    npz = folder / "pred" / "case_0.npz"
+    write(folder / "pred" / "probabilities" / "case_0_0001.nii.gz", np.load(npz)["probabilities"][1])
+    npz.unlink()
+    assert run(folder) == 1
+    assert "case_0_0001.nii.gz has shape (1, " in capsys.readouterr().err

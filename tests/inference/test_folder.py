@@ -504,3 +504,46 @@ def test_3d_tifs_with_their_spacing(tmp_path, folders):
         written, properties = Tiff3DIO().read_seg(str(tmp_path / "out" / path))
         assert written.shape == (1, 12, 14, 13)
         assert properties["spacing"] == [1.2, 1.0, 0.9]
+
+
+def test_probabilities_as_images_are_those_of_the_npz(predictor, images, tmp_path, predicted_cases):
+    out = tmp_path / "out"
+    predict_folder(predictor, images, out, save_probabilities=True)
+    in_npz = {name: np.load(out / f"{name}.npz")["probabilities"] for name in NAMES}
+    predict_folder(
+        predictor, images, out, save_probabilities=True, probability_format="nifti", continue_prediction=True
+    )
+    assert not list(out.glob("*.npz"))
+    assert not list(out.glob("*.pkl"))
+    assert json.loads((out / "uncertainty.json").read_text())["settings"]["probability_format"] == "nifti"
+    for name in NAMES:
+        affine = nibabel.load(images / f"{name}_0000.nii.gz").affine
+        for channel, expected in enumerate(in_npz[name]):
+            image = nibabel.load(out / "probabilities" / f"{name}_{channel:04d}.nii.gz")
+            np.testing.assert_array_equal(image.get_fdata(dtype=np.float32).transpose(2, 1, 0), expected)
+            np.testing.assert_allclose(image.affine, affine)
+    predicted_cases.clear()
+    predict_folder(
+        predictor, images, out, save_probabilities=True, probability_format="nifti", continue_prediction=True
+    )
+    assert predicted_cases == []
+    predict_folder(predictor, images, out, continue_prediction=True)
+    assert not list((out / "probabilities").iterdir())
+
+
+def test_maps_of_fewer_digits_add_up_to_what_is_stated(predictor, images, tmp_path):
+    for digits in (23, 10):
+        predict_folder(predictor, images, tmp_path / str(digits), map_digits=digits)
+    record = json.loads((tmp_path / "10" / "uncertainty.json").read_text())
+    assert record["settings"]["map_digits"] == 10
+
+    def read(digits, name):
+        return nibabel.load(tmp_path / str(digits) / name / "a.nii.gz").get_fdata()
+
+    for name in ("total", "aleatoric", "epistemic", "variance"):
+        assert (np.abs(read(10, name) - read(23, name)) <= 2.0**-11 * read(23, name)).all()
+        assert record["cases"]["a"][f"mean_{name}"] == pytest.approx(read(10, name).mean(), rel=1e-5)
+    total = read(10, "total")
+    assert (np.abs(total - read(10, "aleatoric") - read(10, "epistemic")) <= 2.0**-10 * total + 1e-7).all()
+    with pytest.raises(ValueError, match="map_digits"):
+        predict_folder(predictor, images, tmp_path / "10", map_digits=23, continue_prediction=True)

@@ -21,7 +21,7 @@ from nibabel.nifti1 import Nifti1Header
 from nnunet_stochastic.io.images import check_image_file
 from nnunet_stochastic.io.itk import itk_reason
 from nnunet_stochastic.io.names import check_names
-from nnunet_stochastic.io.nifti import is_nifti, keep_header, read_nifti_header
+from nnunet_stochastic.io.nifti import is_nifti, read_nifti_header, written_by_library
 from nnunet_stochastic.io.staging import staged_files
 
 __all__ = [
@@ -314,7 +314,7 @@ def _write_case(case: ConvertedCase, suffix: str, dataset: Path, ending: str) ->
 
 def _write_image(image: sitk.Image, staged: Path, final: Path, header: Nifti1Header | None) -> None:
     try:
-        with keep_header(staged, header, by_itk=True) as path:
+        with written_by_library(staged, header, by_itk=True) as path:
             sitk.WriteImage(image, str(path), True)
     except RuntimeError as error:
         raise OSError(f"{final} cannot be written: {itk_reason(error)}") from error

@@ -29,7 +29,7 @@ from skimage import io
 from nnunet_stochastic.io.grid import check_spacing
 from nnunet_stochastic.io.images import check_image_file, check_voxels
 from nnunet_stochastic.io.itk import itk_reason, keep_spacing
-from nnunet_stochastic.io.nifti import millimetres_per_unit
+from nnunet_stochastic.io.nifti import millimetres_per_unit, written_by_library
 from nnunet_stochastic.io.schemas import ImageSpacing
 from nnunet_stochastic.io.text import read_json
 
@@ -165,7 +165,8 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, bool, Mapping[str, Any], Write]
     def write(numbers: np.ndarray, target: Path) -> None:
         header = source.header.copy()
         header.set_data_dtype(numbers.dtype)
-        nibabel.save(type(source)(numbers.T, source.affine, header), target)
+        with written_by_library(target, by_itk=False) as path:
+            nibabel.save(type(source)(numbers.T, source.affine, header), path)
 
     grid = {
         "spacing": source.header.get_zooms()[:3][::-1],
@@ -184,7 +185,8 @@ def _read_itk(path: Path) -> tuple[np.ndarray, bool, Mapping[str, Any], Write]:
         image.SetSpacing(spacing)
         image.SetOrigin(origin)
         image.SetDirection(direction)
-        sitk.WriteImage(image, str(target), True)
+        with written_by_library(target, by_itk=True) as path:
+            sitk.WriteImage(image, str(path), True)
 
     grid = {"spacing": spacing[:3][::-1], "sitk_stuff": {"origin": origin, "direction": direction}}
     return sitk.GetArrayFromImage(source), False, grid, write
