@@ -34,6 +34,8 @@ LESIONS_FILE = "lesions.csv"
 CANDIDATE_SHARE = 0.1
 # Largest table of pairs, of which most share no voxel, in which partners are sought.
 _DENSE_PAIRS = 1 << 20
+# Voxels that are counted at a time.
+_SLAB_VOXELS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -151,25 +153,25 @@ def find_lesions(
         common = counted == len(samples)
         possible = counted >= math.ceil(len(samples) * CANDIDATE_SHARE - 1e-9)
         possible = components(possible, voxel_ml=voxel_ml, min_lesion_ml=min_lesion_ml)
-        found = np.bincount(possible[mask], minlength=int(possible.max(initial=0)) + 1) > 0
+        found = _counts(possible, mask) > 0
         found[0] = True
         numbers = np.where(found, 0, np.cumsum(~found) + num_lesions).astype(np.uint32)
         np.copyto(inside_box, numbers[possible], where=inside_box == 0)
     number_of = int(inside_box.max(initial=0))
     if not number_of:
         return [], labelled
-    in_all = None if common is None else np.bincount(inside_box[common], minlength=number_of + 1)
-    boxes = cc3d.statistics(labelled)["bounding_boxes"]
+    in_all = None if common is None else _counts(inside_box, common, number_of + 1)
     existence = np.zeros(number_of + 1)
     for sample in samples:
-        existence += np.bincount(inside_box[sample[box]], minlength=number_of + 1) > 0
+        existence += _counts(inside_box, sample[box], number_of + 1) > 0
+    fields = {name: values[box] for name, values in maps.items()}
+    probability = None if probability is None else probability[box]
+    corner = np.array([axis.start for axis in box])
     lesions = []
-    for number in range(1, number_of + 1):
-        place = boxes[number]
-        inside = labelled[place] == number
-        index = np.argwhere(inside) + [axis.start for axis in place]
-        centre = index.mean(axis=0)
-        size = len(index)
+    for number, place in enumerate(cc3d.statistics(inside_box)["bounding_boxes"][1:], start=1):
+        inside = inside_box[place] == number
+        size = int(np.count_nonzero(inside))
+        centre, nearest = _centre(inside, corner + [axis.start for axis in place])
         here = None if probability is None else probability[place][inside]
         lesions.append(
             Lesion(
@@ -179,15 +181,41 @@ def find_lesions(
                 num_voxels=size,
                 volume_ml=None if voxel_ml is None else size * voxel_ml,
                 centre_mm=[float(value) for value in affine[:-1] @ [*centre, 1]],
-                centre_voxel=[int(i) for i in index[np.argmin(np.square(index - centre).sum(axis=1))]],
+                centre_voxel=nearest,
                 mean_p=None if here is None else float(here.mean(dtype=np.float64)),
                 max_p=None if here is None else float(here.max()),
                 existence=float(existence[number] / len(samples)) if len(samples) else None,
                 share_in_all_samples=None if in_all is None else float(in_all[number] / size),
-                mean={name: float(values[place][inside].mean(dtype=np.float64)) for name, values in maps.items()},
+                mean={name: float(values[place][inside].mean(dtype=np.float64)) for name, values in fields.items()},
             )
         )
     return lesions, labelled
+
+
+def _centre(inside: np.ndarray, corner: np.ndarray) -> tuple[list[float], list[int]]:
+    """Mean index of the voxels of a mask (*S), counted from ``corner``, and the voxel nearest to it, the first of such.
+
+    Slice by slice, since the indices of all voxels of a large structure take ten times the memory of its maps.
+    """
+    indices = [start + np.arange(length) for start, length in zip(corner, inside.shape, strict=True)]
+    centre, squares = [], []
+    for axis, index in enumerate(indices):
+        others = tuple(other for other in range(inside.ndim) if other != axis)
+        number = np.count_nonzero(inside, axis=others)
+        centre.append(float(number @ index / number.sum()))
+        squares.append(np.square(index - centre[-1]))
+    nearest: tuple[float, list[int]] = (np.inf, [])
+    for first in np.argsort(squares[0], kind="stable"):
+        if squares[0][first] > nearest[0]:
+            break
+        distance = squares[0][first] + squares[1]
+        if inside.ndim == 3:
+            distance = distance[:, np.newaxis] + squares[2]
+        distance = np.where(inside[first], distance, np.inf)
+        at = np.unravel_index(distance.argmin(), distance.shape)
+        found = float(distance[at]), [int(index[i]) for index, i in zip(indices, (first, *at), strict=True)]
+        nearest = min(nearest, found)
+    return centre, nearest[1]
 
 
 def _count(mask: np.ndarray, samples: Sequence[np.ndarray]) -> np.ndarray | None:
@@ -215,16 +243,31 @@ def components(mask: np.ndarray, *, voxel_ml: float | None, min_lesion_ml: float
     if not mask.any():  # cc3d takes no array without voxels
         return np.zeros(mask.shape, np.uint32)
     found = _connected(mask).reshape(mask.shape)
-    count = np.bincount(found.ravel())
-    first = np.full(len(count), mask.size)
-    np.minimum.at(first, found[mask], np.flatnonzero(mask))
+    count = _counts(found, mask)
     kept = count[1:] * (voxel_ml or 1.0) >= min_lesion_ml * (1 - 1e-9)
     # Of the same size, the one that comes first: whatever order the library numbers them in.
+    _, size, num_equal = np.unique(count, return_inverse=True, return_counts=True)
+    has_equal = num_equal[size] > 1
+    has_equal[0] = False
+    place = np.flatnonzero(has_equal[found])
+    first = np.full(len(count), mask.size)
+    np.minimum.at(first, found.ravel()[place], place)
     order = 1 + np.lexsort((first[1:], -count[1:]))
     numbers = np.zeros(len(count), np.uint32)
     order = order[kept[order - 1]]
     numbers[order] = np.arange(1, len(order) + 1)
     return numbers[found]
+
+
+def _counts(numbers: np.ndarray, where: np.ndarray, num_numbers: int | None = None) -> np.ndarray:
+    """How often each number from 0 on is in an array (*S), among the voxels of a mask (*S); in slabs to save memory."""
+    num_numbers = int(numbers.max(initial=0)) + 1 if num_numbers is None else num_numbers
+    counts = np.zeros(num_numbers, np.int64)
+    size = max(1, _SLAB_VOXELS // max(1, math.prod(numbers.shape[1:])))
+    for start in range(0, len(numbers), size):
+        slab = slice(start, start + size)
+        counts += np.bincount(numbers[slab][where[slab]], minlength=num_numbers)
+    return counts
 
 
 def _connected(mask: np.ndarray) -> np.ndarray:
@@ -233,9 +276,10 @@ def _connected(mask: np.ndarray) -> np.ndarray:
     if mask.ndim == 3 and 1 in mask.shape:
         mask = mask.squeeze(axis=mask.shape.index(1))
     last = mask.shape[-1]
-    if mask.shape == (3, 3, 3):
-        mask = np.pad(mask, [(0, 0), (0, 0), (0, 1)])
-    return cc3d.connected_components(mask, connectivity=26 if mask.ndim == 3 else 8)[..., :last]
+    padded = np.pad(mask, [(0, 0), (0, 0), (0, 1)]) if mask.shape == (3, 3, 3) else mask
+    found = cc3d.connected_components(padded, connectivity=26 if mask.ndim == 3 else 8)[..., :last]
+    # In 2 axes it gives single voxels of the background the number of a component beside them.
+    return found if mask.ndim == 3 else np.where(mask, found, 0)
 
 
 def match_components(found: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

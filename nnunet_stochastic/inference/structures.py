@@ -20,7 +20,7 @@ from nnunet_stochastic.inference.label_store import LabelStore
 from nnunet_stochastic.inference.restore import Prediction
 from nnunet_stochastic.io.grid import voxel_volume_ml, world_affine
 from nnunet_stochastic.io.text import write_table
-from nnunet_stochastic.labels import EvaluatedLabels
+from nnunet_stochastic.labels import EvaluatedLabels, voxels_of
 from nnunet_stochastic.measures import FOLDERS
 
 __all__ = ["LesionChoice", "describe_case", "without_maps", "write_tables"]
@@ -118,7 +118,7 @@ def describe_case(
     if lesions.structures:
         found: list[Lesion] = []
         for name, channel in lesions.channels(labels).items():
-            mask = np.isin(prediction.segmentation, classes[name])
+            mask = voxels_of(prediction.segmentation, classes[name])
             found += find_lesions(
                 name,
                 mask,

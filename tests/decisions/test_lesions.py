@@ -41,6 +41,31 @@ def test_components_are_those_of_scipy():
         assert (np.diff(sizes) <= 0).all()
 
 
+def test_no_background_is_in_a_component():
+    rng = np.random.default_rng(3)
+    for _ in range(100):
+        shape = tuple(rng.integers(1, 9, rng.choice([2, 3])))
+        mask = rng.random(shape) < 0.3
+        np.testing.assert_array_equal(components(mask, voxel_ml=None) > 0, mask)
+
+
+def test_places_and_shares_are_those_of_all_voxels_at_once(monkeypatch):
+    monkeypatch.setattr(lesions, "_SLAB_VOXELS", 7)
+    rng = np.random.default_rng(4)
+    for shape in ((5, 6, 7), (9, 8), (1, 1, 3)):
+        mask, sample = rng.random((2, *shape)) < 0.3
+        affine = rng.normal(size=(4, len(shape) + 1))
+        found, labelled = find_lesions("t", mask, affine=affine, voxel_ml=None, samples=[mask, sample])
+        for lesion in (each for each in found if not each.candidate):
+            index = np.argwhere(labelled == lesion.number)
+            nearest = np.square(index - index.mean(axis=0)).sum(axis=1).argmin()
+            assert lesion.num_voxels == len(index)
+            assert lesion.centre_mm == pytest.approx(affine[:3] @ [*index.mean(axis=0), 1])
+            assert lesion.centre_voxel == index[nearest].tolist()
+            assert lesion.share_in_all_samples == sample[labelled == lesion.number].mean()
+            assert lesion.existence == (1 + sample[labelled == lesion.number].any()) / 2
+
+
 def test_corners_connect_and_small_ones_do_not_count():
     mask = balls(SHAPE, BIG, CORNER, SMALL)
     assert components(mask, voxel_ml=None).max() == 2
