@@ -32,6 +32,7 @@ from nnunet_stochastic.evaluation.decision_folder import (
 )
 from nnunet_stochastic.evaluation.decision_statistics import read_structures
 from nnunet_stochastic.evaluation.predicted_dataset import PredictedDataset, read_dataset
+from nnunet_stochastic.evaluation.predicted_settings import check_predicted_alike
 from nnunet_stochastic.io.folders import require_writable
 from nnunet_stochastic.io.names import few
 from nnunet_stochastic.io.staging import staged_file
@@ -189,6 +190,7 @@ def _decide(arguments: argparse.Namespace, output: Path, calibration: Calibratio
     if not any(math.isclose(alpha, known) for known in decisions.alphas):
         raise ValueError(f"--alpha must be one of {', '.join(f'{a:g}' for a in decisions.alphas)}, got {alpha:g}")
     decisions.check_labels(dict(zip(dataset.labels.names, dataset.labels.classes, strict=True)))
+    check_predicted_alike(arguments.i, calibration.settings, arguments.calibration)
     cases, problems = find_cases(arguments.i, None, file_ending=dataset.file_ending, probabilities=False)
     predicted, without_structures = read_structures(arguments.i, [case.name for case in cases], dataset.labels)
     if without_structures is not None:
@@ -228,8 +230,8 @@ def _decide(arguments: argparse.Namespace, output: Path, calibration: Calibratio
     if gone := sorted(decisions.image_scores.keys() - scores[cases[0].name].keys()):
         left_out[f"percentiles of {', '.join(gone)}"] = "these predictions lack the maps"
     of_lesions = {name for name, found in decisions.structures.items() if found.existence is not None}
-    if of_lesions and not any(found.lesions for found in predicted.values()):
-        left_out["lesions.csv"] = f"predict with --lesions {' '.join(sorted(of_lesions))} as the validation images"
+    if lacking := sorted(of_lesions - {name for found in predicted.values() for name in found.lesions}):
+        left_out[f"lesions of {', '.join(lacking)}"] = "predict with --lesions as the validation images"
     if not cases[0].maps.get("EU"):
         left_out["label_next"] = "there are no epistemic maps"
     elif describe_model(arguments.i)["epistemic_is_stand_in"]:

@@ -30,6 +30,7 @@ from nnunet_stochastic.evaluation import (
 )
 from nnunet_stochastic.evaluation.decision_statistics import read_structures
 from nnunet_stochastic.evaluation.predicted_dataset import read_dataset
+from nnunet_stochastic.evaluation.predicted_settings import deciding_settings
 from nnunet_stochastic.io.folders import require_writable
 from nnunet_stochastic.io.names import few
 from nnunet_stochastic.io.text import write_json
@@ -129,6 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         name: None if folder is None else str(folder.resolve()) for name, folder in folders.items()
     }
     calibration["model"] = describe_model(arguments.val)
+    calibration["settings"] = deciding_settings(arguments.val)
     mark = stand_in_mark(calibration["model"])
     write_json(arguments.val / CALIBRATION_FILE, calibration)
 

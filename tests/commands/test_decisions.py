@@ -72,7 +72,17 @@ def write_record(made, name, *, samples=True, trainer="nnUNetTrainerMoB"):
             "structures": {"nodule": structure},
             "lesions": [lesion.as_json() for lesion in lesions(arrays)[0]],
         }
-    settings = {"trainer": trainer, "configuration": "3d_fullres", "lesions": ["nodule"], "min_lesion_ml": 0.0}
+    settings = {
+        "trainer": trainer,
+        "configuration": "3d_fullres",
+        "lesions": ["nodule"],
+        "min_lesion_ml": 0.0,
+        "checkpoints": {"fold_0": {"sha256": "a" * 64}},
+        "members": 2,
+        "epistemic_source": "ensemble",
+        "seed": len(name),
+        "device": name,
+    }
     content = json.dumps({"settings": settings, "cases": entries})
     (made.root / name / "pred" / "uncertainty.json").write_text(content)
 
@@ -385,6 +395,21 @@ def without_volume(record):
     record["cases"]["b"]["structures"]["nodule"].update(expected_volume_ml=None, volume_ml=None)
 
 
+def other_settings(**settings):
+    return lambda made: change_record(made, "new", lambda record: record["settings"].update(settings))
+
+
+def new_folder(message):
+    calibration = "{root}/val/pred/calibration.json"
+    return f"new/pred is predicted otherwise than the validation images of {calibration}: {message}"
+
+
+def without_settings(made):
+    found = content(made)
+    del found["settings"]
+    calibration_file(made).write_text(json.dumps(found))
+
+
 def without_decisions(made):
     found = content(made)
     del found["decisions"]
@@ -424,6 +449,29 @@ REFUSED = {
         ),
         "calibration.json: decisions: seed: must be a whole number",
     ),
+    "other members": (other_settings(members=5), new_folder("members is 5 and was 2; predict with the settings")),
+    "another epistemic method": (other_settings(epistemic_source="dropout"), "different models: epistemic dropout and"),
+    "other weights": (
+        other_settings(checkpoints={"fold_0": {"sha256": "b" * 64}}),
+        new_folder(f"checkpoints: fold_0: sha256 is {'b' * 64!r} and was {'a' * 64!r}"),
+    ),
+    "other folds": (
+        other_settings(checkpoints={"fold_1": {"sha256": "b" * 64}}),
+        new_folder(f"checkpoints: fold_0 is absent and was {{{{'sha256': {'a' * 64!r}}}}}; checkpoints: fold_1 is "),
+    ),
+    "another estimator": (other_settings(estimator="plug_in"), new_folder("estimator is 'plug_in' and was absent")),
+    "another least volume": (other_settings(min_lesion_ml=0.1), new_folder("min_lesion_ml is 0.1 and was 0.0")),
+    "other lesions": (
+        other_settings(lesions=["nodule", "tumour"]),
+        new_folder("lesions is nodule tumour and was nodule"),
+    ),
+    "many settings": (
+        other_settings(members=5, estimator="mc", num_samples=3, step_size=0.1, views={"identity": 3}),
+        new_folder(
+            "estimator is 'mc' and was absent; members is 5 and was 2; num_samples is 3 and was absent and 2 mo"
+        ),
+    ),
+    "a calibration that does not say how": (without_settings, "does not say how the validation images were predicted"),
     "a calibration without decisions": (without_decisions, "has no decisions: it is of an earlier version"),
 }
 
@@ -433,8 +481,17 @@ def test_refusals_before_anything_is_written(decided, capsys, what):
     change, message = REFUSED[what]
     change(decided)
     assert apply(decided) == 1
-    assert message in capsys.readouterr().err
+    assert message.format(root=decided.root) in capsys.readouterr().err
     assert not [*(decided.root / "out").glob("*")]
+
+
+def test_predicted_without_lesions(decided, capsys):
+    change_record(decided, "new", lambda record: record["settings"].pop("lesions"))
+    change_record(decided, "new", lambda record: record["settings"].pop("min_lesion_ml"))
+    change_record(decided, "new", lambda record: [case.pop("lesions") for case in record["cases"].values()])
+    assert apply(decided) == 0
+    assert "left out: lesions of nodule: predict with --lesions as the validation images\n" in capsys.readouterr().out
+    assert not (decided.root / "out" / "lesions.csv").exists()
 
 
 def test_the_validation_predictions_themselves(decided, capsys):
