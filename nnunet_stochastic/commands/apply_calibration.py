@@ -34,7 +34,7 @@ from nnunet_stochastic.evaluation.decision_statistics import read_structures
 from nnunet_stochastic.evaluation.predicted_dataset import PredictedDataset, read_dataset
 from nnunet_stochastic.evaluation.predicted_settings import check_predicted_alike
 from nnunet_stochastic.io.folders import require_writable
-from nnunet_stochastic.io.names import few
+from nnunet_stochastic.io.names import counted, few
 from nnunet_stochastic.io.staging import staged_file
 
 __all__ = ["main"]
@@ -179,7 +179,7 @@ def _write_confidences(
     for what, reason in calibration.left_out.items():
         if what in (MEASURES if method == "platt" else ("temperature",)):
             print(f"left out: {what}: {reason}")
-    print(f"{len(pending)} of {len(cases)} cases written: {output}")
+    print(f"{len(pending)} of {counted(len(cases), 'case')} written: {output}")
 
 
 def _decide(arguments: argparse.Namespace, output: Path, calibration: Calibration, dataset: PredictedDataset) -> None:
@@ -240,8 +240,9 @@ def _decide(arguments: argparse.Namespace, output: Path, calibration: Calibratio
         print(f"left out: {what}: {reason}")
     if calibration.made_from(arguments.i):
         print(f"note: the decisions were fitted to {arguments.i} itself, and hold for other images")
-    print(f"decisions: of {decisions.num_cases} validation cases of {decisions.num_patients} patients")
+    validation = counted(decisions.num_cases, "validation case")
+    print(f"decisions: of {validation} of {counted(decisions.num_patients, 'patient')}")
     for remark in decisions.remarks():
         print(f"decisions: {remark}")
-    written = f"masks of {len(pending)} of {len(cases)} cases, " if thresholds else ""
+    written = f"masks of {len(pending)} of {counted(len(cases), 'case')}, " if thresholds else ""
     print(f"{written}{', '.join(tables)}: {output}")

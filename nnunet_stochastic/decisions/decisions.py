@@ -30,6 +30,7 @@ from nnunet_stochastic.decisions.reference_scores import ReferenceScores
 from nnunet_stochastic.decisions.risk_control import RiskMasks
 from nnunet_stochastic.decisions.stored import Ascending, Count, Share, Stored, require
 from nnunet_stochastic.decisions.structures import StructureRow
+from nnunet_stochastic.io.names import counted
 
 __all__ = ["VERSION", "AssessedStructure", "Decisions", "Presence", "StructureDecisions"]
 
@@ -95,7 +96,7 @@ class StructureDecisions(Stored):
                 ):
                     if number < least:
                         lines.append((what, number, least))
-        return [f"{what}: {number} patients, at least {least} are needed" for what, number, least in lines]
+        return [f"{what}: {counted(number, 'patient')}, at least {least} are needed" for what, number, least in lines]
 
 
 def _infinite(what: str, quantiles: Sequence[LevelQuantile], number: int) -> list[tuple[str, int, int]]:
@@ -225,8 +226,8 @@ class Decisions(Stored):
             )
         if row.num_samples and row.num_samples != self.num_samples:
             raise ValueError(
-                f"{row.structure}: {row.num_samples} samples, and the validation images had {self.num_samples}, whose "
-                "spread is another; predict with as many"
+                f"{row.structure}: {counted(row.num_samples, 'sample')}, and the validation images had "
+                f"{self.num_samples}, whose spread is another; predict with as many"
             )
         found = self.structures[row.structure]
         intervals: dict[float, tuple[float, float]] = {}

@@ -57,10 +57,13 @@ class LesionChoice:
             raise ValueError("min_lesion_ml is a limit for the components of structures: name these with lesions")
         return replace(self, structures=tuple(name for name in labels.names if name in self.structures))
 
-    def check_image(self, properties: Mapping[str, Any]) -> None:
+    def check_image(self, path: Path, properties: Mapping[str, Any]) -> None:
         """Raise ``ValueError`` if the voxels of an image have no volume to compare with the limit."""
         if self.min_ml and voxel_volume_ml(properties) is None:
-            raise ValueError("its voxels have no volume in ml, which min_lesion_ml needs: a 2D image, or no spacing")
+            raise ValueError(
+                f"{path}: its voxels have no volume in ml, as of 2D images and where no spacing is known, and "
+                f"min_lesion_ml is {self.min_ml:g}: leave it out"
+            )
 
     def settings(self) -> dict[str, Any]:
         """What decides the rows, for uncertainty.json."""

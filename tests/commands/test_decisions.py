@@ -239,7 +239,7 @@ def test_one_patient_and_no_lesion(folders, capsys, write_image):
     assert determine(folders, "--groups", groups) == 0
     printed = capsys.readouterr().out
     assert "decisions: nodule: dice: predicted Dice needs at least 4 patients, got 1" in printed
-    assert "decisions: nodule: volume interval at 80 % is infinite: 1 patients, at least 4 are needed" in printed
+    assert "decisions: nodule: volume interval at 80 % is infinite: 1 patient, at least 4 are needed" in printed
     for case, arrays in folders.cases["val"].items():
         for index in range(3):
             write_image(folders.root / "val" / "raters" / f"{case}_rater{index}.nii.gz", 0 * arrays.reference)

@@ -46,7 +46,7 @@ from nnunet_stochastic.datasets.conversion.rater_files import ENDINGS, find_imag
 from nnunet_stochastic.datasets.conversion.run import dataset_name
 from nnunet_stochastic.evaluation.parallel import map_in_processes
 from nnunet_stochastic.io.images import check_image_file
-from nnunet_stochastic.io.names import shown
+from nnunet_stochastic.io.names import counted, shown
 from nnunet_stochastic.patients import read_patients
 
 __all__ = ["RaterFolders", "Rule", "Vote", "plan_rater_dataset", "vote"]
@@ -188,6 +188,9 @@ def plan_rater_dataset(
     folders = {TRAIN: training, **({} if test is None else {TEST: test})}
     files, raters = _find_files(folders, len(channel_names))
     patients = _patients(files, groups)
+    parts = _draw_parts(
+        {case: TEST if case in _names(files, test) else TRAIN for case in files}, patients, num_test, seed
+    )
     found = dict(
         zip(
             files,
@@ -205,9 +208,6 @@ def plan_rater_dataset(
     if labels is None:
         _check_same_values(found, raters)
     labels = _check_labels(labels, found)
-    parts = _draw_parts(
-        {case: TEST if case in _names(files, test) else TRAIN for case in files}, patients, num_test, seed
-    )
     first = next(iter(files.values())).images
     ending = next(ending for ending in ENDINGS if first[0].name.lower().endswith(ending))
     ending = ".nii.gz" if ending == ".nii" else ending
@@ -243,11 +243,11 @@ def plan_rater_dataset(
         partial(_convert, values=values, how=how, ending=ending),
         (),
         (
-            f"{len(files)} cases with {len(raters)} raters each ({', '.join(raters)}): "
+            f"{counted(len(files), 'case')} with {counted(len(raters), 'rater')} each ({', '.join(raters)}): "
             + ", ".join(f"{counts[part]} {part}" for part in (TRAIN, VALIDATION, TEST)),
             f"classes: {', '.join(f'{new} {text} ({labels[text]} in the masks)' for new, text in enumerate(labels))}",
             f"label: {how}",
-            f"{len(set(patients.values()))} patients"
+            counted(len(set(patients.values())), "patient")
             + ("" if groups else ": each case counts as one; a table case,patient (--groups) keeps patients together"),
         ),
         "2d" if is_flat else "3d_fullres",
@@ -405,6 +405,14 @@ def _draw_parts(parts: dict[str, str], patients: Mapping[str, str], num_test: in
     if both:
         raise ValueError(f"patients are in the training and in the test images: {', '.join(sorted(both))}")
     has_test = TEST in parts.values()
+    training = {patients[case] for case, part in parts.items() if part == TRAIN}
+    num_drawn = 0 if has_test else fifth(len(training)) if num_test is None else num_test
+    if len(training) < num_drawn + 2:
+        for_testing = "" if has_test else f", {num_drawn or 'none'} for testing"
+        raise ValueError(
+            f"{counted(len(training), 'patient')} to draw from, at least {num_drawn + 2} are needed: one for training, "
+            f"one for validation{for_testing}; each case is a patient unless --groups says otherwise"
+        )
     for part in (TEST, VALIDATION):
         left = sorted({patients[case] for case, current in parts.items() if current == TRAIN})
         count = fifth(len(left)) if part == VALIDATION or num_test is None else num_test
