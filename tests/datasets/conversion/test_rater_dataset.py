@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from nnunet_stochastic.datasets.conversion.rater_dataset import RaterFolders, Vote, plan_rater_dataset, vote
+from nnunet_stochastic.datasets.conversion.rater_dataset import RaterFolders, plan_rater_dataset
+from nnunet_stochastic.datasets.conversion.rater_vote import Vote, vote
 from nnunet_stochastic.datasets.conversion.run import PlannedFolder
 
 SPACING = (0.7, 0.8, 2.5)
