@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from nnunet_stochastic.decisions.lesions import Lesion, components, match_components
+from nnunet_stochastic.decisions.components import components, match_components
+from nnunet_stochastic.decisions.lesions import Lesion
 from nnunet_stochastic.decisions.risk_control import GRID, mask_losses
 from nnunet_stochastic.decisions.structures import StructureRow
 from nnunet_stochastic.labels import voxels_of
