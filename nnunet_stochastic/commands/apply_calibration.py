@@ -115,6 +115,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ValueError(
             "--method decisions would overwrite the prediction's structures.csv in -i; choose another folder with -o"
         )
+    if method == "decisions" and (output / "uncertainty.json").is_file():
+        raise ValueError(
+            f"{output} holds predictions, whose structures.csv decisions would overwrite; choose another -o"
+        )
     if arguments.alpha is not None and method != "decisions":
         raise ValueError(f"--alpha is the share of the masks of --method decisions, and the method is {method}")
     calibration = Calibration.load(arguments.calibration)

@@ -136,8 +136,13 @@ def _fit_volume(segmented: Found, levels: Sequence[float], seed: int) -> VolumeI
         if of_case.row.expected_volume_ml is not None
         and (known := [volume for volume in of_case.reference_ml if volume is not None])
     }
+    if not segmented:
+        raise _LeftOutError("no validation case has the structure in its segmentation")
     if not usable:
-        raise _LeftOutError("no validation case has volumes in ml of the segmentation and of a reference")
+        raise _LeftOutError(
+            "no validation case has volumes in ml of the segmentation and of a reference: 2D images have none, nor "
+            "have references that label a part of the image"
+        )
     with_samples = {name for name, (_, of_case, _) in usable.items() if of_case.row.sample_sd_ml is not None}
     if with_samples and len(with_samples) < len(usable):
         without = min(usable.keys() - with_samples)

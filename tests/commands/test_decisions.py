@@ -348,6 +348,11 @@ def test_the_same_files_for_any_number_of_processes_and_not_into_the_predictions
     assert apply(decided, "-o", folder) == 1
     assert "would overwrite the prediction's structures.csv in -i; choose another folder" in capsys.readouterr().err
     assert written(folder) == before
+    validation = decided.root / "val" / "pred"
+    before = written(validation)
+    assert apply(decided, "-o", validation) == 1
+    assert f"{validation} holds predictions, whose structures.csv" in capsys.readouterr().err
+    assert written(validation) == before
     assert sorted(alone) == sorted(
         ["decisions.json", "lesions.csv", "review.csv", "structures.csv"]
         + [f"{which}/{case}.nii.gz" for which in ("inner", "outer") for case in "abc"]
