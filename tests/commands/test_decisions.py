@@ -381,6 +381,46 @@ def test_continue_after_an_interruption(decided, monkeypatch, capsys):
     assert written(out) == {**whole, "outer/a.nii.gz": whole["outer/c.nii.gz"]}  # kept
 
 
+def test_a_damaged_record_is_named_with_its_field(decided, capsys):
+    assert apply(decided) == 0
+    path = decided.root / "out" / "decisions.json"
+    good = json.loads(path.read_text())
+    changed = good["decisions"] | {"seed": 1}
+    for text, message in {
+        "": "not valid JSON, the file is empty; leave --continue_calibration out",
+        "[[]]": "an object is needed, got a list; leave --continue_calibration out",
+        json.dumps({}): "is of another method or calibration (alpha was absent and is now 0.1)",
+        json.dumps(good | {"alpha": [0.1]}): "is of another method or calibration (alpha was [0.1] and is now 0.1)",
+        json.dumps(good | {"decisions": changed}): "another method or calibration (decisions: seed was 1 and is now 0)",
+        json.dumps(
+            good | {"masks": None}
+        ): "(masks was None and is now ['nodule']): use another output folder or leave",
+    }.items():
+        path.write_text(text)
+        capsys.readouterr()
+        assert apply(decided, "--continue_calibration") == 1
+        error = capsys.readouterr().err
+        assert str(path) in error
+        assert message in error
+        assert "Traceback" not in error
+    path.write_text(json.dumps(good))
+    assert apply(decided, "--continue_calibration") == 0
+
+
+def test_names_of_any_kind_and_what_lies_beside(decided):
+    decided.add("odd", ["n a", "\u00e9_x", "$x[1]"], seed=3)
+    write_record(decided, "odd")
+    write_plans(decided, "odd", [2.5, 0.9, 0.7])
+    folder = decided.root / "odd" / "pred"
+    (folder / "sub folder").mkdir()
+    (folder / "sub folder" / "other.nii.gz").write_bytes((folder / "n a.nii.gz").read_bytes())
+    (folder / "notes.txt").write_text("x")
+    assert apply(decided, "-i", folder) == 0
+    assert {line["case"] for line in table(decided.root / "out" / "review.csv")} == decided.cases["odd"].keys()
+    masks = {path.name for path in (decided.root / "out" / "inner").iterdir()}
+    assert masks == {f"{case}.nii.gz" for case in decided.cases["odd"]}
+
+
 def test_without_probabilities_and_epistemic_maps(decided, capsys):
     assert apply(decided) == 0
     for case in decided.cases["new"]:
