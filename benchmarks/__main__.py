@@ -27,6 +27,7 @@ BENCHMARKS = (
     "generative_models",
     "inference_memory",
     "sample_memory",
+    "structure_tables",
     "export_memory",
 )
 

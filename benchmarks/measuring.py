@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryFile
+from typing import TypeVar
 
 import torch
 
 __all__ = [
     "Row",
+    "cpu_seconds",
     "executable",
     "peak_command_bytes",
     "peak_resident_bytes",
@@ -31,6 +33,8 @@ __all__ = [
 ]
 
 POLLING_INTERVAL_S = 0.02
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,8 @@ class Row:
     work, against
         What we do, and what a user would use instead.
     quantity
-        What is compared: ``"time"`` (wall), ``"memory"`` (peak), or ``"distance"`` from the exact result.
+        What is compared: ``"time"`` (wall), ``"processor time"`` (user and system), ``"memory"`` (peak), or
+        ``"distance"`` from the exact result.
     ratios
         Ours over theirs, one per repeat.
     limit
@@ -130,6 +135,19 @@ def executable(name: str) -> str:
 def run_command(command: Sequence[str], environment: Mapping[str, str]) -> None:
     """Run a command; its output is shown if it fails."""
     _run(command, environment, watch=lambda process: process.wait())
+
+
+def cpu_seconds(call: Callable[[], Result]) -> tuple[float, Result]:
+    """Processor time of the processes that a call starts and waits for, user and system, and its result.
+
+    Not for Windows.
+    """
+    import resource
+
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    result = call()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime, result
 
 
 def peak_command_bytes(command: Sequence[str], environment: Mapping[str, str]) -> int:

@@ -12,7 +12,7 @@ from types import EllipsisType
 
 import numpy as np
 
-__all__ = ["EvaluatedLabels"]
+__all__ = ["EvaluatedLabels", "voxels_of"]
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,7 @@ class EvaluatedLabels:
 
     def target(self, label: np.ndarray, index: int) -> np.ndarray:
         """Voxels of the label map (*S) that belong to foreground class ``index``, (*S), bool."""
-        values = self.classes[index]
-        return label == values[0] if len(values) == 1 else np.isin(label, values)
+        return voxels_of(label, self.classes[index])
 
     def annotated(self, annotations: Sequence[np.ndarray]) -> np.ndarray | EllipsisType:
         """Index of the voxels that all label maps (*S) label: a mask (*S), or ``...`` where no label is ignored."""
@@ -104,3 +103,12 @@ class EvaluatedLabels:
         by_size = sorted(zip(self.classes, self.names, strict=True), key=lambda entry: -len(entry[0]))
         names = {value: name for values, name in by_size for value in values}
         return dict(sorted(names.items()))
+
+
+def voxels_of(labels: np.ndarray, values: Sequence[int]) -> np.ndarray:
+    """Voxels of a label map (*S), integers, that have one of the values: (*S), bool, and no more memory than that."""
+    first, *others = values
+    inside = labels == first
+    for value in others:
+        inside |= labels == value
+    return inside

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from nnunet_stochastic.evaluation import EvaluatedLabels
+from nnunet_stochastic.labels import voxels_of
 
 ORGANS = {"labels": {"background": 0, "spleen": 2, "liver": 1, "ignore": 3}}
 TUMOUR = {
@@ -50,3 +51,9 @@ def test_agrees_with_nnunet(dataset_json):
 def test_labels_that_cannot_be_evaluated(labels, message):
     with pytest.raises(ValueError, match=message):
         EvaluatedLabels.from_dataset_json({"labels": labels})
+
+
+def test_voxels_of_some_values():
+    labels = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    for values in ((4,), (0, 5), (1, 2, 3)):
+        np.testing.assert_array_equal(voxels_of(labels, values), np.isin(labels, values))

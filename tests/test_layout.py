@@ -21,7 +21,16 @@ NAME = PACKAGE.name
 #: Parts of the package, a module or a folder each; data and imports flow down this list.
 ORDER = (
     # The ground floor: names that many parts share, and files.
-    *("collapse", "discovery", "epistemic", "measures", "prediction_choices", "processes", "seeds"),
+    *(
+        "collapse",
+        "discovery",
+        "epistemic",
+        "measures",
+        "prediction_choices",
+        "processes",
+        "recorded_settings",
+        "seeds",
+    ),
     "io",
     *("patients", "labels", "progress"),
     # Arrays -> numbers -> decisions: NumPy only, for predictions as well as evaluations.

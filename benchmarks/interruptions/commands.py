@@ -201,6 +201,16 @@ def _add_evaluations(make: _Maker) -> None:
             resume=("--continue_calibration",),
             anew=(),
         )
+    decided, output = make.folder / "decided", make.folder / "decisions"
+    calibration = ("-calibration", decided / "val" / "pred" / "calibration.json", "--method", "decisions")
+    make.add(
+        "apply_calibration_decisions",
+        "apply_calibration",
+        *("-i", decided / "new" / "pred", *calibration, *_IN_THIS_PROCESS, "-o", output),
+        output=output,
+        resume=("--continue_calibration",),
+        anew=(),
+    )
     models = sorted((make.folder / "models").iterdir()) if (make.folder / "models").is_dir() else []
     make.add("compare", "compare", *models, "-o", make.folder / "compare", output=make.folder / "compare")
     page = make.folder / "report" / "page.html"

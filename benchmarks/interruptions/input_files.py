@@ -49,6 +49,7 @@ def write_input(folder: Path) -> None:
     _write_images(folder)
     _write_sources(folder)
     _write_evaluations(folder)
+    _write_decisions(folder)
     _write_datasets(folder)
     from tests.study.stand_ins import StandIns
 
@@ -109,6 +110,21 @@ def _write_evaluations(folder: Path) -> None:
         raise RuntimeError("the evaluation for the page failed")
     (folder / "made" / "evaluated").rename(folder / "evaluated")
     write_models(folder / "models")
+
+
+def _write_decisions(folder: Path) -> None:
+    """Predictions of new images, and decisions fitted to those of validation images."""
+    from tests.commands.conftest import MadeFolders
+    from tests.commands.test_decisions import VALIDATION, determine, write_plans, write_record
+
+    made = MadeFolders(folder / "decided")
+    made.add("val", VALIDATION, seed=1)
+    made.add("new", [f"n{number}" for number in range(6)], seed=2)
+    for name in made.cases:
+        write_record(made, name)
+        write_plans(made, name, [2.5, 0.9, 0.7])
+    if determine(made) != 0:
+        raise RuntimeError("decisions could not be fitted")
 
 
 def _write_datasets(folder: Path) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from nnunet_stochastic.commands._errors import minutes
 from nnunet_stochastic.commands._flags import Number, add_disable_progress_bar, add_old_name, add_processes, add_seed
+from nnunet_stochastic.io.names import counted
 
 if TYPE_CHECKING:
     from nnunet_stochastic.datasets.conversion.common import Conversion, Skipped
@@ -79,8 +80,9 @@ def carry_out(conversion: Conversion, arguments: argparse.Namespace) -> int:
         for name in sorted(folder.missing):
             by_folder[f"images{part_suffix(conversion.parts[name])}"].append(name)
         for images, names in by_folder.items():
-            print(f"\n{len(names)} cases would be written to {images}:", *names, sep="\n  ")
-        print(f"\n{len(conversion.parts) - len(folder.missing)} cases are complete; nothing was written")
+            print(f"\n{counted(len(names), 'case')} would be written to {images}:", *names, sep="\n  ")
+        complete = counted(len(conversion.parts) - len(folder.missing), "case")
+        print(f"\ncomplete are {complete}; nothing was written")
         _print_skipped(conversion.skipped)
         return 0
 

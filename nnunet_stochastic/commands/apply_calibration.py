@@ -32,8 +32,9 @@ from nnunet_stochastic.evaluation.decision_folder import (
 )
 from nnunet_stochastic.evaluation.decision_statistics import read_structures
 from nnunet_stochastic.evaluation.predicted_dataset import PredictedDataset, read_dataset
+from nnunet_stochastic.evaluation.predicted_settings import check_predicted_alike
 from nnunet_stochastic.io.folders import require_writable
-from nnunet_stochastic.io.names import few
+from nnunet_stochastic.io.names import counted, few
 from nnunet_stochastic.io.staging import staged_file
 
 __all__ = ["main"]
@@ -114,6 +115,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ValueError(
             "--method decisions would overwrite the prediction's structures.csv in -i; choose another folder with -o"
         )
+    if method == "decisions" and (output / "uncertainty.json").is_file():
+        raise ValueError(
+            f"{output} holds predictions, whose structures.csv decisions would overwrite; choose another -o"
+        )
     if arguments.alpha is not None and method != "decisions":
         raise ValueError(f"--alpha is the share of the masks of --method decisions, and the method is {method}")
     calibration = Calibration.load(arguments.calibration)
@@ -178,7 +183,7 @@ def _write_confidences(
     for what, reason in calibration.left_out.items():
         if what in (MEASURES if method == "platt" else ("temperature",)):
             print(f"left out: {what}: {reason}")
-    print(f"{len(pending)} of {len(cases)} cases written: {output}")
+    print(f"{len(pending)} of {counted(len(cases), 'case')} written: {output}")
 
 
 def _decide(arguments: argparse.Namespace, output: Path, calibration: Calibration, dataset: PredictedDataset) -> None:
@@ -189,6 +194,7 @@ def _decide(arguments: argparse.Namespace, output: Path, calibration: Calibratio
     if not any(math.isclose(alpha, known) for known in decisions.alphas):
         raise ValueError(f"--alpha must be one of {', '.join(f'{a:g}' for a in decisions.alphas)}, got {alpha:g}")
     decisions.check_labels(dict(zip(dataset.labels.names, dataset.labels.classes, strict=True)))
+    check_predicted_alike(arguments.i, calibration.settings, arguments.calibration)
     cases, problems = find_cases(arguments.i, None, file_ending=dataset.file_ending, probabilities=False)
     predicted, without_structures = read_structures(arguments.i, [case.name for case in cases], dataset.labels)
     if without_structures is not None:
@@ -228,8 +234,8 @@ def _decide(arguments: argparse.Namespace, output: Path, calibration: Calibratio
     if gone := sorted(decisions.image_scores.keys() - scores[cases[0].name].keys()):
         left_out[f"percentiles of {', '.join(gone)}"] = "these predictions lack the maps"
     of_lesions = {name for name, found in decisions.structures.items() if found.existence is not None}
-    if of_lesions and not any(found.lesions for found in predicted.values()):
-        left_out["lesions.csv"] = f"predict with --lesions {' '.join(sorted(of_lesions))} as the validation images"
+    if lacking := sorted(of_lesions - {name for found in predicted.values() for name in found.lesions}):
+        left_out[f"lesions of {', '.join(lacking)}"] = "predict with --lesions as the validation images"
     if not cases[0].maps.get("EU"):
         left_out["label_next"] = "there are no epistemic maps"
     elif describe_model(arguments.i)["epistemic_is_stand_in"]:
@@ -238,8 +244,9 @@ def _decide(arguments: argparse.Namespace, output: Path, calibration: Calibratio
         print(f"left out: {what}: {reason}")
     if calibration.made_from(arguments.i):
         print(f"note: the decisions were fitted to {arguments.i} itself, and hold for other images")
-    print(f"decisions: of {decisions.num_cases} validation cases of {decisions.num_patients} patients")
+    validation = counted(decisions.num_cases, "validation case")
+    print(f"decisions: of {validation} of {counted(decisions.num_patients, 'patient')}")
     for remark in decisions.remarks():
         print(f"decisions: {remark}")
-    written = f"masks of {len(pending)} of {len(cases)} cases, " if thresholds else ""
+    written = f"masks of {len(pending)} of {counted(len(cases), 'case')}, " if thresholds else ""
     print(f"{written}{', '.join(tables)}: {output}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from nnunet_stochastic.commands._errors import report_errors, say_total_time
 from nnunet_stochastic.commands._flags import add_disable_progress_bar, add_processes, add_seed, parse_arguments
 from nnunet_stochastic.datasets.corruptions import DEFAULT_SHIFTS, SHIFTS
-from nnunet_stochastic.io.names import few
+from nnunet_stochastic.io.names import counted, few
 
 if TYPE_CHECKING:
     from nnunet_stochastic.datasets.corruptions.folder import CorruptionReport
@@ -43,8 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         show_progress=not arguments.disable_progress_bar,
     )
     total = report.num_cases * len(ranges)
+    written = counted(report.num_written, "corrupted copy")
     complete = f", {total - report.num_written} were complete" if report.num_written < total else ""
-    print(f"{report.num_cases} cases, {len(ranges)} shifts: {report.num_written} corrupted copies written{complete}")
+    print(f"{counted(report.num_cases, 'case')}, {counted(len(ranges), 'shift')}: {written} written{complete}")
     if report.constant:
         print(f"a channel is constant, and stays as it is, in {', '.join(report.constant)}")
     for warning in _warnings(report, of_structures=arguments.gt is not None):

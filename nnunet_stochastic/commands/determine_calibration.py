@@ -30,8 +30,9 @@ from nnunet_stochastic.evaluation import (
 )
 from nnunet_stochastic.evaluation.decision_statistics import read_structures
 from nnunet_stochastic.evaluation.predicted_dataset import read_dataset
+from nnunet_stochastic.evaluation.predicted_settings import deciding_settings
 from nnunet_stochastic.io.folders import require_writable
-from nnunet_stochastic.io.names import few
+from nnunet_stochastic.io.names import counted, few
 from nnunet_stochastic.io.text import write_json
 from nnunet_stochastic.patients import read_patients
 
@@ -129,6 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         name: None if folder is None else str(folder.resolve()) for name, folder in folders.items()
     }
     calibration["model"] = describe_model(arguments.val)
+    calibration["settings"] = deciding_settings(arguments.val)
     mark = stand_in_mark(calibration["model"])
     write_json(arguments.val / CALIBRATION_FILE, calibration)
 
@@ -145,8 +147,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"left out: {what}: {reason}")
     if (decisions := Calibration(calibration).decisions) is not None:
         unit = " (each case counts as one; --groups says otherwise)" if arguments.groups is None else ""
-        print(f"decisions: {decisions.num_cases} cases of {decisions.num_patients} patients{unit}")
+        rests_on = f"{counted(decisions.num_cases, 'case')} of {counted(decisions.num_patients, 'patient')}"
+        print(f"decisions: {rests_on}{unit}")
         for remark in decisions.remarks():
             print(f"decisions: {remark}")
-    print(f"{len(cases)} cases: {arguments.val / CALIBRATION_FILE}")
+    print(f"{counted(len(cases), 'case')}: {arguments.val / CALIBRATION_FILE}")
     return 0

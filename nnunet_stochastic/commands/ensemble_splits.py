@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from nnunet_stochastic.commands._errors import report_errors
 from nnunet_stochastic.commands._flags import Number, add_old_name, parse_arguments
+from nnunet_stochastic.io.names import counted
 
 __all__ = ["main"]
 
@@ -21,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     result = write_ensemble_splits(
         arguments.d, num_members=arguments.num_members, fold=arguments.f, overwrite=arguments.overwrite
     )
-    sizes = f"{len(result.split['train'])} training and {len(result.split['val'])} validation cases"
+    sizes = f"{len(result.split['train'])} training and {counted(len(result.split['val']), 'validation case')}"
     if result.written:
         print(f"{result.file}: {arguments.num_members} members, each with the same {sizes}")
     else:

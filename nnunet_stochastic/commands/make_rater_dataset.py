@@ -26,7 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ValueError("-i_test and -gt_raters_test belong together: give both, or none and cases are drawn")
     labels = None if arguments.labels is None else _named_values(arguments.labels)
     # After parsing: imports take seconds, and a typing error should not wait for them.
-    from nnunet_stochastic.datasets.conversion.rater_dataset import RaterFolders, Vote, plan_rater_dataset
+    from nnunet_stochastic.datasets.conversion.rater_dataset import RaterFolders, plan_rater_dataset
+    from nnunet_stochastic.datasets.conversion.rater_vote import Vote
 
     conversion = plan_rater_dataset(
         RaterFolders(arguments.i, arguments.gt_raters),

@@ -20,6 +20,7 @@ from nnunet_stochastic.commands._flags import (
     parse_arguments,
 )
 from nnunet_stochastic.epistemic import EPISTEMIC_METHODS, EPISTEMIC_OPTIONS, NO_METHOD, methods_with
+from nnunet_stochastic.io.names import counted
 from nnunet_stochastic.prediction_choices import (
     ESTIMATORS,
     MAX_SAMPLES,
@@ -365,16 +366,16 @@ def _summary(settings: dict[str, Any]) -> str:
     members = f"members: {folds}"
     method = EPISTEMIC_METHODS.get(settings["epistemic_source"])
     if method is not None and method.draws_members:
-        members = f"{settings['members']} members by {method.name} of {folds}"
+        members = f"{counted(settings['members'], 'member')} by {method.name} of {folds}"
     if settings["aleatoric_source"] != "none":
         if settings["estimator"] == "exact":
             members += ", exact expectations"
         else:
             augmented = " by test-time augmentation" if settings["aleatoric_source"] == "tta" else ""
-            members += f", {settings['num_samples']} samples each{augmented}"
+            members += f", {counted(settings['num_samples'], 'sample')} each{augmented}"
     written = ", ".join(settings["maps"])
     if settings["num_saved_samples"]:
-        written += f" and {settings['num_saved_samples']} whole samples"
+        written += f" and {counted(settings['num_saved_samples'], 'whole sample')}"
     return f"{settings['trainer']}, {members}; maps: {written}"
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from nnunet_stochastic.commands._errors import report_errors, say_total_time
 from nnunet_stochastic.commands._flags import add_disable_progress_bar, add_old_name, add_processes, parse_arguments
+from nnunet_stochastic.io.names import counted
 
 __all__ = ["main"]
 
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for dataset in datasets:
         num_done = dataset.run(**threads, verbose=arguments.verbose)
         print(
-            f"{dataset.dataset_name}, {', '.join(dataset.configurations)}: {num_done} cases preprocessed, "
+            f"{dataset.dataset_name}, {', '.join(dataset.configurations)}: {counted(num_done, 'case')} preprocessed, "
             f"{dataset.num_complete} were complete, {len(dataset.failures)} failed"
         )
     failures = [f"  {d.dataset_name}: {case}: {why}" for d in datasets for case, why in d.failures.items()]

@@ -15,6 +15,7 @@ from nnunet_stochastic.commands._flags import (
 )
 from nnunet_stochastic.evaluation.evaluated_runs import read_overrides
 from nnunet_stochastic.evaluation.predicted_dataset import read_dataset
+from nnunet_stochastic.io.names import counted
 from nnunet_stochastic.io.text import write_text
 from nnunet_stochastic.report.page import (
     PageContent,
@@ -106,7 +107,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if lacking := sum(note is not None for note in notes):
         print(f"{lacking} of {len(cases)} cases lack an image, a map or a thumbnail; the page says which and why")
     size = output.stat().st_size / 1e6
-    print(f"{output}: {len(results)} models, {len(cases)} cases, {len(volumes)} in the viewer, {size:.1f} MB")
+    number = f"{counted(len(results), 'model')}, {counted(len(cases), 'case')}"
+    print(f"{output}: {number}, {len(volumes)} in the viewer, {size:.1f} MB")
     return 0
 
 

@@ -27,9 +27,9 @@ from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 import numpy as np
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
-from nnunet_stochastic.decisions.stored import Stored
+from nnunet_stochastic.decisions.stored import Count, Stored, require
 from nnunet_stochastic.seeds import stream_seed
 
 __all__ = [
@@ -49,7 +49,6 @@ LEVELS = (0.80, 0.90, 0.95)
 # Above the rounding of (n + 1) level, below the distance of two whole numbers.
 _ROUNDING = 1e-9
 
-Count = Annotated[int, Field(ge=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 
 
@@ -109,6 +108,17 @@ class LevelQuantile(Stored):
     quantile: float | None
 
 
+def _of_levels(entries: list[LevelQuantile]) -> list[LevelQuantile]:
+    """Levels ascend, and quantiles with them; those that are infinite come last."""
+    levels = [entry.level for entry in entries]
+    quantiles = [math.inf if entry.quantile is None else entry.quantile for entry in entries]
+    require(levels == sorted(set(levels)) and quantiles == sorted(quantiles), "levels and quantiles must ascend")
+    return entries
+
+
+Quantiles = Annotated[list[LevelQuantile], Field(min_length=1), AfterValidator(_of_levels)]
+
+
 class VolumeIntervals(Stored):
     """Conformal intervals of a structure's volume.
 
@@ -128,9 +138,19 @@ class VolumeIntervals(Stored):
 
     has_samples: bool
     least_spread_ml: NotNegative
-    quantiles: list[LevelQuantile]
+    quantiles: Quantiles
     num_patients: Count
     num_cases: Count
+
+    @model_validator(mode="after")
+    def _consistent(self) -> VolumeIntervals:
+        require(
+            all(entry.quantile is None or entry.quantile >= 0 for entry in self.quantiles),
+            "quantiles must be at least 0",
+        )
+        require(self.num_patients <= self.num_cases, "num_patients must be at most num_cases")
+        require(self.has_samples == (self.least_spread_ml > 0), "least_spread_ml must be 0 without samples alone")
+        return self
 
     @classmethod
     def fit(
@@ -207,8 +227,16 @@ class DiceBounds(Stored):
         Number of units they rest on, one case of each patient.
     """
 
-    quantiles: list[LevelQuantile]
+    quantiles: Quantiles
     num_patients: Count
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DiceBounds:
+        require(
+            all(entry.quantile is None or abs(entry.quantile) <= 1 for entry in self.quantiles),
+            "quantiles must be in [-1, 1]",
+        )
+        return self
 
     @classmethod
     def fit(cls, predicted: np.ndarray, true: np.ndarray, *, levels: Sequence[float] = LEVELS) -> DiceBounds:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -28,15 +28,14 @@ from nnunet_stochastic.decisions.lesions import Lesion
 from nnunet_stochastic.decisions.predicted_dice import DiceFit, features_of
 from nnunet_stochastic.decisions.reference_scores import ReferenceScores
 from nnunet_stochastic.decisions.risk_control import RiskMasks
-from nnunet_stochastic.decisions.stored import Stored
+from nnunet_stochastic.decisions.stored import Ascending, Count, Share, Stored, require
 from nnunet_stochastic.decisions.structures import StructureRow
+from nnunet_stochastic.io.names import counted
 
 __all__ = ["VERSION", "AssessedStructure", "Decisions", "Presence", "StructureDecisions"]
 
 #: Version of the stored layout.
 VERSION: Literal[1] = 1
-
-Count = Annotated[int, Field(ge=0)]
 
 
 class Presence(Stored):
@@ -44,9 +43,17 @@ class Presence(Stored):
 
     num_cases: Count
     num_patients: Count
-    reference_share: Annotated[float, Field(ge=0, le=1)]
+    reference_share: Share
     num_not_segmented: Count
     num_missed: Count
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Presence:
+        require(
+            self.num_missed <= self.num_not_segmented <= self.num_cases, "num_missed, num_not_segmented, num_cases fall"
+        )
+        require(self.num_patients <= self.num_cases, "num_patients must be at most num_cases")
+        return self
 
     @property
     def loss_where_missing(self) -> float:
@@ -65,6 +72,13 @@ class StructureDecisions(Stored):
     existence: ExistenceCalibration | None = None
     left_out: dict[str, str] = Field(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _consistent(self) -> StructureDecisions:
+        for name in ("volume", "masks", "dice"):
+            require((getattr(self, name) is None) == (name in self.left_out), f"{name} or its reason must be there")
+        require((self.dice is None) == (self.dice_bounds is None), "dice and dice_bounds must both be there or not")
+        return self
+
     def too_few(self) -> list[str]:
         """What rests on too few patients to say anything, a line each."""
         lines: list[tuple[str, int, int]] = []
@@ -82,7 +96,7 @@ class StructureDecisions(Stored):
                 ):
                     if number < least:
                         lines.append((what, number, least))
-        return [f"{what}: {number} patients, at least {least} are needed" for what, number, least in lines]
+        return [f"{what}: {counted(number, 'patient')}, at least {least} are needed" for what, number, least in lines]
 
 
 def _infinite(what: str, quantiles: Sequence[LevelQuantile], number: int) -> list[tuple[str, int, int]]:
@@ -147,8 +161,8 @@ class Decisions(Stored):
     labels: dict[str, list[int]]
     num_cases: Count
     num_patients: Count
-    levels: list[float]
-    alphas: list[float]
+    levels: Ascending
+    alphas: Ascending
     structures: dict[str, StructureDecisions]
     image_scores: dict[str, ReferenceScores]
     num_samples: Count = 0
@@ -156,21 +170,19 @@ class Decisions(Stored):
 
     @model_validator(mode="after")
     def _consistent(self) -> Decisions:
-        if self.structures.keys() != self.labels.keys():
-            raise ValueError("structures must be those of labels")
+        require(self.structures.keys() == self.labels.keys(), "structures must be those of labels")
+        require(self.num_patients <= self.num_cases, "num_patients must be at most num_cases")
         for name, found in self.structures.items():
-            volume = [] if found.volume is None else found.volume.quantiles
-            dice = [] if found.dice_bounds is None else found.dice_bounds.quantiles
-            thresholds = [] if found.masks is None else found.masks.thresholds
+            volume = None if found.volume is None else [entry.level for entry in found.volume.quantiles]
+            dice = None if found.dice_bounds is None else [entry.level for entry in found.dice_bounds.quantiles]
+            thresholds = None if found.masks is None else [threshold.alpha for threshold in found.masks.thresholds]
             for what, has, needed in (
-                ("volume", [entry.level for entry in volume], self.levels),
-                ("dice_bounds", [entry.level for entry in dice], self.levels),
-                ("masks", [threshold.alpha for threshold in thresholds], self.alphas),
+                ("volume", volume, self.levels),
+                ("dice_bounds", dice, self.levels),
+                ("masks", thresholds, self.alphas),
             ):
-                if has and sorted(has) != sorted(needed):
-                    raise ValueError(f"{what} of {name} must be at {needed}, got {has}")
-            if any(entry.quantile is not None and entry.quantile < 0 for entry in volume):
-                raise ValueError(f"quantiles of volume of {name} must be at least 0")
+                require(has is None or has == needed, f"{what} of {name} must be at {needed}, got {has}")
+            require(found.presence.num_cases == self.num_cases, f"num_cases of {name} must be {self.num_cases}")
         return self
 
     def check_labels(self, labels: Mapping[str, Sequence[int]]) -> None:
@@ -214,8 +226,8 @@ class Decisions(Stored):
             )
         if row.num_samples and row.num_samples != self.num_samples:
             raise ValueError(
-                f"{row.structure}: {row.num_samples} samples, and the validation images had {self.num_samples}, whose "
-                "spread is another; predict with as many"
+                f"{row.structure}: {counted(row.num_samples, 'sample')}, and the validation images had "
+                f"{self.num_samples}, whose spread is another; predict with as many"
             )
         found = self.structures[row.structure]
         intervals: dict[float, tuple[float, float]] = {}

@@ -18,12 +18,10 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from nnunet_stochastic.decisions.stored import Stored
+from nnunet_stochastic.decisions.stored import Count, Stored
 from nnunet_stochastic.metrics import PlattScaling, UncertaintyHistogram
 
 __all__ = ["ExistenceCalibration"]
-
-Count = Annotated[int, Field(ge=0)]
 
 
 class ExistenceCalibration(Stored):

@@ -25,6 +25,7 @@ from nnunet_stochastic.decisions.predicted_dice import NotFittedError, features_
 from nnunet_stochastic.decisions.reference_scores import ReferenceScores
 from nnunet_stochastic.decisions.risk_control import ALPHAS, RiskMasks, mean_by_patient
 from nnunet_stochastic.decisions.statistics import CaseStatistics, StructureStatistics
+from nnunet_stochastic.io.names import counted
 
 __all__ = ["fit_decisions"]
 
@@ -58,7 +59,7 @@ def fit_decisions(
     image_scores = {}
     for name in sorted({name for case in cases for name in case.image_scores}):
         if without := [case.case for case in cases if not np.isfinite(case.image_scores.get(name, np.nan))]:
-            left_out[f"score {name}"] = f"{len(without)} of {len(cases)} cases have none, as {without[0]}"
+            left_out[f"score {name}"] = f"{len(without)} of {counted(len(cases), 'case')} have none, as {without[0]}"
         else:
             scores = [case.image_scores[name] for case in cases]
             image_scores[name] = ReferenceScores.fit(scores, [case.patient for case in cases])
@@ -135,8 +136,13 @@ def _fit_volume(segmented: Found, levels: Sequence[float], seed: int) -> VolumeI
         if of_case.row.expected_volume_ml is not None
         and (known := [volume for volume in of_case.reference_ml if volume is not None])
     }
+    if not segmented:
+        raise _LeftOutError("no validation case has the structure in its segmentation")
     if not usable:
-        raise _LeftOutError("no validation case has volumes in ml of the segmentation and of a reference")
+        raise _LeftOutError(
+            "no validation case has volumes in ml of the segmentation and of a reference: 2D images have none, nor "
+            "have references that label a part of the image"
+        )
     with_samples = {name for name, (_, of_case, _) in usable.items() if of_case.row.sample_sd_ml is not None}
     if with_samples and len(with_samples) < len(usable):
         without = min(usable.keys() - with_samples)

@@ -32,7 +32,7 @@ import numpy as np
 from pydantic import Field, model_validator
 from scipy.special import expit, logit
 
-from nnunet_stochastic.decisions.stored import Stored
+from nnunet_stochastic.decisions.stored import Positive, Share, Stored, require
 from nnunet_stochastic.decisions.structures import StructureRow
 
 __all__ = [
@@ -77,7 +77,6 @@ _NUM_FOLDS = 5
 _CLIP = 0.01
 
 Kind = Literal["constant", "isotonic", "linear"]
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 def features_of(row: StructureRow, image_scores: Mapping[str, float] | None = None) -> dict[str, float | None]:
@@ -142,16 +141,18 @@ class DiceModel(Stored):
 
     @model_validator(mode="after")
     def _consistent(self) -> DiceModel:
-        if unknown := [name for name in self.features if name not in SIGNS]:
-            raise ValueError(f"features must be of {', '.join(SIGNS)}, got {', '.join(unknown)}")
+        unknown = [name for name in self.features if name not in SIGNS]
+        require(not unknown, f"features must be of {', '.join(SIGNS)}, got {', '.join(unknown)[:100]}")
         lengths = [len(each) for each in (self.features, self.mean, self.scale, self.weights)]
         right = {
             "constant": not self.features and len(self.y) == 1,
             "isotonic": len(self.features) == 1 and len(self.x) == len(self.y) > 0 and _ascend(self.x, self.y),
             "linear": lengths[0] > 0 and len(set(lengths)) == 1,
         }
-        if not right[self.kind]:
-            raise ValueError(f"a {self.kind} model must have numbers for each of its features, ascending ones as knots")
+        require(
+            right[self.kind],
+            f"a {self.kind} model must have numbers for each of its features, ascending ones as knots",
+        )
         return self
 
     def predict(self, features: Mapping[str, float | None]) -> float:
@@ -189,10 +190,10 @@ class DiceFit(Stored):
     """
 
     model: DiceModel
-    errors: dict[str, float]
+    errors: dict[str, Share]
     baselines: dict[str, DiceModel]
-    num_cases: Annotated[int, Field(ge=1)]
-    num_patients: Annotated[int, Field(ge=1)]
+    num_cases: Positive
+    num_patients: Positive
 
 
 def fit_dice(

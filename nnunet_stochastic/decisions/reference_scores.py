@@ -18,9 +18,11 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field, model_validator
 
-from nnunet_stochastic.decisions.stored import Stored
+from nnunet_stochastic.decisions.stored import Positive, Stored, require
 
 __all__ = ["ReferenceScores"]
+
+_ROUNDING = 1e-6
 
 
 class ReferenceScores(Stored):
@@ -38,12 +40,16 @@ class ReferenceScores(Stored):
 
     scores: Annotated[list[float], Field(min_length=1)]
     weights: list[Annotated[float, Field(gt=0)]]
-    num_patients: Annotated[int, Field(ge=1)]
+    num_patients: Positive
 
     @model_validator(mode="after")
     def _consistent(self) -> ReferenceScores:
-        if len(self.scores) != len(self.weights) or sorted(self.scores) != self.scores:
-            raise ValueError("scores must ascend and have a weight each")
+        require(
+            len(self.scores) == len(self.weights) and sorted(self.scores) == self.scores,
+            "scores must ascend and have a weight each",
+        )
+        require(abs(sum(self.weights) - 1) < _ROUNDING, "weights must add up to 1")
+        require(self.num_patients <= len(self.scores), "num_patients must be at most the number of scores")
         return self
 
     @classmethod

@@ -22,13 +22,14 @@ bound holds for the λ that is taken, of the grid; one between it and the next c
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Annotated
 
 import numpy as np
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from scipy.special import expit
 
-from nnunet_stochastic.decisions.stored import Stored
+from nnunet_stochastic.decisions.stored import Count, Stored, require
 
 __all__ = ["ALPHAS", "GRID", "RiskMasks", "Threshold", "mask_at", "mask_losses", "mean_by_patient"]
 
@@ -112,6 +113,16 @@ class Threshold(Stored):
     inner: Annotated[float, Field(ge=0, le=2)]
 
 
+def _of_alphas(thresholds: list[Threshold]) -> list[Threshold]:
+    """With α the outer λ grows and the inner one falls."""
+    for less, more in pairwise(thresholds):
+        require(
+            less.alpha < more.alpha and less.outer <= more.outer and less.inner >= more.inner,
+            "alpha and outer must ascend, and inner fall",
+        )
+    return thresholds
+
+
 class RiskMasks(Stored):
     """Thresholds of a structure's inner and outer masks.
 
@@ -123,9 +134,9 @@ class RiskMasks(Stored):
         Number of patients that each rests on.
     """
 
-    thresholds: list[Threshold]
-    num_patients_outer: Annotated[int, Field(ge=0)]
-    num_patients_inner: Annotated[int, Field(ge=0)]
+    thresholds: Annotated[list[Threshold], Field(min_length=1), AfterValidator(_of_alphas)]
+    num_patients_outer: Count
+    num_patients_inner: Count
 
     @classmethod
     def fit(cls, outer: np.ndarray, inner: np.ndarray, *, alphas: Sequence[float] = ALPHAS) -> RiskMasks:

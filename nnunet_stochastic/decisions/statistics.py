@@ -16,9 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from nnunet_stochastic.decisions.lesions import Lesion, components, match_components
+from nnunet_stochastic.decisions.components import components, match_components
+from nnunet_stochastic.decisions.lesions import Lesion
 from nnunet_stochastic.decisions.risk_control import GRID, mask_losses
 from nnunet_stochastic.decisions.structures import StructureRow
+from nnunet_stochastic.labels import voxels_of
 from nnunet_stochastic.metrics import image_mean, per_border
 
 __all__ = ["CaseStatistics", "LesionStatistics", "StructureStatistics", "case_statistics", "image_scores"]
@@ -214,15 +216,15 @@ def case_statistics(
     labelled = [None if where is None or where.all() else where for where in labelled]
     structures = {}
     for name, labels in classes.items():
-        inside = np.isin(segmentation, list(labels))
-        given = [np.isin(reference, list(labels)) for reference in references]
+        inside = voxels_of(segmentation, labels)
+        given = [voxels_of(reference, labels) for reference in references]
         probability = None if probabilities is None else probabilities[name]
         structures[name] = _structure(by_name[name], inside, given, labelled, probability, voxel_ml)
     whole = [reference for reference, where in zip(references, labelled, strict=True) if where is None]
     of_lesions = {}
     for name, (found, numbers) in (lesions or {}).items():
         if whole:
-            marked = [np.isin(reference, list(classes[name])) for reference in whole]
+            marked = [voxels_of(reference, classes[name]) for reference in whole]
             of_lesions[name] = _lesions(found, numbers, marked, voxel_ml, min_lesion_ml, has_candidates)
     return CaseStatistics(case, patient, structures, dict(scores or {}), of_lesions)
 

@@ -19,6 +19,7 @@ import numpy as np
 from scipy import ndimage
 
 from nnunet_stochastic.decisions.overlaps import Overlaps
+from nnunet_stochastic.labels import voxels_of
 from nnunet_stochastic.measures import MEASURES
 
 __all__ = [
@@ -157,7 +158,7 @@ def structure_rows(
     rows = []
     for index, (name, labels) in enumerate(classes.items()):
         probability, box = probabilities.get(name), boxes[name]
-        inside = np.isin(segmentation[box], list(labels))
+        inside = voxels_of(segmentation[box], labels)
         size = int(np.count_nonzero(inside))
         expected = float(size) if probability is None else probability.everywhere
         edge = border(inside)

@@ -28,6 +28,7 @@ from nnunet_stochastic.evaluation.maps import Measure
 from nnunet_stochastic.evaluation.right_and_wrong import right_and_wrong
 from nnunet_stochastic.evaluation.set_results import SetResults
 from nnunet_stochastic.evaluation.tasks import RANKED, Resampled, Task
+from nnunet_stochastic.io.names import counted
 
 __all__ = ["case_weights", "describe_bootstrap", "entanglement_of_tasks", "name_resampled"]
 
@@ -133,7 +134,7 @@ def name_resampled(summary: Mapping[str, Any]) -> str:
     numbers: dict[str, list[str]] = {}
     for name, found in summary["bootstrap"]["sets"].items():
         of_patients = "" if found["patients"] is None else f" of {found['patients']}"
-        numbers.setdefault(f"{found['cases']} cases{of_patients}", []).append(name)
+        numbers.setdefault(f"{counted(found['cases'], 'case')}{of_patients}", []).append(name)
     listed = "; ".join(f"{', '.join(names)}: {number}" for number, names in numbers.items())
     return f"{summary['bootstrap']['unit']}s ({listed})"
 

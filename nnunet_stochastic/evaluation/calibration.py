@@ -109,6 +109,11 @@ class Calibration:
         """Description of the model whose predictions it was made from."""
         return self.content.get("model")
 
+    @property
+    def settings(self) -> Mapping[str, Any] | None:
+        """How the predictions were made that decisions were fitted to, ``predicted_settings.deciding_settings``."""
+        return self.content.get("settings")
+
     def made_from(self, predictions: Path) -> bool:
         """Whether it was made from this folder of predictions."""
         return (self.content.get("folders") or {}).get("predictions") == str(predictions.resolve())

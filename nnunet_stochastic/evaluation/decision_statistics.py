@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nnunet_stochastic.decisions.lesions import Lesion, components, find_lesions
+from nnunet_stochastic.decisions.components import components
+from nnunet_stochastic.decisions.lesions import Lesion, find_lesions
 from nnunet_stochastic.decisions.statistics import CaseStatistics, case_statistics
 from nnunet_stochastic.decisions.structures import StructureRow
 from nnunet_stochastic.evaluation.cases import CaseFiles, EvaluatedCase, read_sample

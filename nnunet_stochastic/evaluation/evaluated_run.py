@@ -24,7 +24,7 @@ from nnunet_stochastic.evaluation.records import bins_from_json
 from nnunet_stochastic.evaluation.scores import ALL_CLASSES, RATERS, REFERENCE
 from nnunet_stochastic.evaluation.summary_file import SummaryFile
 from nnunet_stochastic.evaluation.tasks import check_distances_are_named
-from nnunet_stochastic.io.names import shown
+from nnunet_stochastic.io.names import counted, shown
 from nnunet_stochastic.io.result_schemas import CurvesFile
 from nnunet_stochastic.io.tables import read_csv_table
 from nnunet_stochastic.io.text import read_json
@@ -105,7 +105,9 @@ class EvaluatedRun:
             raise ValueError(f"{path}: the set {strange[0][:60]!a} is none of summary.json; {_REMEDY}")
         for name, count in said.items():
             if (found := int((table["set"] == name).sum())) != count:
-                raise ValueError(f"{path}: {found} lines of the set {name}, summary.json has {count} cases; {_REMEDY}")
+                raise ValueError(
+                    f"{path}: {found} lines of the set {name}, summary.json has {counted(count, 'case')}; {_REMEDY}"
+                )
         return table
 
     @cached_property

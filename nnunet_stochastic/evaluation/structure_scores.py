@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nnunet_stochastic import metrics
-from nnunet_stochastic.decisions.lesions import components, match_components
+from nnunet_stochastic.decisions.components import components, match_components
 
 __all__ = ["STRUCTURE_METRICS", "SURFACE_TOLERANCE_MM", "structure_scores"]
 

@@ -15,6 +15,7 @@ from nnunet_stochastic.evaluation.cases import CaseFiles
 from nnunet_stochastic.io.staging import remove_leftovers
 from nnunet_stochastic.io.text import as_read_back, read_json, write_json
 from nnunet_stochastic.io.written import has_right_checksums, is_whole
+from nnunet_stochastic.recorded_settings import differences
 
 __all__ = ["WrittenCases"]
 
@@ -48,10 +49,12 @@ class WrittenCases:
         path = self.folder / self.record_name
         if not path.is_file():
             return list(cases)
-        if read_json(path, dict, remedy="leave --continue_calibration out") != as_read_back(record):
+        earlier = read_json(path, dict, remedy="leave --continue_calibration out")
+        if different := differences(earlier, as_read_back(record), free=()):
+            place, was, now = different[0]
             raise ValueError(
-                f"{path} is of another method or calibration: use another output folder or leave "
-                "--continue_calibration out"
+                f"{path} is of another method or calibration ({place} was {was} and is now {now}): use another output "
+                "folder or leave --continue_calibration out"
             )
         return [case for case in cases if not self.is_complete(case)]
 

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunet_stochastic.inference.cases import OutputFolder, cases_from_files, check_output_folder, find_input_cases
+from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+
+from nnunet_stochastic.inference.cases import (
+    InputCase,
+    OutputFolder,
+    cases_from_files,
+    check_output_folder,
+    find_input_cases,
+)
 from nnunet_stochastic.inference.folder_lock import locked_output_folder
 from nnunet_stochastic.inference.images import map_ending
 from nnunet_stochastic.inference.pipeline import Pipeline, note
@@ -18,6 +26,7 @@ from nnunet_stochastic.inference.structures import LesionChoice
 from nnunet_stochastic.inference.threads import thread_executor
 from nnunet_stochastic.inference.weight_cache import remove_dead_caches
 from nnunet_stochastic.io.folders import require_writable
+from nnunet_stochastic.io.images import read_image
 from nnunet_stochastic.io.names import shown
 from nnunet_stochastic.io.text import write_json
 from nnunet_stochastic.labels import EvaluatedLabels
@@ -134,6 +143,8 @@ def predict_folder(
         map_digits,
         predictor.model.label_manager.num_segmentation_heads if probability_format == "nifti" else None,
     )
+    if lesions.min_ml and cases:
+        _check_volumes(cases[0], lesions, reader_writer())
     require_writable(output.folder)
     remove_dead_caches()
     with locked_output_folder(output.folder, num_parts=num_parts, part_id=part_id):
@@ -166,6 +177,15 @@ def predict_folder(
         failures = pipeline.run(cases, preprocessing_threads, export_threads, progress)
         record.finish()
         return FolderReport(failures, record.cases)
+
+
+def _check_volumes(case: InputCase, lesions: LesionChoice, reader: BaseReaderWriter) -> None:
+    """Refuse at once, and not case by case, a least volume of lesions in images whose voxels have no volume."""
+    try:
+        _, properties = read_image(case.files, reader)
+    except Exception:  # readers raise what their libraries raise: that is the failure of this case, told later
+        return
+    lesions.check_image(case.files[0], properties)
 
 
 def _copy_model_files(

@@ -13,6 +13,7 @@ import blosc2
 import numpy as np
 
 from nnunet_stochastic.decisions.overlaps import Overlaps
+from nnunet_stochastic.labels import voxels_of
 
 __all__ = ["LabelStore"]
 
@@ -63,7 +64,7 @@ class _Masks(Sequence):
         return len(self._maps)
 
     def __getitem__(self, index):  # of an index alone: a slice would be many masks at once
-        return np.isin(self._maps[index][:], self._labels)
+        return voxels_of(self._maps[index][:], self._labels)
 
 
 def _slab_size(shape: Sequence[int]) -> int:

@@ -151,7 +151,7 @@ class Pipeline:
         self._input_sha256[case.name] = case.sha256()
         reader = self.reader_writer()
         image, properties = read_image(case.files, reader)
-        self.lesions.check_image(properties)
+        self.lesions.check_image(case.files[0], properties)
         previous = None
         if case.previous_stage is not None:
             highest = max(self.predictor.model.label_manager.all_labels)

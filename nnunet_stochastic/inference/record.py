@@ -12,7 +12,7 @@ uncertainty.json is put together; a single command writes uncertainty.json alone
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,25 +21,9 @@ from nnunet_stochastic.inference.structures import write_tables
 from nnunet_stochastic.inference.volumes import VOLUMES_FILE, write_volume_table
 from nnunet_stochastic.io.result_schemas import PredictionRecord
 from nnunet_stochastic.io.text import as_read_back, read_json_unless_cut, write_json
+from nnunet_stochastic.recorded_settings import differences
 
 __all__ = ["EarlierPredictions", "Record", "earlier_predictions"]
-
-# Settings that change no voxel of a file, so a prediction may be continued with others.
-_FREE_SETTINGS = {
-    "accumulate_on_device",
-    "device",
-    "maps",
-    "model_folder",
-    "notes",
-    "num_saved_samples",
-    "probability_format",
-    "sample_intervals",
-    "save_probabilities",
-    "versions",
-}
-
-_ABSENT = "absent"
-_LONGEST_VALUE = 80
 
 
 @dataclass(frozen=True)
@@ -179,23 +163,10 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _check_same_settings(path: Path, earlier: dict[str, Any], settings: dict[str, Any]) -> None:
-    earlier, settings = as_read_back([earlier, settings])
-    deciding = [{key: each[key] for key in each.keys() - _FREE_SETTINGS} for each in (earlier, settings)]
-    if different := list(_differences("", *deciding)):
+    different = [
+        f"{place} was {was} and is now {now}" for place, was, now in differences(*as_read_back([earlier, settings]))
+    ]
+    if different:
         raise ValueError(
             f"{path} was written with other settings ({'; '.join(different)}); use another output folder or those"
         )
-
-
-def _differences(place: str, earlier: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[str]:
-    for key in sorted(earlier.keys() | settings.keys()):
-        was, now = (each.get(key, _ABSENT) for each in (earlier, settings))
-        if isinstance(was, dict) and isinstance(now, dict):
-            yield from _differences(f"{place}{key}: ", was, now)
-        elif was != now:
-            yield f"{place}{key} was {_text(was)} and is now {_text(now)}"
-
-
-def _text(value: Any) -> str:
-    text = value if value is _ABSENT else repr(value)
-    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]} …"

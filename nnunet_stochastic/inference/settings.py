@@ -21,6 +21,7 @@ from nnunet_stochastic.inference.options import PredictionOptions
 from nnunet_stochastic.inference.sample_numbers import sample_intervals
 from nnunet_stochastic.inference.sliding_window import TTA_SHIFT_SD, View
 from nnunet_stochastic.io.hashing import content_sha256, file_sha256
+from nnunet_stochastic.io.names import counted
 from nnunet_stochastic.maps import MapName
 from nnunet_stochastic.posteriors import posterior_class
 from nnunet_stochastic.prediction_choices import SettledEstimator
@@ -164,9 +165,10 @@ def _notes(
         )
     if (number := options.num_saved_samples) and number < (told := sample_intervals(number))["least_num_samples"]:
         notes.append(
-            f"{number} whole samples: they miss an outcome of a probability below {told['missed_mode']:.0%} with more "
+            f"{counted(number, 'whole sample')}: they miss an outcome of a probability below "
+            f"{told['missed_mode']:.0%} with more "
             f"than {told['missed_with']:.0%}, and p5_ml to p95_ml cover {told['covers']:.0%} of the volumes and not "
-            f"{told['level']:.0%}; an interval of that level needs {told['least_num_samples']} samples "
+            f"{told['level']:.0%}; an interval of that level needs {counted(told['least_num_samples'], 'sample')} "
             "(sample_intervals in uncertainty.json)"
         )
     if options.epistemic_factor != 1:

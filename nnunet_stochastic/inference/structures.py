@@ -20,7 +20,7 @@ from nnunet_stochastic.inference.label_store import LabelStore
 from nnunet_stochastic.inference.restore import Prediction
 from nnunet_stochastic.io.grid import voxel_volume_ml, world_affine
 from nnunet_stochastic.io.text import write_table
-from nnunet_stochastic.labels import EvaluatedLabels
+from nnunet_stochastic.labels import EvaluatedLabels, voxels_of
 from nnunet_stochastic.measures import FOLDERS
 
 __all__ = ["LesionChoice", "describe_case", "without_maps", "write_tables"]
@@ -57,10 +57,13 @@ class LesionChoice:
             raise ValueError("min_lesion_ml is a limit for the components of structures: name these with lesions")
         return replace(self, structures=tuple(name for name in labels.names if name in self.structures))
 
-    def check_image(self, properties: Mapping[str, Any]) -> None:
+    def check_image(self, path: Path, properties: Mapping[str, Any]) -> None:
         """Raise ``ValueError`` if the voxels of an image have no volume to compare with the limit."""
         if self.min_ml and voxel_volume_ml(properties) is None:
-            raise ValueError("its voxels have no volume in ml, which min_lesion_ml needs: a 2D image, or no spacing")
+            raise ValueError(
+                f"{path}: its voxels have no volume in ml, as of 2D images and where no spacing is known, and "
+                f"min_lesion_ml is {self.min_ml:g}: leave it out"
+            )
 
     def settings(self) -> dict[str, Any]:
         """What decides the rows, for uncertainty.json."""
@@ -118,7 +121,7 @@ def describe_case(
     if lesions.structures:
         found: list[Lesion] = []
         for name, channel in lesions.channels(labels).items():
-            mask = np.isin(prediction.segmentation, classes[name])
+            mask = voxels_of(prediction.segmentation, classes[name])
             found += find_lesions(
                 name,
                 mask,

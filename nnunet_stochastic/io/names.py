@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["check_names", "few", "is_apple_double", "is_plain", "same_letters", "shown"]
+__all__ = ["check_names", "counted", "few", "is_apple_double", "is_plain", "same_letters", "shown"]
 
 _SHOWN = 5
 _FEW = 3
@@ -51,6 +51,15 @@ def same_letters(name: str) -> str:
 def few(names: Sequence[str], what: str = "cases") -> str:
     """Names for a line of a message, with their number where there are more than three: ``40 cases (a, b, c, …)``."""
     return ", ".join(names) if len(names) <= _FEW else f"{len(names)} {what} ({', '.join(names[:_FEW])}, …)"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and its noun, given in the singular: ``1 case``, ``2 cases``, ``0 classes``, ``3 copies``."""
+    if number == 1:
+        return f"1 {noun}"
+    if noun.endswith("y"):
+        return f"{number} {noun[:-1]}ies"
+    return f"{number} {noun}{'es' if noun.endswith('s') else 's'}"
 
 
 def shown(value: Any) -> str:

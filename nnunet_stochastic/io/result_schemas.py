@@ -147,6 +147,7 @@ class CalibrationFile(File):
     temperature: Positive | None
     threshold: dict[Literal["AU", "EU", "TU", "quantile"], NotNegative]
     decisions: dict[str, Any] | None = None
+    settings: PredictionSettings | None = None
     folders: dict[str, str | None] = {}
     model: DescribedModel | None = None
     left_out: dict[str, str] = {}

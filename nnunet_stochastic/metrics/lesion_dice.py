@@ -3,8 +3,8 @@
     lesion Dice = sum over matched pairs of 2 IoU / (1 + IoU)  /  (pairs + false positives + false negatives)
 
 2 IoU / (1 + IoU) is the Dice of a pair; a lesion that is found in one of the two segmentations alone has 0. The pairs
-are one to one and share a voxel (``decisions.lesions.match_components``). The mean over lesions is that of BraTS, which
-matches otherwise: it takes all found components that overlap the dilated reference lesion for one.
+are one to one and share a voxel (``decisions.components.match_components``). The mean over lesions is that of BraTS,
+which matches otherwise: it takes all found components that overlap the dilated reference lesion for one.
 Policy: no lesion in either -> NaN.
 Reference: lesion-wise metrics of the Brain Tumor Segmentation challenges of 2023,
 https://github.com/rachitsaluja/BraTS-2023-Metrics.

@@ -15,6 +15,7 @@ from nnunet_stochastic.evaluation.maps import MEASURES
 from nnunet_stochastic.evaluation.model import STAND_IN_FOOTNOTE, stand_in_mark
 from nnunet_stochastic.evaluation.scores import DIRECTIONS
 from nnunet_stochastic.evaluation.tasks import ARROWS, TASKS, UNRANKED, Task
+from nnunet_stochastic.io.names import counted
 
 __all__ = ["structure_table", "summary_table", "task_table"]
 
@@ -29,9 +30,10 @@ def summary_table(summary: Mapping, *, annotation: str) -> Table:
     annotation
         ``reference`` or ``raters``.
     """
-    against = {"reference": "the reference", "raters": f"{summary['num_raters']} raters, averaged"}[annotation]
+    raters = f"{counted(summary['num_raters'], 'rater')}, averaged"
+    against = {"reference": "the reference", "raters": raters}[annotation]
     table = Table(
-        title=f"Against {against}: {summary['num_cases']} cases",
+        title=f"Against {against}: {counted(summary['num_cases'], 'case')}",
         caption="means over cases, NLL in nats; pooled: from the voxels of all cases together",
     )
     table.add_column("class", no_wrap=True)

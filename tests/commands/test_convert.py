@@ -33,9 +33,9 @@ def test_dry_run_lists_everything_and_writes_nothing(source, capsys):
     lines = [line.strip() for line in output.splitlines()]
     assert all(case in lines for case in "abcdef")
     assert "4 cases would be written to imagesTr:" in lines
-    assert "1 cases would be written to imagesTs:" in lines
+    assert "1 case would be written to imagesTs:" in lines
     assert "has annotation_1.nii.gz; most cases have annotation_1 to annotation_2 (1):" in lines
-    assert "0 cases are complete; nothing was written" in lines
+    assert "complete are 0 cases; nothing was written" in lines
 
 
 def test_converts_then_has_nothing_to_do_then_refuses(source, capsys):
@@ -51,7 +51,7 @@ def test_converts_then_has_nothing_to_do_then_refuses(source, capsys):
     ]
     times = {path: path.stat().st_mtime_ns for path in dataset.glob("*Tr/*")}
     assert convert(source, "--dry_run") == 0
-    assert "5 cases are complete" in capsys.readouterr().out
+    assert "complete are 5 cases; nothing was written" in capsys.readouterr().out
     assert convert(source) == 0
     assert {path: path.stat().st_mtime_ns for path in dataset.glob("*Tr/*")} == times
 

@@ -49,7 +49,7 @@ def test_ranges_seed_and_continuing(images, capsys):
     assert run(images, *options) == 1
     assert "is not empty" in capsys.readouterr().err
     assert run(images, *options, "--continue_corruption") == 0
-    assert "1 corrupted copies written, 3 were complete" in capsys.readouterr().out
+    assert "1 corrupted copy written, 3 were complete" in capsys.readouterr().out
 
 
 def test_constant_images_are_named(images, capsys):

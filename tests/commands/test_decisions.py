@@ -73,7 +73,17 @@ def write_record(made, name, *, samples=True, trainer="nnUNetTrainerMoB"):
             "lesions": [lesion.as_json() for lesion in lesions(arrays)[0]],
             "input_files": [f"{case}_0000.nii.gz"],
         }
-    settings = {"trainer": trainer, "configuration": "3d_fullres", "lesions": ["nodule"], "min_lesion_ml": 0.0}
+    settings = {
+        "trainer": trainer,
+        "configuration": "3d_fullres",
+        "lesions": ["nodule"],
+        "min_lesion_ml": 0.0,
+        "checkpoints": {"fold_0": {"sha256": "a" * 64}},
+        "members": 2,
+        "epistemic_source": "ensemble",
+        "seed": len(name),
+        "device": name,
+    }
     content = json.dumps({"settings": settings, "cases": entries})
     (made.root / name / "pred" / "uncertainty.json").write_text(content)
 
@@ -230,7 +240,7 @@ def test_one_patient_and_no_lesion(folders, capsys, write_image):
     assert determine(folders, "--groups", groups) == 0
     printed = capsys.readouterr().out
     assert "decisions: nodule: dice: predicted Dice needs at least 4 patients, got 1" in printed
-    assert "decisions: nodule: volume interval at 80 % is infinite: 1 patients, at least 4 are needed" in printed
+    assert "decisions: nodule: volume interval at 80 % is infinite: 1 patient, at least 4 are needed" in printed
     for case, arrays in folders.cases["val"].items():
         for index in range(3):
             write_image(folders.root / "val" / "raters" / f"{case}_rater{index}.nii.gz", 0 * arrays.reference)
@@ -339,6 +349,11 @@ def test_the_same_files_for_any_number_of_processes_and_not_into_the_predictions
     assert apply(decided, "-o", folder) == 1
     assert "would overwrite the prediction's structures.csv in -i; choose another folder" in capsys.readouterr().err
     assert written(folder) == before
+    validation = decided.root / "val" / "pred"
+    before = written(validation)
+    assert apply(decided, "-o", validation) == 1
+    assert f"{validation} holds predictions, whose structures.csv" in capsys.readouterr().err
+    assert written(validation) == before
     assert sorted(alone) == sorted(
         ["decisions.json", "lesions.csv", "review.csv", "structures.csv"]
         + [f"{which}/{case}.nii.gz" for which in ("inner", "outer") for case in "abc"]
@@ -367,6 +382,46 @@ def test_continue_after_an_interruption(decided, monkeypatch, capsys):
     assert written(out) == {**whole, "outer/a.nii.gz": whole["outer/c.nii.gz"]}  # kept
 
 
+def test_a_damaged_record_is_named_with_its_field(decided, capsys):
+    assert apply(decided) == 0
+    path = decided.root / "out" / "decisions.json"
+    good = json.loads(path.read_text())
+    changed = good["decisions"] | {"seed": 1}
+    for text, message in {
+        "": "not valid JSON, the file is empty; leave --continue_calibration out",
+        "[[]]": "an object is needed, got a list; leave --continue_calibration out",
+        json.dumps({}): "is of another method or calibration (alpha was absent and is now 0.1)",
+        json.dumps(good | {"alpha": [0.1]}): "is of another method or calibration (alpha was [0.1] and is now 0.1)",
+        json.dumps(good | {"decisions": changed}): "another method or calibration (decisions: seed was 1 and is now 0)",
+        json.dumps(
+            good | {"masks": None}
+        ): "(masks was None and is now ['nodule']): use another output folder or leave",
+    }.items():
+        path.write_text(text)
+        capsys.readouterr()
+        assert apply(decided, "--continue_calibration") == 1
+        error = capsys.readouterr().err
+        assert str(path) in error
+        assert message in error
+        assert "Traceback" not in error
+    path.write_text(json.dumps(good))
+    assert apply(decided, "--continue_calibration") == 0
+
+
+def test_names_of_any_kind_and_what_lies_beside(decided):
+    decided.add("odd", ["n a", "\u00e9_x", "$x[1]"], seed=3)
+    write_record(decided, "odd")
+    write_plans(decided, "odd", [2.5, 0.9, 0.7])
+    folder = decided.root / "odd" / "pred"
+    (folder / "sub folder").mkdir()
+    (folder / "sub folder" / "other.nii.gz").write_bytes((folder / "n a.nii.gz").read_bytes())
+    (folder / "notes.txt").write_text("x")
+    assert apply(decided, "-i", folder) == 0
+    assert {line["case"] for line in table(decided.root / "out" / "review.csv")} == decided.cases["odd"].keys()
+    masks = {path.name for path in (decided.root / "out" / "inner").iterdir()}
+    assert masks == {f"{case}.nii.gz" for case in decided.cases["odd"]}
+
+
 def test_without_probabilities_and_epistemic_maps(decided, capsys):
     assert apply(decided) == 0
     for case in decided.cases["new"]:
@@ -384,6 +439,21 @@ def test_without_probabilities_and_epistemic_maps(decided, capsys):
 
 def without_volume(record):
     record["cases"]["b"]["structures"]["nodule"].update(expected_volume_ml=None, volume_ml=None)
+
+
+def other_settings(**settings):
+    return lambda made: change_record(made, "new", lambda record: record["settings"].update(settings))
+
+
+def new_folder(message):
+    calibration = "{root}/val/pred/calibration.json"
+    return f"new/pred is predicted otherwise than the validation images of {calibration}: {message}"
+
+
+def without_settings(made):
+    found = content(made)
+    del found["settings"]
+    calibration_file(made).write_text(json.dumps(found))
 
 
 def without_decisions(made):
@@ -425,6 +495,29 @@ REFUSED = {
         ),
         "calibration.json: decisions: seed: must be a whole number",
     ),
+    "other members": (other_settings(members=5), new_folder("members is 5 and was 2; predict with the settings")),
+    "another epistemic method": (other_settings(epistemic_source="dropout"), "different models: epistemic dropout and"),
+    "other weights": (
+        other_settings(checkpoints={"fold_0": {"sha256": "b" * 64}}),
+        new_folder(f"checkpoints: fold_0: sha256 is {'b' * 64!r} and was {'a' * 64!r}"),
+    ),
+    "other folds": (
+        other_settings(checkpoints={"fold_1": {"sha256": "b" * 64}}),
+        new_folder(f"checkpoints: fold_0 is absent and was {{{{'sha256': {'a' * 64!r}}}}}; checkpoints: fold_1 is "),
+    ),
+    "another estimator": (other_settings(estimator="plug_in"), new_folder("estimator is 'plug_in' and was absent")),
+    "another least volume": (other_settings(min_lesion_ml=0.1), new_folder("min_lesion_ml is 0.1 and was 0.0")),
+    "other lesions": (
+        other_settings(lesions=["nodule", "tumour"]),
+        new_folder("lesions is nodule tumour and was nodule"),
+    ),
+    "many settings": (
+        other_settings(members=5, estimator="mc", num_samples=3, step_size=0.1, views={"identity": 3}),
+        new_folder(
+            "estimator is 'mc' and was absent; members is 5 and was 2; num_samples is 3 and was absent and 2 mo"
+        ),
+    ),
+    "a calibration that does not say how": (without_settings, "does not say how the validation images were predicted"),
     "a calibration without decisions": (without_decisions, "has no decisions: it is of an earlier version"),
 }
 
@@ -434,8 +527,17 @@ def test_refusals_before_anything_is_written(decided, capsys, what):
     change, message = REFUSED[what]
     change(decided)
     assert apply(decided) == 1
-    assert message in capsys.readouterr().err
+    assert message.format(root=decided.root) in capsys.readouterr().err
     assert not [*(decided.root / "out").glob("*")]
+
+
+def test_predicted_without_lesions(decided, capsys):
+    change_record(decided, "new", lambda record: record["settings"].pop("lesions"))
+    change_record(decided, "new", lambda record: record["settings"].pop("min_lesion_ml"))
+    change_record(decided, "new", lambda record: [case.pop("lesions") for case in record["cases"].values()])
+    assert apply(decided) == 0
+    assert "left out: lesions of nodule: predict with --lesions as the validation images\n" in capsys.readouterr().out
+    assert not (decided.root / "out" / "lesions.csv").exists()
 
 
 def test_the_validation_predictions_themselves(decided, capsys):

@@ -34,7 +34,7 @@ def test_one_model_with_files(tmp_path, capsys):
         "prediction",
     ]
     assert all(f'id="{layer["element"]}"' in page for entry in volumes.values() for layer in entry["layers"])
-    assert "1 models, 4 cases, 3 in the viewer" in capsys.readouterr().out
+    assert "1 model, 4 cases, 3 in the viewer" in capsys.readouterr().out
     assert [path.name for path in folder.glob(".*")] == []
 
 

@@ -142,6 +142,16 @@ def test_one_patient(cases):
     assert tumour.volume.num_patients == 1
 
 
+def test_no_segmentation_has_the_structure(cases):
+    absent = [changed(case, num_voxels=0) for case in cases]
+    tumour = fit_decisions(absent, labels=CLASSES).structures["tumour"]
+    assert tumour.left_out == {
+        "volume": "no validation case has the structure in its segmentation",
+        "dice": "predicted Dice needs at least 4 patients, got 0",
+    }
+    assert tumour.presence.loss_where_missing == 1
+
+
 def test_without_samples_probabilities_lesions_and_volumes():
     cases = simulated_cases(5, 12, num_samples=0)
     decisions = fit_decisions(cases, labels=CLASSES)
@@ -163,7 +173,8 @@ def test_without_samples_probabilities_lesions_and_volumes():
         for case in cases
     ]
     assert fit_decisions(bare, labels=CLASSES).structures["tumour"].left_out == {
-        "volume": "no validation case has volumes in ml of the segmentation and of a reference",
+        "volume": "no validation case has volumes in ml of the segmentation and of a reference: 2D images have none, "
+        "nor have references that label a part of the image",
         "masks": "there are no probabilities; predict with --save_probabilities",
         **missing,
     }

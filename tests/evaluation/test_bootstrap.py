@@ -105,10 +105,10 @@ def test_numbers_of_cases_and_patients_are_named():
     found = describe_bootstrap(cases, {"a": "1", "b": "1", "c": "2", "x": "3"})
     assert found["sets"]["blur"] == {"cases": 3, "patients": 2}
     assert (found["unit"], found["level"], found["num_replicates"]) == ("patient", 0.95, 1000)
-    assert name_resampled({"bootstrap": found}) == "patients (ID, blur: 3 cases of 2; site: 1 cases of 1)"
+    assert name_resampled({"bootstrap": found}) == "patients (ID, blur: 3 cases of 2; site: 1 case of 1)"
     alone = describe_bootstrap(cases, None)
     assert alone["sets"]["site"] == {"cases": 1, "patients": None}
-    assert name_resampled({"bootstrap": alone}) == "cases (ID, blur: 3 cases; site: 1 cases)"
+    assert name_resampled({"bootstrap": alone}) == "cases (ID, blur: 3 cases; site: 1 case)"
     assert name_resampled({}) == "cases"  # of an older evaluation
 
 

@@ -182,6 +182,20 @@ def test_rows_say_nothing_of_maps_that_are_there_no_more(tmp_path, folders, stoc
     assert (out / "lesions.csv").read_bytes() == (again / "lesions.csv").read_bytes()
 
 
+def test_a_least_volume_of_images_without_one_is_refused_at_once(tmp_path, folders):
+    model = folders.write_model_folder(tmp_path / "model")
+    predictor = StochasticPredictor.from_model_folder(model, folds=(0,))
+    images = tmp_path / "images"
+    images.mkdir()
+    for name in ("a", "b"):
+        flat = sitk.GetImageFromArray(np.zeros((14, 16), np.float32))
+        sitk.WriteImage(flat, str(images / f"{name}_0000.nii.gz"))
+    choice = LesionChoice(("nodule",), min_ml=0.1)
+    with pytest.raises(ValueError, match=r"a_0000\.nii\.gz: its voxels have no volume in ml.* min_lesion_ml is 0\.1"):
+        predict_folder(predictor, images, tmp_path / "out", lesions=choice)
+    assert not (tmp_path / "out" / "uncertainty.json").exists()
+
+
 @pytest.mark.parametrize(
     ("lesions", "message"),
     [

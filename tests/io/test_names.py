@@ -13,7 +13,7 @@ from nnunet_stochastic.datasets.corruptions.folder import find_images
 from nnunet_stochastic.datasets.rater_cases import find_training_images
 from nnunet_stochastic.evaluation.cases import find_cases as find_predictions
 from nnunet_stochastic.inference.cases import find_input_cases
-from nnunet_stochastic.io.names import check_names
+from nnunet_stochastic.io.names import check_names, counted
 
 STRANGE = ("a\nb", os.fsdecode(b"a\xffb"), "a\tb", "a\x1b[31mb", "a\u2028b")
 NAMES = ("good", "-good", "a b", "a_0000", "a_0000_0000", "\u00e9", "$x", "a.b", "a_rater0", "a_000")
@@ -120,3 +120,8 @@ def test_names(tmp_path):
         check_names([f"{n}\n" for n in range(7)], tmp_path)
     with pytest.raises(ValueError, match=r"the data set has names .*'a\\nb'"):
         Conversion("Dataset001_X", {}, {}, [Source("s", {"a\nb": "train"}, None, "s")], iter)
+
+
+def test_numbers_and_their_nouns():
+    told = [counted(number, noun) for number, noun in ((1, "case"), (0, "case"), (2, "class"), (3, "corrupted copy"))]
+    assert told == ["1 case", "0 cases", "2 classes", "3 corrupted copies"]

@@ -37,6 +37,7 @@ from nnunet_stochastic.datasets.conversion.common import (
 )
 from nnunet_stochastic.datasets.conversion.run import dataset_name
 from nnunet_stochastic.io.images import check_image_file
+from nnunet_stochastic.io.names import counted
 
 __all__ = ["plan_curvas"]
 
@@ -117,7 +118,7 @@ def plan_curvas(
         _convert,
         skipped,
         (
-            f"{len(sources)} cases with {num_raters} annotations each: "
+            f"{counted(len(sources), 'case')} with {counted(num_raters, 'annotation')} each: "
             + ", ".join(f"{count} {part}" for part, count in Counter(parts.values()).items()),
             "label: the class with most votes at a voxel; ties to foreground, then to the lowest label",
         ),

@@ -14,7 +14,7 @@ import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from nnunet_stochastic.io.names import is_apple_double
+from nnunet_stochastic.io.names import check_names, is_apple_double
 
 __all__ = ["ENDINGS", "find_images", "find_masks", "without_ending"]
 
@@ -35,7 +35,8 @@ def find_images(folder: Path, num_channels: int) -> dict[str, tuple[Path, ...]]:
     Raises
     ------
     ValueError
-        There is no image; endings differ; channels are missing, or there are more of them than ``num_channels``.
+        There is no image; a name has a line break; endings differ; channels are missing, or there are more of them than
+        ``num_channels``.
     """
     files = _files_in(folder)
     if not files:
@@ -148,7 +149,9 @@ def _same_names(folders: Sequence[Path]) -> bool:
 def _files_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
-    return [path for path in _visible(folder) if path.is_file() and _ending_of(path)]
+    files = [path for path in _visible(folder) if path.is_file() and _ending_of(path)]
+    check_names((file.name for file in files), folder)
+    return files
 
 
 def _folders_in(folder: Path) -> list[Path]:

@@ -36,6 +36,7 @@ from nnunet_stochastic.datasets.conversion.common import (
 from nnunet_stochastic.datasets.conversion.run import dataset_name
 from nnunet_stochastic.evaluation.parallel import map_in_processes
 from nnunet_stochastic.io.images import check_image_file
+from nnunet_stochastic.io.names import counted
 from nnunet_stochastic.io.tables import read_csv_table
 
 __all__ = ["MIXTURE_OF_BASES_TABLE_1", "plan_totalsegmentator"]
@@ -183,8 +184,8 @@ def _notes(
     notes = [
         "there is no meta.csv, so it is unknown whether all scans are here"
         if num_listed is None
-        else f"meta.csv lists {num_listed} scans",
-        f"{num_scans} scans, {len(training) + len(validation) + len(test)} show {' or '.join(structures)}: "
+        else f"meta.csv lists {counted(num_listed, 'scan')}",
+        f"{counted(num_scans, 'scan')}, {len(training) + len(validation) + len(test)} show {' or '.join(structures)}: "
         f"{len(training)} training, {len(validation)} validation, {len(test)} test",
     ]
     for name in structures:

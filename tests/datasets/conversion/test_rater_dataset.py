@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from nnunet_stochastic.datasets.conversion.rater_dataset import RaterFolders, Vote, plan_rater_dataset, vote
+from nnunet_stochastic.datasets.conversion.rater_dataset import RaterFolders, plan_rater_dataset
+from nnunet_stochastic.datasets.conversion.rater_vote import Vote, vote
 from nnunet_stochastic.datasets.conversion.run import PlannedFolder
 
 SPACING = (0.7, 0.8, 2.5)
@@ -175,6 +176,35 @@ def test_patients_stay_together(tmp_path):
     again = plan(RaterFolders(tmp_path / "images", [tmp_path / "raters"]), groups=table, seed=1)
     assert {case for case, part in again.parts.items() if part == "test"} != test
     assert list(plan(write_cases(tmp_path, cases), groups=table, num_test=1).parts.values()).count("test") == 2
+
+
+@pytest.mark.parametrize(
+    ("cases", "options", "message"),
+    [
+        ("a", {}, "1 patient to draw from, at least 3 are needed: one for training, one for validation, 1 for testing"),
+        ("ab", {}, "2 patients to draw from, at least 3 are needed"),
+        ("a", {"num_test": 0}, "at least 2 are needed: one for training, one for validation, none for testing"),
+        ("abcd", {"num_test": 3}, "4 patients to draw from, at least 5 are needed: .*, 3 for testing"),
+    ],
+)
+def test_too_few_cases_to_split(tmp_path, cases, options, message):
+    with pytest.raises(ValueError, match=message):
+        plan(write_cases(tmp_path, cases), **options)
+
+
+def test_the_fewest_cases(tmp_path):
+    assert sorted(plan(write_cases(tmp_path, "abc")).parts.values()) == ["test", "train", "val"]
+    both = RaterFolders(tmp_path / "images", [tmp_path / "raters"])
+    assert sorted(plan(both, num_test=0).parts.values()) == ["train", "train", "val"]
+
+
+@pytest.mark.parametrize("folder", ["images", "raters"])
+def test_names_with_line_breaks(tmp_path, folder):
+    folders = write_cases(tmp_path, "abc")
+    file = next((tmp_path / folder).iterdir())
+    file.rename(file.with_name("x\ny" + file.name))
+    with pytest.raises(ValueError, match=r"has names that are not UTF-8, or hold line breaks .*: rename 'x\\ny"):
+        plan(folders)
 
 
 def test_folders_of_test_images(tmp_path):
