@@ -43,15 +43,15 @@ class WrittenCases:
         Raises
         ------
         ValueError
-            The folder is of another method or calibration.
+            The folder is of another method or calibration, or of other predictions.
         """
         path = self.folder / self.record_name
         if not path.is_file():
             return list(cases)
         if read_json(path, dict, remedy="leave --continue_calibration out") != as_read_back(record):
             raise ValueError(
-                f"{path} is of another method or calibration: use another output folder or leave "
-                "--continue_calibration out"
+                f"{path} is of another method or calibration, or of other predictions: use another output folder or "
+                "leave --continue_calibration out"
             )
         return [case for case in cases if not self.is_complete(case)]
 

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from nnunet_stochastic.io.schemas import Count, File, Measure, Name, NotNegative, Number, Plain, Positive, rule
 
-__all__ = ["CalibrationFile", "CurvesFile", "DescribedModel", "PredictionRecord"]
+__all__ = ["CalibrationFile", "CurvesFile", "DecisionsFile", "DescribedModel", "PredictionRecord"]
 
 # uncertainty.json
 
@@ -150,6 +150,16 @@ class CalibrationFile(File):
     folders: dict[str, str | None] = {}
     model: DescribedModel | None = None
     left_out: dict[str, str] = {}
+
+
+class DecisionsFile(File):
+    """decisions.json: what the files of decisions beside it were made of."""
+
+    method: Literal["decisions"]
+    predictions: Name
+    alpha: Share
+    masks: list[Name]
+    decisions: dict[str, Any]
 
 
 class ReliabilityEntry(File):

@@ -21,6 +21,8 @@ from nnunet_stochastic.decisions.statistics import case_statistics, image_scores
 from nnunet_stochastic.decisions.structures import ProbabilitySums, structure_rows
 from nnunet_stochastic.evaluation.cases import find_cases
 from nnunet_stochastic.evaluation.decision_folder import MaskFolder
+from nnunet_stochastic.io.result_schemas import DecisionsFile
+from nnunet_stochastic.io.text import read_json
 from nnunet_stochastic.labels import EvaluatedLabels
 from tests.commands.conftest import SPACING, MadeFolders
 
@@ -364,6 +366,17 @@ def test_continue_after_an_interruption(decided, monkeypatch, capsys):
     (out / "outer" / "a.nii.gz").write_bytes(whole["outer/c.nii.gz"])
     assert apply(decided, "--alpha", 0.2, "--continue_calibration") == 0
     assert written(out) == {**whole, "outer/a.nii.gz": whole["outer/c.nii.gz"]}  # kept
+
+
+def test_decisions_say_whose_they_are(decided, capsys):
+    predictions = decided.root / "new" / "pred"
+    assert apply(decided) == 0
+    record = read_json(decided.root / "out" / "decisions.json", DecisionsFile)
+    assert record["predictions"] == str(predictions.resolve())
+    predictions.rename(decided.root / "moved")
+    capsys.readouterr()
+    assert apply(decided, "-i", decided.root / "moved", "--continue_calibration") == 1
+    assert "is of another method or calibration, or of other predictions: use another" in capsys.readouterr().err
 
 
 def test_without_probabilities_and_epistemic_maps(decided, capsys):
