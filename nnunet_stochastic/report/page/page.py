@@ -92,14 +92,18 @@ def _datasets(results: Sequence[EvaluatedRun]) -> Iterator[dict[str, Any]]:
             plots = [Plot(title, caption, picture(figure)) for title, caption, figure in drawn if figure is not None]
         yield {
             "name": dataset,
-            "tables": [
-                tables.quality_table(members),
-                tables.measure_table(members),
-                tables.delta_table(members),
-                *tables.class_tables(members),
-            ],
+            "tables": [table for table in _tables(members) if table is not None],
             "plots": plots,
         }
+
+
+def _tables(members: Sequence[EvaluatedRun]) -> Iterator[tables.Table | None]:
+    yield tables.quality_table(members)
+    yield tables.surface_table(members)
+    yield tables.measure_table(members)
+    yield tables.delta_table(members)
+    yield tables.decision_table(members)
+    yield from tables.class_tables(members)
 
 
 def _models(results: Sequence[EvaluatedRun]) -> Iterator[dict[str, Any]]:
