@@ -197,6 +197,7 @@ def _judgement(cases: tuple[str, ...], quality: float) -> dict:
         "masks": {"0.05": None, "0.1": {"outer": {"risk": 0.08}, "inner": {"risk": 0.04}}},
         "dice": {**quality_of, "lower_bound": held, "baselines": {"pairwise_dice": quality_of | {"aurc": 0.21}}},
         "lesions": {
+            "segmentation": {"sensitivity": 0.625, "false_per_case": 0.75},
             "froc": [
                 {"share": 1.0, "sensitivity": 0.5, "false_per_case": 0.25},
                 {"share": 0.5, "sensitivity": 0.75, "false_per_case": 1.5},

@@ -300,6 +300,7 @@ def test_lesions_found_against_false_ones(judged):
     found = curve(ax, "nodule")
     np.testing.assert_allclose(found.get_xdata(), [0, 0.25, 1.5])
     np.testing.assert_allclose(found.get_ydata(), [0, 0.5, 0.75])
+    assert points(ax) == [(0.75, 0.625)]  # of the segmentation alone
     assert ax.get_legend_handles_labels()[1] == ["nodule"]
 
 

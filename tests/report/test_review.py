@@ -192,6 +192,16 @@ def test_images_that_have_moved(predictions, tmp_path):
     assert found.images == {case: tmp_path / "moved" / f"{case}_0000.nii.gz" for case in AGREEMENT}
 
 
+def test_a_case_of_an_interrupted_prediction_is_not_shown(predictions):
+    record = json.loads((predictions / "uncertainty.json").read_text())
+    del record["cases"]["case_0001"]
+    (predictions / "uncertainty.json").write_text(json.dumps(record | {"other_cases": ["case_0001"]}))
+    cases = review_cases(read_review(predictions, sorted(AGREEMENT)), open_folder)
+    sources = {case.row["case"]: case.source for case in cases}
+    assert sources["case_0001"].startswith("its files are of an earlier prediction")
+    assert isinstance(sources["case_0000"], CaseSource)
+
+
 def test_the_page_says_what_it_rests_on(decided, predictions):
     page = re.sub(r"<(script|style)[^>]*>.*?</\1>", "", page_of(decided), flags=re.DOTALL)
     assert "rest on 24 validation cases of 21 patients" in page

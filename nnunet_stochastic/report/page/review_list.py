@@ -14,7 +14,7 @@ from typing import Any
 
 from nnunet_stochastic.decisions.review import REVIEW_LEVEL
 from nnunet_stochastic.evaluation.case_sets import SetFolders
-from nnunet_stochastic.evaluation.model import stand_in_mark
+from nnunet_stochastic.evaluation.model import stand_in_mark, unfinished_cases
 from nnunet_stochastic.report.page.cases import CaseDetails, CaseSource, DecidedMasks, PageCase, PredictionFolder
 from nnunet_stochastic.report.page.columns import OF_IMAGES, ListColumn
 from nnunet_stochastic.report.page.review_folder import AGREEMENT, Review, Row, value
@@ -37,6 +37,9 @@ _ORDERS = {
     "TU": "the largest mean total uncertainty on top",
     "case": "by name, since nothing is known of how sure they are",
 }
+
+
+_UNFINISHED = "its files are of an earlier prediction, which was interrupted when it was made anew; predict it again"
 
 
 def level_of(review: Review) -> float:
@@ -108,18 +111,18 @@ def review_cases(review: Review, open_folder: Callable[[Path], PredictionFolder]
         opened = open_folder(review.predictions)
     except (ValueError, OSError) as error:
         opened = str(error)
+    unfinished = unfinished_cases(review.predictions)
     masks = None
     if review.masks and review.alpha is not None:
         masks = DecidedMasks(review.folder, review.masks, review.alpha)
     places = SetFolders(review.predictions)
-    return [
-        PageCase(
-            _row(review, case),
-            opened if isinstance(opened, str) else CaseSource(case, opened, places, masks),
-            _details(review, case),
-        )
-        for case in review.cases
-    ]
+
+    def source(case: str) -> CaseSource | str:
+        if case in unfinished:
+            return _UNFINISHED
+        return opened if isinstance(opened, str) else CaseSource(case, opened, places, masks)
+
+    return [PageCase(_row(review, case), source(case), _details(review, case)) for case in review.cases]
 
 
 def _row(review: Review, case: str) -> dict[str, Any]:

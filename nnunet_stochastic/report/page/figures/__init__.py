@@ -117,7 +117,7 @@ OF_ONE_MODEL: tuple[tuple[str, str, Callable[[EvaluatedRun], Figure | None]], ..
     (
         "Detection of lesions (FROC)",
         "Share of the lesions of all annotators that are found, against found lesions that are none, as lesions that "
-        "fewer samples have are counted, too. Up and left is better.",
+        "fewer samples have are counted, too; the cross: those of the segmentation alone. Up and left is better.",
         lesion_detection_figure,
     ),
 )

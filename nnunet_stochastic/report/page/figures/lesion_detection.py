@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -16,27 +17,34 @@ __all__ = ["lesion_detection_figure"]
 
 
 def lesion_detection_figure(result: EvaluatedRun) -> Figure | None:
-    """A panel per set, a curve per structure that has lesions."""
+    """A panel per set, a curve per structure that has lesions; a cross: those of the segmentation alone."""
     sets = {
-        name: {
-            structure: [point for point in lesions["froc"] if point["sensitivity"] is not None]
-            for structure, found in structures.items()
-            if (lesions := found.get("lesions"))
-        }
+        name: {structure: lesions for structure, found in structures.items() if (lesions := found.get("lesions"))}
         for name, structures in judged_sets(result).items()
     }
-    sets = {name: curves for name, curves in sets.items() if any(curves.values())}
+    sets = {name: lesions for name, lesions in sets.items() if any(_points(found) for found in lesions.values())}
     if not sets:
         return None
     figure, axes = grid(len(sets))
-    for ax, (name, curves) in zip(axes, sets.items(), strict=True):
-        for place, (structure, points) in enumerate(curves.items()):
-            false = [0.0, *(point["false_per_case"] for point in points)]
-            found = [0.0, *(point["sensitivity"] for point in points)]
-            style: dict[str, Any] = {"color": OKABE_ITO[place % (len(OKABE_ITO) - 1)], "marker": "o", "markersize": 3.5}
-            ax.plot(false, found, label=as_label(structure), drawstyle="steps-post", **style)
+    for ax, (name, lesions) in zip(axes, sets.items(), strict=True):
+        for place, (structure, found) in enumerate(lesions.items()):
+            colour = OKABE_ITO[place % (len(OKABE_ITO) - 1)]
+            false, sensitivity = zip((0.0, 0.0), *_points(found), strict=True)
+            style: dict[str, Any] = {"color": colour, "marker": "o", "markersize": 3.5, "drawstyle": "steps-post"}
+            ax.plot(false, sensitivity, label=as_label(structure), **style)
+            for point in _points({"froc": [found.get("segmentation") or {}]}):
+                ax.plot(*point, color=colour, marker="x", markersize=8, linestyle="none")
         ax.set(title=as_label(name), xlabel="false lesions per case", ylim=(0, 1.02))
         ax.set_xlim(left=0)
         ax.legend(loc="lower right")
     axes[0].set_ylabel("sensitivity, share of reference lesions")
     return figure
+
+
+def _points(found: Mapping[str, Any]) -> list[tuple[float, float]]:
+    """False lesions per case and sensitivity, where there is one: not without any reference lesion."""
+    return [
+        (point["false_per_case"], point["sensitivity"])
+        for point in found["froc"]
+        if point.get("sensitivity") is not None
+    ]
