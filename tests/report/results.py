@@ -187,33 +187,59 @@ def _tasks(quality: float, shifts: tuple[str, ...]) -> dict:
 
 def _judgement(cases: tuple[str, ...], quality: float) -> dict:
     """Of two structures, of which the second was never segmented."""
+    of = {"num_cases": len(cases), "num_patients": len(cases)}
     held = {
-        f"{level:g}": {"coverage": level * quality, "interval": [0.5 * quality, 0.95], "median_width_ml": 2.5}
+        f"{level:g}": {"coverage": level * quality, "interval": [0.5 * quality, 0.95], "mean_bound": 0.5, **of}
+        | {"mean_width_ml": 3.5, "median_width_ml": 2.5, "share_infinite": 0.0}
         for level in (0.8, 0.9, 0.95)
     }
     quality_of = {"mae": 0.07, "rank_correlation": 0.6, "aurc": 0.15}
+    risk = {"threshold": 0.5, "standard_error": 0.01, "num_patients": len(cases)}
     judged = {
+        "num_segmented": len(cases),
         "volume": held,
-        "masks": {"0.05": None, "0.1": {"outer": {"risk": 0.08}, "inner": {"risk": 0.04}}},
-        "dice": {**quality_of, "lower_bound": held, "baselines": {"pairwise_dice": quality_of | {"aurc": 0.21}}},
+        "masks": {
+            alpha: {"outer": risk | {"risk": 0.8 * float(alpha)}, "inner": risk | {"risk": 0.4 * float(alpha)}}
+            for alpha in ("0.05", "0.1", "0.2")
+        },
+        "dice": {
+            **quality_of | of,
+            **{"model": "isotonic", "mean_dice": 0.5, "lower_bound": held},
+            "baselines": {"pairwise_dice": quality_of | {"aurc": 0.21}},
+        },
         "lesions": {
+            **of,
+            **{"num_lesions": 9, "num_reference_lesions": 8, "num_candidates": 2, "has_candidates": True},
             "segmentation": {"sensitivity": 0.625, "false_per_case": 0.75},
             "froc": [
-                {"share": 1.0, "sensitivity": 0.5, "false_per_case": 0.25},
-                {"share": 0.5, "sensitivity": 0.75, "false_per_case": 1.5},
+                {"share": 1.0, "probability": 0.9, "sensitivity": 0.5, "false_per_case": 0.25},
+                {"share": 0.5, "probability": None, "sensitivity": 0.75, "false_per_case": 1.5},
             ],
             "sensitivity_at": {"0.5": 0.5, "1": 0.5, "2": 0.75, "4": 0.75},
-            "existence_calibration_error": 0.03,
+            **{"existence_calibration_error": 0.03, "existence_bins": None},
         },
-        "cases": [
-            {"case": case, "predicted_dice": 0.7, "dice": 0.4 + 0.1 * place, "dice_at_least": {"0.9": 0.55}}
-            for place, case in enumerate(cases)
-        ],
+        "raters": None,
+        "left_out": {"raters": "there is one annotation"},
     }
-    nothing = dict.fromkeys(("volume", "masks", "dice", "lesions")) | {
-        "cases": [{"case": case, "predicted_dice": None, "dice": None, "dice_at_least": {}} for case in cases]
+    nothing = dict.fromkeys(("volume", "masks", "dice", "lesions", "raters")) | {"num_segmented": 0, "left_out": {}}
+    measured = ("volume_ml", "expected_volume_ml", "sample_sd_ml", "dice", "predicted_dice")
+    by_level = ("intervals_ml", "share_inside", "dice_at_least", "baselines", "outer_loss", "inner_loss")
+    unknown = {
+        case: {"case": case, "patient": case, "segmented": False, "reference_ml": []}
+        | dict.fromkeys(measured)
+        | {name: {} for name in by_level}
+        for case in cases
     }
-    return {"alpha": 0.1, "shifts": {}, "ID": {"structures": {"nodule": judged, "rim": nothing}}}
+    known = [
+        row | {"segmented": True, "predicted_dice": 0.7, "dice": 0.4 + 0.1 * place, "dice_at_least": {"0.9": 0.55}}
+        for place, row in enumerate(unknown.values())
+    ]
+    structures = {"nodule": judged | {"cases": known}, "rim": nothing | {"cases": list(unknown.values())}}
+    return {
+        **{"levels": [0.8, 0.9, 0.95], "alphas": [0.05, 0.1, 0.2], "alpha": 0.1, "unit": "cases"},
+        **{"num_validation_cases": 24, "num_validation_patients": 21, "shifts": {}},
+        "ID": {**of, "num_shared_cases": 0, "structures": structures},
+    }
 
 
 def _splits(value: object, shifts: tuple[str, ...]) -> dict:
