@@ -27,6 +27,7 @@ from nnunet_stochastic.report.page import (
 )
 from nnunet_stochastic.report.page.cases import CaseSource
 from nnunet_stochastic.report.page.volumes import encode_case
+from tests.report import new_cases
 from tests.report.new_cases import AGREEMENT, CENTRES, STRUCTURES, write_decisions, write_predictions
 
 
@@ -152,6 +153,24 @@ def test_inner_and_outer_masks_may_overlap(decided, predictions):
         expected = np.roll(inside, shift, axis=1) + 2 * np.roll(inside, shift + 1, axis=1)
         np.testing.assert_array_equal(decode(masks[which]), expected)
         assert {1, 2, 3} <= set(np.unique(expected))
+
+
+def test_more_masks_than_bits_are_told(tmp_path):
+    names = tuple(f"organ {index}" for index in range(18))
+    agreement = {case: (0.9, *values[1:] * 17) for case, values in AGREEMENT.items()}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(new_cases, "AGREEMENT", agreement)
+        decided = write_decisions(
+            tmp_path / "decided", write_predictions(tmp_path / "many", structures=names), structures=names
+        )
+    case = review_cases(read_review(decided, ()), open_folder)[0]
+    masks = {layer.name: layer for layer in encode_case(case.source).masks}
+    assert masks["outer"].labels == ("misses 10 % at most, the first 16 of 18 structures",)
+    assert decode(masks["outer"]).max() >= 2**15
+    for path in (decided / "inner").glob("*/*.nii.gz"):
+        image = sitk.ReadImage(str(path))
+        sitk.WriteImage(image * 0, str(path))
+    assert {layer.name: layer for layer in encode_case(case.source).masks}["inner"].labels == ("empty",)
 
 
 def test_what_is_missing_and_how_to_get_it(tmp_path, predictions, decided):

@@ -150,18 +150,17 @@ class CaseSource:
         check_same_grid(self._segmentation, shape, grid, path, volume.shape, sample_grid)
         return labels.without_ignored(volume)
 
-    def decided_masks(self, which: str, shape: tuple[int, ...], grid: dict) -> dict[str, np.ndarray]:
+    def decided_masks(self, which: str, shape: tuple[int, ...], grid: dict) -> Iterator[np.ndarray]:
         """Inner or outer mask of each structure that has them, bool; ``which``: one of ``MASKS``."""
         if self.decided is None:
-            return {}
-        masks, labels = {}, self.files.labels
+            return
+        labels = self.files.labels
         for structure in self.decided.structures:
             place = self.decided.folder / mask_folder(which, structure, labels)
             path = place / f"{self.name}{self.files.file_ending}"
             volume, mask_grid = read_label_map(path, labels, self.files.reader)
             check_same_grid(self._segmentation, shape, grid, path, volume.shape, mask_grid)
-            masks[structure] = volume > 0
-        return masks
+            yield volume > 0
 
     @property
     def image_path(self) -> Path | None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import base64
 import gzip
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from scipy.ndimage import binary_erosion, generate_binary_structure
 
 from nnunet_stochastic.evaluation.decision_folder import MASKS
 from nnunet_stochastic.io.grid import world_affine
-from nnunet_stochastic.report.page.cases import MAPS, CaseSource, DecidedMasks
+from nnunet_stochastic.report.page.cases import MAPS, CaseSource
 from nnunet_stochastic.report.page.grey import grey_levels
 from nnunet_stochastic.report.page.thumbnails import thumbnail_view
 from nnunet_stochastic.report.slice_view import SliceView
@@ -177,7 +177,7 @@ def encode_case(source: CaseSource) -> CaseVolumes:
     filled = []
     if masks:
         layers.append(_outline_layer("annotations", masks, shape, affine))
-        filled.append(_bits_layer("annotations", masks, affine))
+        filled.append(Layer("annotations", "bits", _nifti(_bits(masks.values(), shape)[0], affine)))
     classes = source.files.labels.value_names()
     predicted = {name: prediction == value for value, name in classes.items() if np.any(prediction == value)}
     layers.append(_outline_layer("prediction", predicted, shape, affine))
@@ -187,16 +187,11 @@ def encode_case(source: CaseSource) -> CaseVolumes:
         # Counted over all classes, for a sample may have one that the segmentation has not.
         numbered = np.stack([_numbered(source.sample(path, shape, grid), list(classes)) for path in samples])
         filled.append(Layer("samples", "samples", _nifti(numbered, affine), labels=tuple(classes.values())))
-    for which in reversed(MASKS):
-        if decided := source.decided_masks(which, shape, grid):
-            filled.append(_bits_layer(which, decided, affine, labels=(_bound_in_words(which, source.decided),)))
+    if source.decided is not None:
+        alpha = source.decided.alpha
+        filled += [_decided_layer(which, source, alpha, shape, grid, affine) for which in reversed(MASKS)]
     to_index = np.linalg.inv(world_affine(grid))
     return CaseVolumes(tuple(layers), tuple(filled), oriented, shape, affine, start[::-1], to_index)
-
-
-def _bound_in_words(which: str, decided: DecidedMasks | None) -> str:
-    share = f"{100 * decided.alpha:g} %" if decided is not None else ""
-    return f"misses {share} at most" if which == "outer" else f"{share} of it too much at most"
 
 
 def _shown_samples(source: CaseSource, shape: tuple[int, ...]) -> list[Path]:
@@ -229,14 +224,26 @@ def _outline_layer(name: str, masks: Mapping[str, np.ndarray], shape: tuple[int,
     return Layer(name, "outline", _nifti(outline, affine), labels=tuple(masks))
 
 
-def _bits_layer(
-    name: str, masks: Mapping[str, np.ndarray], affine: np.ndarray, *, labels: tuple[str, ...] = ()
+def _bits(masks: Iterable[np.ndarray], shape: tuple[int, ...]) -> tuple[np.ndarray, int]:
+    """Which of the masks a voxel is in, and how many there are; those behind the sixteenth have no bit left."""
+    marked, number = np.zeros(shape, np.uint16), 0
+    for mask in masks:
+        if number < MOST_BITS:
+            marked |= mask.astype(np.uint16) << number
+        number += 1
+    return (marked if number > 8 else marked.astype(np.uint8)), number
+
+
+def _decided_layer(
+    which: str, source: CaseSource, alpha: float, shape: tuple[int, ...], grid: dict, affine: np.ndarray
 ) -> Layer:
-    """Which of the masks a voxel is in; those behind the sixteenth have no bit left."""
-    bits = [mask.astype(np.uint16) << place for place, mask in enumerate(masks.values()) if place < MOST_BITS]
-    marked = np.bitwise_or.reduce(bits)
-    marked = marked if len(bits) > 8 else marked.astype(np.uint8)
-    return Layer(name, "bits", _nifti(marked, affine), labels=labels)
+    """Inner or outer masks of the structures that have any voxel in theirs, read one after the other."""
+    marked, number = _bits((mask for mask in source.decided_masks(which, shape, grid) if mask.any()), shape)
+    share = f"{100 * alpha:g} %"
+    told = f"misses {share} at most" if which == "outer" else f"{share} of it too much at most"
+    if number > MOST_BITS:
+        told += f", the first {MOST_BITS} of {number} structures"
+    return Layer(which, "bits", _nifti(marked, affine), labels=(told if number else "empty",))
 
 
 def _numbered(volume: np.ndarray, values: Sequence[int]) -> np.ndarray:
