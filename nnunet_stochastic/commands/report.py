@@ -83,7 +83,8 @@ def _parser() -> argparse.ArgumentParser:
         "--viewer_cases",
         type=Number(int, 0, 1_000_000),
         default=20,
-        help="number of cases that can be looked at slice by slice: the most uncertain, of each model in turn "
+        help="number of cases that can be looked at slice by slice: the first of the list, which of an evaluation are "
+        "the most uncertain, of each model in turn "
         "(default: %(default)s)",
     )
     parser.add_argument(
