@@ -214,6 +214,7 @@ def _decide(arguments: argparse.Namespace, output: Path, calibration: Calibratio
     require_writable(output)
     record = {
         "method": arguments.method,
+        "predictions": str(arguments.i.resolve()),
         "alpha": alpha,
         "masks": list(thresholds),
         "decisions": calibration.content["decisions"],

@@ -41,14 +41,18 @@ if TYPE_CHECKING:
     from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 __all__ = [
+    "MASKS",
     "RECORD",
+    "REVIEW_FILE",
     "MaskFolder",
     "NewCase",
     "examine",
+    "mask_folder",
     "without_unused",
     "write_tables",
 ]
 
+MASKS = ("inner", "outer")
 REVIEW_FILE = "review.csv"
 _EPISTEMIC_SCORE = "EU_mean"
 
@@ -165,9 +169,9 @@ class MaskFolder:
                 index = self.labels.names.index(structure)
                 probability = loaded.probabilities[self.labels.channel(index)]
                 value = 1 if self.labels.has_regions else self.labels.classes[index][0]
-                for which, limit in (("inner", threshold.inner), ("outer", threshold.outer)):
+                for which, limit in zip(MASKS, (threshold.inner, threshold.outer), strict=True):
                     mask = np.where(mask_at(probability, limit), value, 0).astype(loaded.prediction.dtype)
-                    path = staging / self._place(which, structure) / case.prediction.name
+                    path = staging / mask_folder(which, structure, self.labels) / case.prediction.name
                     write_labels(mask, path, loaded.grid, type(self.reader))
 
     def _files(self, case: CaseFiles) -> list[Path]:
@@ -175,16 +179,18 @@ class MaskFolder:
 
     def _masks(self, case: CaseFiles, structures: Sequence[str]) -> list[Path]:
         return [
-            self._place(which, structure) / case.prediction.name
+            mask_folder(which, structure, self.labels) / case.prediction.name
             for structure in structures
-            for which in ("inner", "outer")
+            for which in MASKS
         ]
 
-    def _place(self, which: str, structure: str) -> Path:
-        if len(self.labels.names) == 1:
-            return Path(which)
-        number = self.labels.names.index(structure) + 1
-        return Path(which) / f"{number}_{re.sub(r'[^A-Za-z0-9_.+-]+', '_', structure)[:100]}"
+
+def mask_folder(which: str, structure: str, labels: EvaluatedLabels) -> Path:
+    """Where the masks of a structure are, relative to the folder of decisions; ``which``: one of ``MASKS``."""
+    if len(labels.names) == 1:
+        return Path(which)
+    number = labels.names.index(structure) + 1
+    return Path(which) / f"{number}_{re.sub(r'[^A-Za-z0-9_.+-]+', '_', structure)[:100]}"
 
 
 def write_tables(

@@ -20,6 +20,7 @@ __all__ = [
     "describe_model",
     "epistemic_title",
     "model_title",
+    "recorded_cases",
     "recorded_images",
     "stand_in_mark",
     "without_epistemic_suffix",
@@ -76,12 +77,17 @@ def recorded_images(prediction_folder: Path) -> dict[str, Path]:
 
     Empty where it did not: predictions of nnU-Net's own command have no uncertainty.json.
     """
-    entries = _record(prediction_folder).get("cases", {})
+    entries = recorded_cases(prediction_folder)
     if lacking := [name for name, entry in entries.items() if not entry.get("input_files")]:
         raise ValueError(
             f"{prediction_folder / 'uncertainty.json'}: cases.{lacking[0]}.input_files: is missing; predict again"
         )
     return {name: Path(entry["input_files"][0]) for name, entry in entries.items()}
+
+
+def recorded_cases(prediction_folder: Path) -> dict[str, dict[str, Any]]:
+    """What uncertainty.json says of each case, checked; nothing where there is no such file."""
+    return _record(prediction_folder).get("cases", {})
 
 
 def unfinished_cases(prediction_folder: Path) -> set[str]:

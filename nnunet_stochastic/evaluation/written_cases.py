@@ -44,7 +44,7 @@ class WrittenCases:
         Raises
         ------
         ValueError
-            The folder is of another method or calibration.
+            The folder is of another method or calibration, or of other predictions.
         """
         path = self.folder / self.record_name
         if not path.is_file():
@@ -53,8 +53,8 @@ class WrittenCases:
         if different := differences(earlier, as_read_back(record), free=()):
             place, was, now = different[0]
             raise ValueError(
-                f"{path} is of another method or calibration ({place} was {was} and is now {now}): use another output "
-                "folder or leave --continue_calibration out"
+                f"{path} is of another method or calibration, or of other predictions ({place} was {was} and is now "
+                f"{now}): use another output folder or leave --continue_calibration out"
             )
         return [case for case in cases if not self.is_complete(case)]
 

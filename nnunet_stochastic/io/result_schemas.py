@@ -157,6 +157,7 @@ class DecisionsFile(File):
     """decisions.json: what the files of decisions beside it were made of."""
 
     method: Literal["decisions"]
+    predictions: Name
     alpha: Share
     masks: list[Name]
     decisions: dict[str, Any]

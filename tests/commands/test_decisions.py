@@ -21,6 +21,8 @@ from nnunet_stochastic.decisions.statistics import case_statistics, image_scores
 from nnunet_stochastic.decisions.structures import ProbabilitySums, structure_rows
 from nnunet_stochastic.evaluation.cases import find_cases
 from nnunet_stochastic.evaluation.decision_folder import MaskFolder
+from nnunet_stochastic.io.result_schemas import DecisionsFile
+from nnunet_stochastic.io.text import read_json
 from nnunet_stochastic.labels import EvaluatedLabels
 from tests.commands.conftest import SPACING, MadeFolders
 
@@ -390,9 +392,15 @@ def test_a_damaged_record_is_named_with_its_field(decided, capsys):
     for text, message in {
         "": "not valid JSON, the file is empty; leave --continue_calibration out",
         "[[]]": "an object is needed, got a list; leave --continue_calibration out",
-        json.dumps({}): "is of another method or calibration (alpha was absent and is now 0.1)",
-        json.dumps(good | {"alpha": [0.1]}): "is of another method or calibration (alpha was [0.1] and is now 0.1)",
-        json.dumps(good | {"decisions": changed}): "another method or calibration (decisions: seed was 1 and is now 0)",
+        json.dumps(
+            {}
+        ): "is of another method or calibration, or of other predictions (alpha was absent and is now 0.1)",
+        json.dumps(
+            good | {"alpha": [0.1]}
+        ): "is of another method or calibration, or of other predictions (alpha was [0.1] and is now 0.1)",
+        json.dumps(
+            good | {"decisions": changed}
+        ): "another method or calibration, or of other predictions (decisions: seed was 1 and is now 0)",
         json.dumps(
             good | {"masks": None}
         ): "(masks was None and is now ['nodule']): use another output folder or leave",
@@ -420,6 +428,17 @@ def test_names_of_any_kind_and_what_lies_beside(decided):
     assert {line["case"] for line in table(decided.root / "out" / "review.csv")} == decided.cases["odd"].keys()
     masks = {path.name for path in (decided.root / "out" / "inner").iterdir()}
     assert masks == {f"{case}.nii.gz" for case in decided.cases["odd"]}
+
+
+def test_decisions_say_whose_they_are(decided, capsys):
+    predictions = decided.root / "new" / "pred"
+    assert apply(decided) == 0
+    record = read_json(decided.root / "out" / "decisions.json", DecisionsFile)
+    assert record["predictions"] == str(predictions.resolve())
+    predictions.rename(decided.root / "moved")
+    capsys.readouterr()
+    assert apply(decided, "-i", decided.root / "moved", "--continue_calibration") == 1
+    assert "is of another method or calibration, or of other predictions (predictions was " in capsys.readouterr().err
 
 
 def test_without_probabilities_and_epistemic_maps(decided, capsys):

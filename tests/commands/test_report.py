@@ -7,6 +7,7 @@ import pytest
 
 from nnunet_stochastic.commands.report import main
 from tests.report import results
+from tests.report.new_cases import write_decisions, write_predictions
 
 QUIET = ("-np", "2", "--disable_progress_bar")
 
@@ -78,6 +79,53 @@ def test_wrong_options(tmp_path, capsys, options, message):
     folder = results.write_result(tmp_path / "run")
     assert main([str(folder), *(option.format(tmp=tmp_path) for option in options)]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_new_cases(tmp_path, capsys):
+    predictions = write_predictions(tmp_path / "run")
+    decided = write_decisions(tmp_path / "decided", predictions)
+    assert main([str(decided), "--viewer_cases", "2", *QUIET]) == 0
+    page = (decided / "report.html").read_text(encoding="utf-8")
+    assert "<h1>Cases to review</h1>" in page
+    assert [row["case"] for row in embedded(page, "rows")["rows"]] == ["case_0002", "case_0001", "case_0000"]
+    volumes = embedded(page, "volumes")
+    assert sorted(volumes) == ["0", "1"]
+    assert [mask["name"] for mask in volumes["0"]["masks"]] == ["prediction", "samples", "outer", "inner"]
+    assert len(volumes["0"]["lesions_mm"]) == 2
+    printed = capsys.readouterr().out
+    assert "missing:" not in printed
+    assert "order of the cases: the one to open first on top" in printed
+    assert "new cases, 3 cases, 2 in the viewer" in printed
+
+    assert main([str(predictions), "--title", "Plain", *QUIET]) == 0
+    page = (predictions / "report.html").read_text(encoding="utf-8")
+    assert "<h1>Plain</h1>" in page
+    assert [row["case"] for row in embedded(page, "rows")["rows"]] == ["case_0002", "case_0000", "case_0001"]
+    assert "missing: predicted Dice" in capsys.readouterr().out
+
+
+def test_decisions_without_their_predictions_keep_their_rows(tmp_path, capsys):
+    predictions = write_predictions(tmp_path / "run")
+    decided = write_decisions(tmp_path / "decided", predictions)
+    predictions.rename(tmp_path / "moved")
+    assert main([str(decided), *QUIET]) == 0
+    page = (decided / "report.html").read_text(encoding="utf-8")
+    rows = embedded(page, "rows")["rows"]
+    assert [row["volume_ml"] for row in rows] == [0.0, 2.5, 1.5]
+    assert all("does not exist" in row["note"] for row in rows)
+    assert embedded(page, "volumes") == {}
+    assert "missing: images, segmentations, maps, samples and masks" in capsys.readouterr().out
+
+
+def test_new_cases_have_a_page_of_their_own(tmp_path, capsys):
+    predictions = write_predictions(tmp_path / "run")
+    evaluation = tmp_path / "run" / "evaluation"
+    assert main([str(evaluation), str(predictions), *QUIET]) == 1
+    assert f"{predictions} is no evaluation but a folder of new cases" in capsys.readouterr().err
+    assert main([str(evaluation), "--images", str(tmp_path), *QUIET]) == 1
+    assert "--images is for new cases" in capsys.readouterr().err
+    assert main([str(predictions), "--images", str(tmp_path / "none"), *QUIET]) == 1
+    assert f"{tmp_path / 'none'} (--images) does not exist" in capsys.readouterr().err
 
 
 def test_a_folder_that_is_no_evaluation(tmp_path, capsys):

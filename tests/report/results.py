@@ -32,11 +32,13 @@ def write_result(
     files: bool = False,
     num_samples: int = 0,
     shape: tuple[int, int, int] = SHAPE,
+    decided: bool = False,
 ) -> Path:
     """Write ``folder``/evaluation and, with ``files``, images and predictions below ``folder``; returns the former.
 
     ``quality`` in (0, 1) moves all numbers, so that models differ. Tasks in ``left_out`` are absent. With
-    ``is_stand_in`` the model has one member. With ``num_samples`` there are files of so many samples.
+    ``is_stand_in`` the model has one member. With ``num_samples`` there are files of so many samples. With ``decided``
+    decisions about the ID set were judged.
     """
     rng = np.random.default_rng([seed, int(quality * 1000), len(name)])
     aleatoric, epistemic = name.split(" / ")
@@ -59,6 +61,7 @@ def write_result(
         "num_bins": 15,
         "num_cases": len(cases),
         "num_raters": NUM_RATERS,
+        "nsd_tolerance_mm": 2.0,
         "model": {
             "name": name,
             "dataset": dataset,
@@ -81,6 +84,8 @@ def write_result(
             "CAL": {"ID": {"value": -0.05, "interval": [-0.1, 0.0]}, "OOD": {"value": 0.01, "interval": [-0.1, 0.1]}},
         },
     }
+    if decided:
+        summary["tasks"]["DECISIONS"] = _judgement(cases, quality)
     for task in left_out or {}:
         summary["tasks"].pop(task, None)
     (evaluation / "summary.json").write_text(json.dumps(summary, allow_nan=False), encoding="utf-8")
@@ -132,6 +137,7 @@ def _tables(
 
 def _results(quality: float) -> dict:
     mean = {"dice": quality, "nll": 0.02 / quality, "brier": 0.01, "ece": 0.02, "mce": 0.2}
+    mean |= {"hd95_mm": 4 / quality, "assd_mm": 1 / quality, "nsd": quality + 0.1, "lesion_dice": quality - 0.1}
     entry = {"mean": mean, "dataset": {"ece": 0.012 / quality, "mce": 0.1}}
     return {group: {"all classes": entry, "nodule": entry} for group in ("reference", "raters")}
 
@@ -162,8 +168,77 @@ def _tasks(quality: float, shifts: tuple[str, ...]) -> dict:
             "distance": "dice",
             "num_samples": 16,
         },
+        "FILTER": _splits(
+            {
+                measure: {
+                    "filtered_dice": place + quality / 10,
+                    "filtered_tp": place + 0.2,
+                    "filtered_tn": None,
+                    "filter_score": 0.9,
+                }
+                for place, measure in enumerate(MEASURES)
+            },
+            shifts,
+        ),
         "VOLUME": {"ID": {"nodule": 0.11}},
         "RATIO": _splits(0.3 * quality, shifts),
+    }
+
+
+def _judgement(cases: tuple[str, ...], quality: float) -> dict:
+    """Of two structures, of which the second was never segmented."""
+    of = {"num_cases": len(cases), "num_patients": len(cases)}
+    held = {
+        f"{level:g}": {"coverage": level * quality, "interval": [0.5 * quality, 0.95], "mean_bound": 0.5, **of}
+        | {"mean_width_ml": 3.5, "median_width_ml": 2.5, "share_infinite": 0.0}
+        for level in (0.8, 0.9, 0.95)
+    }
+    quality_of = {"mae": 0.07, "rank_correlation": 0.6, "aurc": 0.15}
+    risk = {"threshold": 0.5, "standard_error": 0.01, "num_patients": len(cases)}
+    judged = {
+        "num_segmented": len(cases),
+        "volume": held,
+        "masks": {
+            alpha: {"outer": risk | {"risk": 0.8 * float(alpha)}, "inner": risk | {"risk": 0.4 * float(alpha)}}
+            for alpha in ("0.05", "0.1", "0.2")
+        },
+        "dice": {
+            **quality_of | of,
+            **{"model": "isotonic", "mean_dice": 0.5, "lower_bound": held},
+            "baselines": {"pairwise_dice": quality_of | {"aurc": 0.21}},
+        },
+        "lesions": {
+            **of,
+            **{"num_lesions": 9, "num_reference_lesions": 8, "num_candidates": 2, "has_candidates": True},
+            "segmentation": {"sensitivity": 0.625, "false_per_case": 0.75},
+            "froc": [
+                {"share": 1.0, "probability": 0.9, "sensitivity": 0.5, "false_per_case": 0.25},
+                {"share": 0.5, "probability": None, "sensitivity": 0.75, "false_per_case": 1.5},
+            ],
+            "sensitivity_at": {"0.5": 0.5, "1": 0.5, "2": 0.75, "4": 0.75},
+            **{"existence_calibration_error": 0.03, "existence_bins": None},
+        },
+        "raters": None,
+        "left_out": {"raters": "there is one annotation"},
+    }
+    nothing = dict.fromkeys(("volume", "masks", "dice", "lesions", "raters")) | {"num_segmented": 0, "left_out": {}}
+    measured = ("volume_ml", "expected_volume_ml", "sample_sd_ml", "dice", "predicted_dice")
+    by_level = ("intervals_ml", "share_inside", "dice_at_least", "baselines", "outer_loss", "inner_loss")
+    unknown = {
+        case: {"case": case, "patient": case, "segmented": False, "reference_ml": []}
+        | dict.fromkeys(measured)
+        | {name: {} for name in by_level}
+        for case in cases
+    }
+    known = [
+        row | {"segmented": True, "predicted_dice": 0.7, "dice": 0.4 + 0.1 * place, "dice_at_least": {"0.9": 0.55}}
+        for place, row in enumerate(unknown.values())
+    ]
+    structures = {"nodule": judged | {"cases": known}, "rim": nothing | {"cases": list(unknown.values())}}
+    return {
+        **{"levels": [0.8, 0.9, 0.95], "alphas": [0.05, 0.1, 0.2], "alpha": 0.1, "unit": "cases"},
+        **{"num_validation_cases": 24, "num_validation_patients": 21, "shifts": {}},
+        "ID": {**of, "num_shared_cases": 0, "structures": structures},
     }
 
 

@@ -149,7 +149,7 @@ def test_masks_of_which_the_viewer_draws_outlines(cases):
         sitk.WriteImage(written, str(folder / f"{source.name}_{index:03d}.nii.gz"))
     masks = {layer.name: layer for layer in encode_case(source).masks}
     assert {name: layer.kind for name, layer in masks.items()} == {
-        "annotations": "raters",
+        "annotations": "bits",
         "prediction": "classes",
         "samples": "samples",
     }
@@ -226,5 +226,5 @@ def test_two_dimensional_colours(tmp_path):
     assert decoded.shape == (30, 20, 1)
     np.testing.assert_array_equal(np.stack([decoded[name][..., 0].T for name in "RGB"], axis=-1), image)
     thumbnail, note = make_thumbnail(source)
-    assert pixels(thumbnail).shape == (THUMBNAIL_SIZE[1], THUMBNAIL_SIZE[0], 3)
+    assert pixels(thumbnail).shape == (THUMBNAIL_SIZE[1], THUMBNAIL_SIZE[1], 3)  # the image alone
     assert note == "no map of total uncertainty"

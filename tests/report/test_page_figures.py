@@ -248,7 +248,10 @@ def test_the_eu_of_one_member_is_marked(tmp_path):
         ]
     )
     styles = figures.model_styles(results)
-    of_epistemic = (figures.entanglement_figure, figures.ratio_figure, figures.aggregation_figure)
+    of_epistemic = (
+        *(figures.entanglement_figure, figures.ratio_figure, figures.aggregation_figure),
+        figures.filtering_figure,
+    )
     for draw in COMPARISONS:
         marked = "No EU †" if draw in of_epistemic else "No EU"
         assert legend_texts(draw(results, styles)) == ["SSN", marked, "SWAG"]
@@ -259,3 +262,53 @@ def test_the_eu_of_one_member_is_marked(tmp_path):
         for draw in (figures.risk_coverage_figure, figures.confidence_figure):
             labels = [line.get_label().split(",")[0] for line in draw(result).axes[0].lines]
             assert labels[:3] == ["AU", name, "TU"]
+
+
+@pytest.fixture
+def judged(tmp_path):
+    return read_results([write_result(tmp_path / "judged", quality=0.8, num_cases=4, decided=True)])[0]
+
+
+def test_without_decisions_there_is_no_figure_of_them(results):
+    for draw in (figures.coverage_figure, figures.predicted_dice_figure, figures.lesion_detection_figure):
+        assert draw(results[0]) is None
+
+
+def test_coverage_is_drawn_at_its_level_with_its_interval(judged):
+    figure = figures.coverage_figure(judged)
+    (ax,) = figure.axes
+    volume, bound = ax.containers
+    for container, side in ((volume, -1), (bound, 1)):
+        level, coverage = container.lines[0].get_data()
+        np.testing.assert_allclose(level, np.array([0.8, 0.9, 0.95]) + side * 0.005)
+        np.testing.assert_allclose(coverage, [0.64, 0.72, 0.76])
+        ends = [segment[:, 1] for segment in container.lines[2][0].get_segments()]
+        np.testing.assert_allclose(ends, [[0.4, 0.95]] * 3)
+    assert [container.get_label() for container in ax.containers] == ["volume interval", "lower bound of the Dice"]
+
+
+def test_cases_below_their_lower_bound_are_told_apart(judged):
+    (ax,) = figures.predicted_dice_figure(judged).axes
+    above, below = curve(ax, "at least its lower bound: 2"), curve(ax, "below it: 2")
+    np.testing.assert_allclose(above.get_ydata(), [0.6, 0.7])
+    np.testing.assert_allclose(below.get_ydata(), [0.4, 0.5])
+    np.testing.assert_allclose(below.get_xdata(), [0.7, 0.7])
+
+
+def test_lesions_found_against_false_ones(judged):
+    (ax,) = figures.lesion_detection_figure(judged).axes
+    found = curve(ax, "nodule")
+    np.testing.assert_allclose(found.get_xdata(), [0, 0.25, 1.5])
+    np.testing.assert_allclose(found.get_ydata(), [0, 0.5, 0.75])
+    assert points(ax) == [(0.75, 0.625)]  # of the segmentation alone
+    assert ax.get_legend_handles_labels()[1] == ["nodule"]
+
+
+def test_areas_of_the_filtering(results):
+    styles = figures.model_styles(results)
+    axes = figures.filtering_figure(results, styles).axes
+    np.testing.assert_allclose([line.get_ydata() for line in axes[0].lines], [[0.08, 1.08, 2.08], [0.06, 1.06, 2.06]])
+    np.testing.assert_allclose(axes[1].lines[0].get_ydata(), [0.2, 1.2, 2.2])
+    for result in results:
+        result.summary["tasks"].pop("FILTER")
+    assert figures.filtering_figure(results, styles) is None

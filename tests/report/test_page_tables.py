@@ -5,11 +5,13 @@ import pytest
 from nnunet_stochastic.report.page.data import read_results
 from nnunet_stochastic.report.page.tables import (
     class_tables,
+    decision_table,
     delta_table,
     failed_models,
     left_out,
     measure_table,
     quality_table,
+    surface_table,
 )
 from tests.report.results import write_result
 
@@ -71,7 +73,7 @@ def test_collapsed_epistemic_uncertainty_is_warned_of(results):
 def test_measures_by_task(results):
     table = measure_table(results)
     assert [heading for heading, _ in table.rows[:3]] == [("MoB / SWAG", measure) for measure in ("AU", "EU", "TU")]
-    assert texts(table, 1) == ["0.840", "0.350", "0.350", "0.250", "0.250", "0.120", "0.120", "–", "–"]
+    assert texts(table, 1) == ["0.840", "0.350", "0.350", "0.250", "0.250", "0.120", "0.120", "0.900", "0.900"]
     framed = [[cell.right for cell in cells[:5]] for _, cells in table.rows[:3]]
     assert framed == [[False, True, True, False, False], [True] + [False] * 4, [False, False, False, True, True]]
     # Only the measure that theory names competes: EU for OODD, TU for CAL.
@@ -230,3 +232,33 @@ def test_numbers_of_eu_of_one_member_are_marked(tmp_path):
         "+0.010 [-0.100, +0.100] †",
     ]
     assert not any("†" in text for table in (quality, measures, delta) for text in texts(table, -1))
+
+
+def test_surfaces(results):
+    table = surface_table(results)
+    assert table.columns == ("HD95 (mm) ↓", "ASSD (mm) ↓", "NSD ↑", "lesion Dice ↑")
+    assert texts(table, 0) == ["5.00", "1.25", "0.900", "0.700"]
+    assert texts(table, 1) == ["6.67", "1.67", "0.700", "0.500"]
+    assert best(table) == [[True] * 4, [False] * 4]
+    assert "within 2 mm" in table.caption
+    for result in results:  # 2D images without spacing
+        for name in ("hd95_mm", "assd_mm", "nsd"):
+            result.summary["results"]["raters"]["all classes"]["mean"][name] = None
+    assert surface_table(results).columns == ("lesion Dice ↑",)
+    for result in results:
+        result.summary["results"]["raters"]["all classes"]["mean"]["lesion_dice"] = None
+    assert surface_table(results) is None
+
+
+def test_decisions(results, tmp_path):
+    assert decision_table(results) is None
+    judged = read_results([write_result(tmp_path / "judged", name="MoB / none", quality=0.8, decided=True)])
+    table = decision_table([*results, *judged])
+    assert [heading for heading, _ in table.rows] == [("MoB / No EU", "ID", "nodule"), ("MoB / No EU", "ID", "rim")]
+    assert dict(zip(table.columns, texts(table, 0), strict=True)) == {
+        **{"volume 90 %": "0.720 [0.40, 0.95]", "width (ml) ↓": "2.5", "outer risk": "0.080", "inner risk": "0.040"},
+        **{"Dice error ↓": "0.070", "rank corr. ↑": "0.600", "AURC ↓": "0.150", "AURC, pairwise ↓": "0.210"},
+        **{"Dice bound 90 %": "0.720 [0.40, 0.95]", "lesions ↑": "0.500", "lesion ECE ↓": "0.030"},
+    }
+    assert set(texts(table, 1)) == {"–"}
+    assert "at most 10 %" in table.caption

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from nnunet_stochastic.evaluation.case_sets import SetFolders
+from nnunet_stochastic.evaluation.decision_folder import mask_folder
 from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
 from nnunet_stochastic.evaluation.maps import find_map, read_map
 from nnunet_stochastic.evaluation.model import recorded_images
@@ -22,11 +23,10 @@ from nnunet_stochastic.evaluation.readers import ImageReader, read_first_channel
 from nnunet_stochastic.io.folders import files_by_name
 from nnunet_stochastic.io.grid import check_same_grid
 from nnunet_stochastic.labels import EvaluatedLabels
+from nnunet_stochastic.report.page.columns import EVALUATION_COLUMNS
 
-__all__ = ["COLUMNS", "MAPS", "OF_EPISTEMIC", "CaseSource", "PageCase", "PredictionFolder", "page_cases"]
+__all__ = ["MAPS", "CaseDetails", "CaseSource", "DecidedMasks", "PageCase", "PredictionFolder", "page_cases"]
 
-COLUMNS = ("dice", "TU", "AU", "EU", "ratio", "volume_ml", "ged_iou", "ged_dice")
-OF_EPISTEMIC = ("EU", "ratio")
 MAPS = ("total", "aleatoric", "epistemic", "variance")
 
 
@@ -55,9 +55,46 @@ class PredictionFolder:
     images: Mapping[str, Path]
 
     @classmethod
-    def of(cls, folder: Path, *, file_ending: str, labels: EvaluatedLabels, reader: ImageReader) -> PredictionFolder:
-        """Complete what is known by the images that uncertainty.json names, if the predictions have that record."""
-        return cls(folder, file_ending, labels, reader, recorded_images(folder))
+    def of(
+        cls,
+        folder: Path,
+        *,
+        file_ending: str,
+        labels: EvaluatedLabels,
+        reader: ImageReader,
+        image_folders: Sequence[Path] = (),
+    ) -> PredictionFolder:
+        """Complete what is known by the images that uncertainty.json names, if the predictions have that record.
+
+        An image that is not there is looked for in ``image_folders``, under the name that nnU-Net gives its first
+        channel.
+        """
+        images = dict(recorded_images(folder))
+        for image_folder in image_folders:
+            for name, path in files_by_name(image_folder, file_ending).items():
+                case = name.removesuffix("_0000")
+                if case != name and not (case in images and images[case].is_file()):
+                    images[case] = path
+        return cls(folder, file_ending, labels, reader, images)
+
+
+@dataclass(frozen=True)
+class DecidedMasks:
+    """Inner and outer masks of a folder of decisions.
+
+    Attributes
+    ----------
+    folder
+        The folder.
+    structures
+        Structures that have masks.
+    alpha
+        Share that may be outside.
+    """
+
+    folder: Path
+    structures: tuple[str, ...]
+    alpha: float
 
 
 @dataclass(frozen=True)
@@ -67,6 +104,7 @@ class CaseSource:
     name: str
     files: PredictionFolder
     annotations: SetFolders
+    decided: DecidedMasks | None = None
 
     def prediction(self) -> tuple[np.ndarray, dict]:
         """Segmentation, with the ignore label as background, and the reader's properties of its grid."""
@@ -112,6 +150,18 @@ class CaseSource:
         check_same_grid(self._segmentation, shape, grid, path, volume.shape, sample_grid)
         return labels.without_ignored(volume)
 
+    def decided_masks(self, which: str, shape: tuple[int, ...], grid: dict) -> Iterator[np.ndarray]:
+        """Inner or outer mask of each structure that has them, bool; ``which``: one of ``MASKS``."""
+        if self.decided is None:
+            return
+        labels = self.files.labels
+        for structure in self.decided.structures:
+            place = self.decided.folder / mask_folder(which, structure, labels)
+            path = place / f"{self.name}{self.files.file_ending}"
+            volume, mask_grid = read_label_map(path, labels, self.files.reader)
+            check_same_grid(self._segmentation, shape, grid, path, volume.shape, mask_grid)
+            yield volume > 0
+
     @property
     def image_path(self) -> Path | None:
         """File of the first channel, there or not; ``None`` where the prediction kept no record."""
@@ -136,20 +186,40 @@ class CaseSource:
 
 
 @dataclass(frozen=True)
+class CaseDetails:
+    """What is listed beside the viewer.
+
+    Attributes
+    ----------
+    structures, lesions
+        Values of their rows.
+    centres_mm
+        Centre of each lesion, (x, y, z) in the world of the image, mm.
+    """
+
+    structures: Sequence[Mapping[str, Any]] = ()
+    lesions: Sequence[Mapping[str, Any]] = ()
+    centres_mm: Sequence[tuple[float, float, float]] = ()
+
+
+@dataclass(frozen=True)
 class PageCase:
-    """A row of the table of cases.
+    """A row of the list of cases.
 
     Attributes
     ----------
     row
-        Values of its row: model, set, case and the numbers of ``COLUMNS``, ``None`` where there is none; ``mark``: what
-        stands behind those of ``OF_EPISTEMIC`` and behind the epistemic map.
+        Values of its row: model, set, case and those of the list's columns, ``None`` where there is none; ``mark``:
+        what stands behind those of EU and behind the epistemic map.
     source
         Files of the case, or the reason why there are none to read.
+    details
+        Its structures and lesions.
     """
 
     row: dict[str, Any]
     source: CaseSource | str
+    details: CaseDetails = CaseDetails()
 
 
 def page_cases(results: Sequence[EvaluatedRun], open_folder: Callable[[Path], PredictionFolder]) -> list[PageCase]:
@@ -178,12 +248,13 @@ def page_cases(results: Sequence[EvaluatedRun], open_folder: Callable[[Path], Pr
 
 def _cases_of(result: EvaluatedRun, open_folder: Callable[[Path], PredictionFolder | str]) -> list[PageCase]:
     table = result.images.sort_values("TU", ascending=False, kind="stable")
-    columns = [table[column] if column in table else np.full(len(table), np.nan) for column in COLUMNS]
+    fields = [column.field for column in EVALUATION_COLUMNS]
+    columns = [table[field] if field in table else np.full(len(table), np.nan) for field in fields]
     cases = []
     for name, case, *values in zip(table["set"], table["case"], *columns, strict=True):
         numbers = {
-            column: None if np.isnan(value) else float(f"{value:.6g}")
-            for column, value in zip(COLUMNS, values, strict=True)
+            field: None if np.isnan(value) else float(f"{value:.6g}")
+            for field, value in zip(fields, values, strict=True)
         }
         source: CaseSource | str = f"the evaluation does not say where the set {name} is"
         if name in result.sets:

@@ -47,7 +47,9 @@ def collect_volumes(
     size = 0
     wanted = cases[:viewer_cases]
     for index, (volumes, problem) in enumerate(_encode(wanted, num_threads=num_threads, show_progress=show_progress)):
-        name = f"{wanted[index].row['case']} ({wanted[index].row['set']}, {wanted[index].row['model']})"
+        row = wanted[index].row
+        of = ", ".join(row[key] for key in ("set", "model") if row[key])
+        name = f"{row['case']} ({of})" if of else row["case"]
         if volumes is None:
             left_out.append(f"{name}: {problem}")
             continue

@@ -1,5 +1,6 @@
 """A case at a glance, as a small WebP: the image with the outline of the prediction, and beside it the total
-uncertainty from 0 to its maximum in the slice. The slice and window are those of ``SliceView``.
+uncertainty from 0 to its maximum in the slice; one of them alone where the other is not there. The slice and window are
+those of ``SliceView``.
 """
 
 from __future__ import annotations
@@ -60,11 +61,15 @@ def make_thumbnail(source: CaseSource) -> tuple[str, str | None]:
         missing.append("image not recorded" if source.image_path is None else f"image not found: {source.image_path}")
     if total is None:
         missing.append("no map of total uncertainty")
-    left = np.zeros((1, 1, 3), np.uint8) if image is None else _grey(view.cut(image))
     outline = view.cut(prediction > 0)
-    canvas = Image.new("RGB", THUMBNAIL_SIZE, (255, 255, 255))
-    canvas.paste(_panel(left, view, outline), (0, 0))
-    canvas.paste(_panel(_coloured(None if total is None else view.cut(total)), view), (SIDE + GAP, 0))
+    # What is not there has no panel; the outline is drawn on what there is, or on black.
+    panels = [] if image is None else [_panel(_grey(view.cut(image)), view, outline)]
+    if total is not None:
+        panels.append(_panel(_coloured(view.cut(total)), view, None if panels else outline))
+    panels = panels or [_panel(np.zeros((1, 1, 3), np.uint8), view, outline)]
+    canvas = Image.new("RGB", (len(panels) * (SIDE + GAP) - GAP, SIDE), (255, 255, 255))
+    for place, panel in enumerate(panels):
+        canvas.paste(panel, (place * (SIDE + GAP), 0))
     stream = io.BytesIO()
     canvas.save(stream, format="WEBP", quality=QUALITY)
     encoded = base64.b64encode(stream.getvalue()).decode("ascii")
@@ -78,9 +83,7 @@ def _grey(pixels: np.ndarray) -> np.ndarray:
     return np.repeat(grey_levels(pixels, WINDOW)[..., None], 3, axis=-1)
 
 
-def _coloured(pixels: np.ndarray | None) -> np.ndarray:
-    if pixels is None:
-        return np.full((1, 1, 3), 128, np.uint8)
+def _coloured(pixels: np.ndarray) -> np.ndarray:
     top = float(pixels.max())
     return matplotlib.colormaps["magma"](pixels / top if top > 0 else pixels, bytes=True)[..., :3]
 

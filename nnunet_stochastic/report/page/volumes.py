@@ -8,7 +8,8 @@
                  a mask within one plane fills whole areas of another, where that only touches the structure
 
 A mask is a number per voxel: the predicted class, counted as in its outline, of the segmentation or of each sample (a
-file of 4 dimensions); or the sum of 2^i over the raters i that marked it.
+file of 4 dimensions); or the sum of 2^i over the raters i that marked it, or over the structures i whose inner or outer
+mask it is in, which may overlap.
 
 A NIfTI file scales its bytes back, so the viewer shows values in their unit.
 """
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import base64
 import gzip
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ import nibabel
 import numpy as np
 from scipy.ndimage import binary_erosion, generate_binary_structure
 
+from nnunet_stochastic.evaluation.decision_folder import MASKS
+from nnunet_stochastic.io.grid import world_affine
 from nnunet_stochastic.report.page.cases import MAPS, CaseSource
 from nnunet_stochastic.report.page.grey import grey_levels
 from nnunet_stochastic.report.page.thumbnails import thumbnail_view
@@ -35,7 +38,7 @@ __all__ = ["CaseVolumes", "Layer", "encode_case"]
 
 WINDOW = (0.1, 99.9)
 AGREEMENT = "agreement"
-MOST_RATERS = 16
+MOST_BITS = 16
 MOST_SAMPLES = 20
 MOST_SAMPLE_VOXELS = 100_000_000
 UNITS = dict.fromkeys(("total", "aleatoric", "epistemic"), "nats") | {"variance": "", AGREEMENT: ""}
@@ -51,7 +54,7 @@ class Layer:
     name
         Name of the layer.
     kind
-        "image", "map", "outline", or of a mask "classes", "raters" or "samples".
+        "image", "map", "outline", or of a mask "classes", "bits" or "samples".
     nifti
         NIfTI file, gzip in base64.
     maximum
@@ -92,6 +95,8 @@ class CaseVolumes:
         Matrix from voxel (x, y, z) to mm, (4, 4).
     start
         Voxel (x, y, z) to look at first: in the slice of the thumbnail, where the first map is largest, or the middle.
+    to_index
+        Matrix from the world of the image, as lesions.csv has it, to the index (z, y, x, 1) of a voxel, (4, 4).
     """
 
     layers: tuple[Layer, ...]
@@ -100,6 +105,12 @@ class CaseVolumes:
     shape: tuple[int, ...]
     affine: np.ndarray
     start: tuple[int, ...]
+    to_index: np.ndarray
+
+    def place_mm(self, world_mm: Sequence[float]) -> list[float]:
+        """Where the viewer has a place (x, y, z) of the image's world: elsewhere where the files have no directions."""
+        z, y, x, one = self.to_index @ (*world_mm, 1.0)
+        return (self.affine @ (x, y, z, one))[:3].tolist()
 
     @property
     def size(self) -> int:
@@ -166,7 +177,7 @@ def encode_case(source: CaseSource) -> CaseVolumes:
     filled = []
     if masks:
         layers.append(_outline_layer("annotations", masks, shape, affine))
-        filled.append(_rater_layer(masks, affine))
+        filled.append(Layer("annotations", "bits", _nifti(_bits(masks.values(), shape)[0], affine)))
     classes = source.files.labels.value_names()
     predicted = {name: prediction == value for value, name in classes.items() if np.any(prediction == value)}
     layers.append(_outline_layer("prediction", predicted, shape, affine))
@@ -176,7 +187,11 @@ def encode_case(source: CaseSource) -> CaseVolumes:
         # Counted over all classes, for a sample may have one that the segmentation has not.
         numbered = np.stack([_numbered(source.sample(path, shape, grid), list(classes)) for path in samples])
         filled.append(Layer("samples", "samples", _nifti(numbered, affine), labels=tuple(classes.values())))
-    return CaseVolumes(tuple(layers), tuple(filled), oriented, shape, affine, start[::-1])
+    if source.decided is not None:
+        alpha = source.decided.alpha
+        filled += [_decided_layer(which, source, alpha, shape, grid, affine) for which in reversed(MASKS)]
+    to_index = np.linalg.inv(world_affine(grid))
+    return CaseVolumes(tuple(layers), tuple(filled), oriented, shape, affine, start[::-1], to_index)
 
 
 def _shown_samples(source: CaseSource, shape: tuple[int, ...]) -> list[Path]:
@@ -209,11 +224,26 @@ def _outline_layer(name: str, masks: Mapping[str, np.ndarray], shape: tuple[int,
     return Layer(name, "outline", _nifti(outline, affine), labels=tuple(masks))
 
 
-def _rater_layer(masks: Mapping[str, np.ndarray], affine: np.ndarray) -> Layer:
-    """Which raters marked a voxel; those behind the sixteenth have no bit left."""
-    bits = [mask.astype(np.uint16) << rater for rater, mask in enumerate(masks.values()) if rater < MOST_RATERS]
-    marked = np.bitwise_or.reduce(bits)
-    return Layer("annotations", "raters", _nifti(marked if len(bits) > 8 else marked.astype(np.uint8), affine))
+def _bits(masks: Iterable[np.ndarray], shape: tuple[int, ...]) -> tuple[np.ndarray, int]:
+    """Which of the masks a voxel is in, and how many there are; those behind the sixteenth have no bit left."""
+    marked, number = np.zeros(shape, np.uint16), 0
+    for mask in masks:
+        if number < MOST_BITS:
+            marked |= mask.astype(np.uint16) << number
+        number += 1
+    return (marked if number > 8 else marked.astype(np.uint8)), number
+
+
+def _decided_layer(
+    which: str, source: CaseSource, alpha: float, shape: tuple[int, ...], grid: dict, affine: np.ndarray
+) -> Layer:
+    """Inner or outer masks of the structures that have any voxel in theirs, read one after the other."""
+    marked, number = _bits((mask for mask in source.decided_masks(which, shape, grid) if mask.any()), shape)
+    share = f"{100 * alpha:g} %"
+    told = f"misses {share} at most" if which == "outer" else f"{share} of it too much at most"
+    if number > MOST_BITS:
+        told += f", the first {MOST_BITS} of {number} structures"
+    return Layer(which, "bits", _nifti(marked, affine), labels=(told if number else "empty",))
 
 
 def _numbered(volume: np.ndarray, values: Sequence[int]) -> np.ndarray:

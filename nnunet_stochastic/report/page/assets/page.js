@@ -4,87 +4,104 @@
 (() => {
   const byId = (id) => document.getElementById(id);
   const read = (id) => JSON.parse(byId(id).textContent);
-  const { columns, ofEpistemic, rows } = read("data-rows");
+  const { columns, sort, rows } = read("data-rows");
   const thumbnails = read("data-thumbnails");
   const volumes = read("data-volumes");
-  const TITLES = { dice: "Dice", ged_iou: "GED (1 - IoU)", ged_dice: "GED (1 - Dice)", ratio: "EU/AU", volume_ml: "ml" };
-  const BETTER = { dice: "higher", ged_iou: "lower", ged_dice: "lower" };
-  const WIDTHS = { dice: 50, volume_ml: 50, TU: 57, AU: 57, EU: 74, ratio: 66 }; // pixels; a mark may stand behind the last two
   const narrow = matchMedia("(max-width: 700px)").matches; // room for one picture beside the numbers
   const beside = () => matchMedia("(min-width: 1250px)").matches; // as in page.css
-  const text = (value) => (value === null || value === undefined ? "–" : Math.abs(value) < 0.001 && value !== 0 ? value.toExponential(2) : String(Number(value.toPrecision(3))));
-  const shown = (row, column) => text(row[column]) + (row[column] !== null && ofEpistemic.includes(column) ? row.mark : "");
+  const shown = (row, column) => formatted(row[column.field], column.kind) + (row[column.field] !== null && column.of_epistemic ? row.mark : "");
 
+  const data = read("data-details");
   const several = (column) => new Set(rows.map((row) => row[column])).size > 1;
   const [severalSets, severalModels] = [several("set"), several("model")];
   const whose = (row) => [severalSets ? row.set : null, severalModels ? row.model : null].filter(Boolean).join(" · ");
 
-  const element = (tag, className, content) => {
-    const made = document.createElement(tag);
-    made.className = className;
-    made.textContent = content;
-    return made;
-  };
   const picture = (cell) => {
     const row = cell.getData();
     const source = thumbnails[row.id];
-    if (!source) return element("span", "no-thumbnail", row.note || "no thumbnail");
-    const image = element("img", "thumbnail", "");
+    if (!source) return made("span", "no-thumbnail", row.note || "no thumbnail");
+    const image = made("img", "thumbnail", "");
     image.src = source;
     image.alt = "";
     return image;
   };
   const name = (cell) => {
     const row = cell.getData();
-    const box = element("span", "case", row.case + " ");
-    if (row.id in volumes) box.append(element("span", "mark", "view"));
+    const box = made("span", "case", row.case + " ");
+    if (row.id in volumes) box.append(made("span", "mark", "view"));
     if (row.note) {
-      const sign = element("span", "warning", " ⚠");
+      const sign = made("span", "warning", " ⚠");
       sign.title = row.note;
       box.append(sign);
     }
     const more = whose(row);
-    if (more) box.append(document.createElement("br"), element("span", "hint", more));
+    if (more) box.append(document.createElement("br"), made("span", "hint", more));
     if (narrow) box.append(picture(cell));
+    if (narrow && row.reason) box.append(made("span", "hint", row.reason));
     return box;
   };
-  const known = (column) => rows.some((row) => row[column] !== null);
-  const emptyLast = { sorter: "number", sorterParams: { alignEmptyValues: "bottom" } };
+  const value = (column) => (cell) => {
+    const row = cell.getData();
+    const text = shown(row, column);
+    if (!column.below || !row[column.below]) return column.kind === "text" ? made("span", "words", text) : text;
+    const box = made("span", "", text);
+    box.append(made("span", "interval", row[column.below]));
+    return box;
+  };
+  const known = (column) => rows.some((row) => row[column.field] !== null && row[column.field] !== undefined);
+  const BETTER = { 1: "higher", "-1": "lower" };
+  const emptyLast = { sorterParams: { alignEmptyValues: "bottom" } };
   const table = new Tabulator("#table", {
-    data: rows, index: "id", layout: "fitDataFill", rowHeight: narrow ? 150 : 88, selectableRows: 1, placeholder: "No case matches.",
-    initialSort: severalModels || !known("TU") ? [] : [{ column: "TU", dir: "desc" }], columnDefaults: { vertAlign: "middle" },
+    data: rows.map((row) => ({ ...row })), index: "id", layout: "fitDataFill", rowHeight: narrow ? (rows.some((row) => row.reason) ? 240 : 150) : 88, selectableRows: 1, placeholder: "No case matches.",
+    initialSort: sort ? [{ column: sort[0], dir: sort[1] }] : [], columnDefaults: { vertAlign: "middle" },
     columns: [
       { title: "slice", field: "thumbnail", formatter: picture, headerSort: false, width: 170, frozen: true, visible: !narrow },
       { title: "case", field: "case", formatter: name, sorter: "alphanum", width: 132, frozen: true },
-      ...columns.filter(known).map((column) => ({
-        title: TITLES[column] || column, field: column, cssClass: ["numeric", BETTER[column]].filter(Boolean).join(" "), width: WIDTHS[column] || 52, hozAlign: "right", formatter: (cell) => shown(cell.getData(), column), ...emptyLast,
-        headerSortStartingDir: column === "dice" ? "asc" : "desc",
+      ...columns.filter((column) => known(column) && !(narrow && column.field === "reason")).map((column) => ({
+        title: column.title, field: column.field, width: column.width, formatter: value(column), headerSortStartingDir: column.first, ...emptyLast,
+        ...(column.kind === "text" ? { sorter: "string", cssClass: "text" } : { sorter: "number", hozAlign: "right", cssClass: ["numeric", BETTER[column.direction]].filter(Boolean).join(" ") }),
       })),
     ],
   });
-
-  for (const [id, field] of [["choose-set", "set"], ["choose-model", "model"]]) {
-    byId(id).append(...[...new Set(rows.map((row) => row[field]))].map((value) => new Option(value, value)));
-    byId(id).parentElement.hidden = !several(field);
-  }
-  const matches = (row) => row.case.toLowerCase().includes(byId("search").value.trim().toLowerCase())
-    && (!byId("choose-set").value || row.set === byId("choose-set").value)
-    && (!byId("choose-model").value || row.model === byId("choose-model").value)
-    && (!byId("only-viewable").checked || row.id in volumes);
-  const filter = () => table.setFilter(matches);
-  byId("search").addEventListener("input", filter);
-  for (const id of ["choose-set", "choose-model", "only-viewable"]) byId(id).addEventListener("change", filter);
-  table.on("dataFiltered", (_, found) => { byId("count").textContent = `${found.length} of ${rows.length}`; });
 
   const viewer = new CaseViewer({
     canvas: byId("canvas"), map: byId("choose-map"), opacity: byId("opacity"), scale: byId("scale"), scaleValue: byId("scale-value"),
     plane: byId("choose-plane"), slice: byId("slice"), sliceValue: byId("slice-value"), smooth: byId("smooth"),
     legend: byId("legend"), location: byId("location"), samples: byId("samples"), sampleValue: byId("sample-value"),
   });
+  const details = new CaseDetails(data, { lesions: byId("lesions"), structures: byId("structures") }, (lesion) => viewer.goTo(lesion));
+
+  for (const [id, field] of [["choose-set", "set"], ["choose-model", "model"]]) {
+    byId(id).append(...[...new Set(rows.map((row) => row[field]))].map((value) => new Option(value, value)));
+    byId(id).parentElement.hidden = !several(field);
+  }
+  const matches = (row) => [row.case, row.reason, row.structure].some((text) => text && text.toLowerCase().includes(byId("search").value.trim().toLowerCase()))
+    && (!byId("choose-set").value || row.set === byId("choose-set").value)
+    && (!byId("choose-model").value || row.model === byId("choose-model").value)
+    && (!byId("only-viewable").checked || row.id in volumes);
+  const filter = () => table.setFilter(matches);
+  byId("search").addEventListener("input", filter);
+  for (const id of ["choose-set", "choose-model", "only-viewable"]) byId(id).addEventListener("change", filter);
+  const ofStructure = byId("choose-structure");
+  ofStructure.append(...details.structureNames().map((name) => new Option(name, name)));
+  ofStructure.parentElement.hidden = ofStructure.options.length < 3;
+  // The numbers of the chosen structure in place of those of the most doubtful one of each case.
+  ofStructure.addEventListener("change", () => {
+    const nothing = Object.fromEntries(fieldsOf(data.structureColumns).map((field) => [field, null]));
+    const selected = table.getSelectedData()[0];
+    table.replaceData(rows.map((row) => (ofStructure.value ? { ...row, ...nothing, ...details.structure(row.id, ofStructure.value) } : { ...row }))).then(() => {
+      if (selected) table.selectRow(selected.id);
+    });
+  });
+  table.on("dataFiltered", (_, found) => { byId("count").textContent = `${found.length} of ${rows.length}`; });
+
   const show = async (row) => {
     byId("case-name").textContent = [row.case, whose(row)].filter(Boolean).join(" · ");
-    byId("case-numbers").textContent = columns.filter((column) => row[column] !== null).map((column) => `${TITLES[column] || column} ${shown(row, column)}`).join(", ");
+    const numbers = columns.filter((column) => column.kind !== "text" && known(column) && row[column.field] !== null && row[column.field] !== undefined);
+    byId("case-numbers").textContent = numbers.map((column) => `${column.title} ${shown(row, column)}${column.below && row[column.below] ? ` (${row[column.below]})` : ""}`).join(", ");
+    byId("case-reason").textContent = row.reason || "";
     const viewable = row.id in volumes;
+    details.show(row.id, viewable);
     const hint = "The volumes of this case are not in this page: make it again with more --viewer_cases or --max_megabytes.";
     byId("case-note").textContent = [row.note, viewable ? null : hint].filter(Boolean).join(" ");
     byId("stage").hidden = !viewable;
@@ -133,7 +150,18 @@
   };
   byId("previous").addEventListener("click", () => step(-1));
   byId("next").addEventListener("click", () => step(1));
+  // Tabulator's own lists are for the mouse: headings are sorted by Enter, rows are gone through by the arrow keys.
+  byId("table").addEventListener("keydown", (event) => {
+    const heading = event.target.closest(".tabulator-col[tabindex]");
+    if (heading && ["Enter", " "].includes(event.key)) heading.querySelector(".tabulator-col-content").click();
+    else if (!heading && ["ArrowDown", "ArrowUp"].includes(event.key)) step(event.key === "ArrowDown" ? 1 : -1);
+    else if (!heading && event.key === "Enter") byId("viewer").focus();
+    else return;
+    event.preventDefault();
+  });
   table.on("tableBuilt", () => {
+    for (const heading of document.querySelectorAll("#table .tabulator-col.tabulator-sortable")) heading.tabIndex = 0;
+    document.querySelector("#table .tabulator-tableholder").setAttribute("aria-label", "cases: arrow keys select, Enter goes to the viewer");
     byId("count").textContent = `${rows.length} of ${rows.length}`;
     if (rows.length) step(1);
     tellOfMore();

@@ -5,6 +5,7 @@
 
 const OUTLINE_COLOURS = [[86, 180, 233], [230, 159, 0], [0, 158, 115], [204, 121, 167], [213, 94, 0], [0, 114, 178]];
 const PREDICTION_COLOURS = [[255, 255, 255], [240, 228, 66], ...OUTLINE_COLOURS];
+const MASK_COLOURS = { outer: [86, 180, 233], inner: [0, 220, 150] };
 const SAMPLE_COLOURS = [[255, 80, 255], [120, 255, 120], ...OUTLINE_COLOURS];
 const PLANE_AXES = { 0: 2, 1: 1, 2: 0, 3: 2 }; // axis that the slider moves along: x, y, z = 0, 1, 2
 
@@ -13,7 +14,7 @@ class CaseViewer {
     this.elements = elements;
     this.niivue = null;
     this.latest = 0; // of several cases asked for in a row only the last is shown
-    this.visible = { annotations: true, prediction: true, samples: true };
+    this.visible = { annotations: true, prediction: true, outer: true, inner: true, samples: true };
     this.sample = 0; // 0: none is shown
     this.map = null;
     elements.map.addEventListener("change", () => { this.map = elements.map.value; this.showMap(); });
@@ -44,11 +45,15 @@ class CaseViewer {
     if (!this.niivue) await this.start();
     const volumes = [];
     const masks = {};
-    for (const mask of entry.masks) masks[mask.name] = { kind: mask.kind, values: (await loadVolume(mask)).img };
-    const layers = [...entry.layers];
+    for (const mask of entry.masks) {
+      const values = (await loadVolume(mask)).img;
+      masks[mask.name] = { kind: mask.kind, values, used: mask.kind === "bits" ? values.reduce((all, value) => all | value, 0) : 0 };
+    }
     const samples = entry.masks.find((mask) => mask.kind === "samples");
-    // Samples are drawn into a volume of their own, on the grid of the prediction.
-    if (samples) layers.push({ ...layers.find((layer) => layer.name === "prediction"), name: "samples", labels: samples.labels });
+    // A mask without a volume to be drawn into has one of its own, on the grid of the prediction; samples are on top.
+    const own = entry.masks.filter((mask) => !entry.layers.some((layer) => layer.name === mask.name)).sort((one, other) => (one === samples) - (other === samples));
+    const prediction = entry.layers.find((layer) => layer.name === "prediction");
+    const layers = [...entry.layers, ...own.map((mask) => ({ ...prediction, name: mask.name, labels: mask.labels }))];
     for (const layer of layers) volumes.push(await loadVolume(layer));
     if (asked !== this.latest) return;
     const viewer = this.niivue;
@@ -206,6 +211,13 @@ class CaseViewer {
     const axis = PLANE_AXES[this.elements.plane.value];
     const place = [...this.niivue.scene.crosshairPos];
     place[axis] = (index + 0.5) / this.niivue.volumes[0].dimsRAS[axis + 1];
+    this.moveCrosshair(place);
+  }
+
+  // Shows the centre of a lesion, counted from 0.
+  goTo(lesion) { this.moveCrosshair(this.niivue.mm2frac(this.entry.lesions_mm[lesion])); }
+
+  moveCrosshair(place) {
     this.niivue.scene.crosshairPos = place;
     this.niivue.drawScene();
     this.niivue.createOnLocationChange();
@@ -238,12 +250,12 @@ function loadVolume(layer) {
   });
 }
 
-// Calls draw(voxel, value) for the border of each class or rater in the slices through the centre that are perpendicular
+// Calls draw(voxel, value) for the border of each class, or of the mask of each bit, in the slices through the centre that are perpendicular
 // to the axes: voxels with a neighbour in the slice that is not of it. A voxel of several of the slices must be on the
 // border in each, else one slice would draw a line through another.
 function outlineVoxels(mask, offset, size, centre, axes, draw) {
   const strides = [1, size[0], size[0] * size[1]];
-  const numbers = mask.kind === "raters" ? Array.from({ length: 16 }, (_, rater) => rater + 1) : [0];
+  const numbers = mask.kind === "bits" ? Array.from({ length: 16 }, (_, bit) => bit + 1).filter((number) => mask.used & (1 << (number - 1))) : [0];
   const values = mask.values;
   for (const number of numbers) {
     const bit = number ? 1 << (number - 1) : 0;
@@ -270,6 +282,7 @@ function outlineVoxels(mask, offset, size, centre, axes, draw) {
 }
 
 function colourOf(layer, index) {
+  if (layer.name in MASK_COLOURS) return MASK_COLOURS[layer.name];
   const colours = layer.name === "prediction" ? PREDICTION_COLOURS : layer.name === "samples" ? SAMPLE_COLOURS : OUTLINE_COLOURS;
   return colours[index % colours.length];
 }

@@ -9,9 +9,13 @@ from matplotlib.figure import Figure
 
 from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
 from nnunet_stochastic.report.page.figures.aggregation import aggregation_figure
+from nnunet_stochastic.report.page.figures.coverage import coverage_figure
 from nnunet_stochastic.report.page.figures.detection import detection_figure
 from nnunet_stochastic.report.page.figures.entanglement import entanglement_figure
+from nnunet_stochastic.report.page.figures.filtering import filtering_figure
+from nnunet_stochastic.report.page.figures.lesion_detection import lesion_detection_figure
 from nnunet_stochastic.report.page.figures.overlap import overlap_figure
+from nnunet_stochastic.report.page.figures.predicted_dice import predicted_dice_figure
 from nnunet_stochastic.report.page.figures.ratio import ratio_figure
 from nnunet_stochastic.report.page.figures.reliability import confidence_figure, reliability_figure
 from nnunet_stochastic.report.page.figures.risk_coverage import risk_coverage_figure
@@ -23,11 +27,15 @@ __all__ = [
     "ModelStyle",
     "aggregation_figure",
     "confidence_figure",
+    "coverage_figure",
     "detection_figure",
     "entanglement_figure",
     "figure_style",
+    "filtering_figure",
+    "lesion_detection_figure",
     "model_styles",
     "overlap_figure",
+    "predicted_dice_figure",
     "ratio_figure",
     "reliability_figure",
     "risk_coverage_figure",
@@ -68,6 +76,12 @@ COMPARISONS: tuple[
         "better.",
         overlap_figure,
     ),
+    (
+        "Filtering (QU-BraTS)",
+        "Areas under the curves over the threshold at which uncertain voxels are set aside, ID set: the Dice of what "
+        "is kept, and the shares of true positives and true negatives that are set aside with the errors.",
+        filtering_figure,
+    ),
 )
 #: Of one model.
 OF_ONE_MODEL: tuple[tuple[str, str, Callable[[EvaluatedRun], Figure | None]], ...] = (
@@ -86,5 +100,24 @@ OF_ONE_MODEL: tuple[tuple[str, str, Callable[[EvaluatedRun], Figure | None]], ..
         "Confidence made of uncertainty",
         "Confidence by Platt scaling of each measure, 20 bins, against how often the voxel was predicted correctly.",
         confidence_figure,
+    ),
+    (
+        "Coverage of intervals",
+        "How often the volume of the reference is in the interval, and the Dice at least its lower bound, against how "
+        "often they say so; a point per structure, with the 95 % binomial interval (Clopper-Pearson). Points on the "
+        "dashed line hold as often as they say, those above it are wider than they need be.",
+        coverage_figure,
+    ),
+    (
+        "Predicted against true Dice",
+        "Each case and structure. On the dashed line the prediction is right; of new patients one in ten is expected "
+        "below its lower bound, which is that at 90 %.",
+        predicted_dice_figure,
+    ),
+    (
+        "Detection of lesions (FROC)",
+        "Share of the lesions of all annotators that are found, against found lesions that are none, as lesions that "
+        "fewer samples have are counted, too; the cross: those of the segmentation alone. Up and left is better.",
+        lesion_detection_figure,
     ),
 )
