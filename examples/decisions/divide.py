@@ -1,0 +1,84 @@
+"""How decisions hold over many random divisions of annotated cases into validation and test, by patient.
+
+    python divide.py PREDICTIONS -gt LABELS -gt_raters RATERS --groups patients.csv [--num_splits 200]
+
+PREDICTIONS is a folder of nnunet_stochastic_predict with --save_probabilities, and with --save_samples and --lesions
+for what rests on them. Of each division everything is fitted to one half of the patients and judged by the other; a
+table of the means over the divisions is printed, and all numbers are written to PREDICTIONS/divisions.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from nnunet_stochastic.commands._errors import report_errors
+from nnunet_stochastic.commands._flags import Number
+from nnunet_stochastic.decisions.experiment import split_experiment
+from nnunet_stochastic.decisions.statistics import CaseStatistics
+from nnunet_stochastic.evaluation.calibration import ValidationCase, case_statistics
+from nnunet_stochastic.evaluation.cases import find_cases
+from nnunet_stochastic.evaluation.decision_statistics import read_structures
+from nnunet_stochastic.evaluation.parallel import map_in_processes
+from nnunet_stochastic.evaluation.predicted_dataset import read_dataset
+from nnunet_stochastic.io.text import write_json
+from nnunet_stochastic.patients import read_patients
+
+
+@report_errors
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("predictions", type=Path)
+    parser.add_argument("-gt", type=Path, required=True)
+    parser.add_argument("-gt_raters", type=Path)
+    parser.add_argument("--groups", type=Path, required=True)
+    parser.add_argument("--num_splits", type=Number(int, 1, 10_000), default=200)
+    parser.add_argument("--seed", type=Number(int, 0, 2**31), default=0)
+    parser.add_argument("-np", type=Number(int, 1, 1024), default=2)
+    arguments = parser.parse_args(argv)
+    dataset = read_dataset(arguments.predictions, None, option="PREDICTIONS")
+    cases, problems = find_cases(
+        arguments.predictions,
+        arguments.gt,
+        arguments.gt_raters,
+        file_ending=dataset.file_ending,
+        num_raters=dataset.num_raters,
+        allow_missing_predictions=True,
+    )
+    if problems:
+        raise ValueError("; ".join(problems))
+    patients = read_patients(arguments.groups, [case.name for case in cases])
+    predicted, without = read_structures(arguments.predictions, patients, dataset.labels)
+    if without is not None:
+        raise ValueError(without)
+    read = functools.partial(case_statistics, labels=dataset.labels, reader=dataset.reader)
+    items = [ValidationCase(case, patients[case.name], predicted.get(case.name)) for case in cases]
+    found = map_in_processes(
+        read, items, num_processes=arguments.np, description="reading", show_progress=sys.stderr.isatty()
+    )
+    statistics = []
+    for case, of_case in zip(cases, found, strict=True):
+        if not isinstance(of_case.decisions, CaseStatistics):
+            raise ValueError(f"{case.name}: {of_case.decisions or 'the record says nothing of its structures'}")
+        statistics.append(of_case.decisions)
+    labels = dict(zip(dataset.labels.names, dataset.labels.classes, strict=True))
+    result = split_experiment(statistics, labels=labels, num_splits=arguments.num_splits, seed=arguments.seed)
+    write_json(arguments.predictions / "divisions.json", result)
+    table = Table(title=f"{len(cases)} cases of {len(set(patients.values()))} patients")
+    for heading in ("number", "mean", "sd", "divisions"):
+        table.add_column(heading, justify="left" if heading == "number" else "right")
+    for name, values in result["results"].items():
+        spread = "" if values["sd"] is None else f"{values['sd']:.3f}"
+        table.add_row(name, f"{values['mean']:.3f}", spread, str(values["num_splits"]))
+    Console().print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
