@@ -111,6 +111,25 @@ def test_other_members_of_the_model_have_the_trained_last_layer(tmp_path, folder
     np.testing.assert_array_equal(plain.predict_array(image, PROPERTIES).maps["total"], before)
 
 
+def test_a_posterior_is_asked_whether_it_is_of_the_model(tmp_path, folders, add_method):
+    """With the hashes that the settings of a prediction hold."""
+    folder, asked = folders.write_model_folder(tmp_path / "plain", folds=(0, 1)), []
+
+    class Fitted(MovedLastLayer):
+        def require_origin(self, checkpoint, **hashes):
+            asked.append((checkpoint, hashes))
+
+    add_method(Fitted)
+    options = PredictionOptions(epistemic="moved", num_members=2)
+    settings = StochasticPredictor.from_model_folder(folder, folds=(0, 1), options=options).settings()
+    for (checkpoint, hashes), fold in zip(asked, ("fold_0", "fold_1"), strict=True):
+        assert checkpoint == folder / fold / settings["checkpoints"][fold]["file"]
+        assert hashes == {
+            "checkpoint_sha256": settings["checkpoints"][fold]["sha256"],
+            "plans_sha256": settings["plans_sha256"],
+        }
+
+
 @pytest.mark.parametrize("trainer", ["nnUNetTrainer", "nnUNetTrainerMoB", "nnUNetTrainerLowRank"])
 def test_the_two_halves_are_the_network(tmp_path, folders, trainer):
     folder = folders.write_model_folder(tmp_path / trainer, trainer=recursive_find_trainer_class_by_name(trainer))
