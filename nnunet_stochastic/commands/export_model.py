@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nnunet_stochastic.commands._errors import report_errors
 from nnunet_stochastic.commands._flags import add_model_flags, parse_arguments
+from nnunet_stochastic.commands._models import folds_of
 
 __all__ = ["main"]
 
@@ -25,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         trainer=arguments.tr,
         plans_name=arguments.p,
         configurations=arguments.c,
-        folds=[fold if fold == "all" else int(fold) for fold in arguments.f],
+        folds=folds_of(arguments),
         checkpoints=arguments.chk,
         validation_predictions=arguments.exp_cv_preds,
         trust_checkpoint=arguments.trust_checkpoint,
