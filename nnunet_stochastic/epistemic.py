@@ -5,6 +5,7 @@
     dropout      sets of dropout masks
     swag         draws from SWAG's Gaussian over the weights
     swag_diag    draws from its diagonal, SWAG-D
+    laplace      draws from a Gaussian over the last layer's weights
 
 Section 3.2 of Christensen et al., Rethinking Uncertainty Quantification and Entanglement in Image Segmentation (ENT).
 Command lines, study files, names of files and models, tables and figures read what they say of a method here; how its
@@ -199,6 +200,14 @@ EPISTEMIC_METHODS: Mapping[str, EpistemicMethod] = MappingProxyType(
                 trainer_suffix="SWAG",
                 trains_the_same=True,
                 options=(NUM_MEMBERS, SWAG_SCALE),
+            ),
+            EpistemicMethod(
+                "laplace",
+                "Laplace",
+                "draws of the last layer's weights",
+                "nnunet_stochastic.posteriors.laplace:LastLayerLaplace",
+                table_row=6,
+                options=(NUM_MEMBERS,),
             ),
         )
     }

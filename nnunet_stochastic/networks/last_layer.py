@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from nnunet_stochastic.distributions import LogitDistribution, PointMass
 from nnunet_stochastic.networks.stochastic import StochasticNetwork
 
-__all__ = ["distribution_of_features", "features_of", "last_layer"]
+__all__ = ["distribution_of_features", "features_of", "last_layer", "last_layer_weights"]
 
 
 def last_layer(network: nn.Module) -> nn.Module:
@@ -27,6 +27,24 @@ def last_layer(network: nn.Module) -> nn.Module:
             "dataset with one of nnU-Net's U-Nets (PlainConvUNet, ResidualEncoderUNet)"
         )
     return layers[-1]
+
+
+def last_layer_weights(network: nn.Module) -> tuple[Tensor, Tensor]:
+    """W, shape (C, F, 1, …), and b, (C), of the layer that gives η, or where η is a distribution its mean.
+
+    Raises
+    ------
+    ValueError
+        If the network's last layer is not known, or no 1x1 convolution with a bias.
+    """
+    layer = last_layer(network)
+    weight, bias = getattr(layer, "weight", None), getattr(layer, "bias", None)
+    if not (isinstance(weight, Tensor) and isinstance(bias, Tensor) and set(weight.shape[2:]) == {1}):
+        raise ValueError(
+            f"the last layer of {type(network).__name__} must be a 1x1 convolution with a bias, as in nnU-Net's U-Nets "
+            f"(PlainConvUNet, ResidualEncoderUNet), got {layer}"
+        )
+    return weight, bias
 
 
 def features_of(network: nn.Module, x: Tensor) -> Tensor:
