@@ -143,10 +143,10 @@ class Sweep:
         if len(runs) == 1:
             yield predict_logit_distribution(network, patch)
             return
-        features = predict_features(network, patch)
+        predict = predict_of_features(network, predict_features(network, patch))
         for run in runs:
             run.member.activate(self.model)
-            yield predict_of_features(network, features)
+            yield predict()
 
     def blend_of(self, draws: Sequence[SampleDraw]) -> SampleBlend:
         """A blend of samples to which nothing has been added."""

@@ -141,8 +141,9 @@ class WeightPosterior(ABC):
 class LastLayerPosterior(WeightPosterior):
     """A posterior over the last layer alone: one forward pass up to its features serves all members of the fold.
 
-    ``activate`` sets the weights of ``networks.last_layer.last_layer(network)`` and changes nothing else. It is called
-    at every tile, so it draws a member once and keeps it; ``deactivate`` puts the trained weights back.
+    ``activate`` sets weight and bias of ``networks.last_layer.last_layer(network)``, which give the logits or their
+    mean, and changes nothing else, nor what else a head predicts. It is called at every tile, so it draws a member once
+    and keeps it; ``deactivate`` puts the trained weights back.
     """
 
 
