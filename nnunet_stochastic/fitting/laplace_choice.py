@@ -42,6 +42,8 @@ _VOXELS_AT_ONCE = 1 << 14
 _TEMPERATURES = (-8, 0)
 _PRIOR_PRECISIONS = (-6, 8)
 _FINE_STEP = 0.25
+#: Choices are equal whose NLL differs by less than this share of it.
+_EQUAL = 1e-5
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,10 @@ class PredictiveMean:
 
 
 def choose_by_nll(mean: PredictiveMean) -> LaplaceChoice:
-    """The least NLL on a grid of whole decades, then of quarters of a decade around it."""
+    """The least NLL on a grid of whole decades, then step by step of a quarter of a decade.
+
+    Where the NLL hardly depends on τ or δ, the most certain of the choices that are as good.
+    """
     found: dict[tuple[float, float], float] = {}
 
     def search(temperatures: Iterable[float], precisions: Iterable[float]) -> tuple[float, float]:
@@ -157,11 +162,15 @@ def choose_by_nll(mean: PredictiveMean) -> LaplaceChoice:
         for exponents in inside:
             if exponents not in found:
                 found[exponents] = mean.nll(10 ** exponents[0], 10 ** exponents[1])
-        return min(found, key=found.__getitem__)
+        least = min(found.values())
+        equal = [exponents for exponents, nll in found.items() if nll <= least * (1 + _EQUAL)]
+        return max(equal, key=sum)
 
-    temperature, precision = search(_decades(_TEMPERATURES), _decades(_PRIOR_PRECISIONS))
-    around = [_FINE_STEP * step for step in range(-3, 4)]
-    temperature, precision = search([temperature + s for s in around], [precision + s for s in around])
+    previous, best = None, search(_decades(_TEMPERATURES), _decades(_PRIOR_PRECISIONS))
+    while best != previous:
+        previous = best
+        best = search(*([exponent + step for step in (-_FINE_STEP, 0, _FINE_STEP)] for exponent in best))
+    temperature, precision = best
     at_edge = temperature == _TEMPERATURES[0] or precision == _PRIOR_PRECISIONS[1]
     return LaplaceChoice(10**temperature, 10**precision, at_edge)
 
