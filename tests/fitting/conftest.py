@@ -23,6 +23,9 @@ def make_model(make_dataset) -> Callable[..., Model]:
 
     def make(trainer: str = "nnUNetTrainer", *, folds: tuple[int | str, ...] = (0,), scale=0.2, **options) -> Model:
         dataset = make_dataset(**options)
+        intensities = {"mean": 0.0, "std": 1.0, "percentile_00_5": -1.0, "percentile_99_5": 1.0}
+        channels = dataset.dataset_json["channel_names"]
+        dataset.plans["foreground_intensity_properties_per_channel"] = dict.fromkeys(channels, intensities)
         folder = (
             dataset.folders["nnUNet_results"] / "Dataset999_Tiny" / f"{trainer}__nnUNetPlans__{dataset.configuration}"
         )
