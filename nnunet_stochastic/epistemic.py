@@ -123,6 +123,8 @@ class EpistemicMethod:
         Least and greatest number of trained folds that it takes; ``None``: any number.
     options
         Numbers that it takes.
+    fit_command
+        Command that makes its posterior of a fold that is trained; empty where training leaves all that it needs.
     chosen_by_auto
         Whether ``--epistemic auto`` takes it where a model has it; not if every model has it, whatever it was made for.
     """
@@ -137,6 +139,7 @@ class EpistemicMethod:
     least_folds: int = 1
     most_folds: int | None = None
     options: tuple[EpistemicOption, ...] = ()
+    fit_command: str = ""
     chosen_by_auto: bool = True
 
     @property
@@ -208,6 +211,7 @@ EPISTEMIC_METHODS: Mapping[str, EpistemicMethod] = MappingProxyType(
                 "nnunet_stochastic.posteriors.laplace:LastLayerLaplace",
                 table_row=6,
                 options=(NUM_MEMBERS,),
+                fit_command="nnunet_stochastic_fit_laplace",
             ),
         )
     }
