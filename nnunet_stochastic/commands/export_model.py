@@ -41,8 +41,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nnunet_stochastic_export_model",
         description="Export a trained model as nnUNetv2_export_model_to_zip does, with the files that the members of "
-        "its predictions are made of, which nnU-Net leaves out (SWAG: swag.pth, swag/; Laplace: laplace.pth). Its flags "
-        "mean the same here.",
+        "its predictions are made of, which nnU-Net leaves out (SWAG: swag.pth, swag/; Laplace: laplace.pth). Its "
+        "flags mean the same here.",
     )
     add = parser.add_argument
     add("-o", required=True, metavar="FILE", help="output file, a zip")
