@@ -24,8 +24,8 @@ CPU = torch.device("cpu")
 PATCH = (16, 16, 16)
 
 
-def fit(model, *, index=0, **options):
-    fitting = LaplaceFitting(model, CPU, **options)
+def fit(model, *, index=0, device=CPU, **options):
+    fitting = LaplaceFitting(model, device, **options)
     checkpoint = model.checkpoints[index]
     return fitting.fit(checkpoint, fitting.check(checkpoint, overwrite=True))
 
@@ -317,3 +317,15 @@ def test_labels_of_several_raters_count_by_their_shares(make_model, monkeypatch)
     assert found.labels.shape == (2, 16, 20, 18)
     targets = CaseTiles(model, found, CPU, step_size=0.5).targets(torch.from_numpy(found.labels).flatten(1)[:, :3])
     assert targets.tolist() == [[0.5, 0.5, 0.0]] * 3
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("options", [{}, {"labels": "regions"}, {"trainer": "nnUNetTrainerMoB"}])
+def test_on_a_cuda_device_it_is_that_of_the_cpu(make_model, options):
+    """Up to the half precision of its convolutions."""
+    model = make_model(**options)
+    on_cpu, on_cuda = fit(model), fit(model, device=torch.device("cuda"))
+    scale = float(on_cpu.curvature.matrix.abs().max())
+    torch.testing.assert_close(on_cuda.curvature.matrix, on_cpu.curvature.matrix, rtol=0, atol=0.02 * scale)
+    assert on_cuda.record["nll_trained"] == pytest.approx(on_cpu.record["nll_trained"], rel=0.01)
+    assert on_cuda.record["nll"] == pytest.approx(on_cpu.record["nll"], rel=0.01)
