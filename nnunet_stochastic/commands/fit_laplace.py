@@ -59,9 +59,10 @@ def _summary(folder: Path, fit: LaplaceFit) -> str:
         f"{fit.prior_precision:.3g}, by {record['criterion']}",
     ]
     if "nll" in record:
+        of_raters = f" by {record['annotations']} raters" if record["annotations"] > 1 else ""
         lines.append(
-            f"  negative log-likelihood on {len(record['validation_cases'])} validation cases: {record['nll']:.5f}, of "
-            f"the trained weights alone {record['nll_trained']:.5f} nats per voxel"
+            f"  negative log-likelihood on {len(record['validation_cases'])} validation cases{of_raters}: "
+            f"{record['nll']:.5f}, of the trained weights alone {record['nll_trained']:.5f} nats per voxel"
         )
         if record["nll"] >= record["nll_trained"]:
             lines.append("  note: on these cases the trained weights alone are no worse: members will hardly differ")
