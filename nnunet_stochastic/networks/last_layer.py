@@ -77,5 +77,5 @@ def distributions_of_features(network: nn.Module, features: Tensor) -> Callable[
     if not isinstance(network, StochasticNetwork):
         return lambda: PointMass(layer(features))
     heads = network.heads
-    parameters = heads.distribution_parameters(features)
-    return lambda: network.distribution(parameters | {"mean_logits": full_precision(heads.mean_logits(features))})
+    distribution = network.distribution(heads.distribution_parameters(features))
+    return lambda: distribution.with_mean(full_precision(heads.mean_logits(features)))
