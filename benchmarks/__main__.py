@@ -24,6 +24,7 @@ BENCHMARKS = (
     "low_rank_sampling",
     "basis_sampling",
     "exact_estimator",
+    "last_layer_members",
     "generative_models",
     "inference_memory",
     "sample_memory",

@@ -5,6 +5,7 @@
     dropout      sets of dropout masks
     swag         draws from SWAG's Gaussian over the weights
     swag_diag    draws from its diagonal, SWAG-D
+    laplace      draws from a Gaussian over the last layer's weights
 
 Section 3.2 of Christensen et al., Rethinking Uncertainty Quantification and Entanglement in Image Segmentation (ENT).
 Command lines, study files, names of files and models, tables and figures read what they say of a method here; how its
@@ -122,6 +123,8 @@ class EpistemicMethod:
         Least and greatest number of trained folds that it takes; ``None``: any number.
     options
         Numbers that it takes.
+    fit_command
+        Command that makes its posterior of a fold that is trained; empty where training leaves all that it needs.
     chosen_by_auto
         Whether ``--epistemic auto`` takes it where a model has it; not if every model has it, whatever it was made for.
     """
@@ -136,6 +139,7 @@ class EpistemicMethod:
     least_folds: int = 1
     most_folds: int | None = None
     options: tuple[EpistemicOption, ...] = ()
+    fit_command: str = ""
     chosen_by_auto: bool = True
 
     @property
@@ -199,6 +203,15 @@ EPISTEMIC_METHODS: Mapping[str, EpistemicMethod] = MappingProxyType(
                 trainer_suffix="SWAG",
                 trains_the_same=True,
                 options=(NUM_MEMBERS, SWAG_SCALE),
+            ),
+            EpistemicMethod(
+                "laplace",
+                "Laplace",
+                "draws of the last layer's weights",
+                "nnunet_stochastic.posteriors.laplace:LastLayerLaplace",
+                table_row=6,
+                options=(NUM_MEMBERS,),
+                fit_command="nnunet_stochastic_fit_laplace",
             ),
         )
     }

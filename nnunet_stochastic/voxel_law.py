@@ -92,14 +92,22 @@ def fields_of_law(distribution: GaussianLogits, space: OutcomeSpace) -> Tensor:
     mean = space.log_ratios(distribution.mean_logits[0])
     if not distribution.has_samples:
         return mean
+    factor = distribution.of_covariance.get(space)
+    if factor is None:
+        factor = distribution.of_covariance[space] = _factor_of_law(distribution, space)
+    return torch.cat([mean, factor])
+
+
+def _factor_of_law(distribution: GaussianLogits, space: OutcomeSpace) -> Tensor:
+    """L at each voxel, (F, *T)."""
     if space.regions:
-        return torch.cat([mean, distribution.voxel_variance()[0].float().sqrt()])
+        return distribution.voxel_variance()[0].float().sqrt()
     if space.num_logits > MAX_CLASSES:
         raise ValueError(f"the law of a voxel is kept for up to {MAX_CLASSES} classes, here are {space.num_logits}")
     entries = [[entry[0].float() for entry in row] for row in distribution.difference_covariance()]
     if space.two_classes:
-        return torch.cat([mean, entries[0][0].clamp_(min=0).sqrt_()[None]])
-    return torch.cat([mean, torch.stack([entry for row in cholesky_of_field(entries) for entry in row])])
+        return entries[0][0].clamp_(min=0).sqrt_()[None]
+    return torch.stack([entry for row in cholesky_of_field(entries) for entry in row])
 
 
 def law_with_noise(space: OutcomeSpace, fields: Tensor, noise: Tensor | None) -> Tensor:

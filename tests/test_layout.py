@@ -40,6 +40,8 @@ ORDER = (
     *("distributions", "networks", "losses", "posteriors", "training"),
     # Samples -> moments -> maps.
     *("voxel_law", "sample_sums", "moments", "maps", "inference"),
+    # What is fitted to a trained network afterwards.
+    "fitting",
     # Maps -> numbers -> figures.
     *("conventions", "evaluation", "report"),
     # What makes data sets and runs all of it.
@@ -53,7 +55,7 @@ LIBRARIES = {
         *ORDER[ORDER.index("checkpoints") : ORDER.index("conventions")],
         *("datasets", "commands"),
     },
-    "nnunetv2": {"plans", "training", "inference", "evaluation", "datasets", "commands"},
+    "nnunetv2": {"plans", "training", "inference", "fitting", "evaluation", "datasets", "commands"},
     "pydantic": {"io", "decisions", "evaluation", "study"},
 }
 #: What these import at all, beside Python itself.

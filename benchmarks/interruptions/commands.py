@@ -301,6 +301,15 @@ def _add_training(make: _Maker) -> None:
         environment=make.environment(nnUNet_preprocessed=str(splits)),
         share=0.5,
     )
+    fitted = make.folder / "fitted"
+    make.add(
+        "fit_laplace",
+        _on_copy(make.folder / "trained", fitted, "fit_laplace"),
+        *("-m", fitted / "nnUNetTrainer__nnUNetPlans__3d_fullres", "-f", "0", "-device", "cpu", _QUIET),
+        output=fitted,
+        anew=("--overwrite",),
+        environment=make.environment(**of[training]),
+    )
     environment = make.environment(**of[training], nnUNet_stochastic_seed="3", nnUNet_stochastic_init="scratch")
     for name, trainer in (("train", "nnUNetTrainerMoBShort"), ("train_SWAG", "nnUNetTrainerMoBShortSWAG")):
         make.add(

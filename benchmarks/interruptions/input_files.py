@@ -144,6 +144,31 @@ def _write_datasets(folder: Path) -> None:
     if main(["-d", NAME, "-np", "1", "--disable_progress_bar"]) != 0:
         raise RuntimeError("the raters of the dataset to train on were not preprocessed")
     patch.undo()
+    plans = json.loads((folder / "training" / "nnUNet_preprocessed" / NAME / "nnUNetPlans.json").read_text())
+    _write_model(folder / "trained" / "nnUNetTrainer__nnUNetPlans__3d_fullres", plans, dataset.dataset_json)
+
+
+def _write_model(folder: Path, plans: dict, dataset_json: dict) -> None:
+    """A model of the dataset to train on, with random weights."""
+    import torch
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    (folder / "fold_0").mkdir(parents=True)
+    for name, content in (("plans.json", plans), ("dataset.json", dataset_json)):
+        (folder / name).write_text(json.dumps(content))
+    manager, channels = PlansManager(plans), len(dataset_json["channel_names"])
+    heads = manager.get_label_manager(dataset_json).num_segmentation_heads
+    torch.manual_seed(0)
+    configuration = manager.get_configuration("3d_fullres")
+    network = nnUNetTrainer.build_network_architecture(manager, configuration, channels, heads, True)
+    checkpoint = {
+        "network_weights": network.state_dict(),
+        "init_args": {"configuration": "3d_fullres", "fold": 0},
+        "trainer_name": "nnUNetTrainer",
+        "inference_allowed_mirroring_axes": (0, 1, 2),
+    }
+    torch.save(checkpoint, folder / "fold_0" / "checkpoint_final.pth")
 
 
 def _plan_three_levels(plans: Path) -> None:

@@ -1,10 +1,10 @@
 """How decisions hold over many random divisions of annotated cases into validation and test, by patient.
 
-    python divide.py PREDICTIONS -gt LABELS -gt_raters RATERS --groups patients.csv [--num_splits 200]
+    python divide.py PREDICTIONS -gt LABELS -gt_raters RATERS --groups patients.csv [--validation_share 0.5]
 
 PREDICTIONS is a folder of nnunet_stochastic_predict with --save_probabilities, and with --save_samples and --lesions
-for what rests on them. Of each division everything is fitted to one half of the patients and judged by the other; a
-table of the means over the divisions is printed, and all numbers are written to PREDICTIONS/divisions.json.
+for what rests on them. Of each division everything is fitted to some of the patients and judged by the others; a table
+of the means over the divisions is printed, and all numbers are written to PREDICTIONS/divisions.json.
 """
 
 from __future__ import annotations
@@ -38,6 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("-gt", type=Path, required=True)
     parser.add_argument("-gt_raters", type=Path)
     parser.add_argument("--groups", type=Path, required=True)
+    parser.add_argument(
+        "--validation_share", type=Number(float, 0, 1), default=0.5, help="of the patients (default: %(default)s)"
+    )
     parser.add_argument("--num_splits", type=Number(int, 1, 10_000), default=200)
     parser.add_argument("--seed", type=Number(int, 0, 2**31), default=0)
     parser.add_argument("-np", type=Number(int, 1, 1024), default=2)
@@ -68,7 +71,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ValueError(f"{case.name}: {of_case.decisions or 'the record says nothing of its structures'}")
         statistics.append(of_case.decisions)
     labels = dict(zip(dataset.labels.names, dataset.labels.classes, strict=True))
-    result = split_experiment(statistics, labels=labels, num_splits=arguments.num_splits, seed=arguments.seed)
+    result = split_experiment(
+        statistics,
+        labels=labels,
+        num_splits=arguments.num_splits,
+        validation_share=arguments.validation_share,
+        seed=arguments.seed,
+    )
     write_json(arguments.predictions / "divisions.json", result)
     table = Table(title=f"{len(cases)} cases of {len(set(patients.values()))} patients")
     for heading in ("number", "mean", "sd", "divisions"):

@@ -10,15 +10,19 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from nnunet_stochastic.commands._errors import in_few_words
+from nnunet_stochastic.prediction_choices import MIN_STEP_SIZE
 
 __all__ = [
     "Number",
+    "add_device",
     "add_disable_progress_bar",
     "add_groups",
     "add_model_flags",
     "add_old_name",
     "add_processes",
     "add_seed",
+    "add_step_size",
+    "add_trained_model",
     "parse_arguments",
 ]
 
@@ -112,6 +116,36 @@ def add_model_flags(parser: argparse._ActionsContainer) -> None:
         action="store_true",
         help="load checkpoints with arbitrary objects, and plans with networks of other packages: they could run code",
     )
+
+
+def add_trained_model(parser: argparse._ActionsContainer) -> None:
+    """Add all that names the checkpoints of one trained model, by nnU-Net's folders or its own."""
+    add = parser.add_argument
+    add("-d", metavar="DATASET", help="name or number of the dataset the model was trained on")
+    add("-c", metavar="CONFIGURATION", help="configuration of the model, for instance 3d_fullres")
+    add_model_flags(parser)
+    add(
+        "-m",
+        metavar="FOLDER",
+        help="folder of a trained model, instead of -d -p -tr -c and nnUNet_results",
+    )
+    add("-chk", default="checkpoint_final.pth", metavar="FILE", help="checkpoint of each fold (default: %(default)s)")
+
+
+def add_step_size(parser: argparse._ActionsContainer) -> None:
+    """Add ``-step_size``, of sliding windows."""
+    parser.add_argument(
+        "-step_size",
+        type=Number(float, MIN_STEP_SIZE, 1),
+        default=0.5,
+        help="distance of tiles as a fraction of the patch (default: %(default)s)",
+    )
+
+
+def add_device(parser: argparse._ActionsContainer) -> None:
+    """Add ``-device``."""
+    devices = ("cuda", "cpu", "mps")
+    parser.add_argument("-device", default="cuda", choices=devices, help="where networks run (default: %(default)s)")
 
 
 def _fold(text: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nnunet_stochastic.commands._errors import report_errors
 from nnunet_stochastic.commands._flags import add_model_flags, parse_arguments
+from nnunet_stochastic.commands._models import folds_of
 
 __all__ = ["main"]
 
@@ -25,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         trainer=arguments.tr,
         plans_name=arguments.p,
         configurations=arguments.c,
-        folds=[fold if fold == "all" else int(fold) for fold in arguments.f],
+        folds=folds_of(arguments),
         checkpoints=arguments.chk,
         validation_predictions=arguments.exp_cv_preds,
         trust_checkpoint=arguments.trust_checkpoint,
@@ -40,7 +41,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nnunet_stochastic_export_model",
         description="Export a trained model as nnUNetv2_export_model_to_zip does, with the files that the members of "
-        "its predictions are made of, which nnU-Net leaves out (SWAG: swag.pth, swag/). Its flags mean the same here.",
+        "its predictions are made of, which nnU-Net leaves out (SWAG: swag.pth, swag/; Laplace: laplace.pth). Its "
+        "flags mean the same here.",
     )
     add = parser.add_argument
     add("-o", required=True, metavar="FILE", help="output file, a zip")

@@ -14,18 +14,20 @@ from typing import Any
 from nnunet_stochastic.commands._errors import report_errors, say_total_time
 from nnunet_stochastic.commands._flags import (
     Number,
+    add_device,
     add_disable_progress_bar,
-    add_model_flags,
     add_seed,
+    add_step_size,
+    add_trained_model,
     parse_arguments,
 )
+from nnunet_stochastic.commands._models import device_of, folds_of, trained_model_folder
 from nnunet_stochastic.epistemic import EPISTEMIC_METHODS, EPISTEMIC_OPTIONS, NO_METHOD, methods_with
 from nnunet_stochastic.io.names import counted
 from nnunet_stochastic.prediction_choices import (
     ESTIMATORS,
     MAX_SAMPLES,
     MAX_SAVED_SAMPLES,
-    MIN_STEP_SIZE,
     PROBABILITY_FORMATS,
     TILES_AND_VIEWS,
 )
@@ -100,13 +102,13 @@ def _predict(arguments: argparse.Namespace) -> int:
         mirroring=not arguments.disable_tta,
         accumulate_on_device=not arguments.not_on_device,
     )
-    device = _device(arguments.device)
-    folder = Path(arguments.m) if arguments.m else _trained_model_folder(arguments)
+    device = device_of(arguments)
+    folder = trained_model_folder(arguments)
     if not Path(arguments.i).is_dir():
         raise FileNotFoundError(f"there is no input folder {arguments.i}")
     predictor = StochasticPredictor.from_model_folder(
         folder,
-        folds=[fold if fold == "all" else int(fold) for fold in arguments.f],
+        folds=folds_of(arguments),
         checkpoint_name=arguments.chk,
         trainer_name=None if arguments.m else arguments.tr,
         configuration_name=None if arguments.m else arguments.c,
@@ -175,15 +177,7 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
         help="folder of images, named CASE_0000.nii.gz and so on, one number per channel",
     )
     add("-o", required=True, metavar="FOLDER", help="output folder; made if missing")
-    add("-d", metavar="DATASET", help="name or number of the dataset the model was trained on")
-    add("-c", metavar="CONFIGURATION", help="configuration of the model, for instance 3d_fullres")
-    add_model_flags(group)
-    add(
-        "-m",
-        metavar="FOLDER",
-        help="folder of a trained model, instead of -d -p -tr -c and nnUNet_results",
-    )
-    add("-chk", default="checkpoint_final.pth", metavar="FILE", help="checkpoint of each fold (default: %(default)s)")
+    add_trained_model(group)
     add("-prev_stage_predictions", metavar="FOLDER", help="for a cascade: segmentations of its previous stage")
 
 
@@ -281,12 +275,7 @@ def _add_uncertainty_options(parser: argparse.ArgumentParser) -> None:
 def _add_prediction_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("prediction")
     add = group.add_argument
-    add(
-        "-step_size",
-        type=Number(float, MIN_STEP_SIZE, 1),
-        default=0.5,
-        help="distance of tiles as a fraction of the patch (default: %(default)s)",
-    )
+    add_step_size(group)
     add(
         "--disable_tta",
         action="store_true",
@@ -350,7 +339,7 @@ def _add_prediction_options(parser: argparse.ArgumentParser) -> None:
         metavar="I",
         help="which of them this one is, from 0 (default: %(default)s)",
     )
-    add("-device", default="cuda", choices=("cuda", "cpu", "mps"), help="where networks run (default: %(default)s)")
+    add_device(group)
     add(
         "--not_on_device",
         action="store_true",
@@ -388,25 +377,3 @@ def _epistemic_factor(text: str | None) -> float:
         return float(text)
     except ValueError:
         return epistemic_factor(Path(text) / "uncertainty.json")
-
-
-def _device(name: str):  # torch is imported late
-    import torch
-
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not available[name]:
-        raise ValueError(
-            f"this machine has no {name} device that torch can use: choose another, for instance -device cpu"
-        )
-    return torch.device(name)
-
-
-def _trained_model_folder(arguments: argparse.Namespace) -> Path:
-    from nnunetv2.utilities.file_path_utilities import get_output_folder
-
-    if not arguments.d or not arguments.c:
-        raise ValueError("name the model with -d (dataset) and -c (configuration), or with -m (folder)")
-    try:
-        return Path(get_output_folder(arguments.d, arguments.tr, arguments.p, arguments.c))
-    except RuntimeError as error:  # nnU-Net's own message: no such dataset, or nnUNet_results is not set
-        raise ValueError(f"{error}\nor name the model's folder with -m instead") from error

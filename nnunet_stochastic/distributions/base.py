@@ -11,8 +11,9 @@ others. Drawing them is kept apart from applying the map, so that parts of an im
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import torch
 from torch import Tensor
@@ -130,11 +131,19 @@ class GaussianLogits(LogitDistribution):
     def __init__(self, mean_logits: Tensor) -> None:
         super().__init__(mean_logits.shape, dtype=mean_logits.dtype, device=mean_logits.device)
         self._mean_logits = mean_logits
+        self.of_covariance: dict[Hashable, Tensor] = {}
+        """What others have computed of the covariance alone, by a key of theirs: the same for every mean."""
 
     @property
     def mean_logits(self) -> Tensor:
         """μ."""
         return self._mean_logits
+
+    def with_mean(self, mean_logits: Tensor) -> GaussianLogits:
+        """The same covariance around another mean, (B, C, *S)."""
+        other = copy.copy(self)
+        other._mean_logits = mean_logits
+        return other
 
     @abstractmethod
     def voxel_covariance(self) -> Tensor:

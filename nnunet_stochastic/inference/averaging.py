@@ -131,6 +131,11 @@ class ProbabilityAverage(MemberCollector):
         return self._stitching if self._tiles_share_noise else self._stitching.of_variances
 
     @property
+    def num_bytes(self) -> int:
+        """Memory of the sums."""
+        return sum(total.nbytes for total in (self._mean, self._entropy, self._square, self._lost) if total is not None)
+
+    @property
     def prediction(self) -> Tensor:
         """Of the member, once it has been finished: its mean."""
         return self._mean

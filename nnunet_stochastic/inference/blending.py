@@ -109,6 +109,11 @@ class LawBlend(MemberCollector):
         self._stitching.finish(self.fields)
 
     @property
+    def num_bytes(self) -> int:
+        """Memory of the fields."""
+        return self.fields.nbytes
+
+    @property
     def prediction(self) -> Tensor:
         """Of the member, once it has been finished: its law."""
         return self.fields

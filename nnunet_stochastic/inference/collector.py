@@ -34,6 +34,11 @@ class MemberCollector(ABC):
 
     @property
     @abstractmethod
+    def num_bytes(self) -> int:
+        """Memory of what it keeps of an image."""
+
+    @property
+    @abstractmethod
     def prediction(self) -> Tensor:
         """Prediction of the member, once it has been finished, (channels, *S)."""
 

@@ -15,6 +15,7 @@ import torch
 from nnunet_stochastic.epistemic import EPISTEMIC_METHODS, NO_METHOD, EpistemicMethod
 from nnunet_stochastic.inference.model import Checkpoint, Model, load_weights
 from nnunet_stochastic.inference.seeds import stream_generator
+from nnunet_stochastic.io.hashing import content_sha256
 from nnunet_stochastic.io.names import shown
 from nnunet_stochastic.posteriors import LastLayerPosterior, WeightPosterior, posterior_class
 
@@ -145,12 +146,19 @@ def members_of(
         Seed of masks and weights.
     options
         Values of the method's options by name; the default of those that are not given.
+
+    Raises
+    ------
+    ValueError
+        If a posterior is of other trained weights than the model's.
     """
     given = options or {}
     values = {option.name: given.get(option.name, option.default) for option in method.options}
+    plans_sha256 = content_sha256(model.plans_manager.plans)
     members = []
     for checkpoint in model.checkpoints:
         posterior = posterior_class(method)(method, checkpoint.folder, values)
+        posterior.require_origin(checkpoint.path, checkpoint_sha256=checkpoint.sha256, plans_sha256=plans_sha256)
         members += [Member(name, checkpoint, posterior, seed) for name in posterior.member_names(checkpoint.name)]
     return tuple(members)
 

@@ -41,7 +41,7 @@ class PredictionOptions:
         shifted intensities are the samples (test-time augmentation; Ayhan and Berens 2018).
     epistemic
         Where the members come from, a name of ``nnunet_stochastic.epistemic``; ``"auto"`` takes the folds if there are
-        several, else what the model was trained for.
+        several, else what the model was trained for, or fitted with afterwards.
     num_members
         Number of members of each fold, where they are drawn, at least 1.
     swag_scale

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from nnunet_stochastic.distributions import GaussianLogits, LogitDistribution, PointMass
 from nnunet_stochastic.inference.seeds import NoiseKey
-from nnunet_stochastic.networks.last_layer import distribution_of_features, features_of
+from nnunet_stochastic.networks.last_layer import distributions_of_features, features_of
 
 __all__ = [
     "TTA_SHIFT_SD",
@@ -181,10 +181,19 @@ def predict_features(network: nn.Module, patch: Tensor) -> Tensor:
         return features_of(network, patch)
 
 
-def predict_of_features(network: nn.Module, features: Tensor) -> LogitDistribution:
-    """p(η) of features in front of the network's last layer, as ``predict_logit_distribution`` has it of the patch."""
+def predict_of_features(network: nn.Module, features: Tensor) -> Callable[[], LogitDistribution]:
+    """p(η) of features in front of the network's last layer, as ``predict_logit_distribution`` has it of the patch.
+
+    It is a function of the last layer's W and b, to be called when the network has them.
+    """
     with _mixed_precision(features.device):
-        return distribution_of_features(network, features)
+        distributions = distributions_of_features(network, features)
+
+    def predict() -> LogitDistribution:
+        with _mixed_precision(features.device):
+            return distributions()
+
+    return predict
 
 
 def _mixed_precision(device: torch.device) -> contextlib.AbstractContextManager:

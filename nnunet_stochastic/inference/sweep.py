@@ -2,7 +2,7 @@
 
 How tiles and views of a member become one prediction is chosen by the model: ``blending`` where the prediction is one
 law per voxel, else ``averaging``. Members that differ in their last layer alone are swept together, on the features
-that they share.
+that they share, as many as memory is set aside for.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ __all__ = ["OnSample", "Sweep"]
 #: Takes the index of a sample and its log-ratios (D, *S) on the network's grid. After a lack of device memory samples
 #: come a second time, equal up to the rounding of the device.
 OnSample = Callable[[int, Tensor], object]
+
+#: Memory of the members that are swept together; one is always swept.
+_TOGETHER_BYTES = 2 << 30
 
 
 @dataclass(frozen=True)
@@ -101,10 +104,11 @@ class Sweep:
         list of Tensor
             What an equal member would have in common with each member, see ``fingerprint``.
         """
-        collectors: list[MemberCollector] = []
+        collectors = [make_collector()]
+        most_together = max(1, _TOGETHER_BYTES // collectors[0].num_bytes)
         fingerprints = []
         with progress_bar(total=len(self.tiles) * len(members), description="tiles", leave=False, show=progress) as bar:
-            for together in _swept_together(members):
+            for together in _swept_together(members, most_together):
                 collectors += [make_collector() for _ in range(len(together) - len(collectors))]
                 runs = [
                     _MemberRun(
@@ -143,10 +147,10 @@ class Sweep:
         if len(runs) == 1:
             yield predict_logit_distribution(network, patch)
             return
-        features = predict_features(network, patch)
+        predict = predict_of_features(network, predict_features(network, patch))
         for run in runs:
             run.member.activate(self.model)
-            yield predict_of_features(network, features)
+            yield predict()
 
     def blend_of(self, draws: Sequence[SampleDraw]) -> SampleBlend:
         """A blend of samples to which nothing has been added."""
@@ -227,11 +231,11 @@ class _MemberRun:
         return blend
 
 
-def _swept_together(members: Sequence[Member]) -> Iterator[list[int]]:
+def _swept_together(members: Sequence[Member], most_together: int) -> Iterator[list[int]]:
     """Indices of the members of each pass over the tiles."""
     together: list[int] = []
     for index, member in enumerate(members):
-        if together and not share_features(members[together[0]], member):
+        if together and not (len(together) < most_together and share_features(members[together[0]], member)):
             yield together
             together = []
         together.append(index)

@@ -98,6 +98,21 @@ class WeightPosterior(ABC):
         """What a record says where a network could have these members and is predicted without; ``None``: nothing."""
         return None
 
+    def require_origin(  # noqa: B027, most files lie in the folder of their training and are bound to it by that
+        self, checkpoint: Path, *, checkpoint_sha256: str, plans_sha256: str
+    ) -> None:
+        """Raise ``ValueError`` if the posterior was fitted to other trained weights than those it is to vary.
+
+        Parameters
+        ----------
+        checkpoint
+            File of the trained weights.
+        checkpoint_sha256
+            SHA-256 of that file.
+        plans_sha256
+            SHA-256 of the content of the model's plans.
+        """
+
     @property
     def num_members(self) -> int:
         """Number of members of the fold, at least 1."""
@@ -126,8 +141,9 @@ class WeightPosterior(ABC):
 class LastLayerPosterior(WeightPosterior):
     """A posterior over the last layer alone: one forward pass up to its features serves all members of the fold.
 
-    ``activate`` sets the weights of ``networks.last_layer.last_layer(network)`` and changes nothing else. It is called
-    at every tile, so it draws a member once and keeps it; ``deactivate`` puts the trained weights back.
+    ``activate`` sets weight and bias of ``networks.last_layer.last_layer(network)``, which give the logits or their
+    mean, and changes nothing else, nor what else a head predicts. It is called at every tile, so it draws a member once
+    and keeps it; ``deactivate`` puts the trained weights back.
     """
 
 

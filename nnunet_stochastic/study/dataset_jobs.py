@@ -143,15 +143,26 @@ class DatasetJobs:
         if start is not None and start != trainer:
             needs.append(("train", self._training(start, seed)))
             environment[INIT_VARIABLE] = str(self._checkpoint(start, seed))
+        commands = [Command(tuple(argv), is_done=lambda interrupted: presence.are_complete(made))]
         return self._job(
             "train",
             self._training(trainer, seed),
-            [Command(tuple(argv), is_done=lambda interrupted: presence.are_complete(made))],
+            [*commands, *self._fits(trainer, seed)],
             needs=tuple(needs),
             products=made,
             environment=environment,
             trainer=trainer,
         )
+
+    def _fits(self, trainer: str, seed: int) -> list[Command]:
+        """What makes the posteriors of a training that it does not leave itself."""
+        methods = (EPISTEMIC_METHODS[way] for model, way in self.dataset.models if self._trains(trainer, model, way))
+        programs = dict.fromkeys(method.fit_command for method in methods if method.fit_command)
+        options = ("-tr", trainer, "-f", str(seed), "--overwrite", "--disable_progress_bar")
+        return [Command((program, *self.model, *options)) for program in programs]
+
+    def _trains(self, trainer: str, model: Aleatoric, method: str) -> bool:
+        return self.dataset.trainer_of(model, method) == trainer
 
     def _predict(self, model: Aleatoric, method: str, seeds: tuple[int, ...], images: str) -> Job:
         trainer = self.dataset.trainer_of(model, method)

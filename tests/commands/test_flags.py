@@ -36,10 +36,12 @@ MEANINGS = {
     "-gt_raters": "folder of each rater's segmentations",
     "-i": "folder ",
     "-i_test": "folder of ",
+    "-m": "folder of a trained model",
     "-np": "number of (cases at a time|processes)",
     "-num_test": "number of (cases|patients) ",
     "-o": "output (folder|file)",
     "-p": "plans",
+    "-step_size": "distance of tiles ",
     "-tr": "trainer of the model ",
     "-val": "folder of predictions of validation images",
 }

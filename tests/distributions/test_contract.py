@@ -113,3 +113,15 @@ def test_point_mass_repeats_the_mean() -> None:
 def test_logits_without_spatial_axes_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one spatial axis"):
         PointMass(torch.zeros(2, 3))
+
+
+def test_another_mean_leaves_the_covariance(case) -> None:
+    """And the distribution as it was."""
+    distribution = case.distribution()
+    before = distribution.mean_logits.clone()
+    moved = distribution.with_mean(before + 3)
+    assert torch.equal(moved.mean_logits, before + 3)
+    assert torch.equal(distribution.mean_logits, before)
+    assert torch.equal(moved.voxel_covariance(), distribution.voxel_covariance())
+    found, expected = (each.rsample(2, generator=torch.Generator().manual_seed(0)) for each in (moved, distribution))
+    torch.testing.assert_close(found, expected + 3)

@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from nnunet_stochastic.inference import StochasticPredictor
+from nnunet_stochastic.inference import StochasticPredictor, load_model
+from nnunet_stochastic.io.hashing import content_sha256
 from nnunet_stochastic.maps import epistemic_map
+from nnunet_stochastic.networks.last_layer import last_layer_weights
+from nnunet_stochastic.posteriors.laplace_fit import LaplaceFit
+from nnunet_stochastic.posteriors.last_layer_curvature import curvature_for
 from nnunet_stochastic.training import BasisTrainer, LowRankTrainer
 from tests.inference import predictors
 from tests.inference.predictors import PROPERTIES, TinyProbUNet, VolumeBasis
@@ -53,6 +57,30 @@ def test_laws_are_those_of_the_cpu(
         for device in ("cuda", "cpu")
     )
     close(on_cuda, on_cpu, atol=1e-5)
+
+
+@pytest.mark.parametrize("trainer", [None, LowRankTrainer, VolumeBasis])
+def test_members_of_the_last_layer_are_those_of_the_cpu(tmp_path, folders, find_trainer, without_autocast, trainer):
+    kind = {} if trainer is None else {"trainer": find_trainer(trainer)}
+    folder = folders.write_model_folder(tmp_path / "model", labels=folders.THREE_LABELS, folds=(0, 1), **kind)
+    write_fits(folder)
+    image = folders.image_array()[None]
+    on_cuda, on_cpu = (
+        build(folder, device, epistemic="laplace", num_members=3).predict_array(image, PROPERTIES, probabilities=True)
+        for device in ("cuda", "cpu")
+    )
+    assert on_cpu.maps["epistemic"].mean() > 1e-3
+    close(on_cuda, on_cpu, atol=1e-5)
+
+
+def write_fits(folder):
+    """Posteriors of both folds in which all weights of the last layer vary alike."""
+    model = load_model(folder, folds=(0, 1))
+    weight, _ = last_layer_weights(model.network)
+    curvature = curvature_for(weight.shape[0], weight.shape[1] + 1)
+    for checkpoint in model.checkpoints:
+        plans_sha256 = content_sha256(model.plans_manager.plans)
+        LaplaceFit(curvature, False, 1.0, 10.0, checkpoint.sha256, plans_sha256).save(checkpoint.folder)
 
 
 @pytest.mark.parametrize("labels", ["LABELS", "REGIONS"])

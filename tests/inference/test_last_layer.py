@@ -10,7 +10,7 @@ from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
 from nnunet_stochastic import epistemic
 from nnunet_stochastic.epistemic import NUM_MEMBERS, EpistemicMethod
-from nnunet_stochastic.inference import PredictionOptions, StochasticPredictor, members
+from nnunet_stochastic.inference import PredictionOptions, StochasticPredictor, members, sweep
 from nnunet_stochastic.networks.last_layer import distribution_of_features, features_of, last_layer
 from nnunet_stochastic.posteriors import LastLayerPosterior, WeightPosterior
 
@@ -99,6 +99,26 @@ def test_one_forward_pass_serves_all_members(tmp_path, folders, add_method, trai
         np.testing.assert_array_equal(sample, expected)
 
 
+def test_members_that_memory_has_no_room_for_take_another_pass(tmp_path, folders, add_method, monkeypatch):
+    folder = folders.write_model_folder(tmp_path / "plain")
+    image, predictions, passes = folders.image_array()[None], [], []
+    add_method(MovedLastLayer)
+    for members_together in (5, 2, 0):
+        options = PredictionOptions(epistemic="moved", num_members=5, mirroring=False, num_saved_samples=5)
+        predictor = StochasticPredictor.from_model_folder(folder, folds=(0,), options=options)
+        monkeypatch.setattr(sweep, "_TOGETHER_BYTES", members_together * 4 * image.size)
+        count = []
+        predictor.model.network.encoder.register_forward_hook(lambda *_, count=count: count.append(1))
+        predictions.append(predictor.predict_array(image, PROPERTIES))
+        passes.append(len(count))
+    assert passes == [passes[0], 3 * passes[0], 5 * passes[0]]
+    for prediction in predictions[1:]:
+        for name, expected in predictions[0].maps.items():
+            np.testing.assert_array_equal(prediction.maps[name], expected, err_msg=name)
+        for sample, expected in zip(prediction.samples, predictions[0].samples, strict=True):
+            np.testing.assert_array_equal(sample, expected)
+
+
 def test_other_members_of_the_model_have_the_trained_last_layer(tmp_path, folders, add_method):
     folder = folders.write_model_folder(tmp_path / "plain")
     image = folders.image_array()[None]
@@ -109,6 +129,25 @@ def test_other_members_of_the_model_have_the_trained_last_layer(tmp_path, folder
     moved = StochasticPredictor(plain.model, options=options).predict_array(image, PROPERTIES).maps["total"]
     assert np.abs(moved - before).max() > 1e-3
     np.testing.assert_array_equal(plain.predict_array(image, PROPERTIES).maps["total"], before)
+
+
+def test_a_posterior_is_asked_whether_it_is_of_the_model(tmp_path, folders, add_method):
+    """With the hashes that the settings of a prediction hold."""
+    folder, asked = folders.write_model_folder(tmp_path / "plain", folds=(0, 1)), []
+
+    class Fitted(MovedLastLayer):
+        def require_origin(self, checkpoint, **hashes):
+            asked.append((checkpoint, hashes))
+
+    add_method(Fitted)
+    options = PredictionOptions(epistemic="moved", num_members=2)
+    settings = StochasticPredictor.from_model_folder(folder, folds=(0, 1), options=options).settings()
+    for (checkpoint, hashes), fold in zip(asked, ("fold_0", "fold_1"), strict=True):
+        assert checkpoint == folder / fold / settings["checkpoints"][fold]["file"]
+        assert hashes == {
+            "checkpoint_sha256": settings["checkpoints"][fold]["sha256"],
+            "plans_sha256": settings["plans_sha256"],
+        }
 
 
 @pytest.mark.parametrize("trainer", ["nnUNetTrainer", "nnUNetTrainerMoB", "nnUNetTrainerLowRank"])

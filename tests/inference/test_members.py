@@ -79,7 +79,8 @@ def test_a_method_that_every_model_has_is_not_chosen_unasked(tmp_path, folders, 
             "swag",
             r"left no SWAG statistics \(swag.pth\) in fold_0 and fold_1 of .*: train .*MoBSWAG to its end",
         ),
-        ((0,), "laplace", "must be one of auto, none, ensemble"),
+        ((0,), "laplace", r"has no laplace.pth in fold_0 of .*: nnunet_stochastic_fit_laplace makes it"),
+        ((0,), "bagging", "must be one of auto, none, ensemble"),
     ],
 )
 def test_methods_that_a_model_does_not_have(tmp_path, folders, folds, method, message):

@@ -153,3 +153,18 @@ def test_a_plain_model_is_exported_as_nnunet_does(tmp_path, folders, monkeypatch
     ours, stock = (zipfile.ZipFile(tmp_path / name) for name in ("ours.zip", "stock.zip"))
     assert ours.namelist() == stock.namelist()
     assert all(ours.read(name) == stock.read(name) for name in stock.namelist())
+
+
+def test_a_fit_of_the_last_layer_is_taken_along(tmp_path, folders, monkeypatch, capsys):
+    monkeypatch.setenv("nnUNet_results", str(tmp_path / "results"))
+    folder = tmp_path / "results" / "Dataset999_Test" / "nnUNetTrainer__nnUNetPlans__3d_fullres"
+    folders.write_model_folder(folder)
+    (folder / "dataset_fingerprint.json").write_text("{}")
+    (folder / "fold_0" / "validation").mkdir()
+    (folder / "fold_0" / "validation" / "summary.json").write_text("{}")
+    for name in ("progress.png", "laplace.pth"):
+        (folder / "fold_0" / name).write_bytes(name.encode())
+    assert main(["-d", "Dataset999_Test", "-c", "3d_fullres", "-f", "0", "-o", str(tmp_path / "model.zip")]) == 0
+    assert "nnU-Net's export and 1 files, in" in capsys.readouterr().out
+    with zipfile.ZipFile(tmp_path / "model.zip") as archive:
+        assert archive.read(f"Dataset999_Test/{folder.name}/fold_0/laplace.pth") == b"laplace.pth"

@@ -10,6 +10,7 @@ from nnunet_stochastic.commands import (
     corrupt,
     determine_calibration,
     evaluate,
+    fit_laplace,
     predict,
     preprocess_raters,
     report,
@@ -219,3 +220,22 @@ def test_datasets_that_are_not_there_yet_wait_for_their_conversion(write_study, 
     assert [job.name for job in plan.targets("convert")] == ["Dataset511", "Dataset512"]
     assert plan.records.is_adoptable(plan.jobs["convert", "Dataset512"])
     assert not plan.records.is_adoptable(plan.jobs["convert", "Dataset511"])
+
+
+def test_what_is_fitted_after_training_belongs_to_the_training(write_study, nnunet):
+    """Of each seed, by the trainer that all methods without one of their own share."""
+    text = ENTANGLEMENT.replace("dropout, swag, swag_diag]", "dropout, laplace]").replace("swag_scale: 0.25", "npp: 0")
+    plan = Plan.read(write_study(text.replace(", npp: 0", "")))
+    training, fit = plan.jobs["train", "Dataset511_LIDC/nnUNetTrainerSSN/seed_3"].commands
+    assert training.argv[0] == "nnUNetv2_train"
+    assert fit.argv[0] == "nnunet_stochastic_fit_laplace"
+    found = fit_laplace._parser().parse_args(fit.argv[1:])
+    assert (found.d, found.c, found.p, found.tr, found.f) == (
+        *("Dataset511_LIDC", "2d", "nnUNetPlans", "nnUNetTrainerSSN"),
+        ["3"],
+    )
+    assert (found.device, found.fit) == ("cuda", "nll")
+    assert len(plan.jobs["train", f"Dataset511_LIDC/{DROPOUT}/seed_3"].commands) == 1
+    predicted = plan.jobs["predict", "Dataset511_LIDC/SSN/laplace/seed_3/ID"]
+    assert predicted.needs == (("train", "Dataset511_LIDC/nnUNetTrainerSSN/seed_3"),)
+    assert predict._parser().parse_args(options(predicted)).epistemic == "laplace"

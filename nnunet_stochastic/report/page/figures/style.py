@@ -67,6 +67,10 @@ LINES: tuple[tuple[str, Any], ...] = (
     ("X", (0, (8, 2))),
     ("*", (0, (1, 3))),
     ("p", (0, (4, 1, 1, 1, 1, 1))),
+    ("h", (0, (2, 3))),
+    ("d", (0, (9, 1.5, 3, 1.5))),
+    ("<", (0, (5, 1, 1, 1))),
+    (">", (0, (4, 4))),
 )
 EPISTEMIC_LINES = {method.name: LINES[method.table_row % len(LINES)] for method in EPISTEMIC_METHODS.values()}
 OTHER_LINES = tuple(line for line in LINES if line not in EPISTEMIC_LINES.values())
