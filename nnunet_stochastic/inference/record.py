@@ -32,6 +32,7 @@ _FREE_SETTINGS = {
     "model_folder",
     "notes",
     "num_saved_samples",
+    "training_data_of_folds",
     "sample_intervals",
     "save_probabilities",
     "versions",
