@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from nnunet_stochastic.checkpoints import read_checkpoint
 from nnunet_stochastic.io.hashing import file_sha256
 from nnunet_stochastic.io.staging import staged_file
-from nnunet_stochastic.posteriors.snapshots import saved_epochs, snapshot_path
+from nnunet_stochastic.posteriors.snapshots import SWAG_SNAPSHOTS, saved_epochs, snapshot_path
 
 __all__ = ["SWAG_FILE", "SwagMoments", "fit_swag"]
 
@@ -42,9 +42,11 @@ def fit_swag(fold_folder: Path, epochs: Sequence[int]) -> Path:
     """
     if len(epochs) < 2:
         raise ValueError(f"SWAG needs at least 2 snapshots, got {len(epochs)}")
-    snapshots = [_read_snapshot(snapshot_path(fold_folder, epoch)) for epoch in epochs]
+    snapshots = [_read_snapshot(snapshot_path(fold_folder, SWAG_SNAPSHOTS, epoch)) for epoch in epochs]
     for epoch, snapshot in zip(epochs, snapshots, strict=True):
-        _require_fit(snapshot, snapshots[0], f"{snapshot_path(fold_folder, epoch)} and that of epoch {epochs[0]}")
+        _require_fit(
+            snapshot, snapshots[0], f"{snapshot_path(fold_folder, SWAG_SNAPSHOTS, epoch)} and that of epoch {epochs[0]}"
+        )
     means, variances = {}, {}
     for name in snapshots[0]:
         mean = torch.zeros(snapshots[0][name].shape, dtype=torch.float64)
@@ -62,7 +64,9 @@ def fit_swag(fold_folder: Path, epochs: Sequence[int]) -> Path:
                 "mean": means,
                 "variance": variances,
                 "epochs": list(epochs),
-                "snapshots_sha256": [file_sha256(snapshot_path(fold_folder, epoch)) for epoch in epochs],
+                "snapshots_sha256": [
+                    file_sha256(snapshot_path(fold_folder, SWAG_SNAPSHOTS, epoch)) for epoch in epochs
+                ],
             },
             staged,
         )
@@ -101,7 +105,7 @@ class SwagMoments:
         folder = Path(folder)
         path = folder / SWAG_FILE
         if not path.is_file():
-            taken = len(saved_epochs(folder))
+            taken = len(saved_epochs(folder, SWAG_SNAPSHOTS))
             raise FileNotFoundError(
                 f"{folder} has {taken} snapshots and no {SWAG_FILE}: training has not finished, continue it with --c"
                 if taken
@@ -119,8 +123,8 @@ class SwagMoments:
         _require_fit(moments["variance"], moments["mean"], f"mean and variance in {path}")
         snapshots = []
         for epoch in moments["epochs"]:
-            snapshot = _read_snapshot(snapshot_path(folder, epoch))
-            _require_fit(snapshot, moments["mean"], f"{snapshot_path(folder, epoch)} and {path}")
+            snapshot = _read_snapshot(snapshot_path(folder, SWAG_SNAPSHOTS, epoch))
+            _require_fit(snapshot, moments["mean"], f"{snapshot_path(folder, SWAG_SNAPSHOTS, epoch)} and {path}")
             snapshots.append(snapshot)
         _require_same_training(folder, moments, snapshots)
         return cls(folder, moments["mean"], moments["variance"], tuple(snapshots), tuple(epochs))
@@ -155,13 +159,13 @@ def _require_same_training(folder: Path, moments: Mapping[str, Any], snapshots: 
             found = torch.stack([snapshot[name] for snapshot in snapshots]).double().mean(0).float()
             if not torch.allclose(found, mean, rtol=1e-5, atol=1e-7):
                 raise ValueError(
-                    f"the snapshots in {snapshot_path(folder, epochs[0]).parent} are not those of which "
+                    f"the snapshots in {folder / SWAG_SNAPSHOTS} are not those of which "
                     f"{folder / SWAG_FILE} was made: the mean of {name} differs. Restore the files of one training, or "
                     "train again"
                 )
         return
     for epoch, expected in zip(epochs, recorded, strict=True):
-        path = snapshot_path(folder, epoch)
+        path = snapshot_path(folder, SWAG_SNAPSHOTS, epoch)
         if file_sha256(path) != expected:
             raise ValueError(
                 f"{path} is not the snapshot of which {folder / SWAG_FILE} was made: it is damaged or of another "

@@ -36,7 +36,7 @@ def swag_model(tmp_path, folders):
         for epoch in range(4):
             for parameter in network.parameters():
                 parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
-            save_snapshot(network, folder / "fold_0", epoch)
+            save_snapshot(network, folder / "fold_0", "swag", epoch)
     fit_swag(folder / "fold_0", range(4))
     return folder
 
