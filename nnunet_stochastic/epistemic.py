@@ -5,6 +5,7 @@
     dropout      sets of dropout masks
     swag         draws from SWAG's Gaussian over the weights
     swag_diag    draws from its diagonal, SWAG-D
+    checkpoints  weights of one training at the minima of a cyclic learning rate
 
 Section 3.2 of Christensen et al., Rethinking Uncertainty Quantification and Entanglement in Image Segmentation (ENT).
 Command lines, study files, names of files and models, tables and figures read what they say of a method here; how its
@@ -208,6 +209,14 @@ EPISTEMIC_METHODS: Mapping[str, EpistemicMethod] = MappingProxyType(
                 trainer_suffix="SWAG",
                 trains_the_same=True,
                 options=(NUM_MEMBERS, SWAG_SCALE),
+            ),
+            EpistemicMethod(
+                "checkpoints",
+                "Cyclic checkpoints",
+                "the weights at the minima of a cyclic learning rate",
+                "nnunet_stochastic.posteriors.checkpoints:CyclicCheckpoints",
+                table_row=7,
+                trainer_suffix="Cyclic",
             ),
         )
     }

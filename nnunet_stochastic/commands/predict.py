@@ -335,7 +335,7 @@ def _summary(settings: dict[str, Any]) -> str:
         folds += f" (training data: {settings['training_data_of_folds']})"
     members = f"members: {folds}"
     method = EPISTEMIC_METHODS.get(settings["epistemic_source"])
-    if method is not None and method.draws_members:
+    if method is not None and (method.draws_members or settings["members"] > len(settings["checkpoints"])):
         members = f"{settings['members']} members by {method.name} of {folds}"
     if settings["aleatoric_source"] != "none":
         if settings["estimator"] == "exact":

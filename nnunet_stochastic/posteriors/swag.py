@@ -22,7 +22,7 @@ from torch import nn
 
 from nnunet_stochastic.epistemic import SWAG_SCALE, EpistemicMethod
 from nnunet_stochastic.posteriors.base import Missing, WeightPosterior
-from nnunet_stochastic.posteriors.snapshots import SWAG_SNAPSHOTS, snapshot_path
+from nnunet_stochastic.posteriors.snapshots import snapshot_path
 from nnunet_stochastic.posteriors.swag_moments import SWAG_FILE, SwagMoments
 
 __all__ = ["Swag"]
@@ -51,7 +51,7 @@ class Swag(WeightPosterior):
     @classmethod
     def missing(cls, method: EpistemicMethod, fold_folder: Path, network: nn.Module) -> Missing | None:
         # Snapshots without moments are an unfinished training, which loading reports.
-        if (fold_folder / SWAG_FILE).is_file() or (fold_folder / SWAG_SNAPSHOTS).is_dir():
+        if (fold_folder / SWAG_FILE).is_file() or snapshot_path(fold_folder, epoch=0).parent.is_dir():
             return None
         return Missing(
             f"left no SWAG statistics ({SWAG_FILE})",
@@ -62,10 +62,7 @@ class Swag(WeightPosterior):
     @classmethod
     def files_of_fold(cls, fold_folder: Path) -> list[Path]:
         moments = SwagMoments.load(fold_folder)
-        return [
-            fold_folder / SWAG_FILE,
-            *(snapshot_path(fold_folder, SWAG_SNAPSHOTS, epoch) for epoch in moments.epochs),
-        ]
+        return [fold_folder / SWAG_FILE, *(snapshot_path(fold_folder, epoch) for epoch in moments.epochs)]
 
     @torch.no_grad()
     def activate(self, network: nn.Module, generator: torch.Generator) -> None:

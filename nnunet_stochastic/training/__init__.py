@@ -1,6 +1,7 @@
-"""What the trainers share: where they start, the recipes, the models and their losses, dropout, snapshots and seeds."""
+"""What the trainers share: where they start, recipes, models and losses, dropout, snapshots, cycles and seeds."""
 
 from nnunet_stochastic.training.base import BaseTrainer
+from nnunet_stochastic.training.cyclic import CycleTrainer, CyclicTrainer
 from nnunet_stochastic.training.dropout import DropoutTrainer
 from nnunet_stochastic.training.fine_tuning import FineTuningTrainer
 from nnunet_stochastic.training.gaussian_trainers import BasisTrainer, DiagonalTrainer, LowRankTrainer
@@ -13,6 +14,8 @@ from nnunet_stochastic.training.swag import SnapshotTrainer, SwagTrainer
 __all__ = [
     "BaseTrainer",
     "BasisTrainer",
+    "CycleTrainer",
+    "CyclicTrainer",
     "DiagonalTrainer",
     "DiffusionTrainer",
     "DropoutTrainer",

@@ -75,7 +75,8 @@ class CollectingTrainer(BaseTrainer):
             folder = Path(self.output_folder)
             if self.current_epoch < self.num_epochs:
                 (folder / self.FILE_AT_END).unlink(missing_ok=True)
-            delete_snapshots(folder, self.SNAPSHOTS, from_epoch=self.current_epoch if self._resumed else 0)
+            first = self.current_epoch if self._resumed else 0
+            delete_snapshots(folder, from_epoch=first, snapshots=self.SNAPSHOTS)
 
     def _refuse_other_options(self) -> None:
         changed = self.changes_since_checkpoint()
@@ -91,9 +92,9 @@ class CollectingTrainer(BaseTrainer):
     def _require_earlier_snapshots(self) -> None:
         folder = Path(self.output_folder)
         earlier = [epoch for epoch in self.epochs_with_snapshot if epoch < self.current_epoch]
-        missing = sorted(set(earlier) - set(saved_epochs(folder, self.SNAPSHOTS)))
+        missing = sorted(set(earlier) - set(saved_epochs(folder, snapshots=self.SNAPSHOTS)))
         if missing:
-            snapshots = snapshot_path(folder, self.SNAPSHOTS, missing[0]).parent
+            snapshots = folder / self.SNAPSHOTS
             raise FileNotFoundError(
                 f"training is to be resumed behind epoch {self.current_epoch - 1}, and {snapshots} lacks the snapshots "
                 f"of {len(missing)} earlier epochs ({', '.join(map(str, missing))}); were they deleted, or is the "
@@ -101,7 +102,7 @@ class CollectingTrainer(BaseTrainer):
             )
         for epoch in earlier:
             try:
-                check_checksums(snapshot_path(folder, self.SNAPSHOTS, epoch))
+                check_checksums(snapshot_path(folder, epoch, snapshots=self.SNAPSHOTS))
             except OSError as error:
                 raise OSError(
                     f"{error}; {self._collects_for} needs all snapshots. Put a copy back, or train anew without --c; "
@@ -114,7 +115,8 @@ class CollectingTrainer(BaseTrainer):
             super().on_epoch_end()
             return
         if self.local_rank == 0 and not self.disable_checkpointing:
-            save_snapshot(self.unwrap(self.network), Path(self.output_folder), self.SNAPSHOTS, self.current_epoch)
+            folder = Path(self.output_folder)
+            save_snapshot(self.unwrap(self.network), folder, self.current_epoch, snapshots=self.SNAPSHOTS)
         save_every, self.save_every = self.save_every, 1
         super().on_epoch_end()
         self.save_every = save_every

@@ -1,11 +1,19 @@
-"""Learning rates: the backbone at the schedule's, the heads at a multiple of it, and a constant rate at the end.
+"""Learning rates: the backbone at the schedule's, the heads at a multiple of it, and what follows at the end.
 
 The deterministic network has converged when fine-tuning starts and the heads have not: at the backbone's 1e-4 the
 variances hardly leave their initial value.
+
+What follows at the end is a constant rate, or cosine annealing with warm restarts (Loshchilov and Hutter 2017,
+https://arxiv.org/abs/1608.03983, Eq. 5 with a minimum of 0):
+
+    α(t) = α_r ½ (1 + cos(π (t mod L) / L))
+
+with the rate α_r of a restart and L steps per cycle, t from the first restart on.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -14,7 +22,7 @@ from torch import nn
 
 from nnunet_stochastic.networks import StochasticNetwork
 
-__all__ = ["GroupedPolyLRScheduler", "group_parameters"]
+__all__ = ["CosineRestartScheduler", "GroupedPolyLRScheduler", "group_parameters"]
 
 
 def group_parameters(network: StochasticNetwork, head_learning_rate_factor: float) -> list[dict[str, Any]]:
@@ -65,4 +73,46 @@ class GroupedPolyLRScheduler(PolyLRScheduler):
             super().step(current_step)
         for group in self.optimizer.param_groups:
             group["lr"] *= group.get("learning_rate_factor", 1.0)
+        self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
+
+
+class CosineRestartScheduler(PolyLRScheduler):
+    """Another schedule, and from a step on cosine annealing with warm restarts, times each group's factor.
+
+    Parameters
+    ----------
+    optimizer
+        Optimizer with the groups that are scheduled.
+    before
+        Schedule of the same optimizer until the first restart.
+    restart_learning_rate
+        Learning rate α_r.
+    first_step
+        Step of the first restart, at least 0.
+    steps_per_cycle
+        Length L, at least 1. Steps may be fractions.
+    """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        before: PolyLRScheduler,
+        restart_learning_rate: float,
+        *,
+        first_step: int,
+        steps_per_cycle: int,
+    ) -> None:
+        self.before = before
+        self.first_step, self.steps_per_cycle = first_step, steps_per_cycle
+        super().__init__(optimizer, restart_learning_rate, steps_per_cycle)
+
+    def step(self, current_step: float | None = None) -> None:
+        step = 0 if current_step is None else current_step
+        if step < self.first_step:
+            self.before.step(step)
+        else:
+            share = (step - self.first_step) % self.steps_per_cycle / self.steps_per_cycle
+            rate = self.initial_lr * (1 + math.cos(math.pi * share)) / 2
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate * group.get("learning_rate_factor", 1.0)
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]

@@ -46,7 +46,7 @@ def results(tmp_path, folders, monkeypatch) -> Path:
             for epoch in range(3):
                 for parameter in network.parameters():
                     parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
-                save_snapshot(network, fold_folder, "swag", epoch)
+                save_snapshot(network, fold_folder, epoch)
         fit_swag(fold_folder, range(3))
     return tmp_path / "results"
 

@@ -57,7 +57,7 @@ def folder(tmp_path: Path, thetas: np.ndarray) -> Path:
     network = TwoLayers()
     for epoch, theta in zip(EPOCHS, thetas, strict=True):
         nn.utils.vector_to_parameters(torch.from_numpy(theta), network.parameters())
-        save_snapshot(network, tmp_path, "swag", epoch)
+        save_snapshot(network, tmp_path, epoch)
     fit_swag(tmp_path, EPOCHS)
     return tmp_path
 
@@ -75,7 +75,7 @@ def test_variance_does_not_cancel(tmp_path: Path) -> None:
     thetas = np.float32(1) + np.random.default_rng(0).normal(0, 1e-6, (4, 3)).astype(np.float32)
     for epoch, theta in enumerate(thetas):
         nn.utils.vector_to_parameters(torch.from_numpy(theta), network.parameters())
-        save_snapshot(network, tmp_path, "swag", epoch)
+        save_snapshot(network, tmp_path, epoch)
     fit_swag(tmp_path, range(4))
     variance = SwagMoments.load(tmp_path).variance["weight"][0]
     np.testing.assert_allclose(variance, thetas.astype(np.float64).var(0), rtol=1e-5)
@@ -143,7 +143,7 @@ def test_scale_zero_is_the_mean_and_seeds_repeat(folder: Path, thetas: np.ndarra
 def test_a_weight_that_never_moved_stays(tmp_path: Path) -> None:
     network = nn.Linear(4, 1, bias=False)
     for epoch in range(3):
-        save_snapshot(network, tmp_path, "swag", epoch)
+        save_snapshot(network, tmp_path, epoch)
     fit_swag(tmp_path, range(3))
     drawn = nn.Linear(4, 1, bias=False)
     swag(tmp_path).activate(drawn, torch.Generator().manual_seed(0))
@@ -153,12 +153,12 @@ def test_a_weight_that_never_moved_stays(tmp_path: Path) -> None:
 def test_snapshots_hold_each_weight_once_whatever_its_storage(tmp_path: Path) -> None:
     network = TwoLayers()
     network.second.weight = nn.Parameter(torch.arange(2000.0).view(1000, 2)[3:4])  # a view of a large storage
-    save_snapshot(network, tmp_path, "swag", 3)
-    snapshot = torch.load(snapshot_path(tmp_path, "swag", 3))
+    save_snapshot(network, tmp_path, 3)
+    snapshot = torch.load(snapshot_path(tmp_path, 3))
     assert list(snapshot) == ["first.weight", "first.bias", "norm.weight", "norm.bias", "second.weight", "second.bias"]
     assert all(tensor.dtype == torch.float32 for tensor in snapshot.values())
     assert snapshot["second.weight"].tolist() == [[6.0, 7.0]]
-    assert snapshot_path(tmp_path, "swag", 3).stat().st_size < 4000
+    assert snapshot_path(tmp_path, 3).stat().st_size < 4000
     assert [path.name for path in (tmp_path / "swag").iterdir()] == ["epoch_0003.pth"]
 
 
@@ -166,10 +166,10 @@ def test_deletes_from_an_epoch_on_and_what_is_unfinished(folder: Path) -> None:
     unfinished = folder / "swag" / ".epoch_0008.pth.unfinished-1"
     unfinished.mkdir()
     (unfinished / "epoch_0008.pth").write_bytes(b"half")
-    delete_snapshots(folder, "swag", from_epoch=9)
-    assert saved_epochs(folder, "swag") == [7, 8]
+    delete_snapshots(folder, from_epoch=9)
+    assert saved_epochs(folder) == [7, 8]
     assert len(list((folder / "swag").iterdir())) == 2
-    delete_snapshots(folder / "nothing here", "swag", from_epoch=0)
+    delete_snapshots(folder / "nothing here", from_epoch=0)
 
 
 def test_batch_norm_is_refused() -> None:
@@ -182,7 +182,7 @@ def test_absent_and_unfinished(folder: Path, tmp_path: Path) -> None:
     (folder / SWAG_FILE).unlink()
     with pytest.raises(FileNotFoundError, match=r"has 5 snapshots and no swag.pth.*continue it with --c"):
         SwagMoments.load(folder)
-    delete_snapshots(folder, "swag", from_epoch=0)
+    delete_snapshots(folder, from_epoch=0)
     with pytest.raises(FileNotFoundError, match="it was not trained with SWAG"):
         SwagMoments.load(folder)
     with pytest.raises(FileNotFoundError, match=r"epoch_0007.pth is missing"):
@@ -201,10 +201,10 @@ def test_truncated(folder: Path, name: str, size: float) -> None:
 
 
 def test_missing_snapshot_and_foreign_files(folder: Path, tmp_path: Path) -> None:
-    snapshot_path(folder, "swag", 9).unlink()
+    snapshot_path(folder, 9).unlink()
     with pytest.raises(FileNotFoundError, match=r"epoch_0009.pth is missing"):
         SwagMoments.load(folder)
-    save_snapshot(nn.Linear(2, 2), folder, "swag", 9)
+    save_snapshot(nn.Linear(2, 2), folder, 9)
     with pytest.raises(ValueError, match=r"epoch_0009.pth and .*swag.pth are not of one network: weight is \(2, 2\)"):
         SwagMoments.load(folder)
     with pytest.raises(ValueError, match=r"epoch_0009.pth and that of epoch 7 are not of one network"):
@@ -222,9 +222,9 @@ def test_snapshots_of_another_training_are_refused(folder: Path, hashed: bool) -
         del moments["snapshots_sha256"]
         torch.save(moments, folder / SWAG_FILE)
     SwagMoments.load(folder)
-    snapshot = torch.load(snapshot_path(folder, "swag", 9))
+    snapshot = torch.load(snapshot_path(folder, 9))
     snapshot["first.weight"] += 0.01
-    torch.save(snapshot, snapshot_path(folder, "swag", 9))
+    torch.save(snapshot, snapshot_path(folder, 9))
     with pytest.raises(ValueError, match=r"of which .*swag.pth was made"):
         SwagMoments.load(folder)
 
