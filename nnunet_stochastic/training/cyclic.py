@@ -84,10 +84,11 @@ class CycleTrainer(CollectingTrainer):
         super().on_train_epoch_start()
         self._steps_in_epoch = 0
         if self.current_epoch == self.first_cyclic_epoch:
+            megabytes = 4e-6 * self.cycles * sum(weight.numel() for weight in self.network.parameters())
             self.print_to_log_file(
                 f"{self.cycles} cycles of {self.epochs_per_cycle} epochs: the learning rate falls from "
                 f"{self.cycle_learning_rate:g} to 0 in each, and the weights at its end are kept in "
-                f"{Path(self.output_folder) / CYCLIC_SNAPSHOTS}"
+                f"{Path(self.output_folder) / CYCLIC_SNAPSHOTS}, {megabytes:.3g} MB in all"
             )
 
     def train_step(self, batch: dict) -> dict[str, np.ndarray]:

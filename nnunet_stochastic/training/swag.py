@@ -1,11 +1,11 @@
 """Training that ends with snapshots of the weights, to which SWAG fits a Gaussian (see ``posteriors.swag``).
 
-T snapshots, one after each of the last T epochs, while the learning rate is constant. At the end the moments are
-written in front of the final checkpoint.
+T snapshots, one after every s-th of the last T s epochs, while the learning rate is constant. At the end the moments
+are written in front of the final checkpoint.
 
-A training too short for T epochs of its own and T of snapshots takes fewer snapshots: those of its last half (see
+A training too short for T s epochs of its own and T s of snapshots takes fewer snapshots: those of its last half (see
 ``training.phases``), because weights on the way from their initial values are no draws around a minimum. At least 2
-are needed, hence 3 epochs.
+are needed, hence 3 epochs with s = 1.
 """
 
 from __future__ import annotations
@@ -34,61 +34,71 @@ class SnapshotTrainer(CollectingTrainer):
 
     #: T; fewer where training is short.
     num_snapshots = 30
+    #: s, epochs from one snapshot to the next.
+    snapshot_spacing = 1
     #: Names of the epistemic methods whose files this training leaves beside its checkpoints.
     LEAVES_FILES_FOR = ("swag", "swag_diag")
     SNAPSHOTS = SWAG_SNAPSHOTS
     FILE_AT_END = SWAG_FILE
 
     @property
+    def planned_snapshot_epochs(self) -> int:
+        """Number of epochs in which snapshots are taken, where training is long enough."""
+        if self.snapshot_spacing < 1:
+            raise ValueError(f"snapshot_spacing must be at least 1 epoch, got {self.snapshot_spacing}")
+        return self.num_snapshots * self.snapshot_spacing
+
+    @property
     def snapshot_epochs(self) -> int:
-        """Number of epochs after which a snapshot is taken, the last ones."""
-        return closing_phase(self.num_snapshots, self.num_epochs)
+        """Number of epochs, the last ones, in which snapshots are taken."""
+        return closing_phase(self.planned_snapshot_epochs, self.num_epochs)
 
     @property
     def first_snapshot_epoch(self) -> int:
-        """The epoch, counted from 0, after which the first snapshot is taken."""
+        """The first of these epochs, counted from 0."""
         return self.num_epochs - self.snapshot_epochs
 
     @property
     def epochs_with_snapshot(self) -> range:
-        return range(self.first_snapshot_epoch, self.num_epochs)
+        first = self.first_snapshot_epoch + (self.snapshot_epochs - 1) % self.snapshot_spacing
+        return range(first, self.num_epochs, self.snapshot_spacing)
 
     def phases(self) -> list[TrainingPhase]:
-        return [
-            *super().phases(),
-            TrainingPhase("SWAG's collection of snapshots", self.num_snapshots, self.snapshot_epochs),
-        ]
+        phase = TrainingPhase("SWAG's collection of snapshots", self.planned_snapshot_epochs, self.snapshot_epochs)
+        return [*super().phases(), phase]
 
     def require_enough_epochs(self) -> None:
-        if self.snapshot_epochs < 2:
+        if (taken := len(self.epochs_with_snapshot)) < 2:
             raise ValueError(
                 f"{type(self).__name__} trains for {self.num_epochs} epochs with num_snapshots = {self.num_snapshots}, "
-                f"which leaves {self.snapshot_epochs} for SWAG: it needs at least 2 snapshots, so train for at least 3 "
-                "epochs and set num_snapshots to 2 or more"
+                f"which leaves {taken} for SWAG: it needs at least 2 snapshots, so train for at least "
+                f"{2 * self.snapshot_spacing + 1} epochs and set num_snapshots to 2 or more"
             )
 
     def snapshot_settings(self) -> dict[str, Any]:
-        own = {"num_snapshots": self.num_snapshots, "snapshots": self.snapshot_epochs}
-        return super().snapshot_settings() | own
+        taken = {"num_snapshots": self.num_snapshots, "snapshots": len(self.epochs_with_snapshot)}
+        return super().snapshot_settings() | taken | {"snapshot_spacing": self.snapshot_spacing}
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
         if self.current_epoch == self.first_snapshot_epoch:
+            which = "each" if self.snapshot_spacing == 1 else f"one in {self.snapshot_spacing}"
             self.print_to_log_file(
-                f"SWAG: from here on a snapshot of the weights is taken after each of the last {self.snapshot_epochs} "
-                f"epochs, at a constant learning rate of {self.optimizer.param_groups[0]['lr']:g}"
+                f"SWAG: from here on a snapshot of the weights is taken after {which} of the last "
+                f"{self.snapshot_epochs} epochs, at a constant learning rate of "
+                f"{self.optimizer.param_groups[0]['lr']:g}"
             )
 
     def write_file_at_end(self) -> None:
         path = fit_swag(Path(self.output_folder), self.epochs_with_snapshot)
-        self.print_to_log_file(f"SWAG: mean and variance of {self.snapshot_epochs} snapshots are in {path}")
+        self.print_to_log_file(f"SWAG: mean and variance of {len(self.epochs_with_snapshot)} snapshots are in {path}")
 
 
 class SwagTrainer(SnapshotTrainer, FineTuningTrainer):
     """Snapshots for a trainer with the two recipes: ``class X(SwagTrainer, TrainerOfX)``.
 
-    Fine-tuning takes ``num_snapshots`` epochs more, with the same optimizer. From scratch they are the last of
-    nnU-Net's epochs. Until the first snapshot the learning rate follows nnU-Net's polynomial decay.
+    Fine-tuning takes ``num_snapshots`` times ``snapshot_spacing`` epochs more, with the same optimizer. From scratch
+    they are the last of nnU-Net's epochs. Until then the learning rate follows nnU-Net's polynomial decay.
     """
 
     #: Learning rate while snapshots are taken, in fine-tuning: that of ENT (see ``nnunet_stochastic.epistemic``).
@@ -101,7 +111,8 @@ class SwagTrainer(SnapshotTrainer, FineTuningTrainer):
         if self.recipe == "scratch":
             return super().snapshot_epochs
         # What fine-tuning adds for them is theirs, however little fine-tuning there is.
-        return max(super().snapshot_epochs, min(self.num_snapshots, self.num_epochs - self.fine_tuning_epochs))
+        added = min(self.planned_snapshot_epochs, self.num_epochs - self.fine_tuning_epochs)
+        return max(super().snapshot_epochs, added)
 
     def snapshot_settings(self) -> dict[str, Any]:
         rate = "snapshot_learning_rate" if self.recipe == "fine_tuning" else "scratch_snapshot_learning_rate_factor"
@@ -109,7 +120,7 @@ class SwagTrainer(SnapshotTrainer, FineTuningTrainer):
 
     def settings_of_recipe(self) -> dict[str, Any]:
         settings = super().settings_of_recipe()
-        added = self.num_snapshots if self.recipe == "fine_tuning" else 0
+        added = self.planned_snapshot_epochs if self.recipe == "fine_tuning" else 0
         return settings | {"num_epochs": settings["num_epochs"] + added}
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler]:

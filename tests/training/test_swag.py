@@ -364,6 +364,34 @@ def test_schedule_of_fine_tuning(dataset) -> None:
     assert type(trainer.optimizer) is torch.optim.AdamW
 
 
+@pytest.mark.parametrize(
+    ("num_epochs", "spacing", "first", "taken"),
+    [
+        (80, 2, 40, [*range(41, 80, 2)]),  # 20 of the 30 snapshots, in the 40 epochs of the last half
+        (200, 2, 140, [*range(141, 200, 2)]),
+        (7, 3, 3, [3, 6]),
+    ],
+)
+def test_snapshots_that_are_some_epochs_apart(
+    dataset, monkeypatch: pytest.MonkeyPatch, num_epochs: int, spacing: int, first: int, taken: list[int]
+) -> None:
+    monkeypatch.setenv("nnUNet_stochastic_init", "scratch")
+    trainer = dataset.trainer(NAME)
+    trainer.num_epochs, trainer.snapshot_spacing = num_epochs, spacing
+    assert trainer.first_snapshot_epoch == first
+    assert list(trainer.epochs_with_snapshot) == taken
+
+
+def test_epochs_between_snapshots_lengthen_fine_tuning(dataset) -> None:
+    trainer = dataset.trainer(NAME)
+    trainer.snapshot_spacing = 4
+    assert (trainer.num_epochs, trainer.first_snapshot_epoch) == (140, 20)
+    assert list(trainer.epochs_with_snapshot) == [*range(23, 140, 4)]
+    trainer.snapshot_spacing = 0
+    with pytest.raises(ValueError, match="snapshot_spacing must be at least 1 epoch, got 0"):
+        trainer.on_train_start()
+
+
 def test_schedule_from_scratch(dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("nnUNet_stochastic_init", "scratch")
     trainer = dataset.trainer(NAME)
