@@ -5,7 +5,7 @@ MoB: *Structured Covariance Modeling Using Learned Mixture-of-Bases for Uncertai
 
 import torch
 
-from nnunet_stochastic.training import BasisTrainer, CyclicTrainer, DropoutTrainer, SwagTrainer
+from nnunet_stochastic.training import BasisTrainer, CyclicTrainer, DropoutTrainer, EntSwagTrainer, SwagTrainer
 
 
 class nnUNetTrainerMoB(BasisTrainer):
@@ -26,6 +26,10 @@ class nnUNetTrainerMoBSWAG(SwagTrainer, nnUNetTrainerMoB):
     """nnUNetTrainerMoB with snapshots of its last epochs: a draw from their Gaussian is a member."""
 
 
+class nnUNetTrainerMoBEntSWAG(EntSwagTrainer, nnUNetTrainerMoB):
+    """nnUNetTrainerMoBSWAG at the low learning rate of ENT: its members hardly differ."""
+
+
 class nnUNetTrainerMoBCyclic(CyclicTrainer, nnUNetTrainerMoB):
     """nnUNetTrainerMoB that ends with cycles of the learning rate: weights at the minima are members."""
 
@@ -36,6 +40,10 @@ class nnUNetTrainerMoBVolumeDropout(DropoutTrainer, nnUNetTrainerMoBVolume):
 
 class nnUNetTrainerMoBVolumeSWAG(SwagTrainer, nnUNetTrainerMoBVolume):
     """nnUNetTrainerMoBVolume with snapshots of its last epochs: a draw from their Gaussian is a member."""
+
+
+class nnUNetTrainerMoBVolumeEntSWAG(EntSwagTrainer, nnUNetTrainerMoBVolume):
+    """nnUNetTrainerMoBVolumeSWAG at the low learning rate of ENT: its members hardly differ."""
 
 
 class nnUNetTrainerMoBVolumeCyclic(CyclicTrainer, nnUNetTrainerMoBVolume):

@@ -9,7 +9,7 @@ from nnunet_stochastic.training.generative import GenerativeTrainer
 from nnunet_stochastic.training.generative_trainers import DiffusionTrainer, ProbUNetTrainer, SoftmaxTrainer, SSNTrainer
 from nnunet_stochastic.training.seeding import SeededTrainer
 from nnunet_stochastic.training.stochastic import StochasticTrainer
-from nnunet_stochastic.training.swag import SnapshotTrainer, SwagTrainer
+from nnunet_stochastic.training.swag import EntSwagTrainer, SnapshotTrainer, SwagTrainer
 
 __all__ = [
     "BaseTrainer",
@@ -19,6 +19,7 @@ __all__ = [
     "DiagonalTrainer",
     "DiffusionTrainer",
     "DropoutTrainer",
+    "EntSwagTrainer",
     "FineTuningTrainer",
     "GenerativeTrainer",
     "LowRankTrainer",

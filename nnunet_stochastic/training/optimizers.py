@@ -8,7 +8,9 @@ https://arxiv.org/abs/1608.03983, Eq. 5 with a minimum of 0):
 
     α(t) = α_r ½ (1 + cos(π (t mod L) / L))
 
-with the rate α_r of a restart and L steps per cycle, t from the first restart on.
+with the rate α_r of a restart and L steps per cycle, t from the first restart on. Where these rates are above that of
+fine-tuning, the heads, which are trained by then, have no multiple of them: α_r is what they were fine-tuned with, or
+that of the backbone if it is more.
 """
 
 from __future__ import annotations
@@ -36,6 +38,11 @@ def group_parameters(network: StochasticNetwork, head_learning_rate_factor: floa
         {"params": shared, "learning_rate_factor": 1.0},
         {"params": added, "learning_rate_factor": head_learning_rate_factor},
     ]
+
+
+def _rate_at_the_end(group: dict[str, Any], rate: float, initial_lr: float) -> float:
+    """Learning rate of a group where that of the backbone is ``rate`` and training has started with ``initial_lr``."""
+    return max(rate, min(rate, initial_lr) * group.get("learning_rate_factor", 1.0))
 
 
 class GroupedPolyLRScheduler(PolyLRScheduler):
@@ -68,16 +75,16 @@ class GroupedPolyLRScheduler(PolyLRScheduler):
         step = self.ctr if current_step is None else current_step
         if self.learning_rate_afterwards is not None and step >= self.max_steps:
             for group in self.optimizer.param_groups:
-                group["lr"] = self.learning_rate_afterwards
+                group["lr"] = _rate_at_the_end(group, self.learning_rate_afterwards, self.initial_lr)
         else:
             super().step(current_step)
-        for group in self.optimizer.param_groups:
-            group["lr"] *= group.get("learning_rate_factor", 1.0)
+            for group in self.optimizer.param_groups:
+                group["lr"] *= group.get("learning_rate_factor", 1.0)
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
 
 class CosineRestartScheduler(PolyLRScheduler):
-    """Another schedule, and from a step on cosine annealing with warm restarts, times each group's factor.
+    """Another schedule, and from a step on cosine annealing with warm restarts.
 
     Parameters
     ----------
@@ -112,7 +119,7 @@ class CosineRestartScheduler(PolyLRScheduler):
             self.before.step(step)
         else:
             share = (step - self.first_step) % self.steps_per_cycle / self.steps_per_cycle
-            rate = self.initial_lr * (1 + math.cos(math.pi * share)) / 2
             for group in self.optimizer.param_groups:
-                group["lr"] = rate * group.get("learning_rate_factor", 1.0)
+                restart = _rate_at_the_end(group, self.initial_lr, self.before.initial_lr)
+                group["lr"] = restart * (1 + math.cos(math.pi * share)) / 2
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]

@@ -23,7 +23,7 @@ from nnunet_stochastic.training.fine_tuning import FineTuningTrainer
 from nnunet_stochastic.training.optimizers import GroupedPolyLRScheduler
 from nnunet_stochastic.training.phases import TrainingPhase, closing_phase
 
-__all__ = ["SnapshotTrainer", "SwagTrainer"]
+__all__ = ["EntSwagTrainer", "SnapshotTrainer", "SwagTrainer"]
 
 
 class SnapshotTrainer(CollectingTrainer):
@@ -101,8 +101,9 @@ class SwagTrainer(SnapshotTrainer, FineTuningTrainer):
     they are the last of nnU-Net's epochs. Until then the learning rate follows nnU-Net's polynomial decay.
     """
 
-    #: Learning rate while snapshots are taken, in fine-tuning: that of ENT (see ``nnunet_stochastic.epistemic``).
-    snapshot_learning_rate = 1e-4
+    #: Learning rate while snapshots are taken, in fine-tuning: high, so that the weights move. Maddox et al. keep it at
+    #: 0.1 to 0.5 of what a network is trained with; nnU-Net's is 1e-2.
+    snapshot_learning_rate = 1e-3
     #: The same from scratch, in units of nnU-Net's initial learning rate.
     scratch_snapshot_learning_rate_factor = 0.1
 
@@ -133,3 +134,12 @@ class SwagTrainer(SnapshotTrainer, FineTuningTrainer):
         return optimizer, GroupedPolyLRScheduler(
             optimizer, self.initial_lr, self.first_snapshot_epoch, learning_rate_afterwards=constant
         )
+
+
+class EntSwagTrainer(SwagTrainer):
+    """The same at the learning rate that ENT (see ``nnunet_stochastic.epistemic``) trains with throughout.
+
+    Snapshots hardly differ at this rate, and with them the members.
+    """
+
+    snapshot_learning_rate = 1e-4

@@ -162,9 +162,9 @@ def test_schedule_of_fine_tuning(dataset) -> None:
     assert list(trainer.epochs_with_snapshot) == [21, 23, 25, 27, 29]
     np.testing.assert_allclose(learning_rates(trainer, range(20)), 1e-4 * (1 - np.arange(20) / 20) ** 0.9)
     np.testing.assert_allclose(learning_rates(trainer, (20, 21, 21.5, 22, 29)), [1e-3, 5e-4, 1.4644661e-4, 1e-3, 5e-4])
-    assert [group["lr"] for group in trainer.optimizer.param_groups] == pytest.approx(
-        [5e-4, 5e-3]
-    )  # the heads' tenfold
+    assert [group["lr"] for group in trainer.optimizer.param_groups] == pytest.approx([5e-4, 5e-4])
+    trainer.lr_scheduler.step(0)
+    assert [group["lr"] for group in trainer.optimizer.param_groups] == pytest.approx([1e-4, 1e-3])
 
 
 @pytest.mark.parametrize("name", ["nnUNetTrainerCyclic", NAME])

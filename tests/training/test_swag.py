@@ -229,7 +229,7 @@ def test_the_posterior_is_that_of_the_last_epochs(dataset, tmp_path: Path) -> No
         drawn = trainer.network.state_dict()
         assert any(not torch.equal(drawn[name], final[name]) for name in names)
     log = Path(trainer.log_file).read_text()
-    assert "after each of the last 2 epochs, at a constant learning rate of 0.0001" in log
+    assert "after each of the last 2 epochs, at a constant learning rate of 0.001" in log
     assert "SWAG: mean and variance of 2 snapshots are in" in log
 
 
@@ -276,7 +276,7 @@ def test_files_that_a_power_cut_damaged_are_refused_before_the_first_epoch(datas
 CHANGED = [
     (SwagTrainer, "num_snapshots", 1),
     (SwagTrainer, "num_snapshots", 3),
-    (SwagTrainer, "snapshot_learning_rate", 1e-3),
+    (SwagTrainer, "snapshot_learning_rate", 2e-3),
     (FineTuningTrainer, "fine_tuning_epochs", 2),
     (FineTuningTrainer, "fine_tuning_learning_rate", 3e-4),
     (FineTuningTrainer, "fine_tuning_weight_decay", 0.0),
@@ -357,11 +357,18 @@ def test_schedule_of_fine_tuning(dataset) -> None:
     trainer.initialize()
     assert (trainer.num_epochs, trainer.first_snapshot_epoch) == (50, 20)
     polynomial = 1e-4 * (1 - np.arange(20) / 20) ** 0.9
-    np.testing.assert_allclose(learning_rates(trainer), [*polynomial, *[1e-4] * 30])
-    assert [group["lr"] for group in trainer.optimizer.param_groups] == pytest.approx(
-        [1e-4, 1e-3]
-    )  # the heads' tenfold
+    np.testing.assert_allclose(learning_rates(trainer), [*polynomial, *[1e-3] * 30])
+    assert [group["lr"] for group in trainer.optimizer.param_groups] == pytest.approx([1e-3, 1e-3])
     assert type(trainer.optimizer) is torch.optim.AdamW
+
+
+def test_the_rate_of_ent_is_there_by_name(dataset) -> None:
+    trainer = dataset.trainer("nnUNetTrainerMoBEntSWAG")
+    trainer.initialize()
+    np.testing.assert_allclose(learning_rates(trainer)[20:], 1e-4)
+    # The heads' tenfold, as while fine-tuning.
+    assert [group["lr"] for group in trainer.optimizer.param_groups] == pytest.approx([1e-4, 1e-3])
+    assert trainer.LEAVES_FILES_FOR == ("swag", "swag_diag")
 
 
 @pytest.mark.parametrize(
