@@ -5,11 +5,16 @@
     dropout      sets of dropout masks
     swag         draws from SWAG's Gaussian over the weights
     swag_diag    draws from its diagonal, SWAG-D
+    checkpoints  weights of one training at the minima of a cyclic learning rate
     laplace      draws from a Gaussian over the last layer's weights
 
 Section 3.2 of Christensen et al., Rethinking Uncertainty Quantification and Entanglement in Image Segmentation (ENT).
 Command lines, study files, names of files and models, tables and figures read what they say of a method here; how its
 members are made is the ``WeightPosterior`` that its entry names.
+
+A result of ``ensemble`` is called what its folds are: ``deep_ensemble`` if all were trained on the same cases,
+``cross_validation`` if not, ``ensemble`` where the splits are not known. The two differ in calibration and in how they
+find failures (Kirscher et al. 2026, Lost in the Folds, https://arxiv.org/abs/2605.18329).
 """
 
 from __future__ import annotations
@@ -22,11 +27,16 @@ __all__ = [
     "DEFAULT_NUM_MEMBERS",
     "EPISTEMIC_METHODS",
     "EPISTEMIC_OPTIONS",
+    "EPISTEMIC_TITLES",
     "NO_METHOD",
     "NUM_MEMBERS",
+    "RESULTS_OF_FOLDS",
+    "UNKNOWN_FOLDS",
     "EpistemicMethod",
     "EpistemicOption",
+    "are_of_one_name",
     "methods_with",
+    "name_of_result",
 ]
 
 
@@ -213,8 +223,34 @@ EPISTEMIC_METHODS: Mapping[str, EpistemicMethod] = MappingProxyType(
                 options=(NUM_MEMBERS,),
                 fit_command="nnunet_stochastic_fit_laplace",
             ),
+            EpistemicMethod(
+                "checkpoints",
+                "Cyclic checkpoints",
+                "the weights at the minima of a cyclic learning rate",
+                "nnunet_stochastic.posteriors.checkpoints:CyclicCheckpoints",
+                table_row=7,
+                trainer_suffix="Cyclic",
+            ),
         )
     }
+)
+#: Under what is known of the training data of folds, name and title of a result of the folds.
+_RESULTS_OF_FOLDS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "same": ("deep_ensemble", "Deep ensemble (same data)"),
+        "different": ("cross_validation", "Cross-validation folds (different data)"),
+        "unknown": ("ensemble", "Folds (splits unknown)"),
+    }
+)
+RESULTS_OF_FOLDS = frozenset(name for name, _ in _RESULTS_OF_FOLDS.values())
+UNKNOWN_FOLDS = _RESULTS_OF_FOLDS["unknown"][0]
+#: Titles of the results of all methods by the results' names, in the order of a table.
+EPISTEMIC_TITLES: Mapping[str, str] = MappingProxyType(
+    dict(
+        result
+        for method in sorted(EPISTEMIC_METHODS.values(), key=lambda method: method.table_row)
+        for result in (_RESULTS_OF_FOLDS.values() if method.least_folds > 1 else ((method.name, method.title),))
+    )
 )
 #: The method of one set of weights.
 NO_METHOD = EPISTEMIC_METHODS["none"]
@@ -222,6 +258,26 @@ NO_METHOD = EPISTEMIC_METHODS["none"]
 EPISTEMIC_OPTIONS: tuple[EpistemicOption, ...] = tuple(
     dict.fromkeys(option for method in EPISTEMIC_METHODS.values() for option in method.options)
 )
+
+
+def name_of_result(method: str, training_data_of_folds: str | None) -> str:
+    """Name of a result in tables.
+
+    Parameters
+    ----------
+    method
+        Name of its method, known here or not.
+    training_data_of_folds
+        What its folds were trained on: ``same``, ``different``, ``unknown``, or ``None`` where nothing is said.
+    """
+    if method in EPISTEMIC_METHODS and EPISTEMIC_METHODS[method].least_folds > 1:
+        return _RESULTS_OF_FOLDS[training_data_of_folds or "unknown"][0]
+    return method
+
+
+def are_of_one_name(result: str, other: str) -> bool:
+    """Whether two names may be of one kind of result: what is not known of folds may be either."""
+    return result == other or (UNKNOWN_FOLDS in (result, other) and {result, other} <= RESULTS_OF_FOLDS)
 
 
 def methods_with(option: EpistemicOption) -> tuple[EpistemicMethod, ...]:

@@ -19,6 +19,7 @@ FREE_SETTINGS = frozenset(
         "probability_format",
         "sample_intervals",
         "save_probabilities",
+        "training_data_of_folds",
         "versions",
     }
 )

@@ -22,7 +22,12 @@ PACKAGE = Path(nnunet_stochastic.__file__).parent
 ENT = ("none", "ensemble", "dropout", "swag", "swag_diag")
 # Where a method's name is a folder of its files and not the method.
 #: The folder of the snapshots, and the methods whose files a trainer leaves, which its module says.
-ALLOWED = {("posteriors/snapshots.py", "swag"), ("training/swag.py", "swag"), ("training/swag.py", "swag_diag")}
+ALLOWED = {
+    *(("posteriors/snapshots.py", "swag"), ("training/swag.py", "swag"), ("training/swag.py", "swag_diag")),
+    ("training/cyclic.py", "checkpoints"),
+    # The trained weights of the folds, in a record of a prediction.
+    *((f"{place}.py", "checkpoints") for place in ("inference/settings", "evaluation/model", "commands/predict")),
+}
 
 
 def test_it_imports_nothing_but_python():

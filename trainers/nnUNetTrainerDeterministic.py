@@ -1,6 +1,6 @@
 """nnU-Net's deterministic network under the fine-tuning recipe of the stochastic models."""
 
-from nnunet_stochastic.training import DropoutTrainer, FineTuningTrainer, SwagTrainer
+from nnunet_stochastic.training import CyclicTrainer, DropoutTrainer, EntSwagTrainer, FineTuningTrainer, SwagTrainer
 
 
 class nnUNetTrainerDeterministic(FineTuningTrainer):
@@ -13,3 +13,11 @@ class nnUNetTrainerDeterministicDropout(DropoutTrainer, nnUNetTrainerDeterminist
 
 class nnUNetTrainerDeterministicSWAG(SwagTrainer, nnUNetTrainerDeterministic):
     """nnUNetTrainerDeterministic with snapshots of its last epochs: a draw from their Gaussian is a member."""
+
+
+class nnUNetTrainerDeterministicEntSWAG(EntSwagTrainer, nnUNetTrainerDeterministic):
+    """nnUNetTrainerDeterministicSWAG at the low learning rate of ENT: its members hardly differ."""
+
+
+class nnUNetTrainerDeterministicCyclic(CyclicTrainer, nnUNetTrainerDeterministic):
+    """nnUNetTrainerDeterministic that ends with cycles of the learning rate: weights at the minima are members."""

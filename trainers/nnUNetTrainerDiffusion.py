@@ -1,6 +1,6 @@
 """Diffusion of the segmentation itself on the attention U-Net."""
 
-from nnunet_stochastic.training import DiffusionTrainer, DropoutTrainer, SnapshotTrainer
+from nnunet_stochastic.training import CycleTrainer, DiffusionTrainer, DropoutTrainer, SnapshotTrainer
 
 
 class nnUNetTrainerDiffusion(DiffusionTrainer):
@@ -13,3 +13,7 @@ class nnUNetTrainerDiffusionDropout(DropoutTrainer, nnUNetTrainerDiffusion):
 
 class nnUNetTrainerDiffusionSWAG(SnapshotTrainer, nnUNetTrainerDiffusion):
     """The run of nnUNetTrainerDiffusion with snapshots of its last epochs: a draw from their Gaussian is a member."""
+
+
+class nnUNetTrainerDiffusionCyclic(CycleTrainer, nnUNetTrainerDiffusion):
+    """nnUNetTrainerDiffusion that ends with cycles of the learning rate: weights at the minima are members."""

@@ -3,7 +3,7 @@
 MoB: *Structured Covariance Modeling Using Learned Mixture-of-Bases for Uncertainty in 3D Segmentation*.
 """
 
-from nnunet_stochastic.training import DropoutTrainer, LowRankTrainer, SwagTrainer
+from nnunet_stochastic.training import CyclicTrainer, DropoutTrainer, EntSwagTrainer, LowRankTrainer, SwagTrainer
 
 
 class nnUNetTrainerLowRank(LowRankTrainer):
@@ -16,3 +16,11 @@ class nnUNetTrainerLowRankDropout(DropoutTrainer, nnUNetTrainerLowRank):
 
 class nnUNetTrainerLowRankSWAG(SwagTrainer, nnUNetTrainerLowRank):
     """nnUNetTrainerLowRank with snapshots of its last epochs: a draw from their Gaussian is a member."""
+
+
+class nnUNetTrainerLowRankEntSWAG(EntSwagTrainer, nnUNetTrainerLowRank):
+    """nnUNetTrainerLowRankSWAG at the low learning rate of ENT: its members hardly differ."""
+
+
+class nnUNetTrainerLowRankCyclic(CyclicTrainer, nnUNetTrainerLowRank):
+    """nnUNetTrainerLowRank that ends with cycles of the learning rate: weights at the minima are members."""

@@ -5,7 +5,7 @@ MoB: *Structured Covariance Modeling Using Learned Mixture-of-Bases for Uncertai
 
 import torch
 
-from nnunet_stochastic.training import BasisTrainer, DropoutTrainer, SwagTrainer
+from nnunet_stochastic.training import BasisTrainer, CyclicTrainer, DropoutTrainer, EntSwagTrainer, SwagTrainer
 
 
 class nnUNetTrainerMoB(BasisTrainer):
@@ -26,12 +26,28 @@ class nnUNetTrainerMoBSWAG(SwagTrainer, nnUNetTrainerMoB):
     """nnUNetTrainerMoB with snapshots of its last epochs: a draw from their Gaussian is a member."""
 
 
+class nnUNetTrainerMoBEntSWAG(EntSwagTrainer, nnUNetTrainerMoB):
+    """nnUNetTrainerMoBSWAG at the low learning rate of ENT: its members hardly differ."""
+
+
+class nnUNetTrainerMoBCyclic(CyclicTrainer, nnUNetTrainerMoB):
+    """nnUNetTrainerMoB that ends with cycles of the learning rate: weights at the minima are members."""
+
+
 class nnUNetTrainerMoBVolumeDropout(DropoutTrainer, nnUNetTrainerMoBVolume):
     """nnUNetTrainerMoBVolume with channel dropout: a set of dropout masks is a member."""
 
 
 class nnUNetTrainerMoBVolumeSWAG(SwagTrainer, nnUNetTrainerMoBVolume):
     """nnUNetTrainerMoBVolume with snapshots of its last epochs: a draw from their Gaussian is a member."""
+
+
+class nnUNetTrainerMoBVolumeEntSWAG(EntSwagTrainer, nnUNetTrainerMoBVolume):
+    """nnUNetTrainerMoBVolumeSWAG at the low learning rate of ENT: its members hardly differ."""
+
+
+class nnUNetTrainerMoBVolumeCyclic(CyclicTrainer, nnUNetTrainerMoBVolume):
+    """nnUNetTrainerMoBVolume that ends with cycles of the learning rate: weights at the minima are members."""
 
 
 class nnUNetTrainerMoBDemo(nnUNetTrainerMoBVolume):

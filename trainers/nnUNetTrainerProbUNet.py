@@ -1,6 +1,6 @@
 """Probabilistic U-Net (Kohl et al. 2018) on the attention U-Net."""
 
-from nnunet_stochastic.training import DropoutTrainer, ProbUNetTrainer, SnapshotTrainer
+from nnunet_stochastic.training import CycleTrainer, DropoutTrainer, ProbUNetTrainer, SnapshotTrainer
 
 
 class nnUNetTrainerProbUNet(ProbUNetTrainer):
@@ -16,3 +16,7 @@ class nnUNetTrainerProbUNetDropout(DropoutTrainer, nnUNetTrainerProbUNet):
 
 class nnUNetTrainerProbUNetSWAG(SnapshotTrainer, nnUNetTrainerProbUNet):
     """The run of nnUNetTrainerProbUNet with snapshots of its last epochs: a draw from their Gaussian is a member."""
+
+
+class nnUNetTrainerProbUNetCyclic(CycleTrainer, nnUNetTrainerProbUNet):
+    """nnUNetTrainerProbUNet that ends with cycles of the learning rate: weights at the minima are members."""

@@ -1,6 +1,6 @@
 """Stochastic Segmentation Network (Monteiro et al. 2020) on the attention U-Net, trained from scratch."""
 
-from nnunet_stochastic.training import DropoutTrainer, SnapshotTrainer, SSNTrainer
+from nnunet_stochastic.training import CycleTrainer, DropoutTrainer, SnapshotTrainer, SSNTrainer
 
 
 class nnUNetTrainerSSN(SSNTrainer):
@@ -13,3 +13,7 @@ class nnUNetTrainerSSNDropout(DropoutTrainer, nnUNetTrainerSSN):
 
 class nnUNetTrainerSSNSWAG(SnapshotTrainer, nnUNetTrainerSSN):
     """The run of nnUNetTrainerSSN with snapshots of its last epochs: a draw from their Gaussian is a member."""
+
+
+class nnUNetTrainerSSNCyclic(CycleTrainer, nnUNetTrainerSSN):
+    """nnUNetTrainerSSN that ends with cycles of the learning rate: weights at the minima are members."""

@@ -3,7 +3,7 @@
 MoB: *Structured Covariance Modeling Using Learned Mixture-of-Bases for Uncertainty in 3D Segmentation*.
 """
 
-from nnunet_stochastic.training import BasisTrainer, DropoutTrainer, SwagTrainer
+from nnunet_stochastic.training import BasisTrainer, CyclicTrainer, DropoutTrainer, EntSwagTrainer, SwagTrainer
 
 
 class nnUNetTrainerSingleBasis(BasisTrainer):
@@ -26,9 +26,25 @@ class nnUNetTrainerSingleBasisSWAG(SwagTrainer, nnUNetTrainerSingleBasis):
     """nnUNetTrainerSingleBasis with snapshots of its last epochs: a draw from their Gaussian is a member."""
 
 
+class nnUNetTrainerSingleBasisEntSWAG(EntSwagTrainer, nnUNetTrainerSingleBasis):
+    """nnUNetTrainerSingleBasisSWAG at the low learning rate of ENT: its members hardly differ."""
+
+
+class nnUNetTrainerSingleBasisCyclic(CyclicTrainer, nnUNetTrainerSingleBasis):
+    """nnUNetTrainerSingleBasis that ends with cycles of the learning rate: weights at the minima are members."""
+
+
 class nnUNetTrainerSingleBasisVolumeDropout(DropoutTrainer, nnUNetTrainerSingleBasisVolume):
     """nnUNetTrainerSingleBasisVolume with channel dropout: a set of dropout masks is a member."""
 
 
 class nnUNetTrainerSingleBasisVolumeSWAG(SwagTrainer, nnUNetTrainerSingleBasisVolume):
     """nnUNetTrainerSingleBasisVolume with snapshots of its last epochs: a draw from their Gaussian is a member."""
+
+
+class nnUNetTrainerSingleBasisVolumeEntSWAG(EntSwagTrainer, nnUNetTrainerSingleBasisVolume):
+    """nnUNetTrainerSingleBasisVolumeSWAG at the low learning rate of ENT: its members hardly differ."""
+
+
+class nnUNetTrainerSingleBasisVolumeCyclic(CyclicTrainer, nnUNetTrainerSingleBasisVolume):
+    """nnUNetTrainerSingleBasisVolume that ends with cycles of the learning rate: weights at the minima are members."""

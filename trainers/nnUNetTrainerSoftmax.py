@@ -1,6 +1,6 @@
 """The attention U-Net alone: the deterministic baseline of the generative models."""
 
-from nnunet_stochastic.training import DropoutTrainer, SnapshotTrainer, SoftmaxTrainer
+from nnunet_stochastic.training import CycleTrainer, DropoutTrainer, SnapshotTrainer, SoftmaxTrainer
 
 
 class nnUNetTrainerSoftmax(SoftmaxTrainer):
@@ -13,3 +13,7 @@ class nnUNetTrainerSoftmaxDropout(DropoutTrainer, nnUNetTrainerSoftmax):
 
 class nnUNetTrainerSoftmaxSWAG(SnapshotTrainer, nnUNetTrainerSoftmax):
     """The run of nnUNetTrainerSoftmax with snapshots of its last epochs: a draw from their Gaussian is a member."""
+
+
+class nnUNetTrainerSoftmaxCyclic(CycleTrainer, nnUNetTrainerSoftmax):
+    """nnUNetTrainerSoftmax that ends with cycles of the learning rate: weights at the minima are members."""

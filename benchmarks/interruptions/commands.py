@@ -311,9 +311,10 @@ def _add_training(make: _Maker) -> None:
         environment=make.environment(**of[training]),
     )
     environment = make.environment(**of[training], nnUNet_stochastic_seed="3", nnUNet_stochastic_init="scratch")
-    for name, trainer in (("train", "nnUNetTrainerMoBShort"), ("train_SWAG", "nnUNetTrainerMoBShortSWAG")):
+    for ending in ("", "SWAG", "Cyclic"):
+        trainer = f"nnUNetTrainerMoBShort{ending}"
         make.add(
-            name,
+            f"train_{ending}" if ending else "train",
             _train,
             *("999", "3d_fullres", "0", "-tr", trainer, "-device", "cpu"),
             output=training / "nnUNet_results" / _DATASET / f"{trainer}__nnUNetPlans__3d_fullres",

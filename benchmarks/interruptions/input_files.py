@@ -18,7 +18,7 @@ _SHAPE = (10, 14, 12)
 _TRAINERS = """
 import torch
 from nnunetv2.training.logging.nnunet_logger import MetaLogger
-from nnunet_stochastic.training import BasisTrainer, SwagTrainer
+from nnunet_stochastic.training import BasisTrainer, CyclicTrainer, SwagTrainer
 
 MetaLogger.plot_progress_png = lambda *_: None  # a large picture after each epoch
 
@@ -38,6 +38,14 @@ class nnUNetTrainerMoBShort(BasisTrainer):
 
 class nnUNetTrainerMoBShortSWAG(SwagTrainer, nnUNetTrainerMoBShort):
     num_snapshots = 2
+
+
+class nnUNetTrainerMoBShortCyclic(CyclicTrainer, nnUNetTrainerMoBShort):
+    num_cycles = 2
+
+    def _set_recipe(self, recipe, checkpoint):
+        super()._set_recipe(recipe, checkpoint)
+        self.num_epochs = 6
 """
 
 

@@ -352,9 +352,11 @@ def _add_prediction_options(parser: argparse.ArgumentParser) -> None:
 def _summary(settings: dict[str, Any]) -> str:
     """One line: which model, what the members and samples are, and what is written."""
     folds = ", ".join(settings["checkpoints"])
+    if settings["training_data_of_folds"] is not None:
+        folds += f" (training data: {settings['training_data_of_folds']})"
     members = f"members: {folds}"
     method = EPISTEMIC_METHODS.get(settings["epistemic_source"])
-    if method is not None and method.draws_members:
+    if method is not None and (method.draws_members or settings["members"] > len(settings["checkpoints"])):
         members = f"{counted(settings['members'], 'member')} by {method.name} of {folds}"
     if settings["aleatoric_source"] != "none":
         if settings["estimator"] == "exact":

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from nnunet_stochastic.evaluation.case_sets import ID
 from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun, read_summary
+from nnunet_stochastic.evaluation.model import model_title, named_as_said
 from nnunet_stochastic.evaluation.ranking import RUN
 from nnunet_stochastic.evaluation.tasks import RANKED, TASKS, Task
 from nnunet_stochastic.io.tables import read_csv_table
@@ -103,6 +104,10 @@ def check_comparable(runs: Sequence[EvaluatedRun]) -> None:
     for dataset in sorted({run.dataset for run in runs}):
         members = [run for run in runs if run.dataset == dataset]
         problems += _differences(members, f"numbers of raters in {dataset}", lambda run: run.summary["num_raters"])
+        for aleatoric, epistemic in sorted({(run.aleatoric, run.epistemic) for run in members}):
+            of_model = [run for run in members if (run.aleatoric, run.epistemic) == (aleatoric, epistemic)]
+            what = f"training data of the folds of {model_title(aleatoric, epistemic)} in {dataset}"
+            problems += _differences(of_model, what, _data_of_folds)
         # A run without shifts lacks tasks, which is no contradiction; means over other shifts are.
         problems += _differences(members, f"shifts in {dataset}", lambda run: frozenset(run.cases) - {ID} or None)
         for task in RANKED:
@@ -119,8 +124,8 @@ def _read_run(folder: Path, override: Mapping[str, str]) -> EvaluatedRun:
         if not file.is_file():
             raise ValueError(f"{folder} has no {file.name}; name an output folder of nnunet_stochastic_evaluate")
     summary = read_summary(path, NEEDED)
-    named = {name: "" if (known := summary["model"].get(name)) is None else str(known) for name in RUN}
-    named |= override
+    known = {name: "" if (value := summary["model"].get(name)) is None else str(value) for name in RUN}
+    named = named_as_said(known, override, path)
     if unknown := [name for name in RUN if not named[name] and name != "seed"]:
         raise ValueError(f"{path} does not say the {' and '.join(unknown)} of its model; {RUNS_HINT}")
     run = EvaluatedRun(folder, **named, summary=summary)
@@ -150,6 +155,12 @@ def _side(mine: frozenset[str], theirs: frozenset[str]) -> str:
     return (
         f"{len(mine)} ({', '.join(alone[:3])}{', …' if len(alone) > 3 else ''} here alone)" if alone else f"{len(mine)}"
     )
+
+
+def _data_of_folds(run: EvaluatedRun) -> str | None:
+    """Whether the folds of a run were trained on the same cases, where that is known and there are several."""
+    data = run.summary["model"].get("training_data_of_folds")
+    return None if data == "unknown" else data
 
 
 def _setting(run: EvaluatedRun, *, task: Task) -> str | None:

@@ -7,7 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nnunet_stochastic.epistemic import EPISTEMIC_METHODS, NO_METHOD
+from nnunet_stochastic.epistemic import (
+    EPISTEMIC_METHODS,
+    EPISTEMIC_TITLES,
+    NO_METHOD,
+    RESULTS_OF_FOLDS,
+    UNKNOWN_FOLDS,
+    are_of_one_name,
+    name_of_result,
+)
 from nnunet_stochastic.io.result_schemas import PredictionRecord
 from nnunet_stochastic.io.schemas import DescribedPlans
 from nnunet_stochastic.io.text import read_json
@@ -20,6 +28,7 @@ __all__ = [
     "describe_model",
     "epistemic_title",
     "model_title",
+    "named_as_said",
     "recorded_cases",
     "recorded_images",
     "stand_in_mark",
@@ -43,6 +52,8 @@ def describe_model(prediction_folder: Path) -> dict[str, Any]:
     """Name, data set, trainer, configuration, plans, spacing, folds, aleatoric and epistemic method, members and seed.
 
     ``epistemic_is_stand_in``: the epistemic map is of one member, and shows how much its aleatoric samples disagree.
+    ``training_data_of_folds``: whether several folds were trained on the ``same`` or on ``different`` cases, or
+    ``unknown``; the epistemic method ``ensemble`` is called accordingly.
     What is unknown is ``None``: predictions of nnU-Net's own command have no uncertainty.json.
     """
     settings = _record(prediction_folder).get("settings", {})
@@ -54,7 +65,7 @@ def describe_model(prediction_folder: Path) -> dict[str, Any]:
         aleatoric = "TTA" if settings.get("aleatoric_source") == "tta" else _aleatoric(trainer)
         source = settings.get("epistemic_source", NO_METHOD.name)
         stands_in = source == "aleatoric_samples"
-        epistemic = NO_METHOD.name if stands_in else source
+        epistemic = NO_METHOD.name if stands_in else name_of_result(source, settings.get("training_data_of_folds"))
     folds = sorted(name.removeprefix("fold_") for name in settings.get("checkpoints", {}))
     return {
         "name": None if trainer is None else f"{aleatoric} / {epistemic}",
@@ -67,6 +78,7 @@ def describe_model(prediction_folder: Path) -> dict[str, Any]:
         "aleatoric": aleatoric,
         "epistemic": epistemic,
         "epistemic_is_stand_in": stands_in,
+        "training_data_of_folds": settings.get("training_data_of_folds"),
         "members": settings.get("members"),
         "seed": settings.get("seed"),
     }
@@ -107,12 +119,38 @@ def aleatoric_title(name: str) -> str:
 
 def epistemic_title(name: str) -> str:
     """What everything that is read calls an epistemic method."""
-    return EPISTEMIC_METHODS[name].title if name in EPISTEMIC_METHODS else name
+    return EPISTEMIC_TITLES.get(name, name)
 
 
 def model_title(aleatoric: str, epistemic: str) -> str:
     """What everything that is read calls a model: ``Prob. U-Net / SWAG-D`` of ``ProbUNet`` and ``swag_diag``."""
     return f"{aleatoric_title(aleatoric)} / {epistemic_title(epistemic)}"
+
+
+def named_as_said(recorded: Mapping[str, Any], said: Mapping[str, str], place: Path) -> dict[str, Any]:
+    """What a record says of a model, and a user of it otherwise; what the folds are is what the record says.
+
+    Parameters
+    ----------
+    recorded
+        Result of ``describe_model``, or some of it.
+    said
+        Dataset, seed, aleatoric or epistemic method, or some of these.
+    place
+        Where the record is, for the message.
+
+    Raises
+    ------
+    ValueError
+        If the user calls a deep ensemble what the record has as the folds of a cross-validation, or the other way.
+    """
+    known, called = recorded.get("epistemic"), said.get("epistemic")
+    if known in RESULTS_OF_FOLDS and called in RESULTS_OF_FOLDS:
+        if not are_of_one_name(known, called):
+            raise ValueError(f"{place} has the epistemic method {known}, by the data of its folds, and not {called}")
+        if called == UNKNOWN_FOLDS:
+            return {**recorded, **said, "epistemic": known}
+    return {**recorded, **said}
 
 
 def without_epistemic_suffix(trainer: str) -> str:
@@ -134,7 +172,9 @@ def check_same_model(model: Mapping[str, Any], place: Path, other: Mapping[str, 
     different = [
         f"{key} {model[key]} and {other[key]}"
         for key in compared
-        if None not in (model.get(key), other.get(key)) and model[key] != other[key]
+        if None not in (model.get(key), other.get(key))
+        and model[key] != other[key]
+        and not (key == "epistemic" and are_of_one_name(model[key], other[key]))
     ]
     if different:
         raise ValueError(

@@ -159,7 +159,10 @@ def members_of(
     for checkpoint in model.checkpoints:
         posterior = posterior_class(method)(method, checkpoint.folder, values)
         posterior.require_origin(checkpoint.path, checkpoint_sha256=checkpoint.sha256, plans_sha256=plans_sha256)
-        members += [Member(name, checkpoint, posterior, seed) for name in posterior.member_names(checkpoint.name)]
+        members += [
+            Member(name, checkpoint, posterior.of_member(index), seed)
+            for index, name in enumerate(posterior.member_names(checkpoint.name))
+        ]
     return tuple(members)
 
 

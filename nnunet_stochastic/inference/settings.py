@@ -15,6 +15,7 @@ import torch
 from nnunet_stochastic import __version__
 from nnunet_stochastic.epistemic import EPISTEMIC_METHODS, EPISTEMIC_OPTIONS, NO_METHOD, NUM_MEMBERS, EpistemicMethod
 from nnunet_stochastic.inference.collapse import STAND_IN_NOTE
+from nnunet_stochastic.inference.fold_data import FoldData, data_of_folds
 from nnunet_stochastic.inference.members import Member
 from nnunet_stochastic.inference.model import Model
 from nnunet_stochastic.inference.options import PredictionOptions
@@ -66,11 +67,13 @@ def describe_settings(
         }
         for checkpoint in model.checkpoints
     }
+    folds = _data_of_folds(model)
     return {
         "model_folder": str(model.folder.resolve()),
         "trainer": model.trainer_name,
         "configuration": model.configuration_name,
         "checkpoints": checkpoints,
+        "training_data_of_folds": folds.data if folds is not None else None,
         "plans_sha256": content_sha256(model.plans_manager.plans),
         "dataset_sha256": content_sha256({key: model.dataset_json.get(key) for key in _DECIDING_KEYS}),
         "members": len(members),
@@ -100,6 +103,7 @@ def describe_settings(
             blends_laws=blends_laws,
             estimator=estimator,
             maps=maps,
+            folds=folds,
         ),
         "versions": {
             "nnunet_stochastic": __version__,
@@ -108,6 +112,14 @@ def describe_settings(
             "python": platform.python_version(),
         },
     }
+
+
+def _data_of_folds(model: Model) -> FoldData | None:
+    """What is known of the training cases of the folds, if there are several."""
+    if len(model.checkpoints) < 2:
+        return None
+    folders = [checkpoint.folder for checkpoint in model.checkpoints]
+    return data_of_folds(model.plans_manager.dataset_name, folders, file_ending=model.dataset_json["file_ending"])
 
 
 def _method_options(method: EpistemicMethod, options: PredictionOptions) -> dict[str, float | None]:
@@ -139,8 +151,18 @@ def _notes(
     blends_laws: bool,
     estimator: SettledEstimator,
     maps: Sequence[MapName],
+    folds: FoldData | None,
 ) -> list[str]:
     notes = []
+    if folds is not None and folds.data == "different":
+        notes.append(
+            "cross-validation folds (different data): members differ in the cases that they were trained on, too, and "
+            "are no deep ensemble, for which nnunet_stochastic_ensemble_splits gives all folds the same cases"
+        )
+    elif folds is not None and folds.data == "unknown":
+        notes.append(
+            f"folds (splits unknown): whether they were trained on the same cases is not known, {folds.reason}"
+        )
     if num_members == 1 and not has_samples:
         notes.append("one deterministic network: only the total uncertainty exists")
     elif num_members == 1 and {"epistemic", "aleatoric"} & set(maps):

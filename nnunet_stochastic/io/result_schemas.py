@@ -28,6 +28,9 @@ class SampleIntervals(File):
     num_samples_of_mode: dict[str, Count]
 
 
+FoldsTrainedOn = Literal["same", "different", "unknown"]
+
+
 class PredictionSettings(File):
     """How a folder was predicted."""
 
@@ -39,6 +42,7 @@ class PredictionSettings(File):
     sample_intervals: SampleIntervals | None = None
     aleatoric_source: str | None = None
     epistemic_source: str | None = None
+    training_data_of_folds: FoldsTrainedOn | None = None
     epistemic_factor: Positive = 1.0
     lesions: list[Name] = []
     min_lesion_ml: NotNegative = 0.0
@@ -128,6 +132,7 @@ class DescribedModel(File):
     aleatoric: Plain | None = None
     epistemic: Plain | None = None
     epistemic_is_stand_in: bool | None = None
+    training_data_of_folds: FoldsTrainedOn | None = None
     members: int | None = None
     seed: int | None = None
 

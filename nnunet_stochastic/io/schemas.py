@@ -279,7 +279,7 @@ class Configuration(File):
     previous_stage: str | None = None
 
 
-# nnU-Net's splits_final.json, and the spacing beside a 3D TIFF
+# nnU-Net's splits_final.json and closing validation, and the spacing beside a 3D TIFF
 
 
 class Split(File):
@@ -293,6 +293,18 @@ class Splits(RootModel[list[Split]]):
     """splits_final.json."""
 
     root: Annotated[list[Split], Field(min_length=1)]
+
+
+class ValidatedCase(File):
+    """A case of ``ValidationSummary``."""
+
+    prediction_file: str
+
+
+class ValidationSummary(File):
+    """fold_X/validation/summary.json."""
+
+    metric_per_case: list[ValidatedCase]
 
 
 class ImageSpacing(File):

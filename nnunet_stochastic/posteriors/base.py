@@ -118,6 +118,10 @@ class WeightPosterior(ABC):
         """Number of members of the fold, at least 1."""
         return int(self.options[NUM_MEMBERS.name])
 
+    def of_member(self, index: int) -> WeightPosterior:
+        """The posterior whose ``activate`` makes the member with this index: the same where members are drawn."""
+        return self
+
     def member_names(self, fold: str) -> list[str]:
         """Names of the fold's members, different for all members of all folds."""
         return [f"{fold}_{self.method.name}_{index}" for index in range(self.num_members)]

@@ -19,7 +19,12 @@ from torch import Tensor, nn
 from nnunet_stochastic.checkpoints import read_checkpoint
 from nnunet_stochastic.io.hashing import file_sha256
 from nnunet_stochastic.io.staging import staged_file
-from nnunet_stochastic.posteriors.snapshots import saved_epochs, snapshot_path
+from nnunet_stochastic.posteriors.snapshots import (
+    require_fit,
+    require_tensors,
+    saved_epochs,
+    snapshot_path,
+)
 
 __all__ = ["SWAG_FILE", "SwagMoments", "fit_swag"]
 
@@ -44,7 +49,7 @@ def fit_swag(fold_folder: Path, epochs: Sequence[int]) -> Path:
         raise ValueError(f"SWAG needs at least 2 snapshots, got {len(epochs)}")
     snapshots = [_read_snapshot(snapshot_path(fold_folder, epoch)) for epoch in epochs]
     for epoch, snapshot in zip(epochs, snapshots, strict=True):
-        _require_fit(snapshot, snapshots[0], f"{snapshot_path(fold_folder, epoch)} and that of epoch {epochs[0]}")
+        require_fit(snapshot, snapshots[0], f"{snapshot_path(fold_folder, epoch)} and that of epoch {epochs[0]}")
     means, variances = {}, {}
     for name in snapshots[0]:
         mean = torch.zeros(snapshots[0][name].shape, dtype=torch.float64)
@@ -112,15 +117,15 @@ class SwagMoments:
         if lacking:
             raise ValueError(f"{path} holds no moments of SWAG: it has no {', '.join(lacking)}")
         for key in ("mean", "variance"):
-            _require_tensors(moments[key], f"{path}: {key}")
+            require_tensors(moments[key], f"{path}: {key}")
         epochs = moments["epochs"]
         if not (isinstance(epochs, list) and epochs and all(type(epoch) is int and epoch >= 0 for epoch in epochs)):
             raise ValueError(f"{path}: epochs must be numbers of at least 0, got {str(epochs)[:60]}; train again")
-        _require_fit(moments["variance"], moments["mean"], f"mean and variance in {path}")
+        require_fit(moments["variance"], moments["mean"], f"mean and variance in {path}")
         snapshots = []
         for epoch in moments["epochs"]:
             snapshot = _read_snapshot(snapshot_path(folder, epoch))
-            _require_fit(snapshot, moments["mean"], f"{snapshot_path(folder, epoch)} and {path}")
+            require_fit(snapshot, moments["mean"], f"{snapshot_path(folder, epoch)} and {path}")
             snapshots.append(snapshot)
         _require_same_training(folder, moments, snapshots)
         return cls(folder, moments["mean"], moments["variance"], tuple(snapshots), tuple(epochs))
@@ -128,7 +133,7 @@ class SwagMoments:
     def parameters_of(self, network: nn.Module) -> dict[str, nn.Parameter]:
         """The network's parameters by name; ``ValueError`` if they are others than those that were trained."""
         parameters = dict(network.named_parameters())
-        _require_fit(parameters, self.mean, f"{type(network).__name__} and {self.folder / SWAG_FILE}")
+        require_fit(parameters, self.mean, f"{type(network).__name__} and {self.folder / SWAG_FILE}")
         return parameters
 
 
@@ -136,14 +141,8 @@ def _read_snapshot(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"the snapshot {path} is missing: SWAG needs all that its training took")
     snapshot = read_checkpoint(path)
-    _require_tensors(snapshot, str(path))
+    require_tensors(snapshot, str(path))
     return snapshot
-
-
-def _require_tensors(content: object, place: str) -> None:
-    """Raise for anything but tensors by name."""
-    if not (isinstance(content, dict) and all(isinstance(tensor, Tensor) for tensor in content.values())):
-        raise ValueError(f"{place} must be tensors by name; restore it or train again")
 
 
 def _require_same_training(folder: Path, moments: Mapping[str, Any], snapshots: Sequence[Mapping[str, Tensor]]) -> None:
@@ -167,14 +166,3 @@ def _require_same_training(folder: Path, moments: Mapping[str, Any], snapshots: 
                 f"{path} is not the snapshot of which {folder / SWAG_FILE} was made: it is damaged or of another "
                 "training. Restore it, or train again"
             )
-
-
-def _require_fit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str) -> None:
-    """Raise unless both have the same names and shapes."""
-    shapes, expected_shapes = ({name: tuple(t.shape) for name, t in each.items()} for each in (tensors, expected))
-    if shapes != expected_shapes:
-        name = next(n for n in {**shapes, **expected_shapes} if shapes.get(n) != expected_shapes.get(n))
-        raise ValueError(
-            f"{what} are not of one network: {name} is {shapes.get(name, 'absent')} in the one and "
-            f"{expected_shapes.get(name, 'absent')} in the other"
-        )

@@ -21,7 +21,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from nnunet_stochastic.epistemic import EPISTEMIC_METHODS
+from nnunet_stochastic.epistemic import EPISTEMIC_TITLES
 from nnunet_stochastic.evaluation.comparison import Comparison, quantity_name
 from nnunet_stochastic.evaluation.entrants import LEAST_ENTRANTS
 from nnunet_stochastic.evaluation.model import STAND_IN_MARK, aleatoric_title, epistemic_title, model_title
@@ -51,7 +51,7 @@ SEGMENTATION = ("Dice", "NLL", "ECE", "MCE", *QUALITY)
 
 # The order of the paper; methods that it does not have come after these.
 ALEATORIC = ("Softmax", "SSN", "ProbUNet", "Diffusion")
-EPISTEMIC = [method.name for method in sorted(EPISTEMIC_METHODS.values(), key=lambda method: method.table_row)]
+EPISTEMIC = tuple(EPISTEMIC_TITLES)
 CRITERIA = {"performance": "Performance", "delta": "Entanglement (Δ)", "both": "Both"}
 TITLES = {**{task.name: task.title for task in RANKED}, OVERALL: "Overall"}
 FOUR_DECIMALS = ("NLL", "ECE", *(quantity_name(task) for task in TASKS if task.decimals == 4))

@@ -210,6 +210,8 @@ def _too_many_samples(entry: DatasetEntry, name: str, method: str) -> str | None
         return None
     if options.get("aleatoric") == "tta" or not of_members:
         return None
+    if found.trainer_suffix and NUM_MEMBERS not in found.options:
+        return None  # as many as its trainer made
     folds = (entry.seeds or 1) if found.least_folds > 1 else 1
     of_fold = options.get(NUM_MEMBERS.name, NUM_MEMBERS.default) if NUM_MEMBERS in found.options else 1
     members = folds * int(of_fold or 1)

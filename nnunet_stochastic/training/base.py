@@ -33,7 +33,8 @@ _LEAST_GRADIENT_SCALE = 2.0**-14
 _NOT_ON_RECORD = {
     *("deterministic_trainer", "fine_tuning_epochs", "fine_tuning_learning_rate", "fine_tuning_weight_decay"),
     *("scratch_epochs", "training_epochs", "learning_rate", "recompute_samples"),
-    *("num_snapshots", "snapshot_learning_rate", "scratch_snapshot_learning_rate_factor"),
+    *("num_snapshots", "snapshot_spacing", "snapshot_learning_rate", "scratch_snapshot_learning_rate_factor"),
+    *("num_cycles", "cycle_learning_rate_factor", "fine_tuning_cycle_learning_rate"),
 }
 _HOW_TO_GO_ON = (
     "checkpoints are as they were: look for images whose preprocessed values are not finite or far beyond those of the "

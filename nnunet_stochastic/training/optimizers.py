@@ -1,11 +1,21 @@
-"""Learning rates: the backbone at the schedule's, the heads at a multiple of it, and a constant rate at the end.
+"""Learning rates: the backbone at the schedule's, the heads at a multiple of it, and what follows at the end.
 
 The deterministic network has converged when fine-tuning starts and the heads have not: at the backbone's 1e-4 the
 variances hardly leave their initial value.
+
+What follows at the end is a constant rate, or cosine annealing with warm restarts (Loshchilov and Hutter 2017,
+https://arxiv.org/abs/1608.03983, Eq. 5 with a minimum of 0):
+
+    α(t) = α_r ½ (1 + cos(π (t mod L) / L))
+
+with the rate α_r of a restart and L steps per cycle, t from the first restart on. Where these rates are above that of
+fine-tuning, the heads, which are trained by then, have no multiple of them: α_r is what they were fine-tuned with, or
+that of the backbone if it is more.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -14,7 +24,7 @@ from torch import nn
 
 from nnunet_stochastic.networks import StochasticNetwork
 
-__all__ = ["GroupedPolyLRScheduler", "group_parameters"]
+__all__ = ["CosineRestartScheduler", "GroupedPolyLRScheduler", "group_parameters"]
 
 
 def group_parameters(network: StochasticNetwork, head_learning_rate_factor: float) -> list[dict[str, Any]]:
@@ -28,6 +38,11 @@ def group_parameters(network: StochasticNetwork, head_learning_rate_factor: floa
         {"params": shared, "learning_rate_factor": 1.0},
         {"params": added, "learning_rate_factor": head_learning_rate_factor},
     ]
+
+
+def _rate_at_the_end(group: dict[str, Any], rate: float, initial_lr: float) -> float:
+    """Learning rate of a group where that of the backbone is ``rate`` and training has started with ``initial_lr``."""
+    return max(rate, min(rate, initial_lr) * group.get("learning_rate_factor", 1.0))
 
 
 class GroupedPolyLRScheduler(PolyLRScheduler):
@@ -60,9 +75,51 @@ class GroupedPolyLRScheduler(PolyLRScheduler):
         step = self.ctr if current_step is None else current_step
         if self.learning_rate_afterwards is not None and step >= self.max_steps:
             for group in self.optimizer.param_groups:
-                group["lr"] = self.learning_rate_afterwards
+                group["lr"] = _rate_at_the_end(group, self.learning_rate_afterwards, self.initial_lr)
         else:
             super().step(current_step)
-        for group in self.optimizer.param_groups:
-            group["lr"] *= group.get("learning_rate_factor", 1.0)
+            for group in self.optimizer.param_groups:
+                group["lr"] *= group.get("learning_rate_factor", 1.0)
+        self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
+
+
+class CosineRestartScheduler(PolyLRScheduler):
+    """Another schedule, and from a step on cosine annealing with warm restarts.
+
+    Parameters
+    ----------
+    optimizer
+        Optimizer with the groups that are scheduled.
+    before
+        Schedule of the same optimizer until the first restart.
+    restart_learning_rate
+        Learning rate α_r.
+    first_step
+        Step of the first restart, at least 0.
+    steps_per_cycle
+        Length L, at least 1. Steps may be fractions.
+    """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        before: PolyLRScheduler,
+        restart_learning_rate: float,
+        *,
+        first_step: int,
+        steps_per_cycle: int,
+    ) -> None:
+        self.before = before
+        self.first_step, self.steps_per_cycle = first_step, steps_per_cycle
+        super().__init__(optimizer, restart_learning_rate, steps_per_cycle)
+
+    def step(self, current_step: float | None = None) -> None:
+        step = 0 if current_step is None else current_step
+        if step < self.first_step:
+            self.before.step(step)
+        else:
+            share = (step - self.first_step) % self.steps_per_cycle / self.steps_per_cycle
+            for group in self.optimizer.param_groups:
+                restart = _rate_at_the_end(group, self.initial_lr, self.before.initial_lr)
+                group["lr"] = restart * (1 + math.cos(math.pi * share)) / 2
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]

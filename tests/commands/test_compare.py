@@ -68,11 +68,11 @@ def test_table_2(output):
     assert markdown_cells(output / "table2_performance.md") == [
         ["epistemic", f"{first}: Softmax", f"{first}: SSN", f"{other}: SSN", f"{other}: MoB_x"],
         ["No EU", "N/A", "2.3 ± 0.0", "2.3", "–"],
-        ["Ensemble", "2.3 ± 0.0", "1.3 ± 0.0", "1.3", "2.3"],
+        ["Folds (splits unknown)", "2.3 ± 0.0", "1.3 ± 0.0", "1.3", "2.3"],
     ]
     assert markdown_cells(output / "table2_entanglement.md")[1:] == [
         ["No EU", "N/A", "2.4 ± 0.0", "2.4", "–"],
-        ["Ensemble", "1.8 ± 0.0", "1.8 ± 0.0", "1.8", "1.8"],
+        ["Folds (splits unknown)", "1.8 ± 0.0", "1.8 ± 0.0", "1.8", "1.8"],
     ]
 
 
@@ -81,7 +81,7 @@ def test_table_3(output):
     tasks = ("OOD detection", "Ambiguity", "Calibration", "Overall")
     datasets = ("all datasets", made_up.DATASET, r"Dataset7_50%\|a")
     assert list(cells) == [(dataset, task) for dataset in datasets for task in tasks]
-    softmax, ssn, none = "Softmax / Ensemble", "SSN / Ensemble", "SSN / No EU"
+    softmax, ssn, none = "Softmax / Folds (splits unknown)", "SSN / Folds (splits unknown)", "SSN / No EU"
     # Mean ranks of AMB are 1.5, 1.5, 3 (performance) and 1.5, 2, 2.5 (Δ) of SSN, SSN ensemble and softmax ensemble.
     assert cells[made_up.DATASET, "OOD detection"] == [f"{ssn}, {softmax}", ssn, ssn]
     assert cells[made_up.DATASET, "Ambiguity"] == [f"{ssn}, {none}", none, f"{none}, {ssn}"]
@@ -98,8 +98,8 @@ def test_performance(output):
     ]
     cells = {tuple(row[:2]): dict(zip(head[2:], row[2:], strict=True)) for row in rows}
     # t(0.975, 2) = 4.3027; sd of 0.7, 0.8, 0.84 is 0.072111
-    assert cells[made_up.DATASET, "SSN / Ensemble"]["Dice ↑"] == "0.780 ± 0.179"
-    assert cells[made_up.DATASET, "SSN / Ensemble"]["TU ACE OOD ↓"] == "0.1000 ± 0.0000"
+    assert cells[made_up.DATASET, "SSN / Folds (splits unknown)"]["Dice ↑"] == "0.780 ± 0.179"
+    assert cells[made_up.DATASET, "SSN / Folds (splits unknown)"]["TU ACE OOD ↓"] == "0.1000 ± 0.0000"
     deterministic = cells[made_up.DATASET, "Softmax / No EU"]
     assert [deterministic[name] for name in ("EU AUROC ↑", "AU NCC ID ↑", "EU/AU OOD")] == ["N/A"] * 3
     assert [deterministic[name] for name in ("TU ACE ID ↓", GEDS[0])] == ["0.0100 ± 0.0000", "–"]
@@ -114,7 +114,7 @@ def test_segmentation(output):
     assert cells[made_up.DATASET, "Softmax / No EU"][0] == "**0.800 ± 0.000**"
     # Of the two distances that of the convention is marked.
     assert cells[made_up.DATASET, "Softmax / No EU"][-2:] == ["–", "–"]
-    assert cells[made_up.DATASET, "SSN / Ensemble"][-2:] == ["0.350 ± 0.000", "**0.300 ± 0.000**"]
+    assert cells[made_up.DATASET, "SSN / Folds (splits unknown)"][-2:] == ["0.350 ± 0.000", "**0.300 ± 0.000**"]
     numbers = pd.read_csv(output / "segmentation.csv").set_index(["dataset", "aleatoric", "epistemic", "quantity"])
     assert numbers.loc[(made_up.DATASET, "SSN", "none", "Dice"), "sd"] == pytest.approx(0.0721110, rel=1e-5)
     assert set(numbers.index.get_level_values("quantity")) == {name.rstrip(" ↑↓") for name in head[2:]}
@@ -164,7 +164,7 @@ def test_terminal(tmp_path, capsys, monkeypatch):
         assert title in lines
     rows = [line.split() for line in lines if line.startswith("SSN / No EU")]
     assert rows[0][4:] == "0.800 0.0500 0.0120 0.100 0.350 0.300 0.600 0.500 0.300 0.1000 0.3000 0.1200 0.2000".split()
-    assert "missing: SSN / Ensemble, dataset Dataset502_B, task all, split all: no result" in printed
+    assert "missing: SSN / Folds (splits unknown), dataset Dataset502_B, task all, split all: no result" in printed
     missing = pd.read_csv(tmp_path / "out" / "missing.csv")
     assert missing["dataset"].tolist() == ["Dataset502_B"] * 2
 
@@ -198,7 +198,7 @@ def test_an_ensemble_is_the_run_of_each_seed(tmp_path):
     assert segmentation.loc["none", "mean"] == pytest.approx(0.8)
     assert segmentation["sd"].isna().to_dict() == {"ensemble": True, "none": False}
     cells = {row[1]: row[2] for row in markdown_cells(tmp_path / "out" / "segmentation.md")[1:]}
-    assert cells == {"SSN / No EU": "**0.800 ± 0.141**", "SSN / Ensemble": "**0.800**"}
+    assert cells == {"SSN / No EU": "**0.800 ± 0.141**", "SSN / Folds (splits unknown)": "**0.800**"}
 
 
 def test_dice_in_percent_is_that_of_a_convention(tmp_path):
@@ -275,7 +275,11 @@ def test_numbers_of_eu_of_one_member_are_marked(with_stand_in):
         assert not any("†" in cell for cell in ensemble)
     ambiguity = next(row for row in markdown_cells(with_stand_in / "table3.md") if row[1] == "Ambiguity")
     # The performance of the ambiguity is that of AU alone.
-    assert ambiguity[2:] == ["SSN / Ensemble, SSN / No EU", "SSN / No EU †", "SSN / No EU †, SSN / Ensemble"]
+    assert ambiguity[2:] == [
+        "SSN / Folds (splits unknown), SSN / No EU",
+        "SSN / No EU †",
+        "SSN / No EU †, SSN / Folds (splits unknown)",
+    ]
     for name in ("performance", "table2_performance", "table2_entanglement", "table3"):
         assert NOTE in (with_stand_in / f"{name}.md").read_text()
         assert NOTE.replace("†", r"$\dagger$") in (with_stand_in / f"{name}.tex").read_text()
@@ -317,16 +321,16 @@ def test_a_failed_model_is_neither_bold_nor_best(tmp_path):
     folders = made_up.write_models(tmp_path / "a", change=change)
     assert run(*folders, "-o", tmp_path / "out") == 0
     names = [row[1] for row in markdown_cells(tmp_path / "out" / "segmentation.md")[1:]]
-    assert names == ["Softmax / Ensemble", "SSN / No EU", "SSN / Ensemble"]
+    assert names == ["Softmax / Folds (splits unknown)", "SSN / No EU", "SSN / Folds (splits unknown)"]
     # Dice, NLL, ECE and MCE of the others are equal, and of the GEDs the convention's is marked.
     others = [True] * 4 + [False, True]
     assert bold(tmp_path / "out" / "segmentation.md") == [[False] * 6, others, others]
     for name, cells in (("performance", ["1.8", "1.2"]), ("entanglement", ["1.7", "1.3"])):
         table = markdown_cells(tmp_path / "out" / f"table2_{name}.md")
-        assert table[1:] == [["No EU", "N/A", cells[0]], ["Ensemble", "failed", cells[1]]]
+        assert table[1:] == [["No EU", "N/A", cells[0]], ["Folds (splits unknown)", "failed", cells[1]]]
     assert "Softmax" not in "".join(cell for row in markdown_cells(tmp_path / "out" / "table3.md") for cell in row)
-    reason = "The segmentation of Softmax / Ensemble has failed in Dataset501_LIDC, so that it is in no rank and never "
-    reason += "the best: Dice 0.035 is below half of the best, 0.800."
+    reason = "The segmentation of Softmax / Folds (splits unknown) has failed in Dataset501_LIDC, so that it is in no "
+    reason += "rank and never the best: Dice 0.035 is below half of the best, 0.800."
     for name in TEXTS:
         assert reason in (tmp_path / "out" / f"{name}.md").read_text()
     assert pd.read_csv(tmp_path / "out" / "missing.csv").empty
@@ -346,7 +350,7 @@ def test_one_entrant_is_neither_bold_nor_best(tmp_path):
     assert [row[1] for row in rows] == [True, True]
     cells = {row[1]: row[2:] for row in markdown_cells(tmp_path / "out" / "table3.md")[1:]}
     assert cells["Ambiguity"] == cells["Overall"] == ["–"] * 3
-    assert cells["OOD detection"] == ["Softmax / Ensemble"] * 3
+    assert cells["OOD detection"] == ["Softmax / Folds (splits unknown)"] * 3
     listed = pd.read_csv(tmp_path / "out" / "table3.csv").query("task == 'AMB'")["listed"]
     assert listed.tolist() == [False] * 3
 
@@ -374,7 +378,7 @@ def test_the_raters_are_a_row_of_reference(tmp_path):
     assert run(*folders, "-o", tmp_path / "out") == 0
     head, *rows = markdown_cells(tmp_path / "out" / "segmentation.md")
     assert head[-2:] == ["volume sd/mean", "volume coverage (0.9)"]
-    names = ["Softmax / Ensemble", "SSN / No EU", "SSN / Ensemble"]
+    names = ["Softmax / Folds (splits unknown)", "SSN / No EU", "SSN / Folds (splits unknown)"]
     assert [row[1] for row in rows] == [*names, "raters (for reference)", *names]
     assert [row[-2:] for row in rows[:4]] == [["0.300", "0.800"], ["–", "–"], ["0.100", "0.800"], ["0.400", "–"]]
     # Better than all models, and not marked.
@@ -388,7 +392,7 @@ def test_models_have_one_name_in_tables_and_csv(tmp_path):
         tmp_path, change=lambda summary: summary["model"].update(aleatoric="ProbUNet"), dice=0.8
     )[:2]
     assert run(*folders, "-o", tmp_path / "out") == 0
-    expected = ["Prob. U-Net / No EU", "Prob. U-Net / Ensemble"]
+    expected = ["Prob. U-Net / No EU", "Prob. U-Net / Folds (splits unknown)"]
     for name in ("performance", "segmentation"):
         assert [row[1] for row in markdown_cells(tmp_path / "out" / f"{name}.md")[1:]] == expected
     for name in ("comparison", "performance", "segmentation", "table2_performance", "table2_entanglement", "table3"):

@@ -61,7 +61,8 @@ def test_folds_of_a_plain_trainer_give_all_maps(trained, tmp_path, monkeypatch, 
     np.testing.assert_allclose(maps["aleatoric"] + maps["epistemic"], maps["total"], atol=1e-6)
     assert maps["epistemic"].mean() > 1e-3
     assert (tmp_path / "out" / "a.npz").is_file()
-    assert "members: fold_0, fold_1; maps: total, aleatoric, epistemic, variance" in capsys.readouterr().out
+    members = "members: fold_0, fold_1 (training data: unknown); maps: total, aleatoric, epistemic, variance"
+    assert members in capsys.readouterr().out
 
 
 def test_a_log_file_has_a_line_per_case_and_no_bars(trained, tmp_path, capsys):

@@ -262,8 +262,8 @@ def test_auroc_without_the_images_that_have_no_border_is_noted(tmp_path):
         }
 
     assert compare(read_runs(made_up.write_models(tmp_path, change=change))).notes == (
-        f"EU AUROC of Softmax / Ensemble in {DATASET}: 1 of 1 of blur without a predicted border, whose score is a sum "
-        "divided by 1; without them 0.550.",
+        f"EU AUROC of Softmax / Folds (splits unknown) in {DATASET}: 1 of 1 of blur without a predicted border, whose "
+        "score is a sum divided by 1; without them 0.550.",
     )
 
 
@@ -400,6 +400,28 @@ def test_overrides(tmp_path):
     assert runs[0].key == (DATASET, "a", "MoB", "none")
     assert runs[1].key == ("Other", "a", "SSN", "ensemble")
     assert runs[3].key == ("Other", "b", "SSN", "none")
+
+
+def test_folds_of_the_same_and_of_different_data_are_in_no_row_together(tmp_path):
+    """Five folds of SWAG by seed: what they were trained on must be the same in the row."""
+
+    def write(name, epistemic, data, seed):
+        numbers = made_up.NUMBERS["SSN", "ensemble"]
+        summary = made_up.summary_of("SSN", epistemic, seed=seed, numbers=numbers)
+        summary["model"]["training_data_of_folds"] = data
+        return made_up.write_folder(tmp_path / name, summary)
+
+    ensemble = [write("deep", "deep_ensemble", "same", 0), write("folds", "cross_validation", "different", 0)]
+    comparison = compare(read_runs(ensemble))
+    assert set(comparison.performance["epistemic"]) == {"deep_ensemble", "cross_validation"}
+    (tmp_path / "runs.csv").write_text("folder,epistemic\ndeep,deep_ensemble\nfolds,deep_ensemble\n")
+    with pytest.raises(ValueError, match=r"folds/summary\.json has the epistemic method cross_validation"):
+        read_runs(ensemble, read_overrides(tmp_path / "runs.csv"))
+    swag = [write(f"swag_{seed}", "swag", data, seed) for seed, data in enumerate(("same", "unknown", None))]
+    compare(read_runs(swag))
+    other = write("swag_3", "swag", "different", 3)
+    with pytest.raises(ValueError, match=r"training data of the folds of SSN / SWAG in .*: same in .*, different in"):
+        compare(read_runs([*swag, other]))
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from nnunet_stochastic.evaluation import check_same_model, describe_model, stand_in_mark
+from nnunet_stochastic.evaluation.model import model_title, named_as_said
 
 TRAINERS = [
     ("nnUNetTrainer", "model", "ensemble", "Softmax / ensemble"),
@@ -38,6 +39,49 @@ def test_names(tmp_path, trainer, aleatoric, epistemic, name):
     assert (found["members"], found["seed"]) == (7, 3)
     assert found["epistemic_is_stand_in"] is (epistemic == "aleatoric_samples")
     assert stand_in_mark(found) == (" †" if epistemic == "aleatoric_samples" else "")
+
+
+@pytest.mark.parametrize(
+    ("data", "epistemic", "title"),
+    [
+        ("same", "deep_ensemble", "MoB / Deep ensemble (same data)"),
+        ("different", "cross_validation", "MoB / Cross-validation folds (different data)"),
+        ("unknown", "ensemble", "MoB / Folds (splits unknown)"),
+        (None, "ensemble", "MoB / Folds (splits unknown)"),  # of an earlier version
+    ],
+)
+def test_folds_are_named_for_what_they_are(tmp_path, data, epistemic, title):
+    settings = {"trainer": "nnUNetTrainerMoB", "epistemic_source": "ensemble", "training_data_of_folds": data}
+    (tmp_path / "uncertainty.json").write_text(json.dumps({"settings": settings, "cases": {}}))
+    found = describe_model(tmp_path)
+    assert (found["epistemic"], found["training_data_of_folds"]) == (epistemic, data)
+    assert model_title(found["aleatoric"], found["epistemic"]) == title
+    settings |= {"trainer": "nnUNetTrainerMoBSWAG", "epistemic_source": "swag"}
+    (tmp_path / "uncertainty.json").write_text(json.dumps({"settings": settings, "cases": {}}))
+    assert (describe_model(tmp_path)["epistemic"], describe_model(tmp_path)["training_data_of_folds"]) == ("swag", data)
+
+
+def test_a_table_of_runs_cannot_turn_folds_into_what_they_are_not():
+    for recorded, called, name in (
+        ("deep_ensemble", "ensemble", "deep_ensemble"),
+        ("cross_validation", "ensemble", "cross_validation"),
+        ("ensemble", "deep_ensemble", "deep_ensemble"),
+        ("cross_validation", "five folds", "five folds"),
+        ("none", "deep_ensemble", "deep_ensemble"),
+    ):
+        assert named_as_said({"epistemic": recorded, "seed": "1"}, {"epistemic": called}, "here") == {
+            "epistemic": name,
+            "seed": "1",
+        }
+    with pytest.raises(ValueError, match=r"/here has the epistemic method cross_validation.* and not deep_ensemble"):
+        named_as_said({"epistemic": "cross_validation"}, {"epistemic": "deep_ensemble"}, "/here")
+
+
+def test_predictions_of_a_deep_ensemble_are_not_evaluated_with_those_of_a_cross_validation():
+    known = {"epistemic": "deep_ensemble"}
+    check_same_model(known, "/here", {"epistemic": "ensemble"}, "/there")
+    with pytest.raises(ValueError, match="different models: epistemic deep_ensemble and cross_validation"):
+        check_same_model(known, "/here", {"epistemic": "cross_validation"}, "/there")
 
 
 def test_different_models_are_refused_as_far_as_known(tmp_path):

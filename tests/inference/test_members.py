@@ -14,6 +14,7 @@ from nnunet_stochastic.inference.members import check_members_differ, choose_met
 from nnunet_stochastic.inference.model import load_weights
 from nnunet_stochastic.outcomes import OutcomeSpace
 from nnunet_stochastic.posteriors import ChannelDropout, fit_swag
+from nnunet_stochastic.posteriors.checkpoints import CYCLIC_SNAPSHOTS, write_cyclic_file
 from nnunet_stochastic.posteriors.ensemble import TrainedWeights
 from nnunet_stochastic.posteriors.snapshots import save_snapshot
 from nnunet_stochastic.training import DropoutTrainer
@@ -38,6 +39,22 @@ def swag_model(tmp_path, folders):
                 parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
             save_snapshot(network, folder / "fold_0", epoch)
     fit_swag(folder / "fold_0", range(4))
+    return folder
+
+
+@pytest.fixture
+def cyclic_model(tmp_path, folders):
+    """A plain model with the weights of three cycles, of which the last is the checkpoint."""
+    folder = folders.write_model_folder(tmp_path / "cyclic")
+    network = load_model(folder, folds=(0,)).network
+    trained = {name: parameter.clone() for name, parameter in network.named_parameters()}
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for epoch, distance in ((5, 0.1), (7, 0.05), (9, 0.0)):
+            for name, parameter in network.named_parameters():
+                parameter.copy_(trained[name] + distance * torch.randn(parameter.shape, generator=generator))
+            save_snapshot(network, folder / "fold_0", epoch, snapshots=CYCLIC_SNAPSHOTS)
+    write_cyclic_file(folder / "fold_0", (5, 7, 9))
     return folder
 
 
@@ -80,6 +97,11 @@ def test_a_method_that_every_model_has_is_not_chosen_unasked(tmp_path, folders, 
             r"left no SWAG statistics \(swag.pth\) in fold_0 and fold_1 of .*: train .*MoBSWAG to its end",
         ),
         ((0,), "laplace", r"has no laplace.pth in fold_0 of .*: nnunet_stochastic_fit_laplace makes it"),
+        (
+            (0,),
+            "checkpoints",
+            r"has no weights of cycles \(cyclic\.pth\) in fold_0 of .*: train .*MoBCyclic to its end",
+        ),
         ((0,), "bagging", "must be one of auto, none, ensemble"),
     ],
 )
@@ -114,6 +136,32 @@ def test_a_dropout_member_is_one_network_for_all_tiles_views_and_images(dropout_
             assert torch.equal(layer, again)
     assert all(torch.equal(*layers) for layers in zip(first[0], first[1], strict=True))
     assert any(not torch.equal(*layers) for layers in zip(first[0], first[2], strict=True))
+
+
+def test_checkpoints_of_cycles_are_members(cyclic_model, folders):
+    """The mean over members is that of the three networks predicted one by one, whatever the seed."""
+    image = folders.image_array()[None]
+    predictor = build(cyclic_model)
+    assert predictor.method.name == "checkpoints"
+    prediction = predictor.predict_array(image, PROPERTIES, probabilities=True)
+    alone = []
+    for epoch in (5, 7, 9):
+        folder = cyclic_model.with_name(f"alone_{epoch}")
+        shutil.copytree(cyclic_model, folder)
+        network = load_model(folder, folds=(0,)).network
+        weights = torch.load(folder / "fold_0" / "cyclic" / f"epoch_{epoch:04d}.pth")
+        with torch.no_grad():  # each storage has several names, and one of them is in the file
+            for name, parameter in network.named_parameters():
+                parameter.copy_(weights[name])
+        checkpoint = torch.load(folder / "fold_0" / "checkpoint_final.pth", weights_only=False)
+        torch.save(checkpoint | {"network_weights": network.state_dict()}, folder / "fold_0" / "checkpoint_final.pth")
+        one = build(folder, epistemic="none").predict_array(image, PROPERTIES, probabilities=True)
+        alone.append(one.probabilities)
+    assert predictor.settings()["members"] == 3
+    assert prediction.maps["epistemic"].mean() > 1e-4
+    np.testing.assert_allclose(prediction.probabilities, np.mean(alone, axis=0), atol=1e-5)
+    again = build(cyclic_model, seed=1).predict_array(image, PROPERTIES)
+    np.testing.assert_array_equal(again.maps["epistemic"], prediction.maps["epistemic"])
 
 
 def test_dropout_members_give_epistemic_uncertainty(dropout_model, folders):

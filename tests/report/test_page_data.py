@@ -81,7 +81,7 @@ def test_a_table_of_runs_names_models(tmp_path):
     runs = read_results(folders, overrides)
     assert [(run.label, run.dataset, run.seed) for run in runs] == [
         ("SSN / No EU", "LIDC", "7"),
-        ("SSN / Ensemble", "LIDC", "0"),
+        ("SSN / Folds (splits unknown)", "LIDC", "0"),
         ("SSNTiny / No EU", "Dataset501_Nodules", "0"),
     ]
     assert [(run.aleatoric, run.epistemic) for run in runs[:2]] == [("SSN", "none"), ("SSN", "ensemble")]

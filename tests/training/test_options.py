@@ -66,7 +66,8 @@ def test_all_options_of_a_trainer_and_nothing_else() -> None:
         **{"head_learning_rate_factor": 10.0, "recompute_samples": True, "weight_orthogonality": 1.0},
         **{"weight_basis_entropy": 0.1, "rank": 16, "num_bases": 5, "partitions": 4, "noise_scope": "voxel"},
         **{"basis_selection": "straight_through", "temperature": 0.3, "initial_scale": 0.7, "log_variance_bias": -3.0},
-        **{"num_snapshots": 30, "snapshot_learning_rate": 1e-4, "scratch_snapshot_learning_rate_factor": 0.1},
+        **{"num_snapshots": 30, "snapshot_spacing": 1},
+        **{"snapshot_learning_rate": 1e-3, "scratch_snapshot_learning_rate_factor": 0.1},
     }
     assert options_of(FiveBases) == options
     assert options_of(trainer) == options | {"rank": 2}

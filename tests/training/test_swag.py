@@ -229,7 +229,7 @@ def test_the_posterior_is_that_of_the_last_epochs(dataset, tmp_path: Path) -> No
         drawn = trainer.network.state_dict()
         assert any(not torch.equal(drawn[name], final[name]) for name in names)
     log = Path(trainer.log_file).read_text()
-    assert "after each of the last 2 epochs, at a constant learning rate of 0.0001" in log
+    assert "after each of the last 2 epochs, at a constant learning rate of 0.001" in log
     assert "SWAG: mean and variance of 2 snapshots are in" in log
 
 
@@ -276,7 +276,7 @@ def test_files_that_a_power_cut_damaged_are_refused_before_the_first_epoch(datas
 CHANGED = [
     (SwagTrainer, "num_snapshots", 1),
     (SwagTrainer, "num_snapshots", 3),
-    (SwagTrainer, "snapshot_learning_rate", 1e-3),
+    (SwagTrainer, "snapshot_learning_rate", 2e-3),
     (FineTuningTrainer, "fine_tuning_epochs", 2),
     (FineTuningTrainer, "fine_tuning_learning_rate", 3e-4),
     (FineTuningTrainer, "fine_tuning_weight_decay", 0.0),
@@ -357,11 +357,46 @@ def test_schedule_of_fine_tuning(dataset) -> None:
     trainer.initialize()
     assert (trainer.num_epochs, trainer.first_snapshot_epoch) == (50, 20)
     polynomial = 1e-4 * (1 - np.arange(20) / 20) ** 0.9
-    np.testing.assert_allclose(learning_rates(trainer), [*polynomial, *[1e-4] * 30])
-    assert [group["lr"] for group in trainer.optimizer.param_groups] == pytest.approx(
-        [1e-4, 1e-3]
-    )  # the heads' tenfold
+    np.testing.assert_allclose(learning_rates(trainer), [*polynomial, *[1e-3] * 30])
+    assert [group["lr"] for group in trainer.optimizer.param_groups] == pytest.approx([1e-3, 1e-3])
     assert type(trainer.optimizer) is torch.optim.AdamW
+
+
+def test_the_rate_of_ent_is_there_by_name(dataset) -> None:
+    trainer = dataset.trainer("nnUNetTrainerMoBEntSWAG")
+    trainer.initialize()
+    np.testing.assert_allclose(learning_rates(trainer)[20:], 1e-4)
+    # The heads' tenfold, as while fine-tuning.
+    assert [group["lr"] for group in trainer.optimizer.param_groups] == pytest.approx([1e-4, 1e-3])
+    assert trainer.LEAVES_FILES_FOR == ("swag", "swag_diag")
+
+
+@pytest.mark.parametrize(
+    ("num_epochs", "spacing", "first", "taken"),
+    [
+        (80, 2, 40, [*range(41, 80, 2)]),  # 20 of the 30 snapshots, in the 40 epochs of the last half
+        (200, 2, 140, [*range(141, 200, 2)]),
+        (7, 3, 3, [3, 6]),
+    ],
+)
+def test_snapshots_that_are_some_epochs_apart(
+    dataset, monkeypatch: pytest.MonkeyPatch, num_epochs: int, spacing: int, first: int, taken: list[int]
+) -> None:
+    monkeypatch.setenv("nnUNet_stochastic_init", "scratch")
+    trainer = dataset.trainer(NAME)
+    trainer.num_epochs, trainer.snapshot_spacing = num_epochs, spacing
+    assert trainer.first_snapshot_epoch == first
+    assert list(trainer.epochs_with_snapshot) == taken
+
+
+def test_epochs_between_snapshots_lengthen_fine_tuning(dataset) -> None:
+    trainer = dataset.trainer(NAME)
+    trainer.snapshot_spacing = 4
+    assert (trainer.num_epochs, trainer.first_snapshot_epoch) == (140, 20)
+    assert list(trainer.epochs_with_snapshot) == [*range(23, 140, 4)]
+    trainer.snapshot_spacing = 0
+    with pytest.raises(ValueError, match="snapshot_spacing must be at least 1 epoch, got 0"):
+        trainer.on_train_start()
 
 
 def test_schedule_from_scratch(dataset, monkeypatch: pytest.MonkeyPatch) -> None:

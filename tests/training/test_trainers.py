@@ -94,7 +94,7 @@ def test_dropout_and_swag_trainers_are_their_model(make_dataset, name: str) -> N
     deterministic.save_checkpoint(str(Path(deterministic.output_folder) / "checkpoint_final.pth"))
     model = dataset.trainer(name)
     model.initialize()
-    for kind, convolutions in (("Dropout", 4), ("SWAG", 0)):
+    for kind, convolutions in (("Dropout", 4), ("SWAG", 0), ("Cyclic", 0)):
         trainer = ready(dataset.trainer(name + kind))
         assert trainer.recipe == "fine_tuning"
         assert trainer.starting_checkpoint == model.starting_checkpoint

@@ -6,7 +6,7 @@ import torch
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from nnunet_stochastic.training import BasisTrainer, DropoutTrainer, FineTuningTrainer, LowRankTrainer, SwagTrainer
+from nnunet_stochastic.training import BasisTrainer, DropoutTrainer, EntSwagTrainer, FineTuningTrainer, LowRankTrainer
 
 
 class nnUNetTrainerShort(nnUNetTrainer):
@@ -71,15 +71,15 @@ class nnUNetTrainerMoBVolumeDropoutShort(nnUNetTrainerMoBDropoutShort):
     noise_scope = "volume"
 
 
-class nnUNetTrainerSoftmaxSWAGShort(Short, SwagTrainer):
+class nnUNetTrainerSoftmaxSWAGShort(Short, EntSwagTrainer):
     pass
 
 
-class nnUNetTrainerLowRankSWAGShort(Short, SwagTrainer, LowRankTrainer):
+class nnUNetTrainerLowRankSWAGShort(Short, EntSwagTrainer, LowRankTrainer):
     pass
 
 
-class nnUNetTrainerMoBSWAGShort(Short, SwagTrainer, BasisTrainer):
+class nnUNetTrainerMoBSWAGShort(Short, EntSwagTrainer, BasisTrainer):
     pass
 
 

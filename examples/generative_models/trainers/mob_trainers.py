@@ -6,7 +6,7 @@ import torch
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from nnunet_stochastic.training import BasisTrainer, DropoutTrainer, SwagTrainer
+from nnunet_stochastic.training import BasisTrainer, DropoutTrainer, EntSwagTrainer
 
 
 class nnUNetTrainerSmall(nnUNetTrainer):
@@ -35,7 +35,7 @@ class SmallMoB(BasisTrainer):
         self.num_val_iterations_per_epoch = 1
 
 
-class nnUNetTrainerMoBSmallSWAG(SwagTrainer, SmallMoB):
+class nnUNetTrainerMoBSmallSWAG(EntSwagTrainer, SmallMoB):
     pass
 
 

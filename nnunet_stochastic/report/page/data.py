@@ -10,7 +10,7 @@ from typing import Any
 
 from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun, read_summary
 from nnunet_stochastic.evaluation.maps import MEASURES
-from nnunet_stochastic.evaluation.model import model_title
+from nnunet_stochastic.evaluation.model import model_title, named_as_said
 
 __all__ = ["read_result", "read_results"]
 
@@ -82,7 +82,8 @@ def read_result(folder: Path, runs: Sequence[Mapping[str, str]] = ()) -> Evaluat
             "evaluate the predictions (again) and name its -o folder"
         )
     summary = read_summary(folder / "summary.json", NEEDED_KEYS)
-    model = _named(summary["model"], runs)
+    said = dict(set.intersection(*(set(run.items()) for run in runs))) if runs else {}
+    model = named_as_said(summary["model"], said, folder / "summary.json")
     seed = model.get("seed")
     run = EvaluatedRun(
         folder,
@@ -100,12 +101,6 @@ def read_result(folder: Path, runs: Sequence[Mapping[str, str]] = ()) -> Evaluat
     # All is read now, so that what is wrong with a file is found before anything is drawn.
     _ = run.scores, run.reliability, run.confidence, run.sets
     return run
-
-
-def _named(model: Mapping[str, Any], runs: Sequence[Mapping[str, str]]) -> dict[str, Any]:
-    """What summary.json says of a model, with what all its runs are said to be."""
-    said = dict(set.intersection(*(set(run.items()) for run in runs))) if runs else {}
-    return {**model, **said}
 
 
 def _label(model: Mapping[str, Any]) -> str:

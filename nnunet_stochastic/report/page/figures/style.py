@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from nnunet_stochastic.epistemic import EPISTEMIC_METHODS
+from nnunet_stochastic.epistemic import EPISTEMIC_TITLES
 from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
 from nnunet_stochastic.evaluation.maps import MEASURES
 from nnunet_stochastic.evaluation.model import aleatoric_title, epistemic_title
@@ -72,7 +72,7 @@ LINES: tuple[tuple[str, Any], ...] = (
     ("<", (0, (5, 1, 1, 1))),
     (">", (0, (4, 4))),
 )
-EPISTEMIC_LINES = {method.name: LINES[method.table_row % len(LINES)] for method in EPISTEMIC_METHODS.values()}
+EPISTEMIC_LINES = {name: LINES[place % len(LINES)] for place, name in enumerate(EPISTEMIC_TITLES)}
 OTHER_LINES = tuple(line for line in LINES if line not in EPISTEMIC_LINES.values())
 DASHES: tuple[Any, ...] = ("solid", (0, (5, 1.5)), (0, (2, 1)), (0, (6, 1.5, 1, 1.5)))
 MEASURE_STYLES: Mapping[str, Mapping[str, Any]] = {
