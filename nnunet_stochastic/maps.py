@@ -26,12 +26,10 @@ from torch import Tensor
 
 from nnunet_stochastic.moments import Moments
 
-__all__ = ["MAP_NAMES", "PROBABILITIES_FOLDER", "MapName", "decompose_total", "epistemic_map", "variance_map"]
+__all__ = ["MAP_NAMES", "MapName", "decompose_total", "epistemic_map", "variance_map"]
 
 MapName = Literal["total", "aleatoric", "epistemic", "variance"]
 MAP_NAMES: tuple[MapName, ...] = get_args(MapName)
-#: Where the predictive mean is written as images, one per class or region, beside the folders of the maps.
-PROBABILITIES_FOLDER = "probabilities"
 
 
 def epistemic_map(moments: Moments) -> Tensor:

@@ -9,6 +9,7 @@ __all__ = [
     "MAX_SAMPLES",
     "MAX_SAVED_SAMPLES",
     "MIN_STEP_SIZE",
+    "PROBABILITIES_FOLDER",
     "PROBABILITY_FORMATS",
     "TILES_AND_VIEWS",
     "Estimator",
@@ -37,3 +38,5 @@ TILES_AND_VIEWS: tuple[TilesAndViews, ...] = get_args(TilesAndViews)
 #: How the predictive mean is written: nnU-Net's file of all classes, or an image per class.
 ProbabilityFormat = Literal["npz", "nifti"]
 PROBABILITY_FORMATS: tuple[ProbabilityFormat, ...] = get_args(ProbabilityFormat)
+#: Where these images are, one per class or region, beside the folders of the maps.
+PROBABILITIES_FOLDER = "probabilities"

@@ -61,7 +61,7 @@ LIBRARIES = {
 #: What these import at all, beside Python itself.
 ALL_LIBRARIES: dict[str, Collection[str]] = {
     **dict.fromkeys(ORDER[: ORDER.index("io")], ()),
-    "io": {"PIL", "numpy", "nibabel", "pydantic", "pydantic_core", "SimpleITK", "tifffile"},
+    "io": {"PIL", "isal", "numpy", "nibabel", "pydantic", "pydantic_core", "SimpleITK", "tifffile"},
     "distributions": {"torch"},
     "networks": {"torch"},
     "losses": {"torch"},

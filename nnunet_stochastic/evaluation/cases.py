@@ -25,7 +25,7 @@ from nnunet_stochastic.io.folders import files_by_name
 from nnunet_stochastic.io.grid import check_same_grid, spacing_mm, voxel_volume_ml
 from nnunet_stochastic.io.names import few, same_letters
 from nnunet_stochastic.labels import EvaluatedLabels
-from nnunet_stochastic.maps import PROBABILITIES_FOLDER
+from nnunet_stochastic.prediction_choices import PROBABILITIES_FOLDER
 
 __all__ = [
     "CaseFiles",

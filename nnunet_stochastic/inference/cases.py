@@ -20,8 +20,8 @@ from nnunet_stochastic.io.folders import files_by_name, require_writable
 from nnunet_stochastic.io.hashing import file_sha256
 from nnunet_stochastic.io.names import few
 from nnunet_stochastic.io.staging import publish, remove_leftovers, stage, staging_path
-from nnunet_stochastic.maps import MAP_NAMES, PROBABILITIES_FOLDER, MapName
-from nnunet_stochastic.prediction_choices import ProbabilityFormat
+from nnunet_stochastic.maps import MAP_NAMES, MapName
+from nnunet_stochastic.prediction_choices import PROBABILITIES_FOLDER, ProbabilityFormat
 
 __all__ = ["InputCase", "OutputFolder", "cases_from_files", "check_output_folder", "find_input_cases"]
 

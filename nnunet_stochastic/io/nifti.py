@@ -21,11 +21,10 @@ from typing import IO
 import nibabel
 import numpy as np
 from isal import igzip
-from nibabel.arrayproxy import ArrayProxy
-from nibabel.dataobj_images import DataobjImage
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 
+from nnunet_stochastic.io.stored_nifti import stored_array
 from nnunet_stochastic.io.written import check_written
 
 __all__ = [
@@ -33,7 +32,6 @@ __all__ = [
     "is_nifti",
     "millimetres_per_unit",
     "read_nifti_header",
-    "stored_array",
     "written_by_library",
 ]
 
@@ -49,14 +47,6 @@ _CHUNK = 1 << 20  # bytes, a multiple of the size of any number
 def is_nifti(path: Path) -> bool:
     """Whether a name is that of a NIfTI file: header and voxels in one."""
     return path.name.lower().endswith((".nii", ".nii.gz"))
-
-
-def stored_array(path: Path) -> ArrayProxy:
-    """Voxels of a NIfTI file as its header describes them: shape, type, offset in bytes; not read yet."""
-    image = nibabel.load(path)
-    if not (isinstance(image, DataobjImage) and isinstance(image.dataobj, ArrayProxy)):
-        raise OSError(f"{path} has no array of voxels")
-    return image.dataobj
 
 
 def read_nifti_header(path: Path) -> Nifti1Header:

@@ -135,7 +135,7 @@ def _ends_gzip_of(path: Path, length: int) -> bool:
 def _nifti_bytes(path: Path) -> int:
     from nibabel.filebasedimages import ImageFileError
 
-    from nnunet_stochastic.io.nifti import stored_array
+    from nnunet_stochastic.io.stored_nifti import stored_array
 
     try:
         stored = stored_array(path)

@@ -28,7 +28,7 @@ def test_refuses_then_writes_then_has_nothing_to_do(file, capsys):
     assert main([*arguments, "--overwrite"]) == 0
     output = capsys.readouterr().out
     assert json.loads(file.read_text()) == [FOLDS[1]] * 7
-    assert "7 members, each with the same 2 training and 1 validation cases" in output
+    assert "7 members, each with the same 2 training and 1 validation case" in output
     assert str(file.with_name("splits_before_ensemble_0.json")) in output
     commands = [line.strip() for line in output.splitlines() if line.startswith("  ")]
     assert commands == [

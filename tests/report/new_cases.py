@@ -113,7 +113,10 @@ def write_decisions(folder: Path, predictions: Path, *, structures: tuple[str, .
         levels=list(LEVELS),
         alphas=[0.1],
         structures={
-            name: StructureDecisions(presence=presence, left_out={"dice": "too few of this"}) for name in structures
+            name: StructureDecisions(
+                presence=presence, left_out=dict.fromkeys(("volume", "masks", "dice"), "too few of this")
+            )
+            for name in structures
         },
         image_scores={},
     )
