@@ -215,6 +215,14 @@ EPISTEMIC_METHODS: Mapping[str, EpistemicMethod] = MappingProxyType(
                 options=(NUM_MEMBERS, SWAG_SCALE),
             ),
             EpistemicMethod(
+                "checkpoints",
+                "Cyclic checkpoints",
+                "the weights at the minima of a cyclic learning rate",
+                "nnunet_stochastic.posteriors.checkpoints:CyclicCheckpoints",
+                table_row=7,
+                trainer_suffix="Cyclic",
+            ),
+            EpistemicMethod(
                 "laplace",
                 "Laplace",
                 "draws of the last layer's weights",
@@ -222,14 +230,6 @@ EPISTEMIC_METHODS: Mapping[str, EpistemicMethod] = MappingProxyType(
                 table_row=6,
                 options=(NUM_MEMBERS,),
                 fit_command="nnunet_stochastic_fit_laplace",
-            ),
-            EpistemicMethod(
-                "checkpoints",
-                "Cyclic checkpoints",
-                "the weights at the minima of a cyclic learning rate",
-                "nnunet_stochastic.posteriors.checkpoints:CyclicCheckpoints",
-                table_row=7,
-                trainer_suffix="Cyclic",
             ),
         )
     }

@@ -652,8 +652,8 @@ def test_2d_images_have_no_volumes(tmp_path, capsys):
     assert judged["dice"]["baselines"].keys() == {"volume"}
     reasons = {name.partition("/")[2]: why for name, why in summary["left_out"].items() if "DECISIONS" in name}
     assert reasons == {
-        "volume": "no validation case has volumes in ml of the segmentation and of a reference: 2D images have none, nor "
-        "have references that label a part of the image",
+        "volume": "no validation case has volumes in ml of the segmentation and of a reference: 2D images have none, "
+        "nor have references that label a part of the image",
         "dice/pairwise_dice": "the validation predictions had neither samples nor members to compare",
         "dice/mean_entropy": "the validation predictions had no maps of the total uncertainty",
         "dice/border_EU": "the validation predictions had no maps of the epistemic uncertainty",

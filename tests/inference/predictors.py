@@ -10,8 +10,10 @@ import torch
 from nnunetv2.inference.sliding_window_prediction import compute_gaussian
 from torch import Tensor, nn
 
-from nnunet_stochastic.inference import PredictionOptions, StochasticPredictor
+from nnunet_stochastic.inference import PredictionOptions, StochasticPredictor, load_model
 from nnunet_stochastic.inference.sliding_window import tiles
+from nnunet_stochastic.posteriors.checkpoints import CYCLIC_SNAPSHOTS, write_cyclic_file
+from nnunet_stochastic.posteriors.snapshots import save_snapshot
 from nnunet_stochastic.training import BasisTrainer, DiffusionTrainer, ProbUNetTrainer, SoftmaxTrainer, SSNTrainer
 
 PROPERTIES = {"spacing": [1.0, 1.0, 1.0]}
@@ -81,3 +83,16 @@ def logit_law(network: nn.Module, patch: Tensor) -> Tensor:
     variance = covariance[:, 0, 0] + covariance[:, 1, 1] - 2 * covariance[:, 0, 1]
     mean = distribution.mean_logits.double()
     return torch.stack([mean[:, 1] - mean[:, 0], variance.sqrt()], 1)
+
+
+def add_cycles(folder: Path) -> None:
+    """Weights of three cycles beside fold 0 of a model, of which the last is the checkpoint."""
+    network = load_model(folder, folds=(0,)).network
+    trained = {name: parameter.clone() for name, parameter in network.named_parameters()}
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for epoch, distance in ((5, 0.1), (7, 0.05), (9, 0.0)):
+            for name, parameter in network.named_parameters():
+                parameter.copy_(trained[name] + distance * torch.randn(parameter.shape, generator=generator))
+            save_snapshot(network, folder / "fold_0", epoch, snapshots=CYCLIC_SNAPSHOTS)
+    write_cyclic_file(folder / "fold_0", (5, 7, 9))

@@ -14,7 +14,6 @@ from nnunet_stochastic.inference.members import check_members_differ, choose_met
 from nnunet_stochastic.inference.model import load_weights
 from nnunet_stochastic.outcomes import OutcomeSpace
 from nnunet_stochastic.posteriors import ChannelDropout, fit_swag
-from nnunet_stochastic.posteriors.checkpoints import CYCLIC_SNAPSHOTS, write_cyclic_file
 from nnunet_stochastic.posteriors.ensemble import TrainedWeights
 from nnunet_stochastic.posteriors.snapshots import save_snapshot
 from nnunet_stochastic.training import DropoutTrainer
@@ -46,15 +45,7 @@ def swag_model(tmp_path, folders):
 def cyclic_model(tmp_path, folders):
     """A plain model with the weights of three cycles, of which the last is the checkpoint."""
     folder = folders.write_model_folder(tmp_path / "cyclic")
-    network = load_model(folder, folds=(0,)).network
-    trained = {name: parameter.clone() for name, parameter in network.named_parameters()}
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for epoch, distance in ((5, 0.1), (7, 0.05), (9, 0.0)):
-            for name, parameter in network.named_parameters():
-                parameter.copy_(trained[name] + distance * torch.randn(parameter.shape, generator=generator))
-            save_snapshot(network, folder / "fold_0", epoch, snapshots=CYCLIC_SNAPSHOTS)
-    write_cyclic_file(folder / "fold_0", (5, 7, 9))
+    predictors.add_cycles(folder)
     return folder
 
 

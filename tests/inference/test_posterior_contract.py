@@ -16,6 +16,7 @@ from nnunet_stochastic.posteriors.laplace_fit import LaplaceFit
 from nnunet_stochastic.posteriors.last_layer_curvature import curvature_for
 from nnunet_stochastic.posteriors.snapshots import save_snapshot, snapshot_path
 from nnunet_stochastic.training import DropoutTrainer
+from tests.inference.predictors import add_cycles
 
 CHECKPOINT = "checkpoint_final.pth"
 
@@ -45,6 +46,12 @@ def with_snapshots(folders, find_trainer, folder):
     return folder, (0,)
 
 
+def with_cycles(folders, find_trainer, folder):
+    folders.write_model_folder(folder)
+    add_cycles(folder)
+    return folder, (0,)
+
+
 def with_fits(folders, find_trainer, folder):
     folders.write_model_folder(folder, folds=(0, 1))
     model = load_model(folder, folds=(0, 1))
@@ -66,6 +73,7 @@ MODELS = {
     "dropout": with_dropout,
     "swag": with_snapshots,
     "swag_diag": with_snapshots,
+    "checkpoints": with_cycles,
     "laplace": with_fits,
 }
 
@@ -174,7 +182,12 @@ def change_snapshot(folder):
 
 
 #: What makes the files of a method those of another training; a method without files has nothing to belong to one.
-OF_ANOTHER_TRAINING = {"swag": change_snapshot, "swag_diag": change_snapshot, "laplace": change_checkpoint}
+OF_ANOTHER_TRAINING = {
+    "swag": change_snapshot,
+    "swag_diag": change_snapshot,
+    "checkpoints": change_checkpoint,
+    "laplace": change_checkpoint,
+}
 
 
 @pytest.mark.parametrize("method", EPISTEMIC_METHODS)
@@ -187,7 +200,7 @@ def test_files_of_another_training_are_refused(write_model, method):
     for epistemic in (method, "auto"):
         if epistemic == "auto" and len(folds) > 1:
             continue  # the ensemble of the folds
-        with pytest.raises(ValueError, match=r"(another training|another state of)"):
+        with pytest.raises(ValueError, match=r"(another training|another state of|not of the training of)"):
             StochasticPredictor.from_model_folder(
                 folder, folds=folds, options=PredictionOptions(epistemic=epistemic, num_members=2)
             )
