@@ -166,13 +166,15 @@ def find_cases(
     samples = _numbered(prediction_folder / "samples", file_ending, r"\d{3,}")
     images = _probability_images(prediction_folder / PROBABILITIES_FOLDER, file_ending)
     cases = []
-    without_probabilities, without_raters, absent = [], [], []
+    without_probabilities, in_two_formats, without_raters, absent = [], [], [], []
     for name in names:
         raters: tuple[Path, ...] = ()
         if rater_folder is not None and num_raters is not None:
             raters = tuple(rater_folder / f"{name}_rater{rater}{file_ending}" for rater in range(num_raters))
         npz = prediction_folder / f"{name}.npz"
         of_case = (npz,) if npz.is_file() else tuple(images.get(name, ()))
+        if npz.is_file() and name in images:
+            in_two_formats.append(name)
         if probabilities and not of_case:
             without_probabilities.append(name)
         if missing := [str(path) for path in raters if not path.is_file()]:
@@ -191,8 +193,14 @@ def find_cases(
             cases.append(case)
     if without_probabilities:
         npz = prediction_folder / f"{without_probabilities[0]}.npz"
+        nor_images = f" and none in {prediction_folder / PROBABILITIES_FOLDER}" if images else ""
         problems.append(
-            f"{few(without_probabilities)}: no probabilities {npz}; predict again with --save_probabilities"
+            f"{few(without_probabilities)}: no probabilities {npz}{nor_images}; predict again with --save_probabilities"
+        )
+    if in_two_formats:
+        problems.append(
+            f"{few(in_two_formats)}: probabilities both as npz file and as images in "
+            f"{prediction_folder / PROBABILITIES_FOLDER}; remove those of the older prediction"
         )
     if without_raters:
         problems.append(f"{few(without_raters)}: rater files are missing: {few(absent, 'files')}")
@@ -227,20 +235,20 @@ def load_case(files: CaseFiles, labels: EvaluatedLabels, reader: ImageReader) ->
         annotation, annotation_grid = read_label_map(path, labels, reader)
         check_same_grid(files.prediction, prediction.shape, grid, path, annotation.shape, annotation_grid)
         annotations.append(annotation)
-    probabilities = load_probabilities(files, prediction, labels, reader)
+    probabilities = load_probabilities(files, prediction, grid, labels, reader)
     reference = None if files.reference is None else annotations.pop(0)
     return EvaluatedCase(files.name, probabilities, prediction, reference, tuple(annotations), grid)
 
 
 def load_probabilities(
-    files: CaseFiles, prediction: np.ndarray, labels: EvaluatedLabels, reader: ImageReader
+    files: CaseFiles, prediction: np.ndarray, grid: dict, labels: EvaluatedLabels, reader: ImageReader
 ) -> np.ndarray | None:
-    """Predictive mean (C, z, y, x) of a case whose segmentation was read; ``None`` where there are no files of it."""
+    """Predictive mean (C, z, y, x) of a case whose segmentation was read with its grid; ``None``: no files of it."""
     if not files.probabilities:
         return None
     if files.probabilities[0].suffix == ".npz":
         return read_probabilities(files.probabilities[0], prediction, labels)
-    return read_probability_images(files.probabilities, prediction, labels, reader)
+    return read_probability_images(files.probabilities, files.prediction, prediction, grid, labels, reader)
 
 
 def read_case_map(

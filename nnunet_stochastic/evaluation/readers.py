@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from nnunet_stochastic.io import images
+from nnunet_stochastic.io.grid import check_same_grid
 from nnunet_stochastic.io.images import ImageReader
+from nnunet_stochastic.io.names import few
 from nnunet_stochastic.labels import EvaluatedLabels
 
 __all__ = ["ImageReader", "read_first_channel", "read_label_map", "read_probabilities", "read_probability_images"]
@@ -58,18 +62,55 @@ def read_probabilities(path: Path, segmentation: np.ndarray, labels: EvaluatedLa
 
 
 def read_probability_images(
-    paths: Sequence[Path], segmentation: np.ndarray, labels: EvaluatedLabels, reader: ImageReader
+    paths: Sequence[Path],
+    prediction: Path,
+    segmentation: np.ndarray,
+    grid: Mapping[str, Any],
+    labels: EvaluatedLabels,
+    reader: ImageReader,
 ) -> np.ndarray:
-    """Predictive mean from an image per channel, in their order; the rest as for ``read_probabilities``."""
+    """Predictive mean from an image per channel, in the order of their numbers.
+
+    Parameters
+    ----------
+    paths
+        Files CASE_0000, CASE_0001 and so on, as many as there are classes or regions.
+    prediction, segmentation, grid
+        File of the label map of the same prediction, the label map (z, y, x) and its grid.
+    labels, reader
+        The classes, and nnU-Net's reader of the dataset.
+
+    Returns
+    -------
+    numpy.ndarray
+        As of ``read_probabilities``.
+
+    Raises
+    ------
+    ValueError
+        Images are missing or too many, on another grid, or hold something else.
+    """
+    first = paths[0]
+    case, ending = re.fullmatch(r"(.+_)\d{4}(\..+)", first.name).groups()  # type: ignore[union-attr]
+    expected = [f"{case}{channel:04d}{ending}" for channel in range(labels.num_channels)]
+    found = [path.name for path in paths]
+    if found != expected:
+        missing = [name for name in expected if name not in found]
+        wrong = [name for name in found if name not in expected]
+        said = [
+            f"{what}: {few(names, 'files')}" for what, names in (("missing", missing), ("too many", wrong)) if names
+        ]
+        raise ValueError(
+            f"{first.parent} must have {len(expected)} images of the case, one for each "
+            f"{'region' if labels.has_regions else 'class'} ({'; '.join(said)}); {_AGAIN}"
+        )
     channels = []
     for path in paths:
-        image, _ = images.read_volume(path, reader)
-        if image.shape != (1, *segmentation.shape):
-            raise ValueError(
-                f"{path} has shape {image.shape}; its segmentation gives (1, z, y, x) = {(1, *segmentation.shape)}"
-            )
+        image, image_grid = images.read_volume(path, reader)
+        check_same_grid(prediction, segmentation.shape, grid, path, image.shape[1:], image_grid)
         channels.append(image[0])
-    return _checked(np.stack(channels), paths[0], segmentation, labels)
+    of_all = first.with_name(f"{case}*{ending}")
+    return _checked(np.stack(channels), of_all, segmentation, labels)
 
 
 def _checked(probabilities: np.ndarray, path: Path, segmentation: np.ndarray, labels: EvaluatedLabels) -> np.ndarray:

@@ -144,7 +144,7 @@ def _read_picture(
             maps[name], maxima[name] = view.cut(volume), float(volume.max())
     del volume
 
-    channels = load_probabilities(case, prediction, labels, reader)
+    channels = load_probabilities(case, prediction, grid, labels, reader)
     if channels is None:
         raise ValueError(f"{case.name} has no probabilities; predict again with --save_probabilities")
     probabilities = [view.cut(channel) for channel in channels]

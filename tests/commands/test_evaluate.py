@@ -434,25 +434,79 @@ def test_cases_of_an_earlier_prediction_are_refused_by_name(folder, capsys):
     assert "case_2" not in error
 
 
+def as_images(folder, *, keep_npz=False):
+    """Write the probabilities as images, one per class."""
+    for npz in sorted((folder / "pred").glob("*.npz")):
+        for channel, array in enumerate(np.load(npz)["probabilities"]):
+            write(folder / "pred" / "probabilities" / f"{npz.stem}_{channel:04d}.nii.gz", array)
+        if not keep_npz:
+            npz.unlink()
+    return folder / "pred" / "probabilities"
+
+
 def test_probabilities_as_images_are_scored_like_those_of_npz(tmp_path):
     summaries = []
     for kind in ("npz", "images"):
         folder = make_folder(tmp_path / kind)
         if kind == "images":
-            for npz in sorted((folder / "pred").glob("*.npz")):
-                for channel, array in enumerate(np.load(npz)["probabilities"]):
-                    write(folder / "pred" / "probabilities" / f"{npz.stem}_{channel:04d}.nii.gz", array)
-                npz.unlink()
+            as_images(folder)
         assert run(folder) == 0
         summary = json.loads((folder / "pred" / "evaluation" / "summary.json").read_text())
         summaries.append(json.dumps(summary).replace(str(folder), ""))
     assert summaries[0] == summaries[1]
 
 
-def test_a_missing_image_of_probabilities_is_named(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda images: (images / "case_0_0000.nii.gz").unlink(),
+            "2 images of the case, one for each class (missing: ",
+        ),
+        (
+            lambda images: (images / "case_0_0001.nii.gz").rename(images / "case_0_0007.nii.gz"),
+            "(missing: case_0_0001.nii.gz; too many: case_0_0007.nii.gz)",
+        ),
+        (
+            lambda images: write(images / "case_0_0002.nii.gz", np.zeros(SHAPE, np.float32)),
+            "(too many: case_0_0002.nii.gz)",
+        ),
+        (
+            lambda images: write(images / "case_0_0001.nii.gz", np.zeros((3, *SHAPE[1:]), np.float32)),
+            "case_0_0001.nii.gz has 20 x 24 x 3 (x, y, z)",
+        ),
+        (
+            lambda images: write(images / "case_0_0001.nii.gz", np.float32(1.5) * read(images / "case_0_0001.nii.gz")),
+            "case_0_*.nii.gz has probabilities outside [0, 1]",
+        ),
+        (
+            lambda images: [path.unlink() for path in images.glob("case_0_*")],
+            "case_0: no probabilities ",
+        ),
+    ],
+    ids=["missing", "number", "too many", "size", "range", "none"],
+)
+def test_images_of_probabilities_that_are_not_those_of_a_case_are_refused(tmp_path, capsys, change, said):
     folder = make_folder(tmp_path)
-    npz = folder / "pred" / "case_0.npz"
-    write(folder / "pred" / "probabilities" / "case_0_0001.nii.gz", np.load(npz)["probabilities"][1])
-    npz.unlink()
+    change(as_images(folder))
     assert run(folder) == 1
-    assert "case_0_0001.nii.gz has shape (1, " in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert said in error
+    assert "case_1" not in error
+
+
+def test_images_of_probabilities_in_another_place_are_refused_like_maps(tmp_path, capsys):
+    folder = make_folder(tmp_path)
+    path = as_images(folder) / "case_1_0001.nii.gz"
+    image = sitk.ReadImage(str(path))
+    image.SetOrigin((1.0, -20.0, 310.0))
+    sitk.WriteImage(image, str(path))
+    assert run(folder) == 1
+    assert "case_1_0001.nii.gz differ in " in capsys.readouterr().err
+
+
+def test_probabilities_in_two_formats_are_refused(tmp_path, capsys):
+    folder = make_folder(tmp_path)
+    as_images(folder, keep_npz=True)
+    assert run(folder) == 1
+    assert "case_0, case_1: probabilities both as npz file and as images" in capsys.readouterr().err
