@@ -19,7 +19,9 @@ from nnunetv2.utilities.label_handling.label_handling import convert_labelmap_to
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import Tensor
 
+from nnunet_stochastic.inference.fold_data import validated_cases
 from nnunet_stochastic.inference.model import Checkpoint, Model
+from nnunet_stochastic.io.names import few
 from nnunet_stochastic.io.schemas import PlansJson, Splits
 from nnunet_stochastic.io.text import read_json
 from nnunet_stochastic.training.raters import RaterFolder, count_raters
@@ -134,7 +136,8 @@ def find_fold_cases(model: Model, checkpoint: Checkpoint) -> FoldCases:
     FileNotFoundError
         If the preprocessed dataset is not there, or cases of it are missing.
     ValueError
-        If it was preprocessed by other plans than the model's, or the splits do not have the fold.
+        If it was preprocessed by other plans than the model's, the splits do not have the fold, or they were replaced
+        after the training.
     """
     if not nnUNet_preprocessed.is_set():
         raise ValueError(
@@ -150,6 +153,9 @@ def find_fold_cases(model: Model, checkpoint: Checkpoint) -> FoldCases:
     _require_same_preprocessing(model, dataset / f"{model.plans_manager.plans_name}.json")
     there = set(infer_dataset_class(str(folder)).get_identifiers(str(folder)))
     training, validation = _split(dataset / "splits_final.json", checkpoint, sorted(there))
+    _require_split_of_training(
+        dataset / "splits_final.json", checkpoint, validation, file_ending=model.dataset_json["file_ending"]
+    )
     if missing := sorted({*training, *validation} - there):
         raise FileNotFoundError(f"{folder} lacks {len(missing)} cases of {checkpoint.name}: {', '.join(missing[:10])}")
     if not training:
@@ -172,6 +178,21 @@ def _split(file: Path, checkpoint: Checkpoint, there: Sequence[str]) -> tuple[tu
         )
     split = splits[int(fold)]
     return tuple(sorted(split["train"])), tuple(sorted(split["val"]))
+
+
+def _require_split_of_training(
+    file: Path, checkpoint: Checkpoint, validation: Sequence[str], *, file_ending: str
+) -> None:
+    """Raise where nnU-Net's closing validation was of other cases: on those trained on, the choice would be wrong."""
+    validated = validated_cases(checkpoint.folder, file_ending)
+    if checkpoint.name == f"fold_{_ALL}" or validated is None or validated == set(validation):
+        return
+    differing = few(sorted(validated ^ set(validation)))
+    raise ValueError(
+        f"{file} is not that of the training of {checkpoint.name}, which was validated on other cases "
+        f"({checkpoint.folder / 'validation' / 'summary.json'}; in one of the two: {differing}): restore the splits of "
+        "its training"
+    )
 
 
 def _require_same_preprocessing(model: Model, file: Path) -> None:

@@ -22,7 +22,7 @@ from nnunetv2.paths import nnUNet_preprocessed
 from nnunet_stochastic.io.schemas import Splits, ValidationSummary
 from nnunet_stochastic.io.text import read_json, read_json_if_complete
 
-__all__ = ["FoldData", "data_of_folds"]
+__all__ = ["FoldData", "data_of_folds", "validated_cases"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def data_of_folds(
     """
     if preprocessed is None and nnUNet_preprocessed.is_set():
         preprocessed = Path(str(nnUNet_preprocessed))
-    validated = {folder: _validation_cases(folder, file_ending) for folder in fold_folders}
+    validated = {folder: validated_cases(folder, file_ending) for folder in fold_folders}
     splits: list[dict[str, list[str]]] | None = None
     if preprocessed is None:
         reason = "the environment variable nnUNet_preprocessed is not set"
@@ -87,7 +87,7 @@ def _read_splits(file: Path) -> tuple[list[dict[str, list[str]]] | None, str]:
         return None, str(error)
 
 
-def _validation_cases(fold_folder: Path, file_ending: str) -> frozenset[str] | None:
+def validated_cases(fold_folder: Path, file_ending: str) -> frozenset[str] | None:
     """The cases that nnU-Net's closing validation predicted; ``None`` where that is not known."""
     summary = read_json_if_complete(fold_folder / "validation" / "summary.json", ValidationSummary)
     if summary is None:

@@ -19,6 +19,7 @@ from nnunet_stochastic.networks.last_layer import last_layer
 from nnunet_stochastic.posteriors.laplace_fit import LAPLACE_FILE, LaplaceFit
 from nnunet_stochastic.posteriors.last_layer_curvature import FullCurvature
 from tests.inference.predictors import half_precision_weights
+from tests.inference.test_fold_data import write_validation
 
 CPU = torch.device("cpu")
 PATCH = (16, 16, 16)
@@ -273,6 +274,18 @@ def damage_folds(model, base):
     (base / "splits_final.json").write_text(json.dumps([{"train": ["case_0"], "val": ["case_9"]}]))
 
 
+def damage_split_of_training(model, base):
+    """Replace the splits after nnU-Net's closing validation, as ensemble_splits does."""
+    splits = json.loads((base / "splits_final.json").read_text())
+    write_validation(model.checkpoints[0].folder, splits[0]["val"])
+    LaplaceFitting(model, CPU).check(model.checkpoints[0], overwrite=False)  # these are the training's
+    cases = sorted([*splits[0]["train"], *splits[0]["val"]])
+    moved = splits[0]["train"][:1]
+    (base / "splits_final.json").write_text(
+        json.dumps([{"train": [case for case in cases if case not in moved], "val": moved}])
+    )
+
+
 def damage_file(model, base):
     (model.checkpoints[0].folder / LAPLACE_FILE).write_bytes(b"")
 
@@ -284,6 +297,7 @@ def damage_file(model, base):
         (damage_plans, ValueError, "differ in spacing: the preprocessed cases are not those of the training"),
         (damage_splits, FileNotFoundError, "splits_final.json is missing"),
         (damage_folds, FileNotFoundError, "lacks 1 cases of fold_0: case_9"),
+        (damage_split_of_training, ValueError, "not that of the training of fold_0.*restore the splits"),
         (damage_file, ValueError, "laplace.pth is there: --overwrite"),
     ],
 )
