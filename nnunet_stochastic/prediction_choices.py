@@ -8,6 +8,7 @@ __all__ = [
     "ESTIMATORS",
     "MAX_SAMPLES",
     "MAX_SAVED_SAMPLES",
+    "MIN_MAP_DIGITS",
     "MIN_STEP_SIZE",
     "PROBABILITIES_FOLDER",
     "PROBABILITY_FORMATS",
@@ -21,6 +22,10 @@ __all__ = [
 #: Largest numbers of samples per member and of whole samples, and least distance of tiles as a fraction of the patch:
 #: beyond them a prediction does not end, and they are slips of the keyboard.
 MAX_SAMPLES, MAX_SAVED_SAMPLES, MIN_STEP_SIZE = 1_000_000, 10_000, 0.01
+
+#: Least number of binary digits of a map: its error, 2^-7, stays below the 1e-2 by which a map that is read may exceed
+#: the largest entropy of its classes. With 2 digits ln 2 would be 0.75.
+MIN_MAP_DIGITS = 6
 
 #: How the moments of a member's samples are taken. ``auto``: exact where it exists, else mc. ``exact``: by quadrature.
 #: ``mc``: stratified or antithetic samples that all members share. ``plug_in``: independent samples of each member.

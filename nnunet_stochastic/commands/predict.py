@@ -28,6 +28,7 @@ from nnunet_stochastic.prediction_choices import (
     ESTIMATORS,
     MAX_SAMPLES,
     MAX_SAVED_SAMPLES,
+    MIN_MAP_DIGITS,
     PROBABILITY_FORMATS,
     TILES_AND_VIEWS,
 )
@@ -263,7 +264,7 @@ def _add_uncertainty_options(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--map_digits",
-        type=Number(int, 1, 23),
+        type=Number(int, MIN_MAP_DIGITS, 23),
         default=23,
         metavar="N",
         help="binary digits that the numbers of maps keep: the relative error is at most 2^-(N + 1), and total is "

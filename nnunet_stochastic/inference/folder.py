@@ -30,7 +30,7 @@ from nnunet_stochastic.io.images import read_image
 from nnunet_stochastic.io.names import shown
 from nnunet_stochastic.io.text import write_json
 from nnunet_stochastic.labels import EvaluatedLabels
-from nnunet_stochastic.prediction_choices import PROBABILITY_FORMATS, ProbabilityFormat
+from nnunet_stochastic.prediction_choices import MIN_MAP_DIGITS, PROBABILITY_FORMATS, ProbabilityFormat
 
 __all__ = ["FolderReport", "predict_folder"]
 
@@ -97,15 +97,15 @@ def predict_folder(
     lesions
         Which structures have lesions, for lesions.csv.
     map_digits
-        Binary digits that the numbers of maps keep, see ``round_mantissa``.
+        Binary digits that the numbers of maps keep, 6 to 23, see ``round_mantissa``.
     probability_format
         ``"npz"``: CASE.npz and CASE.pkl, as nnU-Net writes them; ``"nifti"``: an image per class in probabilities/,
         with the file ending of the maps.
     """
     if probability_format not in PROBABILITY_FORMATS:
         raise ValueError(f"probability_format must be one of {PROBABILITY_FORMATS}, got {shown(probability_format)}")
-    if not 1 <= map_digits <= FLOAT32_DIGITS:
-        raise ValueError(f"map_digits must be 1 to {FLOAT32_DIGITS}, got {map_digits}")
+    if not MIN_MAP_DIGITS <= map_digits <= FLOAT32_DIGITS:
+        raise ValueError(f"map_digits must be {MIN_MAP_DIGITS} to {FLOAT32_DIGITS}, got {map_digits}")
     lesions = lesions.checked(EvaluatedLabels.from_dataset_json(predictor.model.dataset_json))
     if not 0 <= part_id < num_parts:
         raise ValueError(f"part_id must be in 0 … num_parts - 1, got part {part_id} of {num_parts}")

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from nnunet_stochastic.evaluation.maps import check_values
+from nnunet_stochastic.inference.rounding import round_mantissa
 from nnunet_stochastic.labels import EvaluatedLabels
+from nnunet_stochastic.prediction_choices import MIN_MAP_DIGITS
 
 TWO = EvaluatedLabels.from_dataset_json({"labels": {"background": 0, "a": 1}})
 LABELS = EvaluatedLabels.from_dataset_json({"labels": {"background": 0, "a": 1, "b": 2}})
@@ -69,3 +71,15 @@ def test_limit_follows_the_record_also_when_it_is_written_again(tmp_path):
             continue
         with pytest.raises(ValueError, match=r"more than 1\.09861 nats"):
             check_values(path, largest, LABELS)
+
+
+@pytest.mark.parametrize("num_labels", range(2, 40))
+def test_maps_of_the_least_number_of_digits_are_read(tmp_path, num_labels):
+    labels = EvaluatedLabels.from_dataset_json(
+        {"labels": {"background" if not value else f"label_{value}": value for value in range(num_labels)}}
+    )
+    for folder, largest in (("aleatoric", math.log(num_labels)), ("variance", 1 - 1 / num_labels)):
+        if folder == "variance" and num_labels == 2:
+            continue  # 1/4, which no rounding changes
+        rounded = round_mantissa(a_map(largest), MIN_MAP_DIGITS)
+        check_values(tmp_path / folder / "case.nii.gz", rounded, labels)

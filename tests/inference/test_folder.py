@@ -547,3 +547,6 @@ def test_maps_of_fewer_digits_add_up_to_what_is_stated(predictor, images, tmp_pa
     assert (np.abs(total - read(10, "aleatoric") - read(10, "epistemic")) <= 2.0**-10 * total + 1e-7).all()
     with pytest.raises(ValueError, match="map_digits"):
         predict_folder(predictor, images, tmp_path / "10", map_digits=23, continue_prediction=True)
+    with pytest.raises(ValueError, match="map_digits must be 6 to 23, got 2"):  # readers would refuse ln 2 = 0.75
+        predict_folder(predictor, images, tmp_path / "2", map_digits=2)
+    assert not (tmp_path / "2").exists()
