@@ -48,8 +48,8 @@ class ListColumn:
 
 #: Means of the maps over the image, nats.
 OF_IMAGES = (
-    ListColumn("TU", "TU", 57),
-    ListColumn("AU", "AU", 57),
+    ListColumn("TU", "TU", 66),
+    ListColumn("AU", "AU", 66),
     ListColumn("EU", "EU", 74, of_epistemic=True),
 )
 #: Of an evaluation.

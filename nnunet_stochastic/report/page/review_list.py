@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from nnunet_stochastic.report.page.review_folder import AGREEMENT, Review, Row, 
 
 __all__ = ["columns_of", "lesion_columns", "level_of", "order_in_words", "review_cases", "structure_columns"]
 
-_IMAGE = tuple(replace(column, width=max(column.width, 66)) for column in OF_IMAGES)
 _VOLUME = ListColumn("volume_ml", "ml", 84, below="interval")
 _AGREEMENT = {
     AGREEMENT[0]: ListColumn(AGREEMENT[0], "Dice of samples", 66, direction=1, first="asc"),
@@ -57,7 +55,7 @@ def columns_of(review: Review) -> list[ListColumn]:
     """Columns of the list; those without any value are left out by the page."""
     structure = [_STRUCTURE] if len(review.names) > 1 else []
     if review.decisions is None:
-        return [*structure, *_AGREEMENT.values(), _VOLUME, *_IMAGE]
+        return [*structure, *_AGREEMENT.values(), _VOLUME, *OF_IMAGES]
     return [
         ListColumn("place", "#", 38, first="asc"),
         *structure,
@@ -68,7 +66,7 @@ def columns_of(review: Review) -> list[ListColumn]:
         ListColumn("percentile", "percentile", 78, below="score"),
         ListColumn("label_next", "label next", 56, first="asc"),
         _LOSS,
-        *_IMAGE,
+        *OF_IMAGES,
     ]
 
 
