@@ -30,7 +30,7 @@ from nnunetv2.training.logging.nnunet_logger import MetaLogger
 
 MetaLogger.plot_progress_png = lambda *_: None
 """
-MODELS = {(name, method) for name in ("Softmax", "SSN") for method in ("none", "ensemble", "dropout", "swag")}
+MODELS = {(name, method) for name in ("Softmax", "SSN") for method in ("none", "deep_ensemble", "dropout", "swag")}
 MODELS -= {("Softmax", "none")}
 LIMIT_SECONDS = 3600
 
