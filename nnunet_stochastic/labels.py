@@ -73,6 +73,11 @@ class EvaluatedLabels:
         return len(self.classes) if self.has_regions else self.num_labels
 
     @property
+    def by_name(self) -> dict[str, tuple[int, ...]]:
+        """Label values of each foreground class by its name, in their order."""
+        return dict(zip(self.names, self.classes, strict=True))
+
+    @property
     def highest(self) -> int:
         """The largest label value, that of the ignore label included."""
         return self.num_labels - 1 if self.ignore_label is None else self.ignore_label

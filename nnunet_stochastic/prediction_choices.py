@@ -6,6 +6,7 @@ from typing import Literal, get_args
 
 __all__ = [
     "ESTIMATORS",
+    "MAX_MAP_DIGITS",
     "MAX_SAMPLES",
     "MAX_SAVED_SAMPLES",
     "MIN_MAP_DIGITS",
@@ -24,8 +25,8 @@ __all__ = [
 MAX_SAMPLES, MAX_SAVED_SAMPLES, MIN_STEP_SIZE = 1_000_000, 10_000, 0.01
 
 #: Least number of binary digits of a map: its error, 2^-7, stays below the 1e-2 by which a map that is read may exceed
-#: the largest entropy of its classes. With 2 digits ln 2 would be 0.75.
-MIN_MAP_DIGITS = 6
+#: the largest entropy of its classes. With 2 digits ln 2 would be 0.75. The most are those of float32.
+MIN_MAP_DIGITS, MAX_MAP_DIGITS = 6, 23
 
 #: How the moments of a member's samples are taken. ``auto``: exact where it exists, else mc. ``exact``: by quadrature.
 #: ``mc``: stratified or antithetic samples that all members share. ``plug_in``: independent samples of each member.

@@ -70,10 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not isinstance(of_case.decisions, CaseStatistics):
             raise ValueError(f"{case.name}: {of_case.decisions or 'the record says nothing of its structures'}")
         statistics.append(of_case.decisions)
-    labels = dict(zip(dataset.labels.names, dataset.labels.classes, strict=True))
     result = split_experiment(
         statistics,
-        labels=labels,
+        labels=dataset.labels.by_name,
         num_splits=arguments.num_splits,
         validation_share=arguments.validation_share,
         seed=arguments.seed,

@@ -193,7 +193,7 @@ def _decide(arguments: argparse.Namespace, output: Path, calibration: Calibratio
         raise ValueError(f"{arguments.calibration} has no decisions: {reason}")
     if not any(math.isclose(alpha, known) for known in decisions.alphas):
         raise ValueError(f"--alpha must be one of {', '.join(f'{a:g}' for a in decisions.alphas)}, got {alpha:g}")
-    decisions.check_labels(dict(zip(dataset.labels.names, dataset.labels.classes, strict=True)))
+    decisions.check_labels(dataset.labels.by_name)
     check_predicted_alike(arguments.i, calibration.settings, arguments.calibration)
     cases, problems = find_cases(arguments.i, None, file_ending=dataset.file_ending, probabilities=False)
     predicted, without_structures = read_structures(arguments.i, [case.name for case in cases], dataset.labels)

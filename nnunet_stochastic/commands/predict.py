@@ -26,6 +26,7 @@ from nnunet_stochastic.epistemic import EPISTEMIC_METHODS, EPISTEMIC_OPTIONS, NO
 from nnunet_stochastic.io.names import counted
 from nnunet_stochastic.prediction_choices import (
     ESTIMATORS,
+    MAX_MAP_DIGITS,
     MAX_SAMPLES,
     MAX_SAVED_SAMPLES,
     MIN_MAP_DIGITS,
@@ -264,8 +265,8 @@ def _add_uncertainty_options(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--map_digits",
-        type=Number(int, MIN_MAP_DIGITS, 23),
-        default=23,
+        type=Number(int, MIN_MAP_DIGITS, MAX_MAP_DIGITS),
+        default=MAX_MAP_DIGITS,
         metavar="N",
         help="binary digits that the numbers of maps keep: the relative error is at most 2^-(N + 1), and total is "
         "aleatoric + epistemic to 2^-N of it. 23 is all that float32 has; 10 take half the disk, with an error of "

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nnunet_stochastic.decisions.decisions import Decisions
 from nnunet_stochastic.decisions.review import CaseToReview
@@ -22,7 +23,7 @@ from nnunet_stochastic.io.tables import read_csv_table
 from nnunet_stochastic.io.text import check_content, read_json
 from nnunet_stochastic.labels import EvaluatedLabels
 
-__all__ = ["RECORD", "AppliedDecisions", "read_applied_decisions", "unassessable"]
+__all__ = ["RECORD", "AppliedDecisions", "read_applied_decisions", "read_record", "unassessable"]
 
 #: File of what was applied, and how.
 RECORD = "decisions.json"
@@ -66,6 +67,20 @@ def unassessable(rows: Mapping[str, Sequence[StructureRow]], decisions: Decision
     return problems
 
 
+def read_record(folder: Path) -> tuple[dict[str, Any], Decisions]:
+    """Content of decisions.json in a folder, and the decisions in it.
+
+    Raises
+    ------
+    ValueError
+        It is no such file, or damaged.
+    """
+    path = folder / RECORD
+    content = read_json(path, DecisionsFile, remedy=_AGAIN)
+    check_content(f"{path}: decisions", content["decisions"], Decisions, remedy=_AGAIN)
+    return content, Decisions.model_validate(content["decisions"])
+
+
 def read_applied_decisions(
     folder: Path, sets: Sequence[CaseSet], folders: Mapping[str, SetFolders], labels: EvaluatedLabels
 ) -> tuple[AppliedDecisions, list[str]]:
@@ -91,17 +106,15 @@ def read_applied_decisions(
     FileNotFoundError, ValueError
         The folder is none of decisions, or they are of other labels or other predictions.
     """
-    path, table = folder / RECORD, folder / STRUCTURES_FILE
-    for file in (path, table):
+    table = folder / STRUCTURES_FILE
+    for file in (folder / RECORD, table):
         if not file.is_file():
             raise FileNotFoundError(
                 f"{file} does not exist; name an output folder of nnunet_stochastic_apply_calibration --method "
                 "decisions"
             )
-    content = read_json(path, DecisionsFile, remedy=_AGAIN)
-    check_content(f"{path}: decisions", content["decisions"], Decisions, remedy=_AGAIN)
-    decisions = Decisions.model_validate(content["decisions"])
-    decisions.check_labels(dict(zip(labels.names, labels.classes, strict=True)))
+    content, decisions = read_record(folder)
+    decisions.check_labels(labels.by_name)
     structures: dict[str, Mapping[str, PredictedStructures]] = {}
     left_out: dict[str, str] = {}
     problems: list[str] = []

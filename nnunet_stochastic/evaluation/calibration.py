@@ -276,8 +276,7 @@ def fit_calibration(
     if without_structures is not None:
         left_out["decisions"] = without_structures
     else:
-        structures = dict(zip(labels.names, labels.classes, strict=True))
-        decisions = fit_decisions(decided, labels=structures, seed=seed).model_dump(mode="json")
+        decisions = fit_decisions(decided, labels=labels.by_name, seed=seed).model_dump(mode="json")
     return {
         "platt": platt,
         "platt_per_image": {

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nnunet_stochastic.evaluation.maps import FOLDERS, Measure, find_maps, read_map
+from nnunet_stochastic.evaluation.maps import FOLDERS, Measure, find_maps, float_endings, read_map
 from nnunet_stochastic.evaluation.model import unfinished_cases
 from nnunet_stochastic.evaluation.readers import (
     ImageReader,
@@ -322,8 +322,8 @@ def _numbered(folder: Path, file_ending: str, number: str) -> dict[str, list[Pat
 
 
 def _probability_images(folder: Path, file_ending: str) -> dict[str, list[Path]]:
-    """Images of the predictive mean by case; of 2D formats that hold no floats they are tif."""
-    endings = dict.fromkeys((file_ending, ".tif"))
+    """Images of the predictive mean by case."""
+    endings = float_endings(file_ending)
     return {name: paths for ending in endings for name, paths in _numbered(folder, ending, r"\d{4}").items()}
 
 

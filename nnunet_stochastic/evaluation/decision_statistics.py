@@ -127,7 +127,7 @@ def decision_statistics(
         Scores of its maps, ``decisions.statistics.image_scores``.
     """
     prediction = labels.without_ignored(case.prediction)
-    classes = dict(zip(labels.names, labels.classes, strict=True))
+    classes = labels.by_name
     probabilities = case.probabilities
     has_candidates = 0 < len(files.samples) == predicted.rows[0].num_samples
     lesions = {}

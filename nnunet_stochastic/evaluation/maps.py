@@ -23,15 +23,20 @@ from nnunet_stochastic.io.text import read_json_if_complete
 from nnunet_stochastic.labels import EvaluatedLabels
 from nnunet_stochastic.measures import FOLDERS, MEASURES, Measure
 
-__all__ = ["FOLDERS", "MEASURES", "Measure", "check_values", "find_map", "find_maps", "read_map"]
+__all__ = ["FOLDERS", "MEASURES", "Measure", "check_values", "find_map", "find_maps", "float_endings", "read_map"]
 
 _VARIANCE = "variance"
 _ROUNDING = 1e-2  # of files that keep few digits
 
 
+def float_endings(file_ending: str) -> tuple[str, ...]:
+    """File endings that images of fractions may have; where the dataset's format holds none (png), they are tif."""
+    return tuple(dict.fromkeys((file_ending, ".tif")))
+
+
 def find_map(prediction_folder: Path, map_name: str, case: str, file_ending: str) -> Path | None:
-    """The file of a map, or None. Where the dataset's format holds no fractions (png), maps are tif."""
-    for ending in (file_ending, ".tif"):
+    """The file of a map, or None."""
+    for ending in float_endings(file_ending):
         path = prediction_folder / map_name / f"{case}{ending}"
         if path.is_file():
             return path

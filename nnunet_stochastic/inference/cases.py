@@ -14,14 +14,13 @@ from typing import Any
 from nnunet_stochastic.decisions.lesions import LESIONS_FILE
 from nnunet_stochastic.decisions.structures import STRUCTURES_FILE
 from nnunet_stochastic.inference.record import EarlierPredictions
-from nnunet_stochastic.inference.rounding import FLOAT32_DIGITS
 from nnunet_stochastic.inference.volumes import VOLUMES_FILE
 from nnunet_stochastic.io.folders import files_by_name, require_writable
 from nnunet_stochastic.io.hashing import file_sha256
 from nnunet_stochastic.io.names import few
 from nnunet_stochastic.io.staging import publish, remove_leftovers, stage, staging_path
 from nnunet_stochastic.maps import MAP_NAMES, MapName
-from nnunet_stochastic.prediction_choices import PROBABILITIES_FOLDER, ProbabilityFormat
+from nnunet_stochastic.prediction_choices import MAX_MAP_DIGITS, PROBABILITIES_FOLDER, ProbabilityFormat
 
 __all__ = ["InputCase", "OutputFolder", "cases_from_files", "check_output_folder", "find_input_cases"]
 
@@ -162,7 +161,7 @@ class OutputFolder:
     maps: tuple[MapName, ...]
     probabilities: bool
     num_samples: int = 0
-    map_digits: int = FLOAT32_DIGITS
+    map_digits: int = MAX_MAP_DIGITS
     num_probability_images: int | None = None
 
     def settings(self) -> dict[str, Any]:

@@ -21,7 +21,6 @@ from nnunet_stochastic.inference.images import map_ending
 from nnunet_stochastic.inference.pipeline import Pipeline, note
 from nnunet_stochastic.inference.predictor import StochasticPredictor
 from nnunet_stochastic.inference.record import Record, earlier_predictions
-from nnunet_stochastic.inference.rounding import FLOAT32_DIGITS
 from nnunet_stochastic.inference.structures import LesionChoice
 from nnunet_stochastic.inference.threads import thread_executor
 from nnunet_stochastic.inference.weight_cache import remove_dead_caches
@@ -30,7 +29,7 @@ from nnunet_stochastic.io.images import read_image
 from nnunet_stochastic.io.names import shown
 from nnunet_stochastic.io.text import write_json
 from nnunet_stochastic.labels import EvaluatedLabels
-from nnunet_stochastic.prediction_choices import MIN_MAP_DIGITS, PROBABILITY_FORMATS, ProbabilityFormat
+from nnunet_stochastic.prediction_choices import MAX_MAP_DIGITS, MIN_MAP_DIGITS, PROBABILITY_FORMATS, ProbabilityFormat
 
 __all__ = ["FolderReport", "predict_folder"]
 
@@ -67,7 +66,7 @@ def predict_folder(
     part_id: int = 0,
     progress: bool = False,
     lesions: LesionChoice = _NO_LESIONS,
-    map_digits: int = FLOAT32_DIGITS,
+    map_digits: int = MAX_MAP_DIGITS,
     probability_format: ProbabilityFormat = "npz",
 ) -> FolderReport:
     """Predict all cases of a folder.
@@ -104,8 +103,8 @@ def predict_folder(
     """
     if probability_format not in PROBABILITY_FORMATS:
         raise ValueError(f"probability_format must be one of {PROBABILITY_FORMATS}, got {shown(probability_format)}")
-    if not MIN_MAP_DIGITS <= map_digits <= FLOAT32_DIGITS:
-        raise ValueError(f"map_digits must be {MIN_MAP_DIGITS} to {FLOAT32_DIGITS}, got {map_digits}")
+    if not MIN_MAP_DIGITS <= map_digits <= MAX_MAP_DIGITS:
+        raise ValueError(f"map_digits must be {MIN_MAP_DIGITS} to {MAX_MAP_DIGITS}, got {map_digits}")
     lesions = lesions.checked(EvaluatedLabels.from_dataset_json(predictor.model.dataset_json))
     if not 0 <= part_id < num_parts:
         raise ValueError(f"part_id must be in 0 … num_parts - 1, got part {part_id} of {num_parts}")

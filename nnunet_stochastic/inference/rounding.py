@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["FLOAT32_DIGITS", "round_mantissa"]
+from nnunet_stochastic.prediction_choices import MAX_MAP_DIGITS
 
-#: Binary digits of float32 behind the leading one.
-FLOAT32_DIGITS = 23
+__all__ = ["round_mantissa"]
 
 
 def round_mantissa(array: np.ndarray, digits: int) -> np.ndarray:
@@ -26,10 +25,10 @@ def round_mantissa(array: np.ndarray, digits: int) -> np.ndarray:
     numpy.ndarray
         float32 of the same shape; with 23 digits the array itself.
     """
-    if not 1 <= digits <= FLOAT32_DIGITS:
-        raise ValueError(f"digits must be 1 to {FLOAT32_DIGITS}, got {digits}")
+    if not 1 <= digits <= MAX_MAP_DIGITS:
+        raise ValueError(f"digits must be 1 to {MAX_MAP_DIGITS}, got {digits}")
     array = np.ascontiguousarray(array, dtype=np.float32)
-    dropped = FLOAT32_DIGITS - digits
+    dropped = MAX_MAP_DIGITS - digits
     if not dropped:
         return array
     bits = array.view(np.uint32)

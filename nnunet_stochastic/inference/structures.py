@@ -106,7 +106,7 @@ def describe_case(
     maps: dict[str, np.ndarray] = {
         measure: prediction.maps[name] for measure, name in FOLDERS.items() if name in prediction.maps
     }
-    classes = dict(zip(labels.names, labels.classes, strict=True))
+    classes = labels.by_name
     voxel_ml = voxel_volume_ml(properties)
     rows = structure_rows(
         prediction.segmentation,

@@ -20,11 +20,12 @@ from typing import Any
 from nnunet_stochastic.decisions.decisions import Decisions
 from nnunet_stochastic.decisions.lesions import LESIONS_FILE
 from nnunet_stochastic.decisions.structures import STRUCTURES_FILE
-from nnunet_stochastic.evaluation.decision_folder import RECORD, REVIEW_FILE
+from nnunet_stochastic.evaluation.applied_decisions import RECORD, read_record
+from nnunet_stochastic.evaluation.decision_folder import REVIEW_FILE
 from nnunet_stochastic.evaluation.model import describe_model, recorded_cases
 from nnunet_stochastic.io.result_schemas import DecisionsFile
 from nnunet_stochastic.io.tables import read_csv_table
-from nnunet_stochastic.io.text import check_content, read_json
+from nnunet_stochastic.io.text import read_json
 from nnunet_stochastic.measures import FOLDERS, Measure
 
 __all__ = ["AGREEMENT", "Review", "Row", "is_decided", "predictions_of", "read_review", "value"]
@@ -139,8 +140,7 @@ def read_review(folder: Path, segmented: Sequence[str]) -> Review:
     if not is_decided(folder):
         return _sorted(review)
     _check_same_prediction(review, entries)
-    record = read_json(folder / RECORD, DecisionsFile, remedy=_APPLY)
-    check_content(f"{folder / RECORD}: decisions", record["decisions"], Decisions, remedy=_APPLY)
+    record, decisions = read_record(folder)
     reviewed = _by_case(folder / REVIEW_FILE, ("place", "reason"), must_exist=True) or {}
     if twice := [case for case, rows in reviewed.items() if len(rows) > 1]:
         raise ValueError(f"{folder / REVIEW_FILE} has several lines of {twice[0]}; {_APPLY}")
@@ -149,7 +149,7 @@ def read_review(folder: Path, segmented: Sequence[str]) -> Review:
         cases=tuple(reviewed),
         sorted_by="place",
         reviewed={case: rows[0] for case, rows in reviewed.items()},
-        decisions=Decisions.model_validate(record["decisions"]),
+        decisions=decisions,
         alpha=record["alpha"],
         masks=tuple(record["masks"]),
     )
