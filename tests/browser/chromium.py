@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -54,3 +55,14 @@ def _missing() -> str:
     if not any(map(shutil.which, BROWSERS)):
         return f"none of {', '.join(BROWSERS)} is on the PATH"
     return "" if shutil.which("chromedriver") else "chromedriver is not on the PATH"
+
+
+def assert_no_errors_and_no_network(driver: webdriver.Chrome) -> None:
+    """Of all pages that it has opened: nothing in the browser's log, and no request beyond the file."""
+    assert [entry for entry in driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
+    messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
+    sent = [message["params"] for message in messages if message["method"] == "Network.requestWillBeSent"]
+    # The browser's own start page asks for things too.
+    requests = [request["request"]["url"] for request in sent if request["documentURL"].startswith("file:")]
+    assert requests
+    assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []

@@ -12,7 +12,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from nnunet_stochastic.commands.report import main
-from tests.browser.chromium import chromium
+from tests.browser.chromium import assert_no_errors_and_no_network, chromium
 from tests.report.results import write_result
 
 pytestmark = pytest.mark.slow
@@ -262,10 +262,4 @@ def test_a_case_without_volumes_says_how_to_get_them(driver):
 
 
 def test_no_errors_and_no_network(driver):
-    assert [entry for entry in driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
-    messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
-    sent = [message["params"] for message in messages if message["method"] == "Network.requestWillBeSent"]
-    # The browser's own start page asks for things too.
-    requests = [request["request"]["url"] for request in sent if request["documentURL"].startswith("file:")]
-    assert requests
-    assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
+    assert_no_errors_and_no_network(driver)

@@ -1,7 +1,5 @@
 """The page of new cases in a real browser: filters, the structure that is shown, lesions, masks, and the keyboard."""
 
-import json
-
 import numpy as np
 import pytest
 from selenium.webdriver.common.by import By
@@ -9,7 +7,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
 from nnunet_stochastic.commands.report import main
-from tests.browser.chromium import chromium
+from tests.browser.chromium import assert_no_errors_and_no_network, chromium
 from tests.browser.test_report_page import PATIENCE, after_a_frame, canvas, column, rows, set_value, shown, wait_until
 from tests.report.new_cases import CENTRES, write_decisions, write_predictions
 
@@ -142,9 +140,4 @@ def test_nothing_makes_the_page_wider(driver, width):
 
 
 def test_no_errors_and_no_network(driver):
-    assert [entry for entry in driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
-    messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
-    sent = [message["params"] for message in messages if message["method"] == "Network.requestWillBeSent"]
-    requests = [request["request"]["url"] for request in sent if request["documentURL"].startswith("file:")]
-    assert requests
-    assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
+    assert_no_errors_and_no_network(driver)

@@ -96,12 +96,12 @@ def write_plans(made, name, spacing):
     (made.root / name / "pred" / "plans.json").write_text(content)
 
 
-def statistics(made, patients=PATIENTS, *, raters=True):
-    """What the validation cases contribute, from their arrays."""
+def statistics(made, patients=PATIENTS, *, raters=True, of="val"):
+    """What the cases of a set contribute, from their arrays; without a patient a case is its own."""
     return [
         case_statistics(
             name,
-            patients[name],
+            patients.get(name, name),
             segmentation=case.prediction,
             references=list(case.raters) if raters else [case.reference],
             classes=CLASSES,
@@ -111,7 +111,7 @@ def statistics(made, patients=PATIENTS, *, raters=True):
             lesions={"nodule": lesions(case)},
             scores=image_scores(case.maps, case.prediction),
         )
-        for name, case in made.cases["val"].items()
+        for name, case in made.cases[of].items()
     ]
 
 

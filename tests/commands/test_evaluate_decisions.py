@@ -10,21 +10,17 @@ import pytest
 from nnunet_stochastic.commands import apply_calibration, evaluate
 from nnunet_stochastic.decisions.decisions import Decisions
 from nnunet_stochastic.decisions.judgement import judge
-from nnunet_stochastic.decisions.statistics import case_statistics, image_scores
 from nnunet_stochastic.evaluation.folder import evaluate_folder
 from nnunet_stochastic.evaluation.records import to_json
 from nnunet_stochastic.evaluation.summary_file import SummaryFile
 from nnunet_stochastic.io.text import read_json
 from tests.commands.conftest import MadeFolders
 from tests.commands.test_decisions import (
-    CLASSES,
     VALIDATION,
-    VOXEL_ML,
     assert_close,
     change_record,
     determine,
-    lesions,
-    rows,
+    statistics,
     write_plans,
     write_record,
 )
@@ -72,22 +68,8 @@ def run(made, *options, name="new", raters=True, processes=1):
 def expected(made, patients=None, *, raters=True):
     """The judgement of the arrays of the new cases."""
     content = json.loads((made.root / "decided" / "decisions.json").read_text())
-    statistics = [
-        case_statistics(
-            name,
-            (patients or {}).get(name, name),
-            segmentation=case.prediction,
-            references=list(case.raters) if raters else [case.reference],
-            classes=CLASSES,
-            rows=rows(case),
-            voxel_ml=VOXEL_ML,
-            probabilities={"nodule": case.probabilities[1]},
-            lesions={"nodule": lesions(case)},
-            scores=image_scores(case.maps, case.prediction),
-        )
-        for name, case in made.cases["new"].items()
-    ]
-    return to_json(judge(Decisions.model_validate(content["decisions"]), statistics))
+    of_new = statistics(made, patients or {}, raters=raters, of="new")
+    return to_json(judge(Decisions.model_validate(content["decisions"]), of_new))
 
 
 @pytest.mark.parametrize("raters", [True, False])

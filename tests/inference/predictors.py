@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from nnunet_stochastic.inference import PredictionOptions, StochasticPredictor, load_model
 from nnunet_stochastic.inference.sliding_window import tiles
+from nnunet_stochastic.posteriors import fit_swag
 from nnunet_stochastic.posteriors.checkpoints import CYCLIC_SNAPSHOTS, write_cyclic_file
 from nnunet_stochastic.posteriors.snapshots import save_snapshot
 from nnunet_stochastic.training import BasisTrainer, DiffusionTrainer, ProbUNetTrainer, SoftmaxTrainer, SSNTrainer
@@ -83,6 +84,18 @@ def logit_law(network: nn.Module, patch: Tensor) -> Tensor:
     variance = covariance[:, 0, 0] + covariance[:, 1, 1] - 2 * covariance[:, 0, 1]
     mean = distribution.mean_logits.double()
     return torch.stack([mean[:, 1] - mean[:, 0], variance.sqrt()], 1)
+
+
+def add_snapshots(folder: Path) -> None:
+    """Snapshots of a SWAG training beside fold 0 of a model, its weights plus noise, and their fit."""
+    network = load_model(folder, folds=(0,)).network
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for epoch in range(4):
+            for parameter in network.parameters():
+                parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+            save_snapshot(network, folder / "fold_0", epoch)
+    fit_swag(folder / "fold_0", range(4))
 
 
 def add_cycles(folder: Path) -> None:

@@ -13,9 +13,8 @@ from nnunet_stochastic.inference import PredictionOptions, StochasticPredictor, 
 from nnunet_stochastic.inference.members import check_members_differ, choose_method, members_of
 from nnunet_stochastic.inference.model import load_weights
 from nnunet_stochastic.outcomes import OutcomeSpace
-from nnunet_stochastic.posteriors import ChannelDropout, fit_swag
+from nnunet_stochastic.posteriors import ChannelDropout
 from nnunet_stochastic.posteriors.ensemble import TrainedWeights
-from nnunet_stochastic.posteriors.snapshots import save_snapshot
 from nnunet_stochastic.training import DropoutTrainer
 from tests.inference import predictors
 from tests.inference.predictors import PROPERTIES
@@ -30,14 +29,7 @@ def dropout_model(tmp_path, folders, find_trainer):
 def swag_model(tmp_path, folders):
     """A plain model with the snapshots of a SWAG training: fold 0's weights plus noise."""
     folder = folders.write_model_folder(tmp_path / "swag")
-    network = load_model(folder, folds=(0,)).network
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for epoch in range(4):
-            for parameter in network.parameters():
-                parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
-            save_snapshot(network, folder / "fold_0", epoch)
-    fit_swag(folder / "fold_0", range(4))
+    predictors.add_snapshots(folder)
     return folder
 
 

@@ -11,12 +11,12 @@ from nnunet_stochastic.inference import PredictionOptions, StochasticPredictor, 
 from nnunet_stochastic.inference.blending import LawBlend
 from nnunet_stochastic.io.hashing import content_sha256, file_sha256
 from nnunet_stochastic.networks.last_layer import last_layer_weights
-from nnunet_stochastic.posteriors import fit_swag, posterior_class
+from nnunet_stochastic.posteriors import posterior_class
 from nnunet_stochastic.posteriors.laplace_fit import LaplaceFit
 from nnunet_stochastic.posteriors.last_layer_curvature import curvature_for
-from nnunet_stochastic.posteriors.snapshots import save_snapshot, snapshot_path
+from nnunet_stochastic.posteriors.snapshots import snapshot_path
 from nnunet_stochastic.training import DropoutTrainer
-from tests.inference.predictors import add_cycles
+from tests.inference.predictors import add_cycles, add_snapshots
 
 CHECKPOINT = "checkpoint_final.pth"
 
@@ -35,14 +35,7 @@ def with_dropout(folders, find_trainer, folder):
 
 def with_snapshots(folders, find_trainer, folder):
     folders.write_model_folder(folder)
-    network = load_model(folder, folds=(0,)).network
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for epoch in range(4):
-            for parameter in network.parameters():
-                parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
-            save_snapshot(network, folder / "fold_0", epoch)
-    fit_swag(folder / "fold_0", range(4))
+    add_snapshots(folder)
     return folder, (0,)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -235,3 +236,25 @@ def make_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..
         return TinyDataset(dimensions, plans, dataset_json, configuration, folders)
 
     return make
+
+
+def seed(number: int) -> None:
+    """Of all libraries that a training draws from."""
+    import torch
+
+    random.seed(number)
+    np.random.seed(number)  # noqa: NPY002 - nnU-Net's augmentation draws from it
+    torch.manual_seed(number)
+
+
+@pytest.fixture
+def dataset(make_dataset: Callable[..., TinyDataset], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> TinyDataset:
+    """A 2D dataset with a deterministic checkpoint to start from."""
+    dataset = make_dataset(2)
+    seed(1)
+    trainer = dataset.trainer("nnUNetTrainer")
+    trainer.initialize()
+    trainer.save_checkpoint(str(tmp_path / "deterministic.pth"))
+    monkeypatch.setenv("nnUNet_stochastic_init", str(tmp_path / "deterministic.pth"))
+    monkeypatch.setenv("nnUNet_results", str(tmp_path / "nnUNet_results"))
+    return dataset

@@ -13,23 +13,10 @@ from nnunetv2.training.logging.nnunet_logger import MetaLogger
 from nnunet_stochastic.epistemic import EPISTEMIC_METHODS
 from nnunet_stochastic.posteriors.checkpoints import CyclicCheckpoints
 from nnunet_stochastic.training import BaseTrainer, CycleTrainer, CyclicTrainer, FineTuningTrainer, GenerativeTrainer
-from tests.training.test_swag import Interrupted, fold, outcome, same, seed, short_training, train
+from tests.training.test_swag import Interrupted, fold, outcome, same, short_training, train
 
 NAME = "nnUNetTrainerDeterministicCyclic"
 METHOD = EPISTEMIC_METHODS["checkpoints"]
-
-
-@pytest.fixture
-def dataset(make_dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """A 2D dataset with a deterministic checkpoint to start from; training has six epochs and two cycles."""
-    dataset = make_dataset(2)
-    seed(1)
-    trainer = dataset.trainer("nnUNetTrainer")
-    trainer.initialize()
-    trainer.save_checkpoint(str(tmp_path / "deterministic.pth"))
-    monkeypatch.setenv("nnUNet_stochastic_init", str(tmp_path / "deterministic.pth"))
-    monkeypatch.setenv("nnUNet_results", str(tmp_path / "nnUNet_results"))
-    return dataset
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import multiprocessing
 import os
-import random
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -25,18 +24,13 @@ from nnunet_stochastic.epistemic import EPISTEMIC_METHODS
 from nnunet_stochastic.posteriors.swag import Swag
 from nnunet_stochastic.posteriors.swag_moments import SwagMoments
 from nnunet_stochastic.training import BaseTrainer, FineTuningTrainer, SwagTrainer
+from tests.training.conftest import seed
 
 NAME = "nnUNetTrainerDeterministicSWAG"
 
 
 class Interrupted(Exception):
     """Stands for an interruption: nothing in the package may catch it."""
-
-
-def seed(number: int) -> None:
-    random.seed(number)
-    np.random.seed(number)  # noqa: NPY002 - nnU-Net's augmentation draws from it
-    torch.manual_seed(number)
 
 
 @contextmanager
