@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 # Another number where a record holds other things: those of before are then computed again.
-_FORMAT = 3
+_FORMAT = 4
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ OF_TASKS = tuple(column for task in TASKS for column in task.image_columns)
 IMAGE_COLUMNS = ("set", "case", "dice", *OF_TASKS, *MEASURES, "ratio", "volume_ml", "border_length")
 OF_MAPS = tuple(column for task in TASKS for column in task.measure_columns)
 SCORE_COLUMNS = ("set", "case", "measure", *AGGREGATIONS, *OF_MAPS)
+_CURVES = tuple(curve for task in TASKS for curve in task.measure_curves)
 
 
 def collect_results(case_set: CaseSet, records: Iterable[Mapping[str, Any]]) -> SetResults:
@@ -43,6 +44,7 @@ def collect_results(case_set: CaseSet, records: Iterable[Mapping[str, Any]]) -> 
     by_class: dict[str, dict[str, dict[str, Any]]] = {task.name: {} for task in TASKS if task.class_key}
     reliability: dict[str, dict[str, metrics.ReliabilityBins]] = {}
     confidence: dict[Measure, list[list[list[float]]]] = {}
+    curves: dict[Measure, dict[str, list[list[float]]]] = {}
     degenerate: dict[str, Degeneration] = {}
     spread: list[dict[str, float]] = []
     for record in records:
@@ -52,6 +54,9 @@ def collect_results(case_set: CaseSet, records: Iterable[Mapping[str, Any]]) -> 
             found = dict(found)
             if (bins := found.pop("confidence")) is not None:
                 confidence.setdefault(measure, []).append(list(bins.values()))
+            for curve in _CURVES:
+                if curve in found:
+                    curves.setdefault(measure, {}).setdefault(curve, []).append(found.pop(curve))
             scores.append(place | {"measure": measure} | found)
         means = {measure: found["mean"] for measure, found in record["measures"].items()}
         ratio = means["EU"] / means["AU"] if means.get("AU") and "EU" in means else None
@@ -75,6 +80,10 @@ def collect_results(case_set: CaseSet, records: Iterable[Mapping[str, Any]]) -> 
         by_class,
         reliability,
         {measure: np.array(found, dtype=np.float64) for measure, found in confidence.items()},
+        {
+            measure: {curve: np.array(values, dtype=np.float64) for curve, values in found.items()}
+            for measure, found in curves.items()
+        },
         degenerate,
         {str(name): float(values.mean()) for name, values in pd.DataFrame(spread).items()},
         num_raters=0 if first is None else len(first.raters),

@@ -38,6 +38,8 @@ class SetResults:
     confidence
         Confidence bins of each case by measure, (N, 3, bins): count, sum of confidences, number correct. Measures
         without confidences are not there.
+    curves
+        Curves that tasks have of the maps, by measure and name, (N, P); NaN where there is none.
     degenerate_samples
         What is wrong with the samples of a case, for the cases with something wrong.
     spread
@@ -55,6 +57,7 @@ class SetResults:
     by_class: Mapping[str, Mapping[str, Mapping[str, Any]]]
     reliability: Mapping[str, Mapping[str, metrics.ReliabilityBins]]
     confidence: Mapping[Measure, np.ndarray]
+    curves: Mapping[Measure, Mapping[str, np.ndarray]] = field(default_factory=dict)
     degenerate_samples: Mapping[str, Degeneration] = field(default_factory=dict)
     spread: Mapping[str, float] = field(default_factory=dict)
     num_raters: int = 0

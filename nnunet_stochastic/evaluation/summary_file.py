@@ -1,7 +1,8 @@
 """What summary.json holds, by the catalogue of tasks: which numbers a task has, and where they are.
 
     results      annotations -> class -> mean, dataset -> metric -> number
-    tasks        a number, or one per measure or class, of each split and shift; beside them those of each variant
+    tasks        a number, or one per measure or class, of each split and shift; beside them those of each variant, and
+                 what else the task names
     delta        value and interval at the same places
 
 A number that does not exist is ``null``. What is not named here may be there and is let be.
@@ -89,6 +90,7 @@ def _entry_of(task: Task) -> Any:
     return _model(
         places,
         dict.fromkeys(task.variants, splits)
+        | dict(task.further_entries)
         | ({task.setting: str} if task.setting else {})
         | ({task.with_border: places, "num_without_border": dict[str, Count]} if task.with_border else {})
         | {"aggregations": dict[str, numbers], "num_samples": Count | None},  # type: ignore[valid-type]

@@ -25,7 +25,7 @@ from nnunet_stochastic.metrics.curvas import (
 from nnunet_stochastic.metrics.dice import dice, joint_label_counts
 from nnunet_stochastic.metrics.entanglement import entanglement
 from nnunet_stochastic.metrics.failure_auroc import FAILURE_DICE, failure_auroc
-from nnunet_stochastic.metrics.filtered_dice import FilteredDice, FilteringSteps, filtered_dice
+from nnunet_stochastic.metrics.filtered_dice import FILTERING_THRESHOLDS, FilteredDice, FilteringSteps, filtered_dice
 from nnunet_stochastic.metrics.ged import (
     GED_DISTANCES,
     GedDistance,
@@ -54,6 +54,7 @@ from nnunet_stochastic.metrics.uncertainty_histogram import UncertaintyHistogram
 
 __all__ = [
     "FAILURE_DICE",
+    "FILTERING_THRESHOLDS",
     "GED_DISTANCES",
     "PROBABILITY_FLOOR",
     "FilteredDice",

@@ -19,9 +19,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["FilteredDice", "FilteringSteps", "filtered_dice"]
+__all__ = ["FILTERING_THRESHOLDS", "FilteredDice", "FilteringSteps", "filtered_dice"]
 
 NUM_STEPS = 40
+#: Thresholds of QU-BraTS, 0, 1/40, ... 1.
+FILTERING_THRESHOLDS = np.linspace(0, 1, NUM_STEPS + 1)
 
 
 @dataclass(frozen=True)

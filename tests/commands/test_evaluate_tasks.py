@@ -139,7 +139,8 @@ def test_filtered_dice(evaluated):
     """Masks filtered one threshold at a time, against each rater."""
 
     def score(case, measure):
-        u, thresholds, scores = np.minimum(case.maps[measure] / np.log(2), 1), np.linspace(0, 1, 41), []
+        u, thresholds = np.minimum(case.maps[measure] / np.log(2), 1), np.linspace(0, 1, 41)
+        scores, of_raters = [], []
         for rater in case.raters:
             a, b = case.prediction == 1, rater == 1
             curves = []
@@ -150,14 +151,24 @@ def test_filtered_dice(evaluated):
                 curves.append([2 * (a & b & kept).sum() / size if size else 1, *lost])
             areas = np.trapezoid(curves, thresholds, axis=0)
             scores.append([*areas, (areas[0] + 1 - areas[1] + 1 - areas[2]) / 3])
-        return np.mean(scores, axis=0)
+            of_raters.append(curves)
+        return np.mean(scores, axis=0), np.mean(of_raters, axis=0)
 
     found = evaluated.summary()["tasks"]["FILTER"]
     names = ("filtered_dice", "filtered_tp", "filtered_tn", "filter_score")
-    for split, name in ((found["ID"], "id"), (found["shifts"]["blur"], "blur")):
+    curves = found["curves"]
+    np.testing.assert_allclose(curves["thresholds"], np.linspace(0, 1, 41), rtol=0, atol=1e-6)
+    for split, of_split, name in (
+        (found["ID"], curves["ID"], "id"),
+        (found["shifts"]["blur"], curves["shifts"]["blur"], "blur"),
+    ):
         for measure in MEASURES:
-            expected = np.mean([score(case, measure) for case in evaluated.cases[name].values()], axis=0)
-            assert [split[measure][key] for key in names] == pytest.approx(expected, rel=1e-5)
+            scores, of_cases = zip(*(score(case, measure) for case in evaluated.cases[name].values()), strict=True)
+            assert [split[measure][key] for key in names] == pytest.approx(np.mean(scores, axis=0), rel=1e-5)
+            means = [of_split[measure][f"{key}_curve"] for key in names[:3]]
+            np.testing.assert_allclose(np.transpose(means), np.mean(of_cases, axis=0), rtol=0, atol=1e-5)
+            areas = np.trapezoid(means, curves["thresholds"], axis=1)
+            assert [split[measure][key] for key in names[:3]] == pytest.approx(areas, abs=2e-6)
 
 
 def ged(case, distance):

@@ -179,7 +179,21 @@ def _tasks(quality: float, shifts: tuple[str, ...]) -> dict:
                 for place, measure in enumerate(MEASURES)
             },
             shifts,
-        ),
+        )
+        | {
+            "curves": {
+                "thresholds": [0.0, 0.5, 1.0],
+                "ID": {
+                    measure: {
+                        "filtered_dice_curve": [1.0, 0.9, quality],
+                        "filtered_tp_curve": [0.9, 0.1 * place, 0.0],
+                        "filtered_tn_curve": [0.5, 0.2, 0.0],
+                    }
+                    for place, measure in enumerate(MEASURES)
+                },
+                "shifts": {},
+            }
+        },
         "VOLUME": {"ID": {"nodule": 0.11}},
         "RATIO": _splits(0.3 * quality, shifts),
     }

@@ -304,11 +304,18 @@ def test_lesions_found_against_false_ones(judged):
     assert ax.get_legend_handles_labels()[1] == ["nodule"]
 
 
-def test_areas_of_the_filtering(results):
+def test_curves_of_the_filtering(results):
+    """A row of panels per measure, a panel per curve, a line per model: what summary.json has."""
     styles = figures.model_styles(results)
     axes = figures.filtering_figure(results, styles).axes
-    np.testing.assert_allclose([line.get_ydata() for line in axes[0].lines], [[0.08, 1.08, 2.08], [0.06, 1.06, 2.06]])
-    np.testing.assert_allclose(axes[1].lines[0].get_ydata(), [0.2, 1.2, 2.2])
+    assert [ax.get_ylabel() for ax in axes[::3]] == ["AU", "EU", "TU"]
+    for line in (line for ax in axes for line in ax.lines):
+        np.testing.assert_array_equal(line.get_xdata(), [0, 0.5, 1])
+    np.testing.assert_allclose([line.get_ydata() for line in axes[0].lines], [[1, 0.9, 0.8], [1, 0.9, 0.6]])
+    np.testing.assert_allclose(axes[7].lines[1].get_ydata(), [0.9, 0.2, 0])
     for result in results:
-        result.summary["tasks"].pop("FILTER")
+        result.summary["tasks"]["FILTER"]["curves"]["ID"].pop("AU")  # as of a network that has TU alone
+    assert [ax.get_ylabel() for ax in figures.filtering_figure(results, styles).axes[::3]] == ["EU", "TU"]
+    for result in results:
+        result.summary["tasks"]["FILTER"].pop("curves")  # as of an older version
     assert figures.filtering_figure(results, styles) is None

@@ -143,6 +143,8 @@ class Task:
         Function from the numbers by set to the task's entry in summary.json.
     omissions
         Reasons why parts of that entry are missing, by part.
+    further_entries
+        Schemas of keys that the entry has besides numbers by split, such as curves.
     schema
         Schema of that entry, of a task whose splits hold more than numbers; tables of numbers leave it out.
     applies
@@ -180,6 +182,8 @@ class Task:
         Columns of images.csv, and their values for a case.
     measure_columns, of_map
         Columns of scores.csv, and their values for a map.
+    measure_curves
+        Names of the curves, lists of numbers of one length, that ``of_map`` has besides.
     class_key, of_classes
         Key in the record of a case, and the numbers by class, or other plain data, that stand there.
     replicates
@@ -200,6 +204,7 @@ class Task:
     optional: Mapping[str, Need] = field(default_factory=dict)
     complete: Callable[[TaskInputs, Mapping[str, Any]], dict[str, Any]] = split_by_set
     omissions: Callable[[TaskInputs, Mapping[str, Any]], Mapping[str, str]] = lambda inputs, entry: {}
+    further_entries: Mapping[str, Any] = field(default_factory=dict)
     schema: type[File] | None = None
     applies: Callable[[Convention], bool] = lambda convention: True
     by_measure: bool = False
@@ -221,7 +226,8 @@ class Task:
     image_columns: tuple[str, ...] = ()
     of_case: Callable[[CaseInputs], Mapping[str, float]] = lambda inputs: {}
     measure_columns: tuple[str, ...] = ()
-    of_map: Callable[[MapInputs], Mapping[str, float]] = lambda inputs: {}
+    measure_curves: tuple[str, ...] = ()
+    of_map: Callable[[MapInputs], Mapping[str, float | Sequence[float]]] = lambda inputs: {}
     class_key: str = ""
     of_classes: Callable[[CaseInputs], Mapping[str, Any]] = lambda inputs: {}
     replicates: Callable[[Resampled, str, Measure, str], np.ndarray] | None = None

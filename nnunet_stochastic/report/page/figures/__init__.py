@@ -78,8 +78,9 @@ COMPARISONS: tuple[
     ),
     (
         "Filtering (QU-BraTS)",
-        "Areas under the curves over the threshold at which uncertain voxels are set aside, ID set: the Dice of what "
-        "is kept, and the shares of true positives and true negatives that are set aside with the errors.",
+        "Voxels of more than a threshold of AU, EU or TU (share of the largest entropy) are set aside, ID set: Dice of "
+        "what is kept, and shares of true positives and true negatives that are set aside with the errors. At 1 all "
+        "voxels are kept.",
         filtering_figure,
     ),
 )

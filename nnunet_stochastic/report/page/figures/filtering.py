@@ -1,47 +1,47 @@
-"""What the QU-BraTS score is made of: areas under curves over the threshold at which uncertain voxels are set aside.
+"""What the QU-BraTS score is made of: curves over the threshold at which uncertain voxels are set aside.
 
 An uncertainty that filters errors out raises the Dice of what is kept, and one that leaves alone what is right filters
-few true positives and true negatives.
+few true positives and true negatives. The curves are those of summary.json, means over cases.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from nnunet_stochastic.evaluation.case_sets import ID
 from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
 from nnunet_stochastic.evaluation.maps import MEASURES
-from nnunet_stochastic.evaluation.tasks.filtering import FILTERING
+from nnunet_stochastic.evaluation.tasks.filtering import CURVES, FILTERING
 from nnunet_stochastic.report.page.figures.style import ModelStyle, add_model_legend, grid
 
 __all__ = ["filtering_figure"]
 
-_PARTS = {
-    "filtered_dice": "Dice of what is kept ↑",
-    "filtered_tp": "true positives filtered ↓",
-    "filtered_tn": "true negatives filtered ↓",
-}
+_TITLES = ("Dice of what is kept ↑", "true positives filtered ↓", "true negatives filtered ↓")
 
 
 def filtering_figure(results: Sequence[EvaluatedRun], styles: Mapping[str, ModelStyle]) -> Figure | None:
-    """A panel per area, a line per model over AU, EU and TU, on the ID set."""
-    areas = {
-        result: np.array([[result.task(FILTERING.name, ID, measure, part) for measure in MEASURES] for part in _PARTS])
-        for result in results
+    """A row of panels per measure and a panel per curve, a line per model, of the ID set."""
+    found: dict[EvaluatedRun, Mapping[str, Any]] = {
+        result: curves for result in results if (curves := result.entry(FILTERING.name).get("curves"))
     }
-    areas = {result: values for result, values in areas.items() if np.isfinite(values).any()}
-    if not areas:
+    measures = [measure for measure in MEASURES if any(measure in curves[ID] for curves in found.values())]
+    if not measures:
         return None
-    figure, axes = grid(len(_PARTS))
-    for part, (ax, title) in enumerate(zip(axes, _PARTS.values(), strict=True)):
-        for result, values in areas.items():
-            ax.plot(range(len(MEASURES)), values[part], **styles[result.label].line())
-        names = [f"{measure}{'†' if measure == 'EU' and any(r.mark for r in areas) else ''}" for measure in MEASURES]
-        ax.set_xticks(range(len(MEASURES)), names)
-        ax.set(title=title, xlim=(-0.3, len(MEASURES) - 0.7))
-    axes[0].set_ylabel("area under the curve")
-    add_model_legend(figure, list(areas), styles, shows_epistemic=True)
+    figure, axes = grid(len(CURVES) * len(measures), columns=len(CURVES), panel=(3.3, 2.5))
+    for row, measure in enumerate(measures):
+        mark = "†" if measure == "EU" and any(result.mark for result in found) else ""
+        panels = axes[len(CURVES) * row :][: len(CURVES)]
+        for ax, curve, title in zip(panels, CURVES, _TITLES, strict=True):
+            for result, curves in found.items():
+                if measure in curves[ID]:
+                    style = styles[result.label].line() | {"markevery": 10}
+                    ax.plot(curves["thresholds"], curves[ID][measure][curve], **style)
+            ax.set(xlim=(0, 1), title=title if row == 0 else "")
+            if row == len(measures) - 1:
+                ax.set_xlabel("threshold, share of the largest entropy")
+        panels[0].set_ylabel(f"{measure}{mark}")
+    add_model_legend(figure, list(found), styles, shows_epistemic=True)
     return figure
