@@ -10,6 +10,7 @@ patients are drawn together, others independently. Where patients are not known 
 shift that are all named like cases of ID are then copies of them, and are drawn together with their originals; so are
 those of two shifts with the same names.
 Interval: 2.5 % and 97.5 % quantiles of the replicates; there is none for one patient, whose replicates are all equal.
+The same replicates give the intervals of all other numbers (``intervals``).
 Efron, Bootstrap methods: another look at the jackknife, Annals of Statistics 1979; of clusters: Davison and Hinkley,
 Bootstrap methods and their application, 3.8, 1997.
 """
@@ -30,28 +31,24 @@ from nnunet_stochastic.evaluation.set_results import SetResults
 from nnunet_stochastic.evaluation.tasks import RANKED, Resampled, Task
 from nnunet_stochastic.io.names import counted
 
-__all__ = ["case_weights", "describe_bootstrap", "entanglement_of_tasks", "name_resampled"]
+__all__ = ["case_weights", "describe_bootstrap", "entanglement_of_tasks", "name_resampled", "resample"]
 
 NUM_REPLICATES = 1000
-_LEVEL = 0.95
 _QUANTILES = (0.025, 0.975)
 
 
-def entanglement_of_tasks(
-    tasks: Mapping[str, Any],
+def resample(
     sets: Sequence[SetResults],
     convention: Convention,
     *,
     patients: Mapping[str, str] | None = None,
     seed: int = 0,
     num_replicates: int = NUM_REPLICATES,
-) -> dict[str, Any]:
-    """Δ of the ranked tasks and its interval, by split where a task has splits, and by variant; NaN if there is none.
+) -> Resampled:
+    """Draw the replicates of a bootstrap.
 
     Parameters
     ----------
-    tasks
-        Result of ``compute_tasks``.
     sets
         Sets of cases, ID first, then the shifts.
     convention
@@ -63,10 +60,22 @@ def entanglement_of_tasks(
     """
     by_name = {results.name: results for results in sets}
     cases = {name: results.cases for name, results in by_name.items()}
-    weights = case_weights(cases, num_replicates, patients=patients, seed=seed)
-    drawn = Resampled(by_name, weights, convention)
+    return Resampled(by_name, case_weights(cases, num_replicates, patients=patients, seed=seed), convention)
+
+
+def entanglement_of_tasks(tasks: Mapping[str, Any], drawn: Resampled) -> dict[str, Any]:
+    """Δ of the ranked tasks and its interval, by split where a task has splits, and by variant; NaN if there is none.
+
+    Parameters
+    ----------
+    tasks
+        Result of ``compute_tasks``.
+    drawn
+        Replicates of the sets of which these are.
+    """
     found = {task.name: _delta_of_task(task, tasks[task.name], drawn) for task in RANKED if task.name in tasks}
-    if all((counts == 1).all() for counts in weights.values()):  # of one patient or case: all replicates are the data
+    # Of one patient or case: all replicates are the data.
+    if all((counts == 1).all() for counts in drawn.weights.values()):
         _leave_out_intervals(found)
     return found
 
@@ -120,7 +129,7 @@ def describe_bootstrap(cases: Mapping[str, Sequence[str]], patients: Mapping[str
         return {"cases": len(names), "patients": None if patients is None else len({patients[name] for name in names})}
 
     return {
-        "level": _LEVEL,
+        "level": metrics.BOOTSTRAP_LEVEL,
         "unit": "case" if patients is None else "patient",
         "num_replicates": NUM_REPLICATES,
         "sets": {name: count(names) for name, names in cases.items()},
@@ -188,9 +197,11 @@ def _delta(task: Task, sets: Mapping[str, Mapping[Measure, float]], drawn: Resam
     if np.isnan(value) or task.right is None or task.replicates is None:
         return {"value": value, "interval": [float("nan")] * 2}
     measures = (task.right, *task.wrong)
-    performances: list[Mapping[Measure, float | np.ndarray]] = [
-        {measure: task.replicates(drawn, name, measure, variant) for measure in measures} for name in sets
-    ]
+    performances: list[Mapping[Measure, float | np.ndarray]] = []
+    for name in sets:
+        found = task.replicates(drawn, name)
+        of_variant = found[variant] if variant else found
+        performances.append({measure: of_variant[measure] for measure in measures})
     deltas = np.asarray(metrics.entanglement(*right_and_wrong(task, performances), lower_is_better=lower_is_better))
     deltas = deltas[np.isfinite(deltas)]
     interval = np.quantile(deltas, _QUANTILES).tolist() if deltas.size else [float("nan")] * 2

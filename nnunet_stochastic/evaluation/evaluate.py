@@ -17,11 +17,12 @@ import pandas as pd
 from nnunet_stochastic import metrics
 from nnunet_stochastic.conventions import CONVENTIONS
 from nnunet_stochastic.evaluation.applied_decisions import AppliedDecisions
-from nnunet_stochastic.evaluation.bootstrap import describe_bootstrap, entanglement_of_tasks
+from nnunet_stochastic.evaluation.bootstrap import describe_bootstrap, entanglement_of_tasks, resample
 from nnunet_stochastic.evaluation.case_inputs import CONFIDENCE_BINS, CaseSettings
 from nnunet_stochastic.evaluation.case_sets import CaseSet, common_measures
 from nnunet_stochastic.evaluation.cases import CaseFiles, check_case
 from nnunet_stochastic.evaluation.decision_statistics import changed_structure
+from nnunet_stochastic.evaluation.intervals import summary_intervals
 from nnunet_stochastic.evaluation.maps import FOLDERS, MEASURES
 from nnunet_stochastic.evaluation.parallel import Workers
 from nnunet_stochastic.evaluation.readers import ImageReader, read_label_map
@@ -174,6 +175,7 @@ def _evaluation(
     labels, convention = settings.labels, settings.convention
     known, *shifts = results
     measures, case = common_measures(sets), sets[0].cases[0]
+    drawn = resample(results, convention, patients=patients)
     tasks, left_out = compute_tasks(
         results,
         convention,
@@ -182,6 +184,7 @@ def _evaluation(
         raters=bool(case.raters),
         applied=applied,
         patients=patients,
+        weights=drawn.weights,
     )
     for task in TASKS:
         if settings.calibration is not None and task.name in tasks and "calibration" in task.needs:
@@ -193,7 +196,7 @@ def _evaluation(
     if measures:
         # A deterministic network has the total alone.
         left_out |= {measure: f"no {FOLDERS[measure]} maps" for measure in MEASURES if measure not in measures}
-    delta = entanglement_of_tasks(tasks, results, convention, patients=patients) if measures == MEASURES else {}
+    delta = entanglement_of_tasks(tasks, drawn) if measures == MEASURES else {}
     if not delta:
         *others, last = (task.name for task in RANKED)
         listed = f"{', '.join(others)} and {last}"
@@ -216,6 +219,7 @@ def _evaluation(
         "degenerate_samples": {found.name: found.degenerate_samples for found in results if found.degenerate_samples},
         "spread": {found.name: dict(found.spread) for found in results if found.spread},
         "delta": delta,
+        "intervals": summary_intervals(tasks, drawn, labels),
         "bootstrap": describe_bootstrap({found.name: found.cases for found in results}, patients),
     }
     curves = {

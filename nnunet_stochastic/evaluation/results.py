@@ -43,6 +43,7 @@ def collect_results(case_set: CaseSet, records: Iterable[Mapping[str, Any]]) -> 
     rows, images, scores = [], [], []
     by_class: dict[str, dict[str, dict[str, Any]]] = {task.name: {} for task in TASKS if task.class_key}
     reliability: dict[str, dict[str, metrics.ReliabilityBins]] = {}
+    case_reliability: dict[str, dict[str, list[np.ndarray]]] = {}
     confidence: dict[Measure, list[list[list[float]]]] = {}
     curves: dict[Measure, dict[str, list[list[float]]]] = {}
     degenerate: dict[str, Degeneration] = {}
@@ -71,6 +72,8 @@ def collect_results(case_set: CaseSet, records: Iterable[Mapping[str, Any]]) -> 
             sums = reliability.setdefault(group, {})
             for class_name, content in classes.items():
                 bins = bins_from_json(content)
+                of_cases = case_reliability.setdefault(group, {}).setdefault(class_name, [])
+                of_cases.append(np.stack([bins.count, bins.confidence_sum, bins.correct_sum]))
                 sums[class_name] = sums[class_name] + bins if class_name in sums else bins
     return SetResults(
         name,
@@ -81,11 +84,16 @@ def collect_results(case_set: CaseSet, records: Iterable[Mapping[str, Any]]) -> 
         reliability,
         {measure: np.array(found, dtype=np.float64) for measure, found in confidence.items()},
         {
+            group: {class_name: np.stack(found) for class_name, found in classes.items()}
+            for group, classes in case_reliability.items()
+        },
+        {
             measure: {curve: np.array(values, dtype=np.float64) for curve, values in found.items()}
             for measure, found in curves.items()
         },
         degenerate,
         {str(name): float(values.mean()) for name, values in pd.DataFrame(spread).items()},
+        {str(name): values.to_numpy(dtype=np.float64) for name, values in pd.DataFrame(spread).items()},
         num_raters=0 if first is None else len(first.raters),
         num_samples=0 if first is None else len(first.samples),
         has_reference=first is not None and first.reference is not None,

@@ -38,12 +38,16 @@ class SetResults:
     confidence
         Confidence bins of each case by measure, (N, 3, bins): count, sum of confidences, number correct. Measures
         without confidences are not there.
+    case_reliability
+        Reliability bins of each case, by group and class: count, sum of confidences, number correct, (N, 3, bins).
     curves
         Curves that tasks have of the maps, by measure and name, (N, P); NaN where there is none.
     degenerate_samples
         What is wrong with the samples of a case, for the cases with something wrong.
     spread
         Means over the cases of what ``case_spread`` gave.
+    case_spread
+        The numbers of ``case_spread`` of each case by name, (N,); NaN where there is none.
     num_raters, num_samples
         Number of raters and of samples of each case.
     has_reference
@@ -57,9 +61,11 @@ class SetResults:
     by_class: Mapping[str, Mapping[str, Mapping[str, Any]]]
     reliability: Mapping[str, Mapping[str, metrics.ReliabilityBins]]
     confidence: Mapping[Measure, np.ndarray]
+    case_reliability: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     curves: Mapping[Measure, Mapping[str, np.ndarray]] = field(default_factory=dict)
     degenerate_samples: Mapping[str, Degeneration] = field(default_factory=dict)
     spread: Mapping[str, float] = field(default_factory=dict)
+    case_spread: Mapping[str, np.ndarray] = field(default_factory=dict)
     num_raters: int = 0
     num_samples: int = 0
     has_reference: bool = False

@@ -4,6 +4,7 @@
     tasks        a number, or one per measure or class, of each split and shift; beside them those of each variant, and
                  what else the task names
     delta        value and interval at the same places
+    intervals    of results, set_results, spread and tasks, [low, high] at the place of a number
 
 A number that does not exist is ``null``. What is not named here may be there and is let be.
 """
@@ -23,7 +24,7 @@ from nnunet_stochastic.io.schemas import Count, File, Name, Number, rule
 __all__ = ["SummaryFile"]
 
 Value = Number | None
-Numbers = dict[str, Value]
+Interval = Annotated[list[Value], Field(min_length=2, max_length=2)]
 #: Of a key that may lack, but is not null where it is there.
 _ABSENT: Any = None
 
@@ -45,8 +46,13 @@ class _Folders(_SetFolders):
 
 
 class _ClassResults(File):
-    mean: Numbers = _ABSENT
-    dataset: Numbers = _ABSENT
+    mean: dict[str, Value] = _ABSENT
+    dataset: dict[str, Value] = _ABSENT
+
+
+class _ClassIntervals(File):
+    mean: dict[str, Interval] = _ABSENT
+    dataset: dict[str, Interval] = _ABSENT
 
 
 class _NumbersOfSet(File):
@@ -61,7 +67,7 @@ class _Bootstrap(File):
 
 class _Delta(File):
     value: Value = None
-    interval: Annotated[list[Value], Field(min_length=2, max_length=2)] | None = None
+    interval: Interval | None = None
 
 
 def _model(base: Any, fields: dict[str, Any]) -> Any:
@@ -70,20 +76,23 @@ def _model(base: Any, fields: dict[str, Any]) -> Any:
     return create_model("Entry", __base__=base, **optional)
 
 
-def _numbers_of(task: Task) -> Any:
+def _numbers_of(task: Task, value: Any) -> Any:
     """What a task has of a set of cases."""
     if task.by_measure:
-        return _model(File, dict.fromkeys(MEASURES, Numbers if task.entry else Value))
+        return _model(File, dict.fromkeys(MEASURES, dict[str, value] if task.entry else value))
     if task.by_class:
-        return Numbers if task.metric else dict[str, Numbers]
-    return Value
+        return dict[str, value] if task.metric else dict[str, dict[str, value]]
+    return value
 
 
 def _entry_of(task: Task) -> Any:
     """What summary.json has of a task."""
-    if task.schema is not None:
-        return task.schema
-    numbers = _numbers_of(task)
+    return _numbers_of_splits(task, Value) if task.schema is None else task.schema
+
+
+def _numbers_of_splits(task: Task, value: Any) -> Any:
+    """Numbers of a task by split and variant, or their intervals, and what the entry has besides."""
+    numbers = _numbers_of(task, value)
     shifts = {"shifts": dict[str, numbers | None]}  # type: ignore[valid-type]
     splits = _model(File, dict.fromkeys(task.splits, numbers | None) | shifts)
     places = splits if task.splits else _model(numbers, shifts)
@@ -105,6 +114,12 @@ def _delta_of(task: Task) -> Any:
     return _model(splits, dict.fromkeys(task.variants, splits))
 
 
+class _Intervals(File):
+    results: dict[Literal["reference", "raters"], dict[str, _ClassIntervals]] = _ABSENT
+    set_results: dict[str, dict[Literal["reference", "raters"], dict[str, _ClassIntervals]]] = _ABSENT
+    spread: dict[str, dict[str, Interval]] = _ABSENT
+
+
 class _Summary(File):
     convention: Annotated[str, AfterValidator(_convention)] = ""
     conventions: dict[str, str] = _ABSENT
@@ -118,7 +133,7 @@ class _Summary(File):
     bootstrap: _Bootstrap = _ABSENT
     left_out: dict[str, str] = _ABSENT
     degenerate_samples: dict[str, dict[str, str]] = _ABSENT
-    spread: dict[str, Numbers] = _ABSENT
+    spread: dict[str, dict[str, Value]] = _ABSENT
 
 
 #: summary.json; which of its keys must be there depends on who reads it.
@@ -127,5 +142,13 @@ SummaryFile: type[File] = _model(
     {
         "tasks": _model(File, {task.name: _entry_of(task) for task in TASKS}),
         "delta": _model(File, {task.name: _delta_of(task) | None for task in RANKED}),
+        "intervals": _model(
+            _Intervals,
+            {
+                "tasks": _model(
+                    File, {task.name: _numbers_of_splits(task, Interval) for task in TASKS if task.schema is None}
+                )
+            },
+        ),
     },
 )

@@ -15,6 +15,7 @@ from nnunet_stochastic.metrics.calibration import (
     reliability_bins,
     reliability_curve,
 )
+from nnunet_stochastic.metrics.calibration_bootstrap import CalibrationErrors, calibration_errors_bootstrap
 from nnunet_stochastic.metrics.crps import crps_gaussian, crps_samples
 from nnunet_stochastic.metrics.curvas import (
     consensus_confidence,
@@ -24,7 +25,7 @@ from nnunet_stochastic.metrics.curvas import (
 )
 from nnunet_stochastic.metrics.dice import dice, joint_label_counts
 from nnunet_stochastic.metrics.entanglement import entanglement
-from nnunet_stochastic.metrics.failure_auroc import FAILURE_DICE, failure_auroc
+from nnunet_stochastic.metrics.failure_auroc import FAILURE_DICE, failure_auroc, failure_auroc_bootstrap
 from nnunet_stochastic.metrics.filtered_dice import FILTERING_THRESHOLDS, FilteredDice, FilteringSteps, filtered_dice
 from nnunet_stochastic.metrics.ged import (
     GED_DISTANCES,
@@ -46,23 +47,41 @@ from nnunet_stochastic.metrics.lesion_dice import lesion_dice
 from nnunet_stochastic.metrics.ncc import normalized_cross_correlation
 from nnunet_stochastic.metrics.nll import PROBABILITY_FLOOR, binary_nll, nll
 from nnunet_stochastic.metrics.platt import PlattScaling
-from nnunet_stochastic.metrics.risk_coverage import augrc, aurc, excess_aurc, risk_coverage_curve
+from nnunet_stochastic.metrics.rank_correlation import rank_correlation, rank_correlation_bootstrap
+from nnunet_stochastic.metrics.resampling import (
+    BOOTSTRAP_LEVEL,
+    mean_of_known,
+    percentile_interval,
+    weighted_mean,
+    weighted_median,
+)
+from nnunet_stochastic.metrics.risk_coverage import (
+    RiskAreas,
+    augrc,
+    aurc,
+    excess_aurc,
+    risk_coverage_bootstrap,
+    risk_coverage_curve,
+)
 from nnunet_stochastic.metrics.spread import dice_of_pairs, interval_coverage, pairwise_dice, volume_spread
 from nnunet_stochastic.metrics.surface_distance import SurfaceDistances, surface_distances
 from nnunet_stochastic.metrics.temperature import TemperatureStatistics, tempered
 from nnunet_stochastic.metrics.uncertainty_histogram import UncertaintyHistogram
 
 __all__ = [
+    "BOOTSTRAP_LEVEL",
     "FAILURE_DICE",
     "FILTERING_THRESHOLDS",
     "GED_DISTANCES",
     "PROBABILITY_FLOOR",
+    "CalibrationErrors",
     "FilteredDice",
     "FilteringSteps",
     "GedDistance",
     "PlattScaling",
     "ReliabilityBins",
     "ReliabilityCurve",
+    "RiskAreas",
     "SurfaceDistances",
     "TemperatureStatistics",
     "UncertaintyHistogram",
@@ -77,6 +96,7 @@ __all__ = [
     "border_length",
     "bounding_box",
     "brier",
+    "calibration_errors_bootstrap",
     "co_occurrence",
     "consensus_confidence",
     "consensus_dice",
@@ -90,6 +110,7 @@ __all__ = [
     "excess_aurc",
     "expected_calibration_error",
     "failure_auroc",
+    "failure_auroc_bootstrap",
     "filtered_dice",
     "generalized_energy_distance",
     "image_mean",
@@ -98,6 +119,7 @@ __all__ = [
     "lesion_dice",
     "maximum_calibration_error",
     "mean_above",
+    "mean_of_known",
     "nll",
     "normalized_cross_correlation",
     "pairwise_dice",
@@ -105,13 +127,19 @@ __all__ = [
     "patch_maximum",
     "per_area",
     "per_border",
+    "percentile_interval",
     "predicted_class_confidence",
     "predicted_event_confidence",
+    "rank_correlation",
+    "rank_correlation_bootstrap",
     "reliability_bins",
     "reliability_curve",
+    "risk_coverage_bootstrap",
     "risk_coverage_curve",
     "soft_dice_over_thresholds",
     "surface_distances",
     "tempered",
     "volume_spread",
+    "weighted_mean",
+    "weighted_median",
 ]

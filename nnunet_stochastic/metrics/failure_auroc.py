@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnunet_stochastic.metrics.auroc import auroc
+from nnunet_stochastic.metrics.auroc import auroc, auroc_bootstrap
 
-__all__ = ["FAILURE_DICE", "failure_auroc"]
+__all__ = ["FAILURE_DICE", "failure_auroc", "failure_auroc_bootstrap"]
 
 #: Dice below which a case is a failure.
 FAILURE_DICE = 0.7
@@ -38,6 +38,28 @@ def failure_auroc(dice: np.ndarray, uncertainty: np.ndarray, *, threshold: float
     float
         AUROC in [0, 1]; 1 is best, 1/2 is chance.
     """
+    failed, fine = _failed_and_fine(dice, uncertainty, threshold)
+    return auroc(np.asarray(uncertainty)[fine], np.asarray(uncertainty)[failed])
+
+
+def failure_auroc_bootstrap(
+    dice: np.ndarray, uncertainty: np.ndarray, weights: np.ndarray, *, threshold: float = FAILURE_DICE
+) -> np.ndarray:
+    """The same of the replicates of a bootstrap that hold each case as often as weights (B, n) say, integers: (B,).
+
+    NaN of a replicate without failures, or of nothing else.
+    """
+    failed, fine = _failed_and_fine(dice, uncertainty, threshold)
+    return auroc_bootstrap(
+        np.asarray(uncertainty)[fine],
+        np.asarray(uncertainty)[failed],
+        negative_weights=weights[:, fine],
+        positive_weights=weights[:, failed],
+    )
+
+
+def _failed_and_fine(dice: np.ndarray, uncertainty: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """Which cases have failed, and which have not, (n,), bool."""
     dice, uncertainty = np.asarray(dice, dtype=np.float64), np.asarray(uncertainty, dtype=np.float64)
     if dice.ndim != 1 or dice.shape != uncertainty.shape:
         raise ValueError(f"dice and uncertainty must be (n,) of the same length, got {dice.shape}, {uncertainty.shape}")
@@ -49,5 +71,4 @@ def failure_auroc(dice: np.ndarray, uncertainty: np.ndarray, *, threshold: float
             f"uncertainty is NaN for {np.isnan(uncertainty[known]).sum()} of {known.sum()} cases that have a Dice; "
             "leave them out, or give their Dice as NaN"
         )
-    failed, fine = known & (dice < threshold), known & (dice >= threshold)
-    return auroc(uncertainty[fine], uncertainty[failed])
+    return known & (dice < threshold), known & (dice >= threshold)

@@ -15,9 +15,11 @@ systems, NeurIPS 2024, https://arxiv.org/abs/2407.01032.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-__all__ = ["augrc", "aurc", "excess_aurc", "risk_coverage_curve"]
+__all__ = ["RiskAreas", "augrc", "aurc", "excess_aurc", "risk_coverage_bootstrap", "risk_coverage_curve"]
 
 
 def risk_coverage_curve(risk: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -35,16 +37,7 @@ def risk_coverage_curve(risk: np.ndarray, confidence: np.ndarray) -> tuple[np.nd
     tuple[np.ndarray, np.ndarray]
         Coverages 1/n, 2/n, ... 1 of the cases that have a risk and the mean risk of what is kept at each.
     """
-    risk, confidence = np.asarray(risk, dtype=np.float64), np.asarray(confidence, dtype=np.float64)
-    if risk.ndim != 1 or risk.shape != confidence.shape:
-        raise ValueError(f"risk and confidence must be (n,) of the same length, got {risk.shape}, {confidence.shape}")
-    known = ~np.isnan(risk)
-    risk, confidence = risk[known], confidence[known]
-    if np.isnan(confidence).any():
-        raise ValueError(
-            f"confidence is NaN for {np.isnan(confidence).sum()} of {len(risk)} cases that have a risk; "
-            "without it they have no place in the order; leave them out, or give their risk as NaN"
-        )
+    risk, confidence, _ = _known(risk, confidence)
     # Unique values ascend, so those of the negative confidence run from the most to the least confident.
     _, group, count = np.unique(-confidence, return_inverse=True, return_counts=True)
     expected = np.repeat(np.bincount(group, weights=risk) / count, count)
@@ -73,3 +66,63 @@ def augrc(risk: np.ndarray, confidence: np.ndarray) -> float:
         return float("nan")
     generalized = np.concatenate([[0.0], coverage * selective_risk])
     return float(np.mean(generalized[1:] + generalized[:-1]) / 2)
+
+
+class RiskAreas(NamedTuple):
+    """AURC, E-AURC and AUGRC of each replicate, (B,), in the risk's unit; NaN of a replicate without cases."""
+
+    aurc: np.ndarray
+    excess_aurc: np.ndarray
+    augrc: np.ndarray
+
+
+def risk_coverage_bootstrap(risk: np.ndarray, confidence: np.ndarray, weights: np.ndarray) -> RiskAreas:
+    """Areas of the replicates of a bootstrap over n cases, exact with ties, from one sort of the confidences.
+
+    The c copies of cases of equal confidence behind k others, whose risks have the sum A, with mean risk e, add
+    sum_j (A + j e) / (k + j) = c e + (A - k e) (H(k + c) - H(k)) for j = 1 ... c to n AURC, H the harmonic numbers.
+
+    Parameters
+    ----------
+    risk, confidence
+        Those of ``risk_coverage_curve``, (n,).
+    weights
+        How often each replicate holds each case, (B, n), integers >= 0.
+    """
+    risk, confidence, known = _known(risk, confidence)
+    area, generalized = _weighted_areas(risk, confidence, weights[:, known])
+    ideal, _ = _weighted_areas(risk, -risk, weights[:, known])
+    return RiskAreas(area, area - ideal, generalized)
+
+
+def _known(risk: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Risk and confidence of the cases that have a risk, and which these are, (n,), bool."""
+    risk, confidence = np.asarray(risk, dtype=np.float64), np.asarray(confidence, dtype=np.float64)
+    if risk.ndim != 1 or risk.shape != confidence.shape:
+        raise ValueError(f"risk and confidence must be (n,) of the same length, got {risk.shape}, {confidence.shape}")
+    known = ~np.isnan(risk)
+    risk, confidence = risk[known], confidence[known]
+    if np.isnan(confidence).any():
+        raise ValueError(
+            f"confidence is NaN for {np.isnan(confidence).sum()} of {len(risk)} cases that have a risk; "
+            "without it they have no place in the order; leave them out, or give their risk as NaN"
+        )
+    return risk, confidence, known
+
+
+def _weighted_areas(risk: np.ndarray, confidence: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """AURC and AUGRC of each replicate, (B,)."""
+    if not risk.size:
+        return np.full(len(weights), np.nan), np.full(len(weights), np.nan)
+    order = np.argsort(-confidence, kind="stable")
+    starts = np.flatnonzero(np.diff(confidence[order], prepend=np.nan) != 0)  # of each group of equal confidence
+    count, risks = (np.add.reduceat(each[:, order], starts, axis=1) for each in (weights, weights * risk))
+    kept, kept_risk = np.cumsum(count, axis=1), np.cumsum(risks, axis=1)
+    before, risk_before = kept - count, kept_risk - risks
+    number = kept[:, -1].astype(np.float64)
+    number[number == 0] = np.nan
+    harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, kept[:, -1].max() + 1))])
+    mean = np.divide(risks, count, out=np.zeros(count.shape), where=count > 0)
+    area = (risks + (risk_before - before * mean) * (harmonic[kept] - harmonic[before])).sum(axis=1) / number
+    generalized = (count * (risk_before + kept_risk)).sum(axis=1) / (2 * number**2)
+    return area, generalized

@@ -68,7 +68,7 @@ def test_intervals_over_patients(evaluated, capsys):
     assert "patients (ID: 4 cases of 2" in " ".join(capsys.readouterr().out.split())
     for name in ("cases.csv", "images.csv", "scores.csv", "curves.json"):
         assert (evaluated.root / "grouped" / name).read_bytes() == (evaluated.root / "out" / name).read_bytes()
-    assert {key for key in single if single[key] != grouped[key]} == {"folders", "delta", "bootstrap"}
+    assert {key for key in single if single[key] != grouped[key]} == {"folders", "delta", "bootstrap", "intervals"}
     # Of two patients a replicate has both, or one of them twice; three of four cases are of the first.
     ncc = (
         pd.read_csv(evaluated.root / "out" / "scores.csv")
@@ -78,6 +78,8 @@ def test_intervals_over_patients(evaluated, capsys):
     by_replicate = [ncc.loc[list(cases)].mean() for cases in ("abc", "abcd", "d")]
     delta = [metrics.entanglement(mean["AU"], mean["EU"]) for mean in by_replicate]
     assert grouped["delta"]["AMB"]["ID"]["interval"] == pytest.approx([min(delta), max(delta)])
+    numbers = [mean["AU"] for mean in by_replicate]
+    assert grouped["intervals"]["tasks"]["AMB"]["ID"]["AU"] == pytest.approx([min(numbers), max(numbers)])
     assert grouped["delta"]["AMB"]["ID"]["value"] == single["delta"]["AMB"]["ID"]["value"]
 
     table.write_text("case,patient\na,1\nb,1\nc,1\nd,2\n")

@@ -14,6 +14,7 @@ from nnunet_stochastic.evaluation.bootstrap import (
     describe_bootstrap,
     entanglement_of_tasks,
     name_resampled,
+    resample,
 )
 from nnunet_stochastic.evaluation.set_results import SetResults
 from nnunet_stochastic.evaluation.tasks import compute_tasks
@@ -154,7 +155,7 @@ def sets():
 def test_intervals_are_those_of_repeated_tables(sets):
     convention = PRESETS["entanglement"]
     tasks, _ = compute_tasks(sets, convention, num_samples=0, calibrated=True, raters=True)
-    found = entanglement_of_tasks(tasks, sets, convention, seed=3, num_replicates=60)
+    found = entanglement_of_tasks(tasks, resample(sets, convention, seed=3, num_replicates=60))
     weights = case_weights({results.name: results.cases for results in sets}, 60, seed=3)
 
     def repeated(name, values, replicate):
@@ -199,7 +200,7 @@ def test_numbers_that_do_not_exist(sets):
     convention = PRESETS["values"]
     sets[0].scores.loc[sets[0].scores["measure"] == "EU", ["ncc", "ace"]] = np.nan
     tasks, _ = compute_tasks(sets, convention, num_samples=0, calibrated=True, raters=True)
-    found = entanglement_of_tasks(tasks, sets, convention, num_replicates=10)
+    found = entanglement_of_tasks(tasks, resample(sets, convention, num_replicates=10))
     assert np.isnan(found["AMB"]["ID"]["value"])
     assert np.isnan(found["CAL"]["ID"]["interval"]).all()
     assert np.isfinite(found["AMB"]["OOD"]["interval"]).all()
@@ -213,7 +214,7 @@ PATHS = (("OODD",), ("AMB", "ID"), ("AMB", "OOD"), ("CAL", "ID"), ("CAL", "OOD")
 def intervals(sets, patients=None):
     convention = PRESETS["entanglement"]
     tasks, _ = compute_tasks(sets, convention, num_samples=0, calibrated=True, raters=True)
-    found = entanglement_of_tasks(tasks, sets, convention, patients=patients, num_replicates=400)
+    found = entanglement_of_tasks(tasks, resample(sets, convention, patients=patients, num_replicates=400))
     return np.array([(found[path[0]] if len(path) == 1 else found[path[0]][path[1]])["interval"] for path in PATHS])
 
 
@@ -250,11 +251,10 @@ def test_one_patient_has_no_interval(sets):
     convention = PRESETS["entanglement"]
     tasks, _ = compute_tasks(sets, convention, num_samples=0, calibrated=True, raters=True)
     patients = {name: "a" for results in sets for name in results.cases}
-    found = entanglement_of_tasks(tasks, sets, convention, patients=patients, num_replicates=50)
+    found = entanglement_of_tasks(tasks, resample(sets, convention, patients=patients, num_replicates=50))
     of_two = {**patients, sets[0].cases[0]: "b"}
     assert np.isfinite(found["AMB"]["ID"]["value"])
     assert np.isnan(found["AMB"]["ID"]["interval"]).all()
     assert np.isnan(found["CAL"]["per_image"]["OOD"]["interval"]).all()
-    assert np.isfinite(
-        entanglement_of_tasks(tasks, sets, convention, patients=of_two, num_replicates=50)["AMB"]["ID"]["interval"]
-    ).all()
+    of_two_found = entanglement_of_tasks(tasks, resample(sets, convention, patients=of_two, num_replicates=50))
+    assert np.isfinite(of_two_found["AMB"]["ID"]["interval"]).all()

@@ -12,7 +12,7 @@ from nnunet_stochastic.conventions import Convention
 from nnunet_stochastic.evaluation.case_inputs import MapInputs
 from nnunet_stochastic.evaluation.maps import MEASURES, Measure
 from nnunet_stochastic.evaluation.set_results import SetResults
-from nnunet_stochastic.evaluation.tasks.resampling import Resampled, weighted_mean
+from nnunet_stochastic.evaluation.tasks.resampling import Resampled
 from nnunet_stochastic.evaluation.tasks.task import Task, TaskInputs, has_number, mean_of, reason
 
 __all__ = ["AMBIGUITY"]
@@ -40,8 +40,9 @@ def _of_set(inputs: TaskInputs, results: SetResults) -> dict[Measure, float]:
     return {measure: mean_of(results.score(measure, COLUMN)) for measure in MEASURES}
 
 
-def _replicates(drawn: Resampled, name: str, measure: Measure, variant: str) -> np.ndarray:
-    return weighted_mean(drawn.sets[name].score(measure, COLUMN), drawn.weights[name])
+def _replicates(drawn: Resampled, name: str) -> dict[Measure, np.ndarray]:
+    results, weights = drawn.sets[name], drawn.weights[name]
+    return {measure: metrics.weighted_mean(results.score(measure, COLUMN), weights) for measure in MEASURES}
 
 
 AMBIGUITY = Task(

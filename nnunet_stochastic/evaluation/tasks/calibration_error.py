@@ -16,7 +16,7 @@ from nnunet_stochastic.conventions import ACE, Ace, Convention
 from nnunet_stochastic.evaluation.case_inputs import MapInputs
 from nnunet_stochastic.evaluation.maps import MEASURES, Measure
 from nnunet_stochastic.evaluation.set_results import SetResults
-from nnunet_stochastic.evaluation.tasks.resampling import Resampled, weighted_mean
+from nnunet_stochastic.evaluation.tasks.resampling import Resampled
 from nnunet_stochastic.evaluation.tasks.task import Task, TaskInputs, mean_of, reason, split_by_set
 
 __all__ = ["CALIBRATION_ERROR"]
@@ -66,18 +66,18 @@ def _variant_of(convention: Convention) -> Ace:
     return "per_image" if convention.per_image_ace else "dataset"
 
 
-def _replicates(drawn: Resampled, name: str, measure: Measure, variant: str) -> np.ndarray:
+def _replicates(drawn: Resampled, name: str) -> dict[Ace, dict[Measure, np.ndarray]]:
     results, weights = drawn.sets[name], drawn.weights[name]
-    if variant == "per_image":
-        return weighted_mean(results.score(measure, COLUMN), weights)
-    if measure not in results.confidence:
-        return np.full(len(weights), np.nan)
-    bins = results.confidence[measure]
-    count, confidence, correct = np.moveaxis(np.tensordot(weights, bins, axes=1), 1, 0)
-    filled = count > 0
-    gap = np.divide(np.abs(correct - confidence), count, out=np.zeros(count.shape), where=filled)
-    number = filled.sum(axis=1)
-    return np.divide(gap.sum(axis=1), number, out=np.full(len(weights), np.nan), where=number > 0)
+    nothing = np.full(len(weights), np.nan)
+    return {
+        "per_image": {measure: metrics.weighted_mean(results.score(measure, COLUMN), weights) for measure in MEASURES},
+        "dataset": {
+            measure: metrics.calibration_errors_bootstrap(results.confidence[measure], weights).average
+            if measure in results.confidence
+            else nothing
+            for measure in MEASURES
+        },
+    }
 
 
 CALIBRATION_ERROR = Task(

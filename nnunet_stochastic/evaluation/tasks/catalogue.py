@@ -52,6 +52,8 @@ def describe_convention(convention: Convention) -> dict[str, str]:
         "delta": f"(atan2(correct, wrong) - pi/4) / (pi/4), sign reversed for calibration errors; {names}; over shifts "
         "of mean performances, the better of AU and EU being that of each shift; interval: see bootstrap in "
         "summary.json",
+        "intervals": "95 % percentile intervals of the bootstrap over patients, or cases, as of delta; replicates in "
+        "which a number does not exist are left out, and there is no interval where none has it or all have the same",
         "ignore label": "left out of every comparison with an annotation; image scores use all voxels",
         **convention.describe_calibration(),
         **{task.name: task.describe(convention) for task in TASKS if task not in common and task.applies(convention)},

@@ -19,6 +19,7 @@ from nnunet_stochastic.evaluation.case_inputs import CaseInputs
 from nnunet_stochastic.evaluation.cases import EvaluatedCase
 from nnunet_stochastic.evaluation.scores import ALL_CLASSES
 from nnunet_stochastic.evaluation.set_results import SetResults
+from nnunet_stochastic.evaluation.tasks.resampling import Resampled
 from nnunet_stochastic.evaluation.tasks.task import Task, TaskInputs, reason
 from nnunet_stochastic.labels import EvaluatedLabels
 
@@ -148,9 +149,24 @@ def _of_classes(inputs: CaseInputs) -> dict[str, dict[str, float]]:
     return challenge_scores(inputs.case, inputs.labels, margin=inputs.settings.convention.challenge_margin)
 
 
-def _of_set(inputs: TaskInputs, results: SetResults) -> dict[str, dict[str, Any]]:
+def _table(results: SetResults) -> pd.DataFrame:
+    """A row per case and class, with the class as index."""
     rows = [{"class": name, **found} for case in results.by_class[NAME].values() for name, found in case.items()]
-    table = pd.DataFrame(rows).set_index("class").astype(np.float64)
+    return pd.DataFrame(rows).set_index("class").astype(np.float64)
+
+
+def _replicates(drawn: Resampled, name: str) -> dict[str, dict[str, np.ndarray]]:
+    results = drawn.sets[name]
+    has_scores = [bool(results.by_class[NAME][case]) for case in results.cases]
+    weights = drawn.weights[name][:, has_scores]
+    return {
+        str(each): {metric: metrics.weighted_mean(values.to_numpy(), weights) for metric, values in rows.items()}
+        for each, rows in _table(results).groupby("class", sort=False)
+    }
+
+
+def _of_set(inputs: TaskInputs, results: SetResults) -> dict[str, dict[str, Any]]:
+    table = _table(results)
     means = table.groupby("class", sort=False).mean()
     return {str(name): dict(row) for name, row in means.iterrows()}
 
@@ -172,4 +188,5 @@ CHALLENGE = Task(
     by_class=True,
     class_key="challenge",
     of_classes=_of_classes,
+    replicates=_replicates,
 )

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from nnunet_stochastic.conventions import Convention
 from nnunet_stochastic.evaluation.applied_decisions import AppliedDecisions
 from nnunet_stochastic.evaluation.set_results import SetResults
@@ -26,6 +28,7 @@ def compute_tasks(
     raters: bool,
     applied: AppliedDecisions | None = None,
     patients: Mapping[str, str] | None = None,
+    weights: Mapping[str, np.ndarray] | None = None,
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """All tasks that can be computed; the arguments are those of ``TaskInputs``.
 
@@ -34,7 +37,7 @@ def compute_tasks(
     tuple[dict, dict]
         Results by task, NaN where a number does not exist, and for what is left out the reason.
     """
-    inputs = TaskInputs(sets, convention, num_samples, calibrated, raters, applied, patients)
+    inputs = TaskInputs(sets, convention, num_samples, calibrated, raters, applied, patients, weights or {})
     tasks: dict[str, Any] = {}
     left_out: dict[str, str] = {}
     for task in TASKS:

@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nnunet_stochastic import metrics
 from nnunet_stochastic.conventions import DISTANCES, Convention
 from nnunet_stochastic.evaluation.case_inputs import CaseInputs
 from nnunet_stochastic.evaluation.case_sets import ID
 from nnunet_stochastic.evaluation.set_results import SetResults
+from nnunet_stochastic.evaluation.tasks.resampling import Resampled
 from nnunet_stochastic.evaluation.tasks.task import Task, TaskInputs, has_number, mean_of, reason, split_by_set
 
 __all__ = ["ENERGY_DISTANCE", "check_distances_are_named"]
@@ -35,6 +38,13 @@ def _of_case(inputs: CaseInputs) -> dict[str, float]:
 
 def _of_set(inputs: TaskInputs, results: SetResults) -> dict[str, float]:
     return {distance: mean_of(results.image(f"ged_{distance}")) for distance in metrics.GED_DISTANCES}
+
+
+def _replicates(drawn: Resampled, name: str) -> dict[str, np.ndarray]:
+    images, weights = drawn.sets[name], drawn.weights[name]
+    return {
+        distance: metrics.weighted_mean(images.image(f"ged_{distance}"), weights) for distance in metrics.GED_DISTANCES
+    }
 
 
 def _complete(inputs: TaskInputs, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,4 +91,5 @@ ENERGY_DISTANCE = Task(
     is_quality=True,
     image_columns=tuple(f"ged_{distance}" for distance in metrics.GED_DISTANCES),
     of_case=_of_case,
+    replicates=_replicates,
 )

@@ -15,6 +15,7 @@ from nnunet_stochastic import metrics
 from nnunet_stochastic.conventions import Convention
 from nnunet_stochastic.evaluation.maps import MEASURES, Measure
 from nnunet_stochastic.evaluation.set_results import SetResults
+from nnunet_stochastic.evaluation.tasks.resampling import Resampled, of_border
 from nnunet_stochastic.evaluation.tasks.task import (
     Task,
     TaskInputs,
@@ -54,6 +55,22 @@ def _of_set(inputs: TaskInputs, results: SetResults, *, with_border: bool = Fals
     return found
 
 
+def _replicates(drawn: Resampled, name: str) -> dict[Measure, dict[str, np.ndarray]]:
+    results, weights = drawn.sets[name], drawn.weights[name]
+    found: dict[Measure, dict[str, np.ndarray]] = {}
+    for measure in MEASURES:
+        confidence = -results.score(measure, drawn.convention.aggregation)
+        risk, dice = (np.where(np.isfinite(confidence), results.image(each), np.nan) for each in (COLUMN, "dice"))
+        areas = metrics.risk_coverage_bootstrap(risk, confidence, weights)
+        found[measure] = {
+            "aurc": areas.aurc,
+            "e_aurc": areas.excess_aurc,
+            "augrc": areas.augrc,
+            "failure_auroc": metrics.failure_auroc_bootstrap(dice, -confidence, weights),
+        }
+    return found
+
+
 def _complete(inputs: TaskInputs, values: Mapping[str, Any]) -> dict[str, Any]:
     sets = [results for results in inputs.sets if results.name in values]
     with_border = {results.name: _of_set(inputs, results, with_border=True) for results in sets}
@@ -83,4 +100,6 @@ FAILURE_DETECTION = Task(
     with_border="aurc_with_border",
     image_columns=(COLUMN,),
     of_case=lambda inputs: {COLUMN: 1 - inputs.dice},
+    replicates=_replicates,
+    parts={("aurc_with_border",): of_border},
 )

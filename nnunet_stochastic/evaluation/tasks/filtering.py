@@ -19,6 +19,7 @@ from nnunet_stochastic.evaluation.case_inputs import MapInputs
 from nnunet_stochastic.evaluation.case_sets import ID
 from nnunet_stochastic.evaluation.maps import MEASURES, Measure
 from nnunet_stochastic.evaluation.set_results import SetResults
+from nnunet_stochastic.evaluation.tasks.resampling import Resampled
 from nnunet_stochastic.evaluation.tasks.task import Task, TaskInputs, has_number, mean_of, reason, split_by_set
 from nnunet_stochastic.io.schemas import File
 
@@ -92,6 +93,14 @@ def _of_set(inputs: TaskInputs, results: SetResults) -> dict[Measure, dict[str, 
     return {measure: {name: mean_of(results.score(measure, name)) for name in COLUMNS} for measure in MEASURES}
 
 
+def _replicates(drawn: Resampled, name: str) -> dict[Measure, dict[str, np.ndarray]]:
+    results, weights = drawn.sets[name], drawn.weights[name]
+    return {
+        measure: {column: metrics.weighted_mean(results.score(measure, column), weights) for column in COLUMNS}
+        for measure in MEASURES
+    }
+
+
 def _complete(inputs: TaskInputs, values: Mapping[str, Any]) -> dict[str, Any]:
     curves = {results.name: _curves_of_set(results) for results in inputs.sets if results.name in values}
     return {
@@ -139,4 +148,5 @@ FILTERING = Task(
     measure_columns=COLUMNS,
     measure_curves=CURVES,
     of_map=_of_map,
+    replicates=_replicates,
 )

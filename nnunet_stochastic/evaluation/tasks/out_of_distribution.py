@@ -6,6 +6,7 @@ Christensen et al., Rethinking Uncertainty Quantification and Entanglement in Im
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from nnunet_stochastic.conventions import AGGREGATIONS, Convention
 from nnunet_stochastic.evaluation.case_sets import ID
 from nnunet_stochastic.evaluation.maps import MEASURES, Measure
 from nnunet_stochastic.evaluation.set_results import SetResults
-from nnunet_stochastic.evaluation.tasks.resampling import Resampled
+from nnunet_stochastic.evaluation.tasks.resampling import Resampled, of_aggregation, of_border
 from nnunet_stochastic.evaluation.tasks.task import Task, TaskInputs, count_without_border, over_sets
 
 __all__ = ["OUT_OF_DISTRIBUTION"]
@@ -62,13 +63,17 @@ def _complete(inputs: TaskInputs, values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _replicates(drawn: Resampled, name: str, measure: Measure, variant: str) -> np.ndarray:
-    return metrics.auroc_bootstrap(
-        drawn.sets[ID].score(measure, drawn.convention.aggregation),
-        drawn.sets[name].score(measure, drawn.convention.aggregation),
-        negative_weights=drawn.weights[ID],
-        positive_weights=drawn.weights[name],
-    )
+def _replicates(drawn: Resampled, name: str) -> dict[Measure, np.ndarray]:
+    aggregation = drawn.convention.aggregation
+    return {
+        measure: metrics.auroc_bootstrap(
+            drawn.sets[ID].score(measure, aggregation),
+            drawn.sets[name].score(measure, aggregation),
+            negative_weights=drawn.weights[ID],
+            positive_weights=drawn.weights[name],
+        )
+        for measure in MEASURES
+    }
 
 
 OUT_OF_DISTRIBUTION = Task(
@@ -91,4 +96,8 @@ OUT_OF_DISTRIBUTION = Task(
     with_border="auroc_with_border",
     setting="aggregation",
     replicates=_replicates,
+    parts={
+        ("auroc_with_border",): of_border,
+        **{("aggregations", name): partial(of_aggregation, aggregation=name) for name in AGGREGATIONS},
+    },
 )

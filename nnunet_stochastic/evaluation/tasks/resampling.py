@@ -1,16 +1,16 @@
-"""What a task's bootstrap is computed from: results of the case sets, and how often each replicate draws each case."""
+"""What a bootstrap is computed from: results of the case sets, and how often each replicate draws each case."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nnunet_stochastic.conventions import Convention
+from nnunet_stochastic.conventions import Aggregation, Convention
 from nnunet_stochastic.evaluation.set_results import SetResults
 
-__all__ = ["Resampled", "weighted_mean"]
+__all__ = ["Resampled", "of_aggregation", "of_border"]
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,12 @@ class Resampled:
     convention: Convention
 
 
-def weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Mean of (N,) with each replicate's weights (B, N), (B,); NaN values are left out."""
-    known = np.isfinite(values)
-    total = weights[:, known].sum(axis=1)
-    return np.divide(weights[:, known] @ values[known], total, out=np.full(len(weights), np.nan), where=total > 0)
+def of_border(drawn: Resampled) -> Resampled:
+    """The same replicates without the images in which no border is predicted."""
+    weights = {name: weights * drawn.sets[name].has_border for name, weights in drawn.weights.items()}
+    return replace(drawn, weights=weights)
+
+
+def of_aggregation(drawn: Resampled, aggregation: Aggregation) -> Resampled:
+    """The same replicates with the image scores of another aggregation."""
+    return replace(drawn, convention=replace(drawn.convention, aggregation=aggregation))

@@ -66,6 +66,8 @@ class TaskInputs:
         Decisions about the predictions, or None.
     patients
         Patient of each case; None where each case is its own.
+    weights
+        How often each replicate of the bootstrap draws each case, (B, N) by set.
     """
 
     sets: Sequence[SetResults]
@@ -75,6 +77,7 @@ class TaskInputs:
     raters: bool
     applied: AppliedDecisions | None = None
     patients: Mapping[str, str] | None = None
+    weights: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def known(self) -> SetResults:
@@ -187,7 +190,10 @@ class Task:
     class_key, of_classes
         Key in the record of a case, and the numbers by class, or other plain data, that stand there.
     replicates
-        The number of a measure in a set of cases in each replicate of a bootstrap, (B,); of one of ``variants``.
+        What ``of_set`` gives, of a set of that name in each replicate of a bootstrap: (B,) in the place of a number.
+    parts
+        Further places of the task's entry that hold the same numbers of other replicates: of some of the images alone,
+        of other image scores. Each with the function that makes these of the replicates.
     """
 
     name: str
@@ -230,7 +236,8 @@ class Task:
     of_map: Callable[[MapInputs], Mapping[str, float | Sequence[float]]] = lambda inputs: {}
     class_key: str = ""
     of_classes: Callable[[CaseInputs], Mapping[str, Any]] = lambda inputs: {}
-    replicates: Callable[[Resampled, str, Measure, str], np.ndarray] | None = None
+    replicates: Callable[[Resampled, str], Any] | None = None
+    parts: Mapping[tuple[str, ...], Callable[[Resampled], Resampled]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.right is not None and not (self.by_measure and self.wrong and self.replicates and self.direction):

@@ -8,6 +8,7 @@ import pandas as pd
 from nnunet_stochastic import metrics
 from nnunet_stochastic.evaluation.case_inputs import CaseInputs
 from nnunet_stochastic.evaluation.set_results import SetResults
+from nnunet_stochastic.evaluation.tasks.resampling import Resampled
 from nnunet_stochastic.evaluation.tasks.task import Task, TaskInputs, mean_of, reason
 
 __all__ = ["VOLUME"]
@@ -28,8 +29,18 @@ def _of_classes(inputs: CaseInputs) -> dict[str, float]:
     return crps
 
 
+def _table(results: SetResults) -> pd.DataFrame:
+    """A row per case, a column per class."""
+    return pd.DataFrame(list(results.by_class[NAME].values())).astype(np.float64)
+
+
+def _replicates(drawn: Resampled, name: str) -> dict[str, np.ndarray]:
+    table, weights = _table(drawn.sets[name]), drawn.weights[name]
+    return {str(each): metrics.weighted_mean(values.to_numpy(), weights) for each, values in table.items()}
+
+
 def _of_set(inputs: TaskInputs, results: SetResults) -> dict[str, float]:
-    table = pd.DataFrame(list(results.by_class[NAME].values())).astype(np.float64)
+    table = _table(results)
     return {str(name): mean_of(values.to_numpy()) for name, values in table.items()}
 
 
@@ -51,4 +62,5 @@ VOLUME = Task(
     by_class=True,
     class_key="crps_ml",
     of_classes=_of_classes,
+    replicates=_replicates,
 )
