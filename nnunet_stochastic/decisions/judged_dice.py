@@ -11,13 +11,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
 
 from nnunet_stochastic.decisions.coverage import coverage_by_patient
 from nnunet_stochastic.decisions.decisions import AssessedStructure, StructureDecisions
+from nnunet_stochastic.decisions.intervals import CaseWeights, intervals_of, weights_of
 from nnunet_stochastic.decisions.predicted_dice import BASELINES, SIGNS, DiceModel, features_of
 from nnunet_stochastic.decisions.statistics import CaseStatistics, StructureStatistics
-from nnunet_stochastic.metrics import aurc
+from nnunet_stochastic.metrics import (
+    aurc,
+    rank_correlation,
+    rank_correlation_bootstrap,
+    risk_coverage_bootstrap,
+    weighted_mean,
+)
 
 __all__ = ["baseline_scores", "judge_dice"]
 
@@ -35,6 +41,7 @@ def judge_dice(
     segmented: Sequence[tuple[CaseStatistics, StructureStatistics, AssessedStructure]],
     levels: Sequence[float],
     left_out: dict[str, str],
+    weights: CaseWeights | None = None,
 ) -> dict[str, Any] | None:
     """Judge the predicted Dice of a structure and its lower bounds; reasons of what there is not go to ``left_out``.
 
@@ -48,6 +55,8 @@ def judge_dice(
         Levels of the lower bounds.
     left_out
         Takes the reasons.
+    weights
+        How often each replicate of a bootstrap draws each case: then there are ``intervals``.
     """
     usable = [each for each in segmented if each[1].mean_dice is not None]
     if fitted.dice is None:
@@ -57,6 +66,7 @@ def judge_dice(
         left_out["dice"] = "no segmentation has the structure"
         return None
     patients = [case.patient for case, _, _ in usable]
+    drawn = None if weights is None else weights_of(weights, [case.case for case, _, _ in usable])
     true = np.array([found.mean_dice for _, found, _ in usable], dtype=np.float64)
     predicted = np.array([assessed.predicted_dice for _, _, assessed in usable], dtype=np.float64)
     bounds = {}
@@ -64,20 +74,25 @@ def judge_dice(
         lower = [assessed.dice_at_least[level] for _, _, assessed in usable]
         held = [float(bound <= dice) for bound, dice in zip(lower, true, strict=True)]
         bounds[f"{level:g}"] = {**coverage_by_patient(held, patients), "mean_bound": float(np.mean(lower))}
+        if drawn is not None:
+            bounds[f"{level:g}"]["intervals"] = intervals_of({"mean_bound": weighted_mean(np.array(lower), drawn)})
     features = [features_of(found.row, case.image_scores) for case, found, _ in usable]
     baselines = {}
     for name in BASELINES:
-        judged = _baseline(name, fitted.dice.baselines.get(name), features, true)
+        judged = _baseline(name, fitted.dice.baselines.get(name), features, true, drawn)
         if isinstance(judged, str):
             left_out[f"dice/{name}"] = judged
         else:
             baselines[name] = judged
+    quality = _quality(predicted, predicted, true, drawn)
+    if drawn is not None:
+        quality["intervals"] |= intervals_of({"mean_dice": weighted_mean(true, drawn)})
     return {
         "model": fitted.dice.model.kind,
         "num_cases": len(usable),
         "num_patients": len(set(patients)),
         "mean_dice": float(true.mean()),
-        **_quality(predicted, predicted, true),
+        **quality,
         "lower_bound": bounds,
         "baselines": baselines,
     }
@@ -95,8 +110,12 @@ def baseline_scores(
 
 
 def _baseline(
-    name: str, model: DiceModel | None, features: Sequence[Mapping[str, float | None]], true: np.ndarray
-) -> dict[str, float | None] | str:
+    name: str,
+    model: DiceModel | None,
+    features: Sequence[Mapping[str, float | None]],
+    true: np.ndarray,
+    drawn: np.ndarray | None,
+) -> dict[str, Any] | str:
     """How good a baseline is, or why that is not known."""
     if model is None:
         return f"the validation predictions had {_MADE_OF[name]}"
@@ -105,7 +124,7 @@ def _baseline(
         number = len(features) if feature is None else without
         return f"{number} of {len(features)} predictions have {_MADE_OF[name]}"
     values = np.array([model.predict(each) for each in features])
-    return _quality(values, np.array([_score(each, feature) for each in features]), true)
+    return _quality(values, np.array([_score(each, feature) for each in features]), true, drawn)
 
 
 def _feature(name: str, model: DiceModel, features: Mapping[str, float | None]) -> str | None:
@@ -121,17 +140,21 @@ def _score(features: Mapping[str, float | None], feature: str) -> float:
     return SIGNS[feature] * value
 
 
-def _quality(predicted: np.ndarray, score: np.ndarray, true: np.ndarray) -> dict[str, float | None]:
-    return {
-        "mae": float(np.abs(predicted - true).mean()),
-        "rank_correlation": _rank_correlation(score, true),
+def _quality(predicted: np.ndarray, score: np.ndarray, true: np.ndarray, drawn: np.ndarray | None) -> dict[str, Any]:
+    """How good predictions and scores of the true Dice are, (N,) each; with weights (B, N) also the intervals."""
+    error = np.abs(predicted - true)
+    correlation = rank_correlation(score, true)
+    quality: dict[str, Any] = {
+        "mae": float(error.mean()),
+        "rank_correlation": None if np.isnan(correlation) else correlation,
         "aurc": aurc(1 - true, score),
     }
-
-
-def _rank_correlation(one: np.ndarray, other: np.ndarray) -> float | None:
-    """Spearman's, ties averaged; None where one is constant."""
-    ranks = rankdata(one), rankdata(other)
-    if len(one) < 2 or np.ptp(ranks[0]) == 0 or np.ptp(ranks[1]) == 0:
-        return None
-    return float(np.corrcoef(*ranks)[0, 1])
+    if drawn is not None:
+        quality["intervals"] = intervals_of(
+            {
+                "mae": weighted_mean(error, drawn),
+                "rank_correlation": rank_correlation_bootstrap(score, true, drawn),
+                "aurc": risk_coverage_bootstrap(1 - true, score, drawn).aurc,
+            }
+        )
+    return quality

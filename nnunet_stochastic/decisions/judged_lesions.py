@@ -19,6 +19,7 @@ import numpy as np
 
 from nnunet_stochastic.decisions.decisions import StructureDecisions
 from nnunet_stochastic.decisions.existence import ExistenceCalibration
+from nnunet_stochastic.decisions.lesion_intervals import lesion_intervals
 from nnunet_stochastic.decisions.statistics import LesionStatistics
 from nnunet_stochastic.metrics import ReliabilityBins, expected_calibration_error, reliability_bins
 
@@ -49,7 +50,10 @@ def _point(lesions: Sequence[LesionStatistics], counted: Sequence[np.ndarray]) -
 
 
 def judge_lesions(
-    fitted: StructureDecisions, found: Sequence[tuple[str, LesionStatistics]], left_out: dict[str, str]
+    fitted: StructureDecisions,
+    found: Sequence[tuple[str, LesionStatistics]],
+    left_out: dict[str, str],
+    weights: np.ndarray | None = None,
 ) -> dict[str, Any] | None:
     """Judge the lesions of a structure; reasons of what there is not go to ``left_out``.
 
@@ -61,6 +65,8 @@ def judge_lesions(
         Patient and lesions of each case that has such statistics.
     left_out
         Takes the reasons.
+    weights
+        How often each replicate of a bootstrap draws each of these N cases, (B, N): then there are ``intervals``.
     """
     lesions = [each for _, each in found]
     if not lesions:
@@ -78,6 +84,11 @@ def judge_lesions(
     points = froc(lesions)
     existence = _usable(fitted, lesions, has_candidates, left_out)
     bins = None if existence is None else _reliability(existence, lesions)
+    intervals = {}
+    if weights is not None:
+        thresholds = [point["share"] or 0.0 for point in points]
+        of_cases = None if existence is None else [_reliability(existence, [each]) for each in lesions]
+        intervals = {"intervals": lesion_intervals(lesions, thresholds, FALSE_PER_CASE, of_cases, weights)}
     return {
         "num_cases": len(lesions),
         "num_patients": len({patient for patient, _ in found}),
@@ -99,6 +110,7 @@ def judge_lesions(
             "confidence_sum": bins.confidence_sum.tolist(),
             "correct_sum": bins.correct_sum.tolist(),
         },
+        **intervals,
     }
 
 

@@ -9,7 +9,7 @@
 
 The patient is the unit of coverage and risk: cases of a patient are averaged first (``coverage``). Only cases whose
 segmentation has the structure have intervals and a predicted Dice. What does not exist is None, and ``left_out`` has
-the reason.
+the reason. Where it is said how often a bootstrap draws each case, numbers have ``intervals``, too.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ import numpy as np
 
 from nnunet_stochastic.decisions.coverage import coverage_by_patient
 from nnunet_stochastic.decisions.decisions import AssessedStructure, Decisions, StructureDecisions
+from nnunet_stochastic.decisions.intervals import CaseWeights, intervals_of, weights_of
 from nnunet_stochastic.decisions.judged_dice import baseline_scores, judge_dice
 from nnunet_stochastic.decisions.judged_lesions import judge_lesions
 from nnunet_stochastic.decisions.risk_control import GRID, mean_by_patient
 from nnunet_stochastic.decisions.statistics import CaseStatistics, StructureStatistics
+from nnunet_stochastic.metrics import weighted_mean, weighted_median
 
 __all__ = ["flattened", "judge", "shared_with_validation"]
 
@@ -53,7 +55,9 @@ class _Judged:
         return np.array([low <= volume <= high for volume in self.volumes_ml], dtype=bool)
 
 
-def judge(decisions: Decisions, statistics: Iterable[CaseStatistics]) -> dict[str, Any]:
+def judge(
+    decisions: Decisions, statistics: Iterable[CaseStatistics], *, weights: CaseWeights | None = None
+) -> dict[str, Any]:
     """Judge decisions by test cases; the order of these does not matter.
 
     Parameters
@@ -62,6 +66,9 @@ def judge(decisions: Decisions, statistics: Iterable[CaseStatistics]) -> dict[st
         What was fitted.
     statistics
         Of the test cases, with references.
+    weights
+        How often each replicate of a bootstrap draws each case, (B,) by name: numbers that have no binomial interval
+        then have a percentile interval in ``intervals`` beside them.
 
     Returns
     -------
@@ -72,7 +79,7 @@ def judge(decisions: Decisions, statistics: Iterable[CaseStatistics]) -> dict[st
         ``cases``, the numbers of each case, of which these are made.
     """
     cases = sorted(statistics, key=lambda case: case.case)
-    structures = {name: _structure(name, decisions, cases) for name in decisions.structures}
+    structures = {name: _structure(name, decisions, cases, weights) for name in decisions.structures}
     return {
         "num_cases": len(cases),
         "num_patients": len({case.patient for case in cases}),
@@ -95,7 +102,9 @@ def shared_with_validation(decisions: Decisions, cases: Iterable[CaseStatistics]
     return sum(map(is_known, cases))
 
 
-def _structure(name: str, decisions: Decisions, cases: Sequence[CaseStatistics]) -> dict[str, Any]:
+def _structure(
+    name: str, decisions: Decisions, cases: Sequence[CaseStatistics], weights: CaseWeights | None
+) -> dict[str, Any]:
     fitted, found = decisions.structures[name], []
     for case in cases:
         if name not in case.structures:
@@ -106,25 +115,33 @@ def _structure(name: str, decisions: Decisions, cases: Sequence[CaseStatistics])
             raise ValueError(f"{case.case}: {error}") from None
         found.append(_Judged(case, case.structures[name], assessed))
     segmented = [each for each in found if each.found.row.num_voxels > 0]
+    with_lesions = [case for case in cases if name in case.lesions]
     left_out: dict[str, str] = {}
     return {
         "num_segmented": len(segmented),
-        "volume": _volume(fitted, segmented, decisions.levels, left_out),
+        "volume": _volume(fitted, segmented, decisions.levels, left_out, weights),
         "masks": _masks(fitted, found, left_out),
         "dice": judge_dice(
-            fitted, [(each.case, each.found, each.assessed) for each in segmented], decisions.levels, left_out
+            fitted, [(each.case, each.found, each.assessed) for each in segmented], decisions.levels, left_out, weights
         ),
         "lesions": judge_lesions(
-            fitted, [(case.patient, case.lesions[name]) for case in cases if name in case.lesions], left_out
+            fitted,
+            [(case.patient, case.lesions[name]) for case in with_lesions],
+            left_out,
+            weights_of(weights, [case.case for case in with_lesions]) if weights and with_lesions else None,
         ),
-        "raters": _raters(segmented, decisions.levels, left_out),
+        "raters": _raters(segmented, decisions.levels, left_out, weights),
         "cases": [_case(fitted, each, decisions.levels) for each in found],
         "left_out": left_out,
     }
 
 
 def _volume(
-    fitted: StructureDecisions, segmented: Sequence[_Judged], levels: Sequence[float], left_out: dict[str, str]
+    fitted: StructureDecisions,
+    segmented: Sequence[_Judged],
+    levels: Sequence[float],
+    left_out: dict[str, str],
+    weights: CaseWeights | None,
 ) -> dict[str, Any] | None:
     usable = [each for each in segmented if each.volumes_ml]
     if fitted.volume is None or not usable:
@@ -141,6 +158,11 @@ def _volume(
             "median_width_ml": float(np.median(finite)) if finite.size else None,
             "share_infinite": float(1 - finite.size / width.size),
         }
+        if weights is not None:
+            drawn = weights_of(weights, [each.case.case for each in usable])
+            judged[_key(level)]["intervals"] = intervals_of(
+                {"mean_width_ml": weighted_mean(width, drawn), "median_width_ml": weighted_median(width, drawn)}
+            )
     return judged
 
 
@@ -185,15 +207,18 @@ def _risk(of_patients: np.ndarray, threshold: float) -> dict[str, Any]:
     }
 
 
-def _raters(segmented: Sequence[_Judged], levels: Sequence[float], left_out: dict[str, str]) -> dict[str, Any] | None:
+def _raters(
+    segmented: Sequence[_Judged], levels: Sequence[float], left_out: dict[str, str], weights: CaseWeights | None
+) -> dict[str, Any] | None:
     several = [each for each in segmented if len(each.volumes_ml) > 1]
     if not several:
         left_out["raters"] = "no case has volumes of several annotations"
         return None
     with_intervals = [each for each in several if each.assessed.intervals_ml]
+    with_samples = [each for each in several if each.found.row.sample_sd_ml is not None]
     spreads = [
         (spread**2, float(np.var(each.volumes_ml, ddof=1)))
-        for each in several
+        for each in with_samples
         if (spread := each.found.row.sample_sd_ml) is not None
     ]
     sampled, given = np.mean(spreads, axis=0) if spreads else (None, None)
@@ -206,19 +231,34 @@ def _raters(segmented: Sequence[_Judged], levels: Sequence[float], left_out: dic
     return {
         "num_cases": len(several),
         "num_patients": len({each.case.patient for each in several}),
-        "coverage": {
-            _key(level): {
-                **_covered(with_intervals, level),
-                "share_all_inside": float(np.mean([each.inside(level).all() for each in with_intervals])),
-            }
-            for level in levels
-        }
+        "coverage": {_key(level): _all_covered(with_intervals, level, weights) for level in levels}
         if with_intervals
         else None,
         "sampled_sd_ml": None if sampled is None else float(np.sqrt(sampled)),
         "raters_sd_ml": None if given is None else float(np.sqrt(given)),
         "ratio": float(np.sqrt(sampled / given)) if given else None,
+        **({} if weights is None or not spreads else {"intervals": _spread_intervals(with_samples, spreads, weights)}),
     }
+
+
+def _all_covered(cases: Sequence[_Judged], level: float, weights: CaseWeights | None) -> dict[str, Any]:
+    """Coverage of the volumes of several annotations, and how often all of a case's are inside."""
+    inside = np.array([each.inside(level).all() for each in cases], dtype=np.float64)
+    found = {**_covered(cases, level), "share_all_inside": float(inside.mean())}
+    if weights is not None:
+        drawn = weights_of(weights, [each.case.case for each in cases])
+        found["intervals"] = intervals_of({"share_all_inside": weighted_mean(inside, drawn)})
+    return found
+
+
+def _spread_intervals(
+    cases: Sequence[_Judged], variances: Sequence[tuple[float, float]], weights: CaseWeights
+) -> dict[str, list[float] | None]:
+    """Of the roots of the mean variances of samples and annotations, and of their ratio."""
+    drawn = weights_of(weights, [each.case.case for each in cases])
+    sampled, given = (np.sqrt(weighted_mean(values, drawn)) for values in np.transpose(variances))
+    ratio = np.divide(sampled, given, out=np.full(len(drawn), np.nan), where=given > 0)
+    return intervals_of({"sampled_sd_ml": sampled, "raters_sd_ml": given, "ratio": ratio})
 
 
 def _case(fitted: StructureDecisions, each: _Judged, levels: Sequence[float]) -> dict[str, Any]:

@@ -19,9 +19,16 @@ Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Interval = Annotated[list[Share], Field(min_length=2, max_length=2)]
 Ends = Annotated[list[NotNegative | None], Field(min_length=2, max_length=2)]
 ByNumber = dict[str, Share | None]
+_Interval = Annotated[list[Number], Field(min_length=2, max_length=2)] | None
 
 
-class _Coverage(File):
+class _Numbers(File):
+    """With 95 % percentile intervals of a bootstrap over patients, by name of the number; null where there is none."""
+
+    intervals: dict[str, _Interval] = Field(default_factory=dict)
+
+
+class _Coverage(_Numbers):
     """Share of what was covered, mean over patients, with its binomial interval at 95 %."""
 
     coverage: Share
@@ -66,7 +73,7 @@ class _Masks(File):
     inner: _Risk
 
 
-class _Quality(File):
+class _Quality(_Numbers):
     """How good a prediction of the Dice is."""
 
     mae: Share
@@ -99,6 +106,12 @@ class _FrocPoint(_Point):
     probability: Share | None
 
 
+class _LesionIntervals(File):
+    segmentation: dict[str, _Interval]
+    sensitivity_at: dict[str, _Interval]
+    existence_calibration_error: _Interval = None
+
+
 class _Lesions(File):
     num_cases: Count
     num_patients: Count
@@ -111,9 +124,10 @@ class _Lesions(File):
     sensitivity_at: ByNumber
     existence_calibration_error: Share | None
     existence_bins: ReliabilityEntry | None
+    intervals: _LesionIntervals | None = None
 
 
-class _Raters(File):
+class _Raters(_Numbers):
     num_cases: Count
     num_patients: Count
     coverage: dict[str, _RatersCoverage] | None

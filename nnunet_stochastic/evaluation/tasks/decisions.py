@@ -33,8 +33,8 @@ def _describe(convention: Convention) -> str:
         "with the patients as trials; risk: mean loss over raters, cases and patients, the inner loss the greatest of "
         "all smaller masks; Dice: mean over raters, means, "
         "rank correlation and AURC over cases; FROC: matched one to one, over the lesions of all raters, false "
-        "positives per case; existence: ECE of 10 bins; ratio: root of mean variances of volumes. Without --groups "
-        "each case is a patient"
+        "positives per case; existence: ECE of 10 bins; ratio: root of mean variances of volumes; intervals: "
+        "of the bootstrap over patients. Without --groups each case is a patient"
     )
 
 
@@ -68,7 +68,9 @@ def _of_set(inputs: TaskInputs, results: SetResults) -> dict[str, Any]:
         )
         for case, found in results.by_class[NAME].items()
     ]
-    return judge(inputs.applied.decisions, statistics)
+    weights = inputs.weights.get(results.name)
+    by_case = None if weights is None else dict(zip(results.cases, weights.T, strict=True))
+    return judge(inputs.applied.decisions, statistics, weights=by_case)
 
 
 def _complete(inputs: TaskInputs, values: Mapping[str, Any]) -> dict[str, Any]:

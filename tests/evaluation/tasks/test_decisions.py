@@ -11,6 +11,7 @@ from nnunet_stochastic.conventions import PRESETS
 from nnunet_stochastic.decisions.fitting import fit_decisions
 from nnunet_stochastic.decisions.judgement import judge
 from nnunet_stochastic.evaluation.applied_decisions import AppliedDecisions
+from nnunet_stochastic.evaluation.bootstrap import resample
 from nnunet_stochastic.evaluation.records import to_json
 from nnunet_stochastic.evaluation.set_results import SetResults
 from nnunet_stochastic.evaluation.tasks import DECISIONS, UNRANKED
@@ -48,9 +49,9 @@ def results(name, cases):
     )
 
 
-def task_inputs(sets, decisions, *, patients=None, left_out=None):
+def task_inputs(sets, decisions, *, patients=None, left_out=None, weights=None):
     applied = AppliedDecisions(decisions, 0.1, {}, left_out or {})
-    return TaskInputs(sets, PRESETS["entanglement"], 0, False, True, applied, patients)
+    return TaskInputs(sets, PRESETS["entanglement"], 0, False, True, applied, patients, weights or {})
 
 
 def test_judgement_of_records_is_that_of_the_statistics(decisions):
@@ -98,3 +99,19 @@ def test_tables_of_numbers_leave_it_out():
     assert DECISIONS not in UNRANKED
     assert not DECISIONS.by_measure
     assert not DECISIONS.by_class
+
+
+def test_intervals_are_of_the_replicates_of_the_evaluation(decisions):
+    cases = simulated_cases(1, 8)
+    sets, patients = [results("ID", cases)], {case.case: case.patient for case in cases}
+    drawn = resample(sets, PRESETS["entanglement"], patients=patients, num_replicates=50)
+    inputs = task_inputs(sets, decisions, patients=patients, weights=drawn.weights)
+    entry = DECISIONS.complete(inputs, {"ID": DECISIONS.of_set(inputs, sets[0])})
+    by_case = dict(zip(sets[0].cases, drawn.weights["ID"].T, strict=True))
+    assert to_json(entry["ID"]) == to_json(judge(decisions, cases, weights=by_case))
+    low, high = entry["ID"]["structures"]["tumour"]["dice"]["intervals"]["aurc"]
+    assert low < entry["ID"]["structures"]["tumour"]["dice"]["aurc"] < high
+    check_content("summary.json", to_json(entry), DecisionsEntry)
+    entry["ID"]["structures"]["tumour"]["dice"]["intervals"]["aurc"] = [0.1]
+    with pytest.raises(ValueError, match="aurc"):
+        check_content("summary.json", to_json(entry), DecisionsEntry)
