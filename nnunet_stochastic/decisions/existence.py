@@ -11,7 +11,6 @@ Policy: no lesion in any validation case -> ValueError.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -80,10 +79,7 @@ class ExistenceCalibration(Stored):
         count, correct = int(histogram.count.sum()), int(histogram.correct_count.sum())
         a, b = 0.0, float(np.log((count - correct + 1) / (correct + 1)))
         if not histogram.is_constant:
-            with warnings.catch_warnings():
-                # Of a search that cannot get nearer to the optimum than rounding, with shares that nearly separate.
-                warnings.simplefilter("ignore")
-                scaling = PlattScaling.fit(histogram)
+            scaling = PlattScaling.fit(histogram)
             if scaling.a < 0:
                 a, b = scaling.a, scaling.b
         return cls(

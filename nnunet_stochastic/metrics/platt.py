@@ -2,7 +2,8 @@
 
 (a, b) minimise the cross-entropy over all voxels and raters of validation data, without a penalty, against Platt's
 targets (N₊ + 1)/(N₊ + 2) for the N₊ correct and 1/(N₋ + 2) for the N₋ wrong predictions, which keep the fit finite
-where u separates them. A bin of the histogram enters with its mean uncertainty and its counts.
+where u separates them. A bin of the histogram enters with its mean uncertainty and its counts. The minimum is found by
+Newton steps in a trust region (scipy), which ends where steps are rounding: a line search fails there.
 Policy: no voxels, or a constant uncertainty, which has no slope -> ValueError. The confidence of NaN
 is NaN.
 Reference: Platt, Probabilistic outputs for support vector machines, Advances in Large Margin Classifiers 1999.
@@ -13,7 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit
+from scipy.optimize import minimize
+from scipy.special import expit, log_expit
 
 from nnunet_stochastic.metrics.uncertainty_histogram import UncertaintyHistogram
 
@@ -37,9 +39,6 @@ class PlattScaling:
             raise ValueError(
                 f"Platt scaling needs uncertainties that differ, got {value:g} in all voxels; leave this measure out"
             )
-        # Here: it takes seconds, and every worker imports this module.
-        from sklearn.linear_model import LogisticRegression
-
         filled = histogram.count > 0
         count = histogram.count[filled].astype(np.float64)
         correct = histogram.correct_count[filled].astype(np.float64)
@@ -51,16 +50,42 @@ class PlattScaling:
         # Centred and scaled, so that the solver's tolerance means the same whatever the size of the uncertainty.
         centre = np.average(score, weights=count)
         scale = np.sqrt(np.average(np.square(score - centre), weights=count))
-        features = ((score - centre) / scale)[:, np.newaxis]
-        regression = LogisticRegression(C=np.inf, solver="newton-cg", tol=1e-10, max_iter=1000)
-        regression.fit(
-            np.concatenate([features, features]),
-            np.repeat([1, 0], len(features)),
-            sample_weight=np.concatenate([for_correct, count - for_correct]),
+        total = count.sum()
+        slope, intercept = _logistic_regression(
+            (score - centre) / scale, for_correct / total, (count - for_correct) / total
         )
-        slope = float(regression.coef_[0, 0]) / scale
-        return cls(a=float(-slope), b=float(slope * centre - regression.intercept_[0]))
+        slope /= scale
+        return cls(a=float(-slope), b=float(slope * centre - intercept))
 
     def confidence(self, uncertainty: np.ndarray) -> np.ndarray:
         """Confidence in [0, 1] at each voxel of an uncertainty map, any shape; float32 for a float32 map."""
         return expit(self.a * uncertainty - self.b)
+
+
+def _logistic_regression(feature: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
+    """Slope and intercept, (2,), by maximum likelihood.
+
+    Parameters
+    ----------
+    feature
+        Feature of n groups, (n,), not all equal.
+    positive, negative
+        Shares of all observations that are positive and negative in each group, (n,), each above 0 somewhere.
+    """
+    weight = positive + negative
+
+    def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        score = parameters[0] * feature + parameters[1]
+        residual = negative * expit(score) - positive * expit(-score)
+        value = -(positive @ log_expit(score) + negative @ log_expit(-score))
+        return float(value), np.array([residual @ feature, residual.sum()])
+
+    def curvature(parameters: np.ndarray) -> np.ndarray:
+        score = parameters[0] * feature + parameters[1]
+        spread = weight * expit(score) * expit(-score)
+        mixed = spread @ feature
+        return np.array([[spread @ feature**2, mixed], [mixed, spread.sum()]])
+
+    # The gradient is that of a mean, so the tolerance is rounding.
+    options = {"gtol": 1e-14, "maxiter": 1000}
+    return minimize(loss, np.zeros(2), jac=True, hess=curvature, method="trust-exact", options=options).x

@@ -89,6 +89,39 @@ def test_separable_data_stay_finite(repeats):
     np.testing.assert_allclose(platt.confidence(np.array([0.0, 1.0])), [1, 0], atol=1e-3)
 
 
+@pytest.mark.parametrize("seed", [*range(20), 169, 379])  # of the last two a line search fails: steps are rounding
+def test_counts_that_hardly_overlap_are_fitted_without_a_warning(seed):
+    """At the optimum the residuals of target and confidence, and their product with u, sum to 0."""
+    rng = np.random.default_rng(seed)
+    bins = np.unique(rng.integers(0, 65, rng.integers(2, 40)) / 64)
+    count = np.ceil(10 ** rng.uniform(0, rng.uniform(0, 8), len(bins))).astype(int)
+    correct = rng.binomial(count, expit(-(bins - rng.uniform(0, 1)) * 10 ** rng.uniform(0, 3)))
+    if len(bins) < 2:
+        return
+    one = UncertaintyHistogram.of(bins, np.ones(len(bins), dtype=bool))
+    filled = np.flatnonzero(one.count)
+    histogram = replace(
+        one,
+        count=np.zeros_like(one.count),
+        correct_count=np.zeros_like(one.count),
+        uncertainty_sum=np.zeros_like(one.uncertainty_sum),
+    )
+    mean = one.uncertainty_sum[filled] / one.count[filled]
+    place = np.array([np.argmin(np.abs(mean - value)) for value in bins])
+    np.add.at(histogram.count, filled[place], count)
+    np.add.at(histogram.correct_count, filled[place], correct)
+    np.add.at(histogram.uncertainty_sum, filled[place], count * bins)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        platt = PlattScaling.fit(histogram)
+    wrong = count - correct
+    target = (correct * (correct.sum() + 1) / (correct.sum() + 2) + wrong / (wrong.sum() + 2)) / count.sum()
+    uncertainty = (histogram.uncertainty_sum[filled] / histogram.count[filled])[place]
+    residual = target - count / count.sum() * platt.confidence(uncertainty)
+    assert residual.sum() == pytest.approx(0, abs=1e-8)
+    assert residual @ uncertainty == pytest.approx(0, abs=1e-8)
+
+
 def test_all_correct_is_platts_target_everywhere():
     uncertainty = np.linspace(0, 1, 98)
     platt = PlattScaling.fit(UncertaintyHistogram.of(uncertainty, np.ones(98, dtype=bool)))
