@@ -17,6 +17,7 @@ from nnunet_stochastic.evaluation.model import model_title
 from nnunet_stochastic.io.names import shown
 from nnunet_stochastic.report.comparison_files import write_comparison
 from nnunet_stochastic.report.comparison_table import to_terminal
+from nnunet_stochastic.report.terminal import print_table
 
 __all__ = ["main"]
 
@@ -38,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.o.mkdir(parents=True, exist_ok=True)
     console = Console(emoji=False)
     for table, title, caption in write_comparison(comparison, arguments.o):
-        console.print(*to_terminal(table, title=title, caption=caption))
+        for part in to_terminal(table, title=title, caption=caption):
+            print_table(console, part)
     _print_missing(comparison)
     print(f"tables as .csv, .md and .tex, comparison.csv (all values and ranks), missing.csv: {arguments.o}")
     return 0

@@ -42,7 +42,7 @@ from nnunet_stochastic.evaluation.tasks import DECISIONS, TASKS
 from nnunet_stochastic.io.folders import require_writable
 from nnunet_stochastic.io.names import few
 from nnunet_stochastic.patients import read_patients
-from nnunet_stochastic.report import decision_tables, structure_table, summary_table, task_table
+from nnunet_stochastic.report import decision_tables, print_table, structure_table, summary_table, task_table
 from nnunet_stochastic.report.evaluation_files import write_evaluation
 from nnunet_stochastic.report.pictures import first_images, write_pictures
 
@@ -220,12 +220,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     console = Console(emoji=False)
     for annotation in summary["results"]:
-        console.print(summary_table(summary, annotation=annotation))
-        console.print(structure_table(summary, annotation=annotation))
+        print_table(console, summary_table(summary, annotation=annotation))
+        print_table(console, structure_table(summary, annotation=annotation))
     if summary["tasks"]:
-        console.print(task_table(summary))
+        print_table(console, task_table(summary))
     for table in decision_tables(summary):
-        console.print(table)
+        print_table(console, table)
     for warning in (
         *_warn_of_samples(summary["degenerate_samples"]),
         *_warn_of_borders(summary),

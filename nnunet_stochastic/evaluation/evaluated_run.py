@@ -174,10 +174,25 @@ class EvaluatedRun:
         """A number of a task, its name first."""
         return self.number("tasks", *path)
 
+    def interval(self, *path: str) -> tuple[float, float]:
+        """Interval of the number at a path of summary.json, NaN where there is none; older evaluations have none."""
+        node: Any = self.summary.get("intervals", {})
+        for key in path:
+            node = node.get(key, {})
+        low, high = (math.nan if end is None else float(end) for end in node or (None, None))
+        return low, high
+
     def quality(self, metric: str, *, of_dataset: bool = False) -> float:
         """Dice, nll, ece … of the ID set over all classes, against the raters where there are any."""
+        return self.number(*self._place_of_quality(metric, of_dataset))
+
+    def quality_interval(self, metric: str, *, of_dataset: bool = False) -> tuple[float, float]:
+        """Interval of ``quality``."""
+        return self.interval(*self._place_of_quality(metric, of_dataset))
+
+    def _place_of_quality(self, metric: str, of_dataset: bool) -> tuple[str, ...]:
         group = RATERS if RATERS in self.summary["results"] else REFERENCE
-        return self.number("results", group, ALL_CLASSES, "dataset" if of_dataset else "mean", metric)
+        return "results", group, ALL_CLASSES, "dataset" if of_dataset else "mean", metric
 
     def spread(self, name: str) -> float:
         """A number of ``case_spread``, mean over the cases of the ID set; evaluations of older versions have none."""

@@ -270,8 +270,7 @@ def to_terminal(table: pd.DataFrame, *, title: str, caption: str) -> list[Table]
     for heading, part in parts.items():
         shown.append(Table(title=escape(heading), box=box.SIMPLE_HEAD, padding=0))
         for position, name in enumerate(_head(part, "\n")):
-            # Numbers are broken where the terminal is narrow, never cut.
-            shown[-1].add_column(escape(name), justify="right" if position else "left", overflow="fold")
+            shown[-1].add_column(escape(name), justify="right" if position else "left")
         for line in _body(part):
             shown[-1].add_row(*(BOLD.sub(r"[bold]\1[/bold]", escape(cell)) for cell in line))
     shown[-1].caption = escape(caption)

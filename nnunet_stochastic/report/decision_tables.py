@@ -11,6 +11,7 @@ from rich.table import Table
 from nnunet_stochastic.evaluation.case_sets import ID
 from nnunet_stochastic.evaluation.model import STAND_IN_FOOTNOTE, stand_in_mark
 from nnunet_stochastic.evaluation.tasks import ARROWS, DECISIONS
+from nnunet_stochastic.report.terminal import with_interval
 
 __all__ = ["BASELINE_TITLES", "decision_rows", "decision_tables"]
 
@@ -98,7 +99,8 @@ def _coverage(entry: Mapping[str, Any], judged: Sequence[tuple[str, Mapping[str,
     levels = [f"{level:g}" for level in entry["levels"]]
     table = _table(
         "Coverage",
-        "share that was covered, mean over patients, with its 95 % interval; below: median width of volume intervals. "
+        "share that was covered, mean over patients, with its 95 % binomial interval; below: median width of volume "
+        "intervals, with its bootstrap interval. "
         f"Fitted to {entry['num_validation_patients']} patients"
         + ("" if entry["unit"] == "patients" else "; here each case counts as one, --groups says otherwise"),
         "structure",
@@ -118,20 +120,21 @@ def _coverage(entry: Mapping[str, Any], judged: Sequence[tuple[str, Mapping[str,
 
 def _covered(found: Mapping[str, Any]) -> str:
     low, high = found["interval"]
-    text = f"{found['coverage']:.3f} ({low:.2f} to {high:.2f})"
+    text = with_interval(f"{found['coverage']:.3f}", (low, high), "{:.2f}")
     if "share_all_inside" in found:
         return f"{text}\nall in {100 * found['share_all_inside']:.0f} % of cases"
     if "median_width_ml" not in found:
         return text
-    finite = "" if found["median_width_ml"] is None else f"{found['median_width_ml']:.3g} ml"
+    finite = "" if found["median_width_ml"] is None else _number(found, "median_width_ml", "{:.3g} ml", "{:.3g}")
     infinite = f"infinite in {100 * found['share_infinite']:.0f} %" if found["share_infinite"] else ""
-    return "\n".join([text, ", ".join(filter(None, (finite, infinite)))])
+    return "\n".join(filter(None, (text, finite, infinite)))
 
 
 def _spread(judged: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
     table = _table(
         "Spread of volumes",
-        "of whole samples and of several raters, roots of mean variances over cases; 1 if they differ alike",
+        "of whole samples and of several raters, roots of mean variances over cases; 1 if they differ alike; below: "
+        "95 % bootstrap interval",
         "structure",
         "cases",
         "samples (ml)",
@@ -140,8 +143,8 @@ def _spread(judged: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
     )
     for name, found in judged:
         if (raters := found["raters"]) is not None:
-            numbers = (raters[key] for key in ("sampled_sd_ml", "raters_sd_ml", "ratio"))
-            table.add_row(name, str(raters["num_cases"]), *(_ABSENT if x is None else f"{x:.3g}" for x in numbers))
+            numbers = (_number(raters, key, "{:.3g}") for key in ("sampled_sd_ml", "raters_sd_ml", "ratio"))
+            table.add_row(name, str(raters["num_cases"]), *numbers)
     return table
 
 
@@ -158,7 +161,7 @@ def _risk(entry: Mapping[str, Any], judged: Sequence[tuple[str, Mapping[str, Any
         for which in ("outer", "inner") if found["masks"] else ():
             risks = [found["masks"][alpha][which] for alpha in alphas]
             cells = (
-                f"{_number(risk['risk'])} ± {_number(risk['standard_error'])}" if risk["num_patients"] else _ABSENT
+                f"{_number(risk, 'risk')} ± {_number(risk, 'standard_error')}" if risk["num_patients"] else _ABSENT
                 for risk in risks
             )
             table.add_row(f"{name}, {which}", str(risks[0]["num_patients"]), *cells)
@@ -168,8 +171,8 @@ def _risk(entry: Mapping[str, Any], judged: Sequence[tuple[str, Mapping[str, Any
 def _dice(judged: Sequence[tuple[str, Mapping[str, Any]]], mark: str) -> Table:
     table = _table(
         "Predicted Dice",
-        "risk of AURC: 1 - Dice; a score alone orders the cases, and an isotonic function of it predicts the Dice"
-        + (f"; {STAND_IN_FOOTNOTE}" if mark else ""),
+        "risk of AURC: 1 - Dice; a score alone orders the cases, and an isotonic function of it predicts the Dice; "
+        "below: 95 % bootstrap interval" + (f"; {STAND_IN_FOOTNOTE}" if mark else ""),
         "structure",
         "cases",
         f"mean error{ARROWS[-1]}",
@@ -181,7 +184,7 @@ def _dice(judged: Sequence[tuple[str, Mapping[str, Any]]], mark: str) -> Table:
             titles = {key: title + (mark if key == "border_EU" else "") for key, title in BASELINE_TITLES.items()}
             scores = {"predicted Dice": dice, **{titles[key]: each for key, each in dice["baselines"].items()}}
             for title, score in scores.items():
-                numbers = (_number(score[key]) for key in ("mae", "rank_correlation", "aurc"))
+                numbers = (_number(score, key) for key in ("mae", "rank_correlation", "aurc"))
                 table.add_row(f"{name}, {title}", str(dice["num_cases"]), *numbers)
     return table
 
@@ -191,7 +194,7 @@ def _lesions(judged: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
     table = _table(
         "Lesions",
         "sensitivity with at most so many false positives per case, by the probability that a lesion exists; ECE of "
-        "it; segmentation: its lesions alone, with their false positives per case",
+        "it; segmentation: its lesions alone, with their false positives per case; below: 95 % bootstrap interval",
         "structure",
         "lesions of annotations",
         "segmentation",
@@ -200,9 +203,13 @@ def _lesions(judged: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
     )
     for name, found in judged:
         if (lesions := found["lesions"]) is not None:
-            numbers = [_number(lesions["sensitivity_at"][number]) for number in allowed]
-            of_existence, alone = _number(lesions["existence_calibration_error"]), lesions["segmentation"]
-            point = f"{_number(alone['sensitivity'])} at {alone['false_per_case']:.2f}"
+            intervals = lesions.get("intervals") or {}
+            at, alone = (
+                {**lesions[key], "intervals": intervals.get(key, {})} for key in ("sensitivity_at", "segmentation")
+            )
+            numbers = [_number(at, number) for number in allowed]
+            point = f"{_number(alone, 'sensitivity')}\nat {_number(alone, 'false_per_case', '{:.2f}')}"
+            of_existence = _number(lesions, "existence_calibration_error")
             table.add_row(name, str(lesions["num_reference_lesions"]), point, *numbers, of_existence)
     return table
 
@@ -215,5 +222,9 @@ def _table(title: str, caption: str, *columns: str) -> Table:
     return table
 
 
-def _number(value: float | None) -> str:
-    return _ABSENT if value is None else f"{value:.3f}"
+def _number(found: Mapping[str, Any], name: str, form: str = "{:.3f}", form_of_ends: str = "") -> str:
+    """A number of a part, and below its interval where it has one."""
+    if found[name] is None:
+        return _ABSENT
+    ends = (found.get("intervals") or {}).get(name)
+    return with_interval(form.format(found[name]), ends, form_of_ends or form)

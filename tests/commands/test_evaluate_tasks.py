@@ -360,7 +360,8 @@ def empty_predictions(made, write_image, name, cases):
         write_image(made.root / name / "pred" / f"{case}.nii.gz", found.prediction)
 
 
-def test_images_without_a_border_are_counted_and_left_out_beside(made, write_image, capsys):
+def test_images_without_a_border_are_counted_and_left_out_beside(made, write_image, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")  # all columns in one table
     made.add("dark", ["p", "q"], seed=8)
     empty_predictions(made, write_image, "id", ["a"])
     empty_predictions(made, write_image, "blur", ["b", "d"])

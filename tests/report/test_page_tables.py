@@ -14,6 +14,7 @@ from nnunet_stochastic.report.page.tables import (
     surface_table,
 )
 from tests.report.results import write_result
+from tests.report.with_intervals import add_intervals
 
 
 @pytest.fixture
@@ -262,3 +263,31 @@ def test_decisions(results, tmp_path):
     }
     assert set(texts(table, 1)) == {"–"}
     assert "at most 10 %" in table.caption
+
+
+def test_intervals_stand_behind_the_numbers(tmp_path):
+    (result,) = read_results([write_result(tmp_path / "a", quality=0.8, decided=True)])
+    add_intervals(result.summary)
+    quality = quality_table([result])
+    cells = dict(zip(quality.columns, texts(quality, 0), strict=True))
+    assert cells["Dice ↑"] == "0.800 [0.790, 0.820]"
+    assert cells["NLL ↓"] == "0.0250 [0.0150, 0.0450]"
+    assert cells["ECE ↓"] == "0.0150 [0.0050, 0.0350]"
+    assert cells["GED (1 - Dice) ↓"] == "0.260 [0.250, 0.280]"
+    assert cells["cases"] == "5"
+    assert "95 % bootstrap interval" in quality.caption
+    assert texts(surface_table([result]), 0)[0] == "5.00 [4.99, 5.02]"
+    assert texts(measure_table([result]), 1)[:2] == ["0.840 [0.830, 0.860]", "0.350 [0.340, 0.370]"]
+    decided = decision_table([result])
+    cells = dict(zip(decided.columns, texts(decided, 0), strict=True))
+    assert cells["rank corr. ↑"] == "0.600 [0.590, 0.620]"
+    assert (cells["AURC ↓"], cells["AURC, pairwise ↓"]) == ("0.150 [0.140, 0.170]", "0.210 [0.200, 0.230]")
+    assert (cells["lesions ↑"], cells["lesion ECE ↓"]) == ("0.500 [0.490, 0.520]", "0.030 [0.020, 0.050]")
+    assert cells["width (ml) ↓"] == "2.5 [2.49, 2.52]"
+    result.summary["intervals"]["tasks"]["CURVAS"] = {"ID": {"all classes": {"soft_dice": [0.5, 0.75]}}}
+    result.summary["tasks"]["CURVAS"] = {"ID": {"all classes": {"soft_dice": 0.625, "ece": 0.1}}}
+    (challenge,) = class_tables([result])
+    assert dict(zip(challenge.columns, texts(challenge, 0), strict=True)) == {
+        "soft_dice, ID ↑": "0.625 [0.5, 0.75]",
+        "ece, ID ↓": "0.1",
+    }

@@ -10,9 +10,22 @@ from statistics import fmean
 from nnunet_stochastic.evaluation.entrants import LEAST_ENTRANTS
 from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
 
-__all__ = ["ALL_CLASSES", "Cell", "Column", "Table", "add_mark", "cell_of", "mark_best", "mean_of"]
+__all__ = [
+    "ALL_CLASSES",
+    "INTERVALS",
+    "Cell",
+    "Column",
+    "Table",
+    "add_interval",
+    "add_mark",
+    "cell_of",
+    "mark_best",
+    "mean_of",
+]
 
 MISSING = "–"
+#: What the captions say of the numbers in brackets.
+INTERVALS = "In brackets: 95 % bootstrap interval over the patients, or cases, that Δ is resampled by."
 ALL_CLASSES = "all classes"
 
 
@@ -30,12 +43,15 @@ class Column:
         1 where a larger number is better, -1 where a smaller one is, 0 for neither.
     has_best
         Whether the best is marked.
+    interval
+        Function from a model to the interval of the number, NaN where it has none.
     """
 
     read: Callable[[EvaluatedRun], float]
     form: str
     direction: int
     has_best: bool = True
+    interval: Callable[[EvaluatedRun], tuple[float, float]] | None = None
 
 
 @dataclass
@@ -78,6 +94,12 @@ def mean_of(values: Iterable[float]) -> float:
 def cell_of(value: float, form: str) -> Cell:
     """A number in print."""
     return Cell(form.format(value) if math.isfinite(value) else MISSING, value)
+
+
+def add_interval(cell: Cell, ends: tuple[float, float], form: str) -> None:
+    """Behind a number its interval, which the page shows below it."""
+    if math.isfinite(cell.value) and all(map(math.isfinite, ends)):
+        cell.text += f" [{form.format(ends[0])}, {form.format(ends[1])}]"
 
 
 def add_mark(cell: Cell, result: EvaluatedRun) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun, number
 from nnunet_stochastic.evaluation.tasks import ARROWS, TASKS, Task
-from nnunet_stochastic.report.page.tables.cells import ALL_CLASSES, Table, cell_of
+from nnunet_stochastic.report.page.tables.cells import ALL_CLASSES, INTERVALS, Table, add_interval, cell_of
 
 __all__ = ["class_tables"]
 
@@ -20,9 +20,17 @@ def class_tables(results: Sequence[EvaluatedRun]) -> list[Table]:
 
 def _class_table(task: Task, results: Sequence[EvaluatedRun]) -> Table | None:
     splits = {result.label: result.summary["tasks"].get(task.name, {}) for result in results}
+    intervals = {
+        result.label: {
+            _heading(task, metric, split): result.interval("tasks", task.name, split, ALL_CLASSES, metric)
+            for split in task.splits
+            for metric in task.directions
+        }
+        for result in results
+    }
     entries = {
         label: {
-            f"{metric}, {split}{ARROWS[task.directions.get(metric, 0)]}": number(tree, split, ALL_CLASSES, metric)
+            _heading(task, metric, split): number(tree, split, ALL_CLASSES, metric)
             for split in task.splits
             for metric in tree.get(split, {}).get(ALL_CLASSES, {})
         }
@@ -32,7 +40,16 @@ def _class_table(task: Task, results: Sequence[EvaluatedRun]) -> Table | None:
     if not entries:
         return None
     columns = tuple(dict.fromkeys(name for numbers in entries.values() for name in numbers))
-    table = Table(f"{task.caption}.", ("model",), columns)
+    note = f" {INTERVALS}" if any("intervals" in result.summary for result in results) else ""
+    table = Table(f"{task.caption}.{note}", ("model",), columns)
     for label, numbers in entries.items():
-        table.rows.append(((label,), [cell_of(numbers.get(name, math.nan), "{:.4g}") for name in columns]))
+        cells = {name: cell_of(numbers.get(name, math.nan), "{:.4g}") for name in columns}
+        for name, ends in intervals[label].items():
+            if name in cells:
+                add_interval(cells[name], ends, "{:.3g}")
+        table.rows.append(((label,), list(cells.values())))
     return table
+
+
+def _heading(task: Task, metric: str, split: str) -> str:
+    return f"{metric}, {split}{ARROWS[task.directions.get(metric, 0)]}"

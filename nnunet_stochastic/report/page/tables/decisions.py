@@ -9,7 +9,7 @@ from typing import Any
 from nnunet_stochastic.decisions.review import REVIEW_LEVEL
 from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun, number
 from nnunet_stochastic.report.page.judged import judged_sets, judgement_of, level_key
-from nnunet_stochastic.report.page.tables.cells import Cell, Table, cell_of
+from nnunet_stochastic.report.page.tables.cells import Cell, Table, add_interval, cell_of
 
 __all__ = ["decision_table"]
 
@@ -25,10 +25,11 @@ def decision_table(results: Sequence[EvaluatedRun]) -> Table | None:
     alphas = dict.fromkeys(f"{100 * judgement_of(result)['alpha']:g}" for result in judged)
     table = Table(
         f"Decisions. Volume and lower bound of the Dice: how often they hold at a level of {_LEVEL}, with the 95 % "
-        "binomial interval over patients. Masks: share of the reference outside of the outer one, and of the inner "
-        f"one outside of the reference, which are to be at most {' or '.join(alphas)} %. Predicted Dice: mean error, "
-        "rank correlation and AURC, and the AURC of pairwise Dice of the samples alone. Lesions: sensitivity at one "
-        "false one per case, and calibration error of their probability.",
+        "binomial interval over patients; other intervals are of the bootstrap. Masks: share of the reference outside "
+        f"of the outer one, and of the inner one outside of the reference, which are to be at most "
+        f"{' or '.join(alphas)} %. Predicted Dice: mean error, rank correlation and AURC, and the AURC of pairwise "
+        "Dice of the samples alone. Lesions: sensitivity at one false one per case, and calibration error of their "
+        "probability.",
         ("model", "set", "structure"),
         (
             *(f"volume {_LEVEL}", "width (ml) ↓", "outer risk", "inner risk", "Dice error ↓", "rank corr. ↑", "AURC ↓"),
@@ -48,13 +49,25 @@ def _cells(found: Mapping[str, Any], alpha: float) -> Iterator[Cell]:
     bound = _at((found.get("dice") or {}).get("lower_bound"), REVIEW_LEVEL)
     masks = _at(found.get("masks"), alpha)
     yield _coverage(volume)
-    yield cell_of(number(volume, "median_width_ml"), "{:.3g}")
+    yield _number(volume, "median_width_ml", form="{:.3g}")
     yield from (cell_of(number(masks, which, "risk"), "{:.3f}") for which in ("outer", "inner"))
     for path in (("mae",), ("rank_correlation",), ("aurc",), ("baselines", "pairwise_dice", "aurc")):
-        yield cell_of(number(found, "dice", *path), "{:.3f}")
+        yield _number(found, "dice", *path)
     yield _coverage(bound)
-    yield cell_of(number(found, "lesions", "sensitivity_at", _FALSE_PER_CASE), "{:.3f}")
-    yield cell_of(number(found, "lesions", "existence_calibration_error"), "{:.3f}")
+    lesions = found.get("lesions") or {}
+    intervals = lesions.get("intervals") or {}
+    yield _number({**lesions.get("sensitivity_at", {}), "intervals": intervals.get("sensitivity_at")}, _FALSE_PER_CASE)
+    yield _number(lesions, "existence_calibration_error")
+
+
+def _number(found: Mapping[str, Any], *path: str, form: str = "{:.3f}") -> Cell:
+    """A number of a part of a judgement, with its interval where it has one."""
+    cell = cell_of(number(found, *path), form)
+    for key in path[:-1]:
+        found = found.get(key) or {}
+    low, high = (found.get("intervals") or {}).get(path[-1]) or (math.nan, math.nan)
+    add_interval(cell, (low, high), form)
+    return cell
 
 
 def _at(entry: Mapping[str, Any] | None, level: float) -> Mapping[str, Any]:

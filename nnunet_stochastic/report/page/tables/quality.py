@@ -10,7 +10,17 @@ from nnunet_stochastic.evaluation.case_sets import ID
 from nnunet_stochastic.evaluation.entrants import failures
 from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun, number
 from nnunet_stochastic.evaluation.tasks import ARROWS, UNRANKED, Task
-from nnunet_stochastic.report.page.tables.cells import Cell, Column, Table, add_mark, cell_of, mark_best, mean_of
+from nnunet_stochastic.report.page.tables.cells import (
+    INTERVALS,
+    Cell,
+    Column,
+    Table,
+    add_interval,
+    add_mark,
+    cell_of,
+    mark_best,
+    mean_of,
+)
 from nnunet_stochastic.report.raters import EXPLANATION, OF_RATERS, RATERS_ROW, SPREAD
 
 __all__ = ["quality_table"]
@@ -23,15 +33,36 @@ def quality_table(results: Sequence[EvaluatedRun]) -> Table:
     of_tasks = {heading: (task, column) for task in UNRANKED for heading, column in _columns_of(task, results)}
     columns: dict[str, Column] = {
         "cases": Column(lambda result: float(result.summary["num_cases"]), "{:.0f}", 0),
-        f"Dice{unit}": Column(lambda result: scale * result.quality("dice"), form, 1),
+        f"Dice{unit}": Column(
+            lambda result: scale * result.quality("dice"),
+            form,
+            1,
+            interval=lambda result: _scaled(result.quality_interval("dice"), scale),
+        ),
         f"Dice{unit}, OOD": Column(lambda result: scale * mean_of(_shift_dice(result)), form, 1),
-        "NLL": Column(lambda result: result.quality("nll"), "{:.4f}", -1),
-        "ECE": Column(lambda result: result.quality("ece", of_dataset=True), "{:.4f}", -1),
+        "NLL": Column(
+            lambda result: result.quality("nll"),
+            "{:.4f}",
+            -1,
+            interval=lambda result: result.quality_interval("nll"),
+        ),
+        "ECE": Column(
+            lambda result: result.quality("ece", of_dataset=True),
+            "{:.4f}",
+            -1,
+            interval=lambda result: result.quality_interval("ece", of_dataset=True),
+        ),
         **{heading: column for heading, (_, column) in of_tasks.items()},
     }
     # Evaluations without samples, and those of older versions, have no such numbers.
     of_volumes = {
-        heading: Column(partial(EvaluatedRun.spread, name=name), "{:.3f}", 0) for heading, name in SPREAD.items()
+        heading: Column(
+            partial(EvaluatedRun.spread, name=name),
+            "{:.3f}",
+            0,
+            interval=partial(_interval_of, path=("spread", ID, name)),
+        )
+        for heading, name in SPREAD.items()
     }
     columns |= {
         heading: column
@@ -51,6 +82,7 @@ def quality_table(results: Sequence[EvaluatedRun]) -> Table:
     table = Table(
         f"ID set unless it says OOD (mean over the shifts). Dice, NLL (nats, mean over voxels) and ECE (voxels of all "
         f"cases together) against {against}; CRPS: mean over classes. Best GED: by the distance of the convention."
+        + (f" {INTERVALS}" if any("intervals" in result.summary for result in results) else "")
         + captions
         + (f" {EXPLANATION}" if has_reference or SPREAD.keys() & columns.keys() else ""),
         ("model",),
@@ -58,6 +90,9 @@ def quality_table(results: Sequence[EvaluatedRun]) -> Table:
     )
     for result in results:
         cells = [cell_of(column.read(result), column.form) for column in columns.values()]
+        for cell, column in zip(cells, columns.values(), strict=True):
+            if column.interval is not None:
+                add_interval(cell, column.interval(result), column.form)
         cells[1].warning = f"the segmentation has failed: {failed[result]}" if result in failed else ""
         for cell, heading in zip(cells, columns, strict=True):
             if heading in of_tasks:
@@ -99,11 +134,20 @@ def _columns_of(task: Task, results: Sequence[EvaluatedRun]) -> Iterator[tuple[s
         for split in task.splits:
             path = (task.name, variant, split) if variant else (task.name, split)
             ending = "" if split == ID else f", {split}"
-            yield heading + ending, Column(partial(_number_of, path=path), "{:.3f}", task.direction, has_best)
+            interval = partial(_interval_of, path=("tasks", *path))
+            yield heading + ending, Column(partial(_number_of, path=path), "{:.3f}", task.direction, has_best, interval)
 
 
 def _number_of(result: EvaluatedRun, *, path: tuple[str, ...]) -> float:
     return result.task(*path)
+
+
+def _interval_of(result: EvaluatedRun, *, path: tuple[str, ...]) -> tuple[float, float]:
+    return result.interval(*path)
+
+
+def _scaled(ends: tuple[float, float], scale: float) -> tuple[float, float]:
+    return scale * ends[0], scale * ends[1]
 
 
 def _mean_of_classes(result: EvaluatedRun, *, task: Task) -> float:

@@ -9,7 +9,7 @@ from nnunet_stochastic.evaluation.entrants import failures
 from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
 from nnunet_stochastic.evaluation.structure_scores import STRUCTURE_METRICS
 from nnunet_stochastic.evaluation.tasks import ARROWS
-from nnunet_stochastic.report.page.tables.cells import Table, cell_of, mark_best
+from nnunet_stochastic.report.page.tables.cells import INTERVALS, Table, add_interval, cell_of, mark_best
 
 __all__ = ["surface_table"]
 
@@ -27,13 +27,17 @@ def surface_table(results: Sequence[EvaluatedRun]) -> Table | None:
     table = Table(
         "Surfaces and lesions of the ID set. HD95: 95 % Hausdorff distance; ASSD: average symmetric surface distance; "
         f"NSD: normalised surface Dice{f' within {within} mm' * bool(within)}; a structure that one lacks is as far "
-        "off as the image's diagonal. Lesion Dice: mean over connected components.",
+        "off as the image's diagonal. Lesion Dice: mean over connected components."
+        + (f" {INTERVALS}" if any("intervals" in result.summary for result in results) else ""),
         ("model",),
         tuple(_HEADINGS[metric] + ARROWS[STRUCTURE_METRICS[metric]] for metric in known),
     )
     for result, found in numbers.items():
         forms = ("{:.2f}" if metric.endswith("_mm") else "{:.3f}" for metric in known)
-        cells = [cell_of(found[metric], form) for metric, form in zip(known, forms, strict=True)]
+        cells = []
+        for metric, form in zip(known, forms, strict=True):
+            cells.append(cell_of(found[metric], form))
+            add_interval(cells[-1], result.quality_interval(metric), form)
         table.rows.append(((result.label,), cells))
     failed = failures(results)
     for column, metric in enumerate(known):

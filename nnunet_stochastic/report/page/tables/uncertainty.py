@@ -10,7 +10,7 @@ from nnunet_stochastic.evaluation.entrants import failures
 from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun, number
 from nnunet_stochastic.evaluation.maps import MEASURES
 from nnunet_stochastic.evaluation.tasks import ARROWS, OUT_OF_DISTRIBUTION, RANKED, TASKS
-from nnunet_stochastic.report.page.tables.cells import Table, add_mark, cell_of, mark_best
+from nnunet_stochastic.report.page.tables.cells import INTERVALS, Table, add_interval, add_mark, cell_of, mark_best
 
 __all__ = ["delta_table", "measure_table"]
 
@@ -28,7 +28,10 @@ def measure_table(results: Sequence[EvaluatedRun]) -> Table:
     notes = "".join(f" {label}: {text}." for label, text in borders.items())
     captions = [f"{_capitalized(task.heading)}: {task.caption}. " for task in tasks]
     table = Table(
-        "".join(captions) + "OOD: mean over the shifts. Framed: the measure that theory names for the task." + notes,
+        "".join(captions)
+        + "OOD: mean over the shifts. Framed: the measure that theory names for the task."
+        + (f" {INTERVALS}" if any("intervals" in result.summary for result in results) else "")
+        + notes,
         ("model", "measure"),
         tuple(
             ", ".join((task.heading, *(PARTS.get(part, part) for part in path[1:]))) + task.arrow
@@ -42,6 +45,7 @@ def measure_table(results: Sequence[EvaluatedRun]) -> Table:
             for task, path in columns:
                 entry = (task.entry,) if task.entry else ()
                 cell = cell_of(result.task(*path, measure, *entry), "{:.3f}")
+                add_interval(cell, result.interval("tasks", *path, measure, *entry), "{:.3f}")
                 cell.right = task.right == measure
                 cells.append(cell)
             table.rows.append(((result.label, result.measure_name(measure)), cells))
