@@ -105,8 +105,8 @@ def match_components(found: np.ndarray, reference: np.ndarray) -> tuple[np.ndarr
     else:
         pair, shared = np.unique(joint, return_counts=True)
     of_found, of_reference = np.divmod(pair, num_reference)
-    size_found = np.bincount(found.ravel().astype(np.int64), minlength=num_found)
-    size_reference = np.bincount(reference.ravel().astype(np.int64), minlength=num_reference)
+    size_found = count_numbers(found, found > 0, num_found)
+    size_reference = count_numbers(reference, reference > 0, num_reference)
     iou = shared / (size_found[of_found] + size_reference[of_reference] - shared)
     matched = _best_pairs(of_found, of_reference, iou)
     return np.stack([of_found[matched], of_reference[matched]], axis=1), iou[matched]
