@@ -22,13 +22,12 @@ from nnunet_stochastic.commands._errors import report_errors
 from nnunet_stochastic.commands._flags import Number
 from nnunet_stochastic.decisions.experiment import split_experiment
 from nnunet_stochastic.decisions.statistics import CaseStatistics
-from nnunet_stochastic.evaluation.calibration import ValidationCase, case_statistics
-from nnunet_stochastic.evaluation.cases import find_cases
-from nnunet_stochastic.evaluation.decision_statistics import read_structures
+from nnunet_stochastic.evaluation.calibration import case_statistics
 from nnunet_stochastic.evaluation.parallel import map_in_processes
 from nnunet_stochastic.evaluation.predicted_dataset import read_dataset
+from nnunet_stochastic.evaluation.validation_cases import find_validation_cases
 from nnunet_stochastic.io.text import write_json
-from nnunet_stochastic.patients import read_patients
+from nnunet_stochastic.report import print_table
 
 
 @report_errors
@@ -46,27 +45,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("-np", type=Number(int, 1, 1024), default=2)
     arguments = parser.parse_args(argv)
     dataset = read_dataset(arguments.predictions, None, option="PREDICTIONS")
-    cases, problems = find_cases(
+    validation = find_validation_cases(
         arguments.predictions,
         arguments.gt,
         arguments.gt_raters,
-        file_ending=dataset.file_ending,
-        num_raters=dataset.num_raters,
-        allow_missing_predictions=True,
+        dataset,
+        groups=arguments.groups,
+        probabilities=True,
     )
-    if problems:
-        raise ValueError("; ".join(problems))
-    patients = read_patients(arguments.groups, [case.name for case in cases])
-    predicted, without = read_structures(arguments.predictions, patients, dataset.labels)
-    if without is not None:
-        raise ValueError(without)
+    if validation.problems:
+        raise ValueError("; ".join(validation.problems))
+    if validation.without_structures is not None:
+        raise ValueError(validation.without_structures)
     read = functools.partial(case_statistics, labels=dataset.labels, reader=dataset.reader)
-    items = [ValidationCase(case, patients[case.name], predicted.get(case.name)) for case in cases]
     found = map_in_processes(
-        read, items, num_processes=arguments.np, description="reading", show_progress=sys.stderr.isatty()
+        read, validation.cases, num_processes=arguments.np, description="reading", show_progress=sys.stderr.isatty()
     )
     statistics = []
-    for case, of_case in zip(cases, found, strict=True):
+    for case, of_case in zip(validation.files, found, strict=True):
         if not isinstance(of_case.decisions, CaseStatistics):
             raise ValueError(f"{case.name}: {of_case.decisions or 'the record says nothing of its structures'}")
         statistics.append(of_case.decisions)
@@ -78,13 +74,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         seed=arguments.seed,
     )
     write_json(arguments.predictions / "divisions.json", result)
-    table = Table(title=f"{len(cases)} cases of {len(set(patients.values()))} patients")
+    num_patients = len({case.patient for case in validation.cases})
+    table = Table(title=f"{len(validation.cases)} cases of {num_patients} patients")
     for heading in ("number", "mean", "sd", "divisions"):
         table.add_column(heading, justify="left" if heading == "number" else "right")
     for name, values in result["results"].items():
         spread = "" if values["sd"] is None else f"{values['sd']:.3f}"
         table.add_row(name, f"{values['mean']:.3f}", spread, str(values["num_splits"]))
-    Console().print(table)
+    print_table(Console(), table)
     return 0
 
 

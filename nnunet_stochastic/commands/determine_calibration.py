@@ -19,22 +19,19 @@ from nnunet_stochastic.evaluation import (
     CALIBRATION_FILE,
     STAND_IN_FOOTNOTE,
     Calibration,
-    ValidationCase,
     Workers,
     case_statistics,
     check_cases,
     describe_model,
-    find_cases,
     fit_calibration,
     stand_in_mark,
 )
-from nnunet_stochastic.evaluation.decision_statistics import read_structures
 from nnunet_stochastic.evaluation.predicted_dataset import read_dataset
 from nnunet_stochastic.evaluation.predicted_settings import deciding_settings
+from nnunet_stochastic.evaluation.validation_cases import find_validation_cases
 from nnunet_stochastic.io.folders import require_writable
 from nnunet_stochastic.io.names import counted, few
 from nnunet_stochastic.io.text import write_json
-from nnunet_stochastic.patients import read_patients
 
 __all__ = ["main"]
 
@@ -88,15 +85,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write calibration.json; the exit status is 0 when it was written."""
     arguments = parse_arguments(_parser(), argv)
     dataset = read_dataset(arguments.val, arguments.djfile, option="-val")
-    cases, problems = find_cases(
-        arguments.val,
-        arguments.gt,
-        arguments.gt_raters,
-        file_ending=dataset.file_ending,
-        num_raters=dataset.num_raters,
-        allow_missing_predictions=True,  # labelsTr holds the training cases, too
-        probabilities=False,
+    validation = find_validation_cases(
+        arguments.val, arguments.gt, arguments.gt_raters, dataset, groups=arguments.groups
     )
+    cases, problems = validation.files, list(validation.problems)
     if cases and not any(case.maps for case in cases) and not any(case.probabilities for case in cases):
         problems.append(
             f"{arguments.val} has neither uncertainty maps nor probabilities; predict with nnunet_stochastic_predict"
@@ -104,21 +96,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if cases and len({bool(case.probabilities) for case in cases}) > 1:
         without = few([case.name for case in cases if not case.probabilities])
         problems.append(f"{without}: no probabilities, other cases have them; predict again with --save_probabilities")
-    patients = {case.name: case.name for case in cases}
-    if arguments.groups is not None:
-        patients = read_patients(arguments.groups, patients)
-    predicted, without_structures = read_structures(arguments.val, patients, dataset.labels)
     require_writable(arguments.val, option="-val")
-    validation = [ValidationCase(case, patients[case.name], predicted.get(case.name)) for case in cases]
     statistics = functools.partial(case_statistics, labels=dataset.labels, reader=dataset.reader)
     with Workers(arguments.np, show_progress=not arguments.disable_progress_bar) as workers:
         check_cases(cases, dataset.labels, dataset.reader, problems=problems, workers=workers)
         calibration = fit_calibration(
-            workers.map(statistics, validation, description="calibrating"),
+            workers.map(statistics, validation.cases, description="calibrating"),
             num_raters=len(cases[0].raters),
             labels=dataset.labels,
             seed=arguments.seed,
-            without_structures=without_structures,
+            without_structures=validation.without_structures,
         )
     folders = {
         "predictions": arguments.val,
