@@ -1,7 +1,8 @@
 """What ``nnunet_stochastic_apply_calibration --method decisions`` wrote, to be judged by references.
 
 decisions.json holds all that was learned, so that what was said of each case is said again from the record of its
-prediction, at every level and alpha. structures.csv shows that it was said of these predictions and no others.
+prediction, at every level and alpha. structures.csv shows that it was said of these predictions and no others. Masks
+are judged by the probabilities that they are made of, but must be there, as far as decisions.json has some.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from nnunet_stochastic.decisions.review import CaseToReview
 from nnunet_stochastic.decisions.structures import STRUCTURES_FILE, StructureRow
 from nnunet_stochastic.evaluation.case_sets import ID, CaseSet, SetFolders
 from nnunet_stochastic.evaluation.decision_statistics import PredictedStructures, read_structures
+from nnunet_stochastic.evaluation.mask_files import mask_files
 from nnunet_stochastic.io.names import few
 from nnunet_stochastic.io.result_schemas import DecisionsFile
 from nnunet_stochastic.io.tables import read_csv_table
@@ -127,12 +129,23 @@ def read_applied_decisions(
         wrong = [reason] if reason else unassessable({name: each.rows for name, each in found.items()}, decisions)
         if case_set.name == ID:
             problems += wrong or _of_other_predictions(table, found)
+            problems += _without_masks(folder, case_set, content["masks"], labels)
             structures[ID] = found
         elif wrong:
             left_out[case_set.name] = wrong[0]
         else:
             structures[case_set.name] = found
     return AppliedDecisions(decisions, float(content["alpha"]), structures, left_out), problems
+
+
+def _without_masks(folder: Path, case_set: CaseSet, structures: Sequence[str], labels: EvaluatedLabels) -> list[str]:
+    """Cases of which a mask was written and is gone, a line for each folder of masks."""
+    missing: dict[Path, list[str]] = {}
+    for case in case_set.cases:
+        for path in mask_files(case, structures, labels):
+            if not (folder / path).is_file():
+                missing.setdefault(folder / path.parent, []).append(case.name)
+    return [f"{place} lacks the masks of {few(cases)}; {_AGAIN}" for place, cases in missing.items()]
 
 
 def _of_other_predictions(path: Path, predicted: Mapping[str, PredictedStructures]) -> list[str]:
@@ -151,7 +164,9 @@ def _of_other_predictions(path: Path, predicted: Mapping[str, PredictedStructure
             numbers = said.get((case, row.structure))
             if numbers is None:
                 missing.add(case)
-            elif not (numbers[0] == row.num_voxels and math.isclose(numbers[1], row.expected_voxels, rel_tol=1e-9)):
+            elif numbers[0] != row.num_voxels or not math.isclose(
+                numbers[1], row.expected_voxels, rel_tol=1e-9
+            ):
                 different.add(case)
     return [
         f"{path} {what} {few(sorted(cases))}; {_AGAIN} on these predictions"

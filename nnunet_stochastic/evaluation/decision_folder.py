@@ -1,7 +1,6 @@
 """Files of decisions about new predictions: masks of each case, and tables of all.
 
-    inner/CASE, outer/CASE      masks {p >= λ} of a data set with one structure: its label inside, of a region 1
-    inner/N_NAME/CASE, …        with several structures: a folder for each, N from 1, as masks of several may overlap
+    inner/…, outer/…            masks {p >= λ} (``mask_files``): the structure's label inside, of a region 1
     structures.csv              rows of the prediction, with intervals, predicted Dice, its bounds and expected loss
     lesions.csv                 those of the prediction, where it has some, with the probability that each is there
     review.csv                  all cases, the one to open first on top, and the order in which to label them
@@ -12,7 +11,6 @@ Masks of a case are staged together, so they are all there or none counts; the t
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -30,6 +28,7 @@ from nnunet_stochastic.evaluation.applied_decisions import RECORD
 from nnunet_stochastic.evaluation.cases import CaseFiles, load_case, read_case_map
 from nnunet_stochastic.evaluation.decision_statistics import PredictedStructures, changed_structure
 from nnunet_stochastic.evaluation.evaluate import raise_problems
+from nnunet_stochastic.evaluation.mask_files import MASKS, mask_files, mask_folder
 from nnunet_stochastic.evaluation.parallel import Workers
 from nnunet_stochastic.evaluation.readers import ImageReader
 from nnunet_stochastic.evaluation.written_cases import WrittenCases
@@ -41,18 +40,15 @@ if TYPE_CHECKING:
     from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 __all__ = [
-    "MASKS",
     "RECORD",
     "REVIEW_FILE",
     "MaskFolder",
     "NewCase",
     "examine",
-    "mask_folder",
     "without_unused",
     "write_tables",
 ]
 
-MASKS = ("inner", "outer")
 REVIEW_FILE = "review.csv"
 _EPISTEMIC_SCORE = "EU_mean"
 
@@ -155,7 +151,7 @@ class MaskFolder:
 
     def outdated(self, case: CaseFiles) -> list[Path]:
         """Masks of a case that an earlier command may have left and that are not written, relative to the folder."""
-        return self._masks(case, [name for name in self.labels.names if name not in self.thresholds])
+        return mask_files(case, [name for name in self.labels.names if name not in self.thresholds], self.labels)
 
     def write(self, case: CaseFiles) -> None:
         """Write the masks of a case: all, or none that counts as complete."""
@@ -175,22 +171,7 @@ class MaskFolder:
                     write_labels(mask, path, loaded.grid, type(self.reader))
 
     def _files(self, case: CaseFiles) -> list[Path]:
-        return self._masks(case, list(self.thresholds))
-
-    def _masks(self, case: CaseFiles, structures: Sequence[str]) -> list[Path]:
-        return [
-            mask_folder(which, structure, self.labels) / case.prediction.name
-            for structure in structures
-            for which in MASKS
-        ]
-
-
-def mask_folder(which: str, structure: str, labels: EvaluatedLabels) -> Path:
-    """Where the masks of a structure are, relative to the folder of decisions; ``which``: one of ``MASKS``."""
-    if len(labels.names) == 1:
-        return Path(which)
-    number = labels.names.index(structure) + 1
-    return Path(which) / f"{number}_{re.sub(r'[^A-Za-z0-9_.+-]+', '_', structure)[:100]}"
+        return mask_files(case, list(self.thresholds), self.labels)
 
 
 def write_tables(

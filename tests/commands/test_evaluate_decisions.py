@@ -232,6 +232,10 @@ REFUSED = {
         ),
         "structures.csv is of other predictions of b;",
     ),
+    "a mask that is gone": (
+        lambda made: (made.root / "decided" / "outer" / "b.nii.gz").unlink(),
+        "outer lacks the masks of b; run nnunet_stochastic_apply_calibration --method decisions again",
+    ),
     "another segmentation": (
         lambda made: made.add("new", NEW, seed=9),
         "the segmentation was changed since",

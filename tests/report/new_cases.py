@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from nnunet_stochastic.decisions.decisions import Decisions, Presence, StructureDecisions
 from nnunet_stochastic.decisions.lesions import Lesion
 from nnunet_stochastic.decisions.structures import StructureRow
-from nnunet_stochastic.evaluation.decision_folder import MASKS, mask_folder
+from nnunet_stochastic.evaluation.mask_files import MASKS, mask_folder
 from nnunet_stochastic.io.text import write_table
 from nnunet_stochastic.labels import EvaluatedLabels
 from tests.report.results import write_result

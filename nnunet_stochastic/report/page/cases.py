@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from nnunet_stochastic.evaluation.case_sets import SetFolders
-from nnunet_stochastic.evaluation.decision_folder import mask_folder
 from nnunet_stochastic.evaluation.evaluated_run import EvaluatedRun
 from nnunet_stochastic.evaluation.maps import find_map, read_map
+from nnunet_stochastic.evaluation.mask_files import mask_folder
 from nnunet_stochastic.evaluation.model import recorded_images
 from nnunet_stochastic.evaluation.readers import ImageReader, read_first_channel, read_label_map
 from nnunet_stochastic.io.folders import files_by_name

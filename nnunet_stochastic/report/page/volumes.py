@@ -27,7 +27,7 @@ import nibabel
 import numpy as np
 from scipy.ndimage import binary_erosion, generate_binary_structure
 
-from nnunet_stochastic.evaluation.decision_folder import MASKS
+from nnunet_stochastic.evaluation.mask_files import MASKS
 from nnunet_stochastic.io.grid import world_affine
 from nnunet_stochastic.report.page.cases import MAPS, CaseSource
 from nnunet_stochastic.report.page.grey import grey_levels
