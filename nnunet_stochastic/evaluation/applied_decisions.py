@@ -22,7 +22,7 @@ from nnunet_stochastic.evaluation.mask_files import mask_files
 from nnunet_stochastic.io.names import few
 from nnunet_stochastic.io.result_schemas import DecisionsFile
 from nnunet_stochastic.io.tables import read_csv_table
-from nnunet_stochastic.io.text import check_content, read_json
+from nnunet_stochastic.io.text import FLOAT32_DIGITS, check_content, read_json
 from nnunet_stochastic.labels import EvaluatedLabels
 
 __all__ = ["RECORD", "AppliedDecisions", "read_applied_decisions", "read_record", "unassessable"]
@@ -165,7 +165,7 @@ def _of_other_predictions(path: Path, predicted: Mapping[str, PredictedStructure
             if numbers is None:
                 missing.add(case)
             elif numbers[0] != row.num_voxels or not math.isclose(
-                numbers[1], row.expected_voxels, rel_tol=1e-9
+                numbers[1], row.expected_voxels, rel_tol=10.0 ** (1 - FLOAT32_DIGITS)
             ):
                 different.add(case)
     return [

@@ -33,7 +33,7 @@ from nnunet_stochastic.evaluation.parallel import Workers
 from nnunet_stochastic.evaluation.readers import ImageReader
 from nnunet_stochastic.evaluation.written_cases import WrittenCases
 from nnunet_stochastic.io.staging import staged_files
-from nnunet_stochastic.io.text import write_table
+from nnunet_stochastic.io.text import FLOAT32_DIGITS, write_table
 from nnunet_stochastic.labels import EvaluatedLabels
 
 if TYPE_CHECKING:
@@ -209,7 +209,8 @@ def write_tables(
         tables = {LESIONS_FILE: of_lesions, **tables}
     columns = {LESIONS_FILE: ["case", *Lesion.columns(), "probability"]}
     for name, rows in tables.items():  # review.csv last
-        write_table(folder / name, columns.get(name) or list(rows[0]), rows)
+        digits = None if name == REVIEW_FILE else FLOAT32_DIGITS
+        write_table(folder / name, columns.get(name) or list(rows[0]), rows, digits=digits)
     return list(tables)
 
 

@@ -19,7 +19,7 @@ from nnunet_stochastic.decisions.structures import STRUCTURES_FILE, StructureRow
 from nnunet_stochastic.inference.label_store import LabelStore
 from nnunet_stochastic.inference.restore import Prediction
 from nnunet_stochastic.io.grid import voxel_volume_ml, world_affine
-from nnunet_stochastic.io.text import write_table
+from nnunet_stochastic.io.text import FLOAT32_DIGITS, write_table
 from nnunet_stochastic.labels import EvaluatedLabels, voxels_of
 from nnunet_stochastic.measures import FOLDERS
 
@@ -157,6 +157,8 @@ def without_maps(entry: Mapping[str, Any], folders: Iterable[str]) -> dict[str, 
 def write_tables(folder: Path, cases: Mapping[str, Mapping[str, Any]]) -> None:
     """Write structures.csv, a row per case and structure, and lesions.csv, a row per lesion, where cases have them.
 
+    Numbers have the 9 significant digits of the maps' and probabilities' float32.
+
     Parameters
     ----------
     folder
@@ -170,14 +172,14 @@ def write_tables(folder: Path, cases: Mapping[str, Mapping[str, Any]]) -> None:
             for case, entry in cases.items()
             for name, row in entry.get("structures", {}).items()
         )
-        write_table(folder / STRUCTURES_FILE, ["case", *StructureRow.columns()], rows)
+        write_table(folder / STRUCTURES_FILE, ["case", *StructureRow.columns()], rows, digits=FLOAT32_DIGITS)
     if any("lesions" in entry for entry in cases.values()):
         lesions = (
             {"case": case, **Lesion(**lesion).as_columns()}
             for case, entry in cases.items()
             for lesion in entry.get("lesions", ())
         )
-        write_table(folder / LESIONS_FILE, ["case", *Lesion.columns()], lesions)
+        write_table(folder / LESIONS_FILE, ["case", *Lesion.columns()], lesions, digits=FLOAT32_DIGITS)
 
 
 def _without_name(row: StructureRow) -> dict[str, Any]:

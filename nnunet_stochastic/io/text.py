@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 from nnunet_stochastic.io.staging import staged_file
 
 __all__ = [
+    "FLOAT32_DIGITS",
     "as_read_back",
     "check_content",
     "read_json",
@@ -24,6 +25,9 @@ __all__ = [
     "write_table",
     "write_text",
 ]
+
+#: Significant decimal digits that tell every float32 from the others.
+FLOAT32_DIGITS = 9
 
 Content = TypeVar("Content")
 _REMEDY = "restore it or make it again"
@@ -49,13 +53,22 @@ def write_text(path: Path, text: str | Iterable[str]) -> None:
         stream.writelines([text] if isinstance(text, str) else text)
 
 
-def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write a CSV file with a header; rows by column, ``None`` and what is not there become empty."""
+def write_table(
+    path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, digits: int | None = None
+) -> None:
+    """Write a CSV file with a header; rows by column, ``None`` and what is not there become empty.
+
+    ``digits``: largest number of significant digits of a ``float``; without it all that tell it from others.
+    """
     text = io.StringIO()
     table = csv.DictWriter(text, columns, lineterminator="\n")
     table.writeheader()
-    table.writerows(rows)
+    table.writerows(rows if digits is None else ({key: _short(row[key], digits) for key in row} for row in rows))
     write_text(path, text.getvalue())
+
+
+def _short(value: Any, digits: int) -> Any:
+    return float(f"{value:.{digits}g}") if isinstance(value, float) else value
 
 
 def write_json(path: Path, content: Any, *, allow_nan: bool = True) -> None:

@@ -280,6 +280,11 @@ def written(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def nine_digits(value):
+    """As in structures.csv and lesions.csv."""
+    return as_written(float(f"{value:.9g}") if isinstance(value, float) else value)
+
+
 def as_written(value):
     return "" if value is None else str(value)
 
@@ -313,12 +318,15 @@ def test_tables_are_those_of_the_arrays(decided, capsys):
         assert line["num_voxels"] == str(record[line["case"]]["structures"]["nodule"]["num_voxels"])
         for level in (80, 90, 95):
             low, high = found.intervals_ml[level / 100]
-            assert (line[f"volume_from_ml_{level}"], line[f"volume_to_ml_{level}"]) == (str(low), str(high))
-            assert line[f"dice_at_least_{level}"] == str(found.dice_at_least[level / 100])
+            assert (line[f"volume_from_ml_{level}"], line[f"volume_to_ml_{level}"]) == (
+                nine_digits(low),
+                nine_digits(high),
+            )
+            assert line[f"dice_at_least_{level}"] == nine_digits(found.dice_at_least[level / 100])
         assert line["volume_to_ml_90"] == "inf"
-        assert line["predicted_dice"] == str(found.predicted_dice)
-        assert line["expected_loss"] == str(found.expected_loss)
-        assert line["sample_sd_ml"] == str(row.sample_sd_ml)
+        assert line["predicted_dice"] == nine_digits(found.predicted_dice)
+        assert line["expected_loss"] == nine_digits(found.expected_loss)
+        assert line["sample_sd_ml"] == nine_digits(row.sample_sd_ml)
     scores = {name: image_scores(case.maps, case.prediction) for name, case in cases.items()}
     expected = review([CaseToReview.of(name, rows(case), scores[name], decisions) for name, case in cases.items()])
     order = next_to_label(
@@ -328,8 +336,8 @@ def test_tables_are_those_of_the_arrays(decided, capsys):
     assert table(decided.root / "out" / "lesions.csv") == [
         {
             "case": name,
-            **{column: as_written(value) for column, value in lesion.as_columns().items()},
-            "probability": as_written(decisions.existence(lesion)),
+            **{column: nine_digits(value) for column, value in lesion.as_columns().items()},
+            "probability": nine_digits(decisions.existence(lesion)),
         }
         for name, case in cases.items()
         for lesion in lesions(case)[0]

@@ -3,14 +3,17 @@
 import json
 import os
 
+import numpy as np
 import pytest
 
 from nnunet_stochastic.io.text import (
+    FLOAT32_DIGITS,
     as_read_back,
     read_json,
     read_json_if_complete,
     read_json_unless_cut,
     write_json,
+    write_table,
     write_text,
 )
 
@@ -91,3 +94,23 @@ def test_a_file_that_is_not_there(tmp_path):
     path.write_text("{}")
     with pytest.raises(ValueError, match="a list is needed, got an object"):
         read_json(path, list)
+
+
+def test_digits_of_a_table(tmp_path):
+    """Nine tell neighbouring float32 numbers apart; whole numbers, texts and what is not there stay as they are."""
+    one = np.float32(0.1)
+    values = [
+        float(one),
+        float(np.nextafter(one, np.float32(1))),
+        1 / 3,
+        float("inf"),
+        123456789012,
+        "0.1234567890123",
+        None,
+    ]
+    write_table(tmp_path / "a.csv", ["x"], [{"x": value} for value in values], digits=FLOAT32_DIGITS)
+    lines = (tmp_path / "a.csv").read_text().splitlines()[1:]
+    assert lines == ["0.100000001", "0.100000009", "0.333333333", "inf", "123456789012", "0.1234567890123", '""']
+    assert [np.float32(line) for line in lines[:2]] == [np.float32(value) for value in values[:2]]
+    write_table(tmp_path / "a.csv", ["x"], [{"x": 1 / 3}])
+    assert (tmp_path / "a.csv").read_text() == "x\n0.3333333333333333\n"
