@@ -29,10 +29,10 @@ from nnunet_stochastic.report.page import (
     collect_thumbnails,
     collect_volumes,
     missing,
+    open_reviewed,
     order_in_words,
     page_cases,
     page_size,
-    predictions_of,
     read_results,
     read_review,
     render_page,
@@ -151,11 +151,11 @@ def _evaluations(arguments: argparse.Namespace, results: Sequence[EvaluatedRun],
 
 
 def _review(arguments: argparse.Namespace, folder: Path, output: Path) -> None:
-    predictions = predictions_of(folder)
+    reviewed = open_reviewed(folder)
     open_folder = partial(_open_folder, images=arguments.images)
     # Without decisions there is nothing to list but the segmentations.
-    segmented = () if folder != predictions else tuple(_segmented(folder))
-    review = read_review(folder, segmented)
+    segmented = () if reviewed.decisions is not None else tuple(_segmented(folder))
+    review = read_review(reviewed, segmented)
     cases = review_cases(review, open_folder)
     collected = _collect(arguments, cases, output)
     title = arguments.title or "Cases to review"

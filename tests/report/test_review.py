@@ -20,6 +20,7 @@ from nnunet_stochastic.report.page import (
     PredictionFolder,
     ReviewContent,
     missing,
+    open_reviewed,
     order_in_words,
     read_review,
     render_review,
@@ -47,11 +48,11 @@ def decided(tmp_path, predictions):
 
 
 def rows_of(folder, segmented=()):
-    return [case.row for case in review_cases(read_review(folder, segmented), open_folder)]
+    return [case.row for case in review_cases(read_review(open_reviewed(folder), segmented), open_folder)]
 
 
 def page_of(folder, segmented=()):
-    review = read_review(folder, segmented)
+    review = read_review(open_reviewed(folder), segmented)
     cases = review_cases(review, open_folder)
     nothing = [None] * len(cases)
     return "".join(render_review(ReviewContent("New", review, cases, nothing, nothing, {})))
@@ -93,13 +94,13 @@ def test_predictions_are_sorted_by_what_there_is(tmp_path, predictions):
         ("case_0001", "nodule", 0.8),
     ]
     assert rows[0]["interval"] == "1 to 2"
-    assert "samples agree least" in order_in_words(read_review(predictions, cases))
+    assert "samples agree least" in order_in_words(read_review(open_reviewed(predictions), cases))
     without = write_predictions(tmp_path / "without", num_samples=0)
-    review = read_review(without, cases)
+    review = read_review(open_reviewed(without), cases)
     assert (review.sorted_by, review.cases) == ("TU", ("case_0002", "case_0001", "case_0000"))
     for name in ("uncertainty.json", "structures.csv", "lesions.csv"):
         (without / name).unlink()
-    review = read_review(without, cases)
+    review = read_review(open_reviewed(without), cases)
     assert (review.sorted_by, review.cases) == ("case", tuple(cases))
     assert rows_of(without, cases)[0]["case"] == "case_0000"
 
@@ -122,7 +123,7 @@ def test_details_have_all_structures_and_lesions(decided):
 
 
 def test_a_lesion_is_where_its_centre_is(decided):
-    case = review_cases(read_review(decided, ()), open_folder)[0]
+    case = review_cases(read_review(open_reviewed(decided), ()), open_folder)[0]
     volumes = encode_case(case.source)
     to_voxel = np.array(volumes.description()["to_voxel"])
     for centre, voxel in zip(case.details.centres_mm, CENTRES, strict=True):
@@ -144,7 +145,7 @@ def test_a_place_in_an_image_without_directions(tmp_path):
 
 
 def test_inner_and_outer_masks_may_overlap(decided, predictions):
-    case = review_cases(read_review(decided, ()), open_folder)[0]
+    case = review_cases(read_review(open_reviewed(decided), ()), open_folder)[0]
     masks = {layer.name: layer for layer in encode_case(case.source).masks}
     assert [layer.kind for layer in masks.values()] == ["classes", "samples", "bits", "bits"]
     assert masks["outer"].labels == ("misses 10 % at most",)
@@ -163,7 +164,7 @@ def test_more_masks_than_bits_are_told(tmp_path):
         decided = write_decisions(
             tmp_path / "decided", write_predictions(tmp_path / "many", structures=names), structures=names
         )
-    case = review_cases(read_review(decided, ()), open_folder)[0]
+    case = review_cases(read_review(open_reviewed(decided), ()), open_folder)[0]
     masks = {layer.name: layer for layer in encode_case(case.source).masks}
     assert masks["outer"].labels == ("misses 10 % at most, the first 16 of 18 structures",)
     assert decode(masks["outer"]).max() >= 2**15
@@ -175,7 +176,7 @@ def test_more_masks_than_bits_are_told(tmp_path):
 
 def test_what_is_missing_and_how_to_get_it(tmp_path, predictions, decided):
     def lacking(folder, segmented=()):
-        review = read_review(folder, segmented)
+        review = read_review(open_reviewed(folder), segmented)
         return dict(missing(review, review_cases(review, open_folder)))
 
     assert lacking(decided) == {}
@@ -201,7 +202,7 @@ def test_what_is_missing_and_how_to_get_it(tmp_path, predictions, decided):
 
 def test_images_that_have_moved(predictions, tmp_path):
     (predictions.parent / "images").rename(tmp_path / "moved")
-    review = read_review(predictions, sorted(AGREEMENT))
+    review = read_review(open_reviewed(predictions), sorted(AGREEMENT))
     cases = review_cases(review, open_folder)
     assert dict(missing(review, cases))["images of 3 of 3 cases"].endswith("name their folder with --images")
     labels = open_folder(predictions).labels
@@ -215,7 +216,7 @@ def test_a_case_of_an_interrupted_prediction_is_not_shown(predictions):
     record = json.loads((predictions / "uncertainty.json").read_text())
     del record["cases"]["case_0001"]
     (predictions / "uncertainty.json").write_text(json.dumps(record | {"other_cases": ["case_0001"]}))
-    cases = review_cases(read_review(predictions, sorted(AGREEMENT)), open_folder)
+    cases = review_cases(read_review(open_reviewed(predictions), sorted(AGREEMENT)), open_folder)
     sources = {case.row["case"]: case.source for case in cases}
     assert sources["case_0001"].startswith("its files are of an earlier prediction")
     assert isinstance(sources["case_0000"], CaseSource)
@@ -255,13 +256,13 @@ def test_what_is_wrong_with_decisions_is_said(decided, name, old, new, message):
     assert old in text
     (decided / name).write_text(text.replace(old, new))
     with pytest.raises(ValueError, match=message):
-        read_review(decided, ())
+        read_review(open_reviewed(decided), ())
 
 
 def test_a_table_that_is_gone(decided):
     (decided / "structures.csv").unlink()
     with pytest.raises(FileNotFoundError, match=r"structures\.csv does not exist; run nnunet_stochastic_apply_calibra"):
-        read_review(decided, ())
+        read_review(open_reviewed(decided), ())
 
 
 def test_one_structure_has_no_column_of_its_own(tmp_path):

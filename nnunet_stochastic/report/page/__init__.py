@@ -5,7 +5,7 @@ from nnunet_stochastic.report.page.cases import PageCase, PredictionFolder, page
 from nnunet_stochastic.report.page.collect import collect_thumbnails, collect_volumes
 from nnunet_stochastic.report.page.data import read_results
 from nnunet_stochastic.report.page.page import PageContent, render_page
-from nnunet_stochastic.report.page.review_folder import Review, predictions_of, read_review
+from nnunet_stochastic.report.page.review_folder import Review, open_reviewed, read_review
 from nnunet_stochastic.report.page.review_list import order_in_words, review_cases
 from nnunet_stochastic.report.page.review_page import ReviewContent, missing, render_review
 from nnunet_stochastic.report.page.volumes import CaseVolumes
@@ -20,10 +20,10 @@ __all__ = [
     "collect_thumbnails",
     "collect_volumes",
     "missing",
+    "open_reviewed",
     "order_in_words",
     "page_cases",
     "page_size",
-    "predictions_of",
     "read_results",
     "read_review",
     "render_page",

@@ -23,12 +23,10 @@ from nnunet_stochastic.decisions.structures import STRUCTURES_FILE
 from nnunet_stochastic.evaluation.applied_decisions import RECORD, read_record
 from nnunet_stochastic.evaluation.decision_folder import REVIEW_FILE
 from nnunet_stochastic.evaluation.model import describe_model, recorded_cases
-from nnunet_stochastic.io.result_schemas import DecisionsFile
 from nnunet_stochastic.io.tables import read_csv_table
-from nnunet_stochastic.io.text import read_json
 from nnunet_stochastic.measures import FOLDERS, Measure
 
-__all__ = ["AGREEMENT", "Review", "Row", "is_decided", "predictions_of", "read_review", "value"]
+__all__ = ["AGREEMENT", "Review", "ReviewedFolder", "Row", "is_decided", "open_reviewed", "read_review", "value"]
 
 _APPLY = "run nnunet_stochastic_apply_calibration --method decisions again"
 _PREDICT = "predict again"
@@ -37,6 +35,25 @@ _TEXTS = ("case", "structure", "candidate", "score", "reason")
 AGREEMENT = ("pairwise_dice_samples", "pairwise_dice_members")
 
 Row = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class ReviewedFolder:
+    """A folder before its tables are read.
+
+    Attributes
+    ----------
+    folder, predictions
+        Folder of the decisions, or the predictions themselves; folder of the predictions.
+    decisions, alpha, masks
+        What the decisions rest on, the share of their masks, and the structures that have masks.
+    """
+
+    folder: Path
+    predictions: Path
+    decisions: Decisions | None = None
+    alpha: float | None = None
+    masks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,20 +118,21 @@ def value(row: Row, column: str) -> float | None:
     return float(text) if (text := row.get(column, "")) else None
 
 
-def predictions_of(folder: Path) -> Path:
-    """Folder of the predictions that a folder is of: itself, or what its record names."""
+def open_reviewed(folder: Path) -> ReviewedFolder:
+    """A folder of decisions or of predictions, and what decisions.json of the former says."""
     if not is_decided(folder):
-        return folder
-    return Path(read_json(folder / RECORD, DecisionsFile, remedy=_APPLY)["predictions"])
+        return ReviewedFolder(folder, folder)
+    record, decisions = read_record(folder)
+    return ReviewedFolder(folder, Path(record["predictions"]), decisions, record["alpha"], tuple(record["masks"]))
 
 
-def read_review(folder: Path, segmented: Sequence[str]) -> Review:
+def read_review(reviewed: ReviewedFolder, segmented: Sequence[str]) -> Review:
     """Read the tables of a folder.
 
     Parameters
     ----------
-    folder
-        Folder of decisions, or of predictions.
+    reviewed
+        Folder of decisions, or of predictions, that was opened.
     segmented
         Names of the cases that have a segmentation; what decisions are of is in their tables, whatever is there now.
 
@@ -123,35 +141,36 @@ def read_review(folder: Path, segmented: Sequence[str]) -> Review:
     ValueError, OSError
         A table is not what the commands write, or the decisions are of another prediction.
     """
-    predictions = predictions_of(folder)
+    folder, predictions = reviewed.folder, reviewed.predictions
     entries = recorded_cases(predictions)
     lesions = _by_case(folder / LESIONS_FILE, ("structure", "number"), must_exist=False)
+    is_of_decisions = reviewed.decisions is not None
+    structures = _by_case(folder / STRUCTURES_FILE, ("structure", "num_voxels"), must_exist=is_of_decisions)
     review = Review(
         folder,
         predictions,
         tuple(segmented),
         sorted_by="case",
         reviewed={},
-        structures=_by_case(folder / STRUCTURES_FILE, ("structure", "num_voxels"), must_exist=is_decided(folder)) or {},
+        structures=structures or {},
         lesions=lesions,
         uncertainty={case: _means(entry) for case, entry in entries.items()},
         model=describe_model(predictions),
     )
-    if not is_decided(folder):
+    if not is_of_decisions:
         return _sorted(review)
     _check_same_prediction(review, entries)
-    record, decisions = read_record(folder)
-    reviewed = _by_case(folder / REVIEW_FILE, ("place", "reason"), must_exist=True) or {}
-    if twice := [case for case, rows in reviewed.items() if len(rows) > 1]:
+    lines = _by_case(folder / REVIEW_FILE, ("place", "reason"), must_exist=True) or {}
+    if twice := [case for case, rows in lines.items() if len(rows) > 1]:
         raise ValueError(f"{folder / REVIEW_FILE} has several lines of {twice[0]}; {_APPLY}")
     return replace(
         review,
-        cases=tuple(reviewed),
+        cases=tuple(lines),
         sorted_by="place",
-        reviewed={case: rows[0] for case, rows in reviewed.items()},
-        decisions=decisions,
-        alpha=record["alpha"],
-        masks=tuple(record["masks"]),
+        reviewed={case: rows[0] for case, rows in lines.items()},
+        decisions=reviewed.decisions,
+        alpha=reviewed.alpha,
+        masks=reviewed.masks,
     )
 
 
