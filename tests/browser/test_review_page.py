@@ -46,6 +46,25 @@ def test_the_case_to_open_first_is_on_top_with_its_reason(driver):
     assert "66.7 %" in rows(driver)[1]
 
 
+def test_arrows_and_neighbours_leave_headings_free(driver):
+    """No line of a heading lies under the arrow of its column, or reaches into the next column."""
+    places = driver.execute_script("""
+      return [...document.querySelectorAll("#table .tabulator-col")].map((column) => {
+        const [title, arrow] = [".tabulator-col-title", ".tabulator-arrow"].map((name) => column.querySelector(name));
+        const lines = document.createRange();
+        lines.selectNodeContents(title);
+        const place = (box) => [box.left, box.top, box.right, box.bottom];
+        return [title.textContent, column.getBoundingClientRect().right, arrow && place(arrow.getBoundingClientRect()),
+                [...lines.getClientRects()].map(place)];
+      })""")
+    with_arrow = [each for each in places if each[0].strip() and each[2]]
+    assert {"percentile", "predicted Dice", "expected loss"} <= {title for title, *_ in with_arrow}
+    for title, end, arrow, lines in with_arrow:
+        for left, top, right, bottom in lines:
+            assert right <= end + 0.5, title
+            assert bottom <= arrow[1] or arrow[3] <= top or right <= arrow[0] or arrow[2] <= left, title
+
+
 def test_a_click_on_a_lesion_moves_the_crosshair(driver):
     before = canvas(driver)
     places, pictures = [], []
@@ -95,7 +114,7 @@ def test_another_structure(driver):
     assert [option.text for option in chosen.options] == ["the most doubtful of each case", "nodule", "rim"]
     chosen.select_by_visible_text("nodule")
     wait_until(driver, lambda: [row[3] for row in rows(driver)] == ["nodule"] * 3)
-    assert [row[5].split()[0] for row in rows(driver)] == ["3.5", "2.5", "1.5"]
+    assert [row[5].split()[0] for row in rows(driver)] == ["3.50", "2.50", "1.50"]
     assert column(driver, "#") == [1, 2, 3]
     chosen.select_by_index(0)
     wait_until(driver, lambda: [row[3] for row in rows(driver)] == ["rim", "nodule", "nodule"])
@@ -117,7 +136,7 @@ def test_the_list_is_gone_through_by_keys(driver):
     wait_until(driver, lambda: shown(driver) == "0")
     heading = driver.find_element(By.CSS_SELECTOR, "#table .tabulator-col[tabulator-field='volume_ml']")
     heading.send_keys(Keys.ENTER)
-    wait_until(driver, lambda: [row[5].split()[0] for row in rows(driver)] == ["2.5", "1.5", "0"])
+    wait_until(driver, lambda: [row[5].split()[0] for row in rows(driver)] == ["2.50", "1.50", "0.00"])
     place = driver.find_element(By.CSS_SELECTOR, "#table .tabulator-col[tabulator-field='place']")
     place.send_keys(Keys.ENTER)
     wait_until(driver, lambda: column(driver, "#") == [1, 2, 3])

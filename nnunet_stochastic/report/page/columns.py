@@ -21,7 +21,7 @@ class ListColumn:
     width
         Width in pixels.
     kind
-        "number", "share" (shown in percent) or "text".
+        "number", "count" (a whole number), "share" (shown in percent) or "text".
     direction
         1 where a larger number is better, -1 where a smaller one is, 0 for neither.
     first
@@ -35,7 +35,7 @@ class ListColumn:
     field: str
     title: str
     width: int = 52
-    kind: Literal["number", "share", "text"] = "number"
+    kind: Literal["number", "count", "share", "text"] = "number"
     direction: int = 0
     first: Literal["asc", "desc"] = "desc"
     below: str = ""

@@ -27,7 +27,7 @@ _AGREEMENT = {
 }
 _STRUCTURE = ListColumn("structure", "structure", 90, "text", first="asc")
 _DICE = ListColumn("predicted_dice", "predicted Dice", 82, direction=1, first="asc", below="at_least")
-_LOSS = ListColumn("expected_loss", "expected loss", 70, direction=-1)
+_LOSS = ListColumn("expected_loss", "expected loss", 86, direction=-1)
 _ORDERS = {
     "place": "the one to open first on top",
     AGREEMENT[0]: "those on top whose samples agree least, by the mean Dice of pairs on their worst structure",
@@ -57,14 +57,14 @@ def columns_of(review: Review) -> list[ListColumn]:
     if review.decisions is None:
         return [*structure, *_AGREEMENT.values(), _VOLUME, *OF_IMAGES]
     return [
-        ListColumn("place", "#", 38, first="asc"),
+        ListColumn("place", "#", 38, "count", first="asc"),
         *structure,
         _DICE,
         _VOLUME,
-        ListColumn("removed", "error removed", 74, "share", first="asc"),
+        ListColumn("removed", "error removed", 78, "share", first="asc"),
         ListColumn("reason", "why", 196, "text", first="asc"),
-        ListColumn("percentile", "percentile", 78, below="score"),
-        ListColumn("label_next", "label next", 56, first="asc"),
+        ListColumn("percentile", "percentile", 92, below="score"),
+        ListColumn("label_next", "label next", 56, "count", first="asc"),
         _LOSS,
         *OF_IMAGES,
     ]

@@ -1,11 +1,18 @@
 "use strict";
 // What is listed beside the viewer of a case: its structures, and its lesions, of which a click shows the place.
 
+// Three significant digits, zeros at the end too: 0.900 stands below 0.874.
+const digits = (value) => {
+  const text = value.toPrecision(3);
+  return text.includes("e") ? String(Number(text)) : text;
+};
+
 const formatted = (value, kind) => {
   if (value === null || value === undefined) return "–";
   if (kind === "text") return value;
-  if (kind === "share") return `${Number((100 * value).toPrecision(3))} %`;
-  return Math.abs(value) < 0.001 && value !== 0 ? value.toExponential(2) : String(Number(value.toPrecision(3)));
+  if (kind === "count") return String(value);
+  if (kind === "share") return `${digits(100 * value)} %`;
+  return Math.abs(value) < 0.001 && value !== 0 ? value.toExponential(2) : digits(value);
 };
 
 const made = (tag, className, content) => {
