@@ -54,3 +54,8 @@ def test_a_convention_describes_the_tasks_that_it_has(name):
 @pytest.mark.parametrize(("ratio", "collapsed"), [(0.049, True), (0.05, False), (np.nan, False)])
 def test_a_collapsed_epistemic_part_is_warned_of(ratio, collapsed):
     assert bool(find_task("RATIO").warn(ratio)) == collapsed
+
+
+def test_every_number_of_the_catalogue_is_resampled():
+    """A task whose splits hold more than numbers resamples them itself."""
+    assert [task.name for task in TASKS if (task.replicates is None) != (task.schema is not None)] == []
