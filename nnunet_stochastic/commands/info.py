@@ -1,9 +1,10 @@
-"""``nnunet_stochastic_info``: versions, the trainers, and whether nnU-Net finds them."""
+"""``nnunet_stochastic_info``: versions, the trainers, whether nnU-Net finds them; schemas of the files written."""
 
 from __future__ import annotations
 
 import argparse
 import ast
+import json
 import os
 import platform
 import sys
@@ -20,14 +21,34 @@ __all__ = ["main", "trainers_in"]
 
 @report_errors
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the report; return 0 if nnU-Net finds the trainers from this shell and 1 if it does not."""
+    """Print what is asked for; return 1 if nnU-Net does not find the trainers from this shell."""
     parser = argparse.ArgumentParser(
         prog="nnunet_stochastic_info",
         description="Print versions, the trainers that this package adds to nnU-Net, and whether nnU-Net finds them. "
         "The exit status is 1 if it does not.",
     )
-    parse_arguments(parser, argv)
+    parser.add_argument(
+        "--schema_of",
+        metavar="FILE",
+        help="print the JSON schema of the files of a name that are written, for instance uncertainty.json, or of all, "
+        "by name, and stop",
+    )
+    arguments = parse_arguments(parser, argv)
+    if arguments.schema_of is not None:
+        return _print_schema(arguments.schema_of)
+    return _print_installation()
 
+
+def _print_schema(file: str) -> int:
+    # Not by those who ask for something else: libraries come with it, which take a second.
+    from nnunet_stochastic.evaluation.json_schemas import FILE_SCHEMAS, json_schema_of
+
+    found = {name: json_schema_of(name) for name in FILE_SCHEMAS} if file == "all" else json_schema_of(file)
+    print(json.dumps(found, indent=2))
+    return 0
+
+
+def _print_installation() -> int:
     folder = Path(discovery.trainers_folder())
     trainers = trainers_in(folder)
     active = discovery.is_active()
