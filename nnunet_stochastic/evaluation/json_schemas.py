@@ -3,6 +3,9 @@
 They are made of the models that the files are read by, so that the two cannot differ. What a schema does not name may
 be there, but where ``additionalProperties`` is false. The version of a schema is raised when a number or text comes to
 mean something else, and when files that are written would not be valid by the schema as it was.
+
+What commands keep for themselves has none: records of a study's jobs and of cases under evaluation. Nor have plans.json
+and predict_from_raw_data_args.json, which are nnU-Net's.
 """
 
 from __future__ import annotations
