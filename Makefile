@@ -11,7 +11,7 @@ WORKERS := 2
 # All tests of a file run in one process, so that what they share is made once.
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: help install test test-slow lint format demo study benchmark viewer
+.PHONY: help install test test-slow lint format demo study benchmark viewer dist image
 .NOTPARALLEL:
 
 help:
@@ -22,6 +22,8 @@ help:
 	@echo "make lint       ruff check, ruff format --check and mypy"
 	@echo "make format     let ruff rewrite the files"
 	@echo "make benchmark  measure speed and memory"
+	@echo "make dist       build the source distribution and the wheel into dist/, and check them"
+	@echo "make image      build the container image with Docker, for DEVICE=$(DEVICE), or cuda"
 	@echo "make viewer     fetch the viewer of the report's page from npm again"
 	@echo "make install    only create $(VENV) with the package (editable) and its development tools"
 
@@ -60,6 +62,16 @@ study: $(INSTALLED)
 
 benchmark: $(INSTALLED)
 	$(BIN)/python benchmarks
+
+dist: $(INSTALLED)
+	rm -rf dist
+	$(BIN)/python -m hatchling build
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python -m tests.packaged_files dist
+
+DEVICE := cpu
+image:
+	docker build --file containers/Dockerfile --build-arg DEVICE=$(DEVICE) --tag nnunet_stochastic:$(DEVICE) .
 
 VENDOR := nnunet_stochastic/report/page/vendor
 # Fetches the viewer and the table of the report's page again, in the versions of $(VENDOR)/package.json; needs npm.

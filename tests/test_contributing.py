@@ -39,3 +39,56 @@ def test_converter_recipe_names_what_is_there():
     told = re.sub(r"\b(X|plan_x|x)\b", lambda match: own[match[0]], re.sub(r'"[^"\n]*…"', '"…"', code))
     assert "plan_chaksu(arguments.i, arguments.d, seed=arguments.seed)" in told
     assert [line for line in told.splitlines() if "…" not in line and line not in command] == []
+
+
+def test_no_text_installs_a_package_that_no_index_has():
+    files = [*ROOT.glob("*.md"), *ROOT.glob("containers/*"), *ROOT.glob(".github/workflows/*")]
+    files += [
+        path
+        for name in ("nnunet_stochastic", "trainers", "examples", "benchmarks")
+        for path in (ROOT / name).rglob("*")
+        if path.suffix in (".py", ".md", ".yaml") and "vendor" not in path.parts
+    ]
+    by_name = re.compile(r"""pip install (-\S+ )*["']?nnunet[-_]stochastic""", re.IGNORECASE)
+    assert len(files) > 300
+    assert [str(path) for path in files if by_name.search(path.read_text(encoding="utf-8"))] == []
+
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+def steps_of(workflow: Path) -> list[dict]:
+    jobs = yaml.safe_load(workflow.read_text(encoding="utf-8"))["jobs"]
+    return [step for job in jobs.values() for step in job["steps"]]
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
+def test_workflows_pin_actions_and_ask_for_reading_alone(workflow):
+    content = yaml.safe_load(workflow.read_text(encoding="utf-8"))
+    assert content["permissions"] == {}
+    assert all(job["permissions"] == {"contents": "read"} for job in content["jobs"].values())
+    assert all(job["timeout-minutes"] <= 360 for job in content["jobs"].values())
+    used = [step["uses"] for step in steps_of(workflow) if "uses" in step]
+    assert used
+    assert all(re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}", action) for action in used)
+
+
+def test_workflows_call_targets_that_the_makefile_has():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([\w-]+):", makefile, re.MULTILINE))
+    commands = [step["run"] for workflow in WORKFLOWS for step in steps_of(workflow) if "run" in step]
+    called = {command.split()[1] for command in commands if command.startswith("make ")}
+    assert {"test", "test-slow", "dist", "image"} <= called <= targets
+    # On Windows, without make, what `make test` runs but for the linters.
+    (pytest_of_make,) = re.findall(r"^PYTEST := \$\(BIN\)/python (.*)", makefile, re.MULTILINE)
+    assert f'python {pytest_of_make.replace("$(WORKERS)", "2")} -m "not slow"' in commands
+
+
+def test_workflows_run_every_python_that_the_package_names():
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    named = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', project)
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8"))["jobs"]
+    assert named == ["3.10", "3.11", "3.12", "3.13", "3.14"]
+    assert [jobs[job]["strategy"]["matrix"]["python"] for job in ("test", "windows")] == [named, named]
+    (lowest,) = re.findall(r'"nnunetv2>=([\d.]+),', project)
+    assert f"nnunetv2=={lowest}.*" in (ROOT / ".ci" / "lowest_nnunet.txt").read_text(encoding="utf-8").splitlines()

@@ -10,9 +10,7 @@ import os
 import shlex
 import subprocess
 import sysconfig
-import tarfile
 import venv
-import zipfile
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +18,7 @@ from shutil import copytree, ignore_patterns
 
 import pytest
 
-from nnunet_stochastic import __version__
+from tests.packaged_files import names_in, problems_in, problems_of
 
 pytestmark = pytest.mark.slow
 
@@ -220,28 +218,15 @@ def test_without_the_hook_the_export_line_does_the_same(with_nnunet_wheel, distr
 
 
 def test_distributions_carry_the_package_and_its_data(distributions):
+    assert problems_of(distributions) == []
+    for kind, lacking in (("*.whl", "nnunet_stochastic/py.typed"), ("*.tar.gz", "CHANGELOG.md")):
+        (file,) = distributions.glob(kind)
+        names = names_in(file)
+        assert problems_in(file, names - {lacking}) == [f"{file.name} lacks {lacking}"]
+        assert problems_in(file, names | {"shared/notes.md"}) == [
+            f"{file.name} has shared/notes.md, which is not to ship"
+        ]
     (wheel,) = distributions.glob("*.whl")
-    (sdist,) = distributions.glob("*.tar.gz")
-    with zipfile.ZipFile(wheel) as archive:
-        in_wheel = set(archive.namelist())
-    with tarfile.open(sdist) as archive:
-        in_sdist = {name.partition("/")[2] for name in archive.getnames()}
-
-    package = {
-        file.relative_to(ROOT).as_posix()
-        for file in (ROOT / "nnunet_stochastic").rglob("*")
-        if file.is_file() and "__pycache__" not in file.parts and file.name != ".DS_Store"
-    }
-    trainers = {file.name for file in (ROOT / "trainers").glob("*.py")}
-    hook = {"nnunet_stochastic/_hook/nnunet_stochastic.pth", "nnunet_stochastic/_hook/nnunet_stochastic.start"}
-    assert {*hook, "nnunet_stochastic/py.typed"} <= package <= in_sdist
-    assert package - hook <= in_wheel
-    assert {f"nnunet_stochastic/_trainers/{name}" for name in trainers} <= in_wheel
-    assert {f"trainers/{name}" for name in trainers} <= in_sdist
-    assert {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE"} <= in_sdist
-    assert {name.partition("/")[0] for name in in_wheel} == {
-        "nnunet_stochastic",
-        "nnunet_stochastic.pth",
-        "nnunet_stochastic.start",
-        f"nnunet_stochastic-{__version__}.dist-info",
-    }
+    assert problems_in(wheel, names_in(wheel) | {"tests/conftest.py"}) == [
+        f"{wheel.name} has tests/conftest.py, which is not to ship"
+    ]

@@ -43,6 +43,8 @@ class _SetFolders(File):
 
 class _Folders(_SetFolders):
     shifts: dict[str, _SetFolders] = _ABSENT
+    validation: str | None = None
+    groups: str | None = None
 
 
 class _ClassResults(File):
@@ -63,6 +65,8 @@ class _NumbersOfSet(File):
 class _Bootstrap(File):
     unit: Name
     sets: dict[str, _NumbersOfSet]
+    level: Number = _ABSENT
+    num_replicates: Count = 0
 
 
 class _Delta(File):
@@ -70,16 +74,22 @@ class _Delta(File):
     interval: Interval | None = None
 
 
-def _model(base: Any, fields: dict[str, Any]) -> Any:
-    """An object that may have these keys, besides those of another."""
-    optional: dict[str, Any] = {name: (kind, _ABSENT) for name, kind in fields.items()}
-    return create_model("Entry", __base__=base, **optional)
+def _model(name: str, base: Any, fields: dict[str, Any]) -> Any:
+    """An object of this name that may have these keys, besides those of another."""
+    optional: dict[str, Any] = {key: (kind, _ABSENT) for key, kind in fields.items()}
+    return create_model(name, __base__=base, **optional)
+
+
+def _ending(value: Any) -> str:
+    """What tells the models of intervals from those of numbers."""
+    return "_intervals" if value is Interval else ""
 
 
 def _numbers_of(task: Task, value: Any) -> Any:
     """What a task has of a set of cases."""
     if task.by_measure:
-        return _model(File, dict.fromkeys(MEASURES, dict[str, value] if task.entry else value))
+        name = f"{task.name}{_ending(value)}_of_measures"
+        return _model(name, File, dict.fromkeys(MEASURES, dict[str, value] if task.entry else value))
     if task.by_class:
         return dict[str, value] if task.metric else dict[str, dict[str, value]]
     return value
@@ -94,15 +104,19 @@ def _numbers_of_splits(task: Task, value: Any) -> Any:
     """Numbers of a task by split and variant, or their intervals, and what the entry has besides."""
     numbers = _numbers_of(task, value)
     shifts = {"shifts": dict[str, numbers | None]}  # type: ignore[valid-type]
-    splits = _model(File, dict.fromkeys(task.splits, numbers | None) | shifts)
-    places = splits if task.splits else _model(numbers, shifts)
+    name = task.name + _ending(value)
+    splits = _model(f"{name}_of_splits", File, dict.fromkeys(task.splits, numbers | None) | shifts)
+    places = splits if task.splits else _model(f"{name}_of_shifts", numbers, shifts)
+    aggregated = places if value is Interval else numbers  # intervals have those of each shift, too
     return _model(
+        name,
         places,
         dict.fromkeys(task.variants, splits)
         | dict(task.further_entries)
+        | {"annotations": str, "aggregation": str, "failure_dice": Number}  # how, where a task has a choice
         | ({task.setting: str} if task.setting else {})
         | ({task.with_border: places, "num_without_border": dict[str, Count]} if task.with_border else {})
-        | {"aggregations": dict[str, numbers], "num_samples": Count | None},  # type: ignore[valid-type]
+        | {"aggregations": dict[str, aggregated], "num_samples": Count | None},  # type: ignore[valid-type]
     )
 
 
@@ -110,8 +124,8 @@ def _delta_of(task: Task) -> Any:
     """What summary.json has of the Δ of a task."""
     if not task.splits:
         return _Delta
-    splits = _model(File, dict.fromkeys(task.splits, _Delta | None))
-    return _model(splits, dict.fromkeys(task.variants, splits))
+    splits = _model(f"{task.name}_delta_of_splits", File, dict.fromkeys(task.splits, _Delta | None))
+    return _model(f"{task.name}_delta", splits, dict.fromkeys(task.variants, splits))
 
 
 class _Intervals(File):
@@ -126,6 +140,7 @@ class _Summary(File):
     folders: _Folders = _ABSENT
     model: DescribedModel = _ABSENT
     num_bins: Count = 0
+    nsd_tolerance_mm: Number = _ABSENT
     num_cases: Count = 0
     num_raters: Count = 0
     results: dict[Literal["reference", "raters"], dict[str, _ClassResults]] = _ABSENT
@@ -138,15 +153,19 @@ class _Summary(File):
 
 #: summary.json; which of its keys must be there depends on who reads it.
 SummaryFile: type[File] = _model(
+    "Summary",
     _Summary,
     {
-        "tasks": _model(File, {task.name: _entry_of(task) for task in TASKS}),
-        "delta": _model(File, {task.name: _delta_of(task) | None for task in RANKED}),
+        "tasks": _model("Tasks", File, {task.name: _entry_of(task) for task in TASKS}),
+        "delta": _model("Delta", File, {task.name: _delta_of(task) | None for task in RANKED}),
         "intervals": _model(
+            "Intervals",
             _Intervals,
             {
                 "tasks": _model(
-                    File, {task.name: _numbers_of_splits(task, Interval) for task in TASKS if task.schema is None}
+                    "TasksIntervals",
+                    File,
+                    {task.name: _numbers_of_splits(task, Interval) for task in TASKS if task.schema is None},
                 )
             },
         ),

@@ -22,7 +22,7 @@ from nnunetv2.paths import nnUNet_preprocessed
 from nnunet_stochastic.io.schemas import Splits, ValidationSummary
 from nnunet_stochastic.io.text import read_json, read_json_if_complete
 
-__all__ = ["FoldData", "data_of_folds", "validated_cases"]
+__all__ = ["FoldData", "data_of_folds", "splits_of_training", "validated_cases"]
 
 
 @dataclass(frozen=True)
@@ -57,24 +57,36 @@ def data_of_folds(
     preprocessed
         Folder nnUNet_preprocessed; ``None``: that of the environment, if it is set.
     """
-    if preprocessed is None and nnUNet_preprocessed.is_set():
-        preprocessed = Path(str(nnUNet_preprocessed))
-    validated = {folder: validated_cases(folder, file_ending) for folder in fold_folders}
-    splits: list[dict[str, list[str]]] | None = None
-    if preprocessed is None:
-        reason = "the environment variable nnUNet_preprocessed is not set"
-    else:
-        file = preprocessed / dataset_name / "splits_final.json"
-        splits, reason = _read_splits(file)
-        if splits is not None and (other := _trained_on_others(splits, validated)) is not None:
-            splits, reason = None, f"{file} is not that of the training: {other.name} was validated on other cases"
+    splits, reason = splits_of_training(dataset_name, fold_folders, file_ending=file_ending, preprocessed=preprocessed)
     if splits is not None:
         trained_on = {_training_cases(splits, folder) for folder in fold_folders}
         return FoldData("same" if len(trained_on) == 1 else "different", reason)
-    known = [cases for cases in validated.values() if cases is not None]
-    if len(set(known)) > 1:
+    validated = (validated_cases(folder, file_ending) for folder in fold_folders)
+    if len({cases for cases in validated if cases is not None}) > 1:
         return FoldData("different", "validation/summary.json of the folds: they were validated on different cases")
     return FoldData("unknown", reason)
+
+
+def splits_of_training(
+    dataset_name: str, fold_folders: Sequence[Path], *, file_ending: str, preprocessed: Path | None = None
+) -> tuple[list[dict[str, list[str]]] | None, str]:
+    """The splits that folds were trained by, and where they are from, or ``None`` and why they are not known.
+
+    Parameters
+    ----------
+    dataset_name, fold_folders, file_ending, preprocessed
+        As for ``data_of_folds``; there may be one folder.
+    """
+    if preprocessed is None and nnUNet_preprocessed.is_set():
+        preprocessed = Path(str(nnUNet_preprocessed))
+    if preprocessed is None:
+        return None, "the environment variable nnUNet_preprocessed is not set"
+    file = preprocessed / dataset_name / "splits_final.json"
+    splits, reason = _read_splits(file)
+    validated = {folder: validated_cases(folder, file_ending) for folder in fold_folders}
+    if splits is not None and (other := _trained_on_others(splits, validated)) is not None:
+        return None, f"{file} is not that of the training: {other.name} was validated on other cases"
+    return splits, reason
 
 
 def _read_splits(file: Path) -> tuple[list[dict[str, list[str]]] | None, str]:

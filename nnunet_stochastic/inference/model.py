@@ -24,7 +24,7 @@ from nnunet_stochastic.outcomes import OutcomeSpace
 from nnunet_stochastic.plans import find_label_manager, find_reader_writer, read_configuration
 from nnunet_stochastic.posteriors import WeightPosterior
 
-__all__ = ["Checkpoint", "Model", "load_model", "load_weights"]
+__all__ = ["Checkpoint", "Model", "load_model", "load_weights", "read_header"]
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def load_model(
 
     headers = {}
     for path in paths:
-        headers[path] = _read_header(path, trust=trust_checkpoint)
+        headers[path] = read_header(path, trust=trust_checkpoint)
     expected = headers[paths[0]]
     for path, header in headers.items():
         if header != expected:
@@ -220,8 +220,8 @@ def _checkpoint_paths(folder: Path, folds: Sequence[int | str], checkpoint_name:
     return paths
 
 
-def _read_header(path: Path, *, trust: bool) -> tuple[str, str, tuple[int, ...]]:
-    """Trainer, configuration and mirrored axes of a checkpoint."""
+def read_header(path: Path, *, trust: bool) -> tuple[str, str, tuple[int, ...]]:
+    """Trainer, configuration and mirrored axes of a checkpoint; ``ValueError`` for what is none of nnU-Net's."""
     checkpoint = read_checkpoint(path, trust=trust)
     lacking = [key for key in ("trainer_name", "init_args", "network_weights") if key not in checkpoint]
     if lacking:

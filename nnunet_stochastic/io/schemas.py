@@ -68,7 +68,7 @@ Plain = Annotated[str, AfterValidator(_plain)]
 class File(BaseModel):
     """An object of which the named keys are checked; values keep their type."""
 
-    model_config = ConfigDict(extra="allow", strict=True, protected_namespaces=())
+    model_config = ConfigDict(extra="allow", strict=True, protected_namespaces=(), use_attribute_docstrings=True)
 
 
 # nnU-Net's dataset.json
@@ -320,20 +320,43 @@ class ConversionFile(File):
     """conversion.json."""
 
     settings: dict[str, Any]
+    """What decided about the dataset; one with other settings is not continued."""
     parts: dict[str, str]
+    """Part of each case: train, val, test, or a set of its own."""
     sources: dict[str, list[Any]] = {}
+    """What each case was made of: files, with their sizes and times."""
+    notes: list[str] = []
+    """How the dataset was made, in words."""
+    skipped: dict[str, str] = {}
+    """What was skipped, and why."""
 
 
 class CorruptionManifest(File):
     """The manifest of a folder of corrupted images."""
 
     cases: dict[str, dict[str, Any]]
+    """Parameters of the corruption of each case, and what was found in its images."""
+    shift: str | None = None
+    """Name of the corruption."""
+    seed: int | None = None
+    """Seed that the parameters were drawn with."""
+    range: dict[str, list[Number]] = {}
+    """Least and largest value of each parameter."""
+    meaning: dict[str, str] = {}
+    """What a parameter is, with its unit."""
+    source: str | None = None
+    """Folder of the images."""
+    versions: dict[str, str] = {}
+    """Versions of this package and of the libraries that corrupt."""
+    contrast: dict[str, Any] = {}
+    """Share of the contrast that is left of each case, and what it is of; only when all are written."""
 
 
 class DemoRecord(File):
     """demo.json."""
 
     done: dict[str, str]
+    """Steps that are done by name, and the command that did each."""
 
 
 class JobRecord(File):

@@ -27,6 +27,7 @@ MEANINGS = {
     "--seed": r"seed of all random numbers; the same seed gives the same files \(default: 0\)$",
     "--verbose": "print more",
     "-c": "configurations? ",
+    "-calibration": "calibration.json that nnunet_stochastic_determine_calibration has written",
     "-chk": "checkpoints? of each fold ",
     "-d": "(names? or numbers? of (the|a)|number of the new) ",
     "-device": "where networks run ",

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
 from nnunet_stochastic import __version__, discovery
 from nnunet_stochastic.commands import info
 from nnunet_stochastic.commands._errors import TRACEBACK_VARIABLE, report_errors
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_info_when_active(monkeypatch, capsys):
@@ -63,6 +68,13 @@ def test_trainers_in_reads_classes_without_importing(tmp_path):
     (tmp_path / "a.py").write_text("class A: ...\nclass _Private: ...\ndef function(): ...\n", "utf-8")
     (tmp_path / "notes.txt").write_text("class C: ...", "utf-8")
     assert info.trainers_in(tmp_path) == {"A": "", "B": "Summary of β."}
+
+
+def test_an_incomplete_installation_can_be_looked_at():
+    """No library is needed to say which are missing."""
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import nnunet_stochastic.commands.info; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"pydantic", "numpy", "torch", "nnunetv2"} & set(done.stdout.split())
 
 
 @pytest.mark.parametrize("error", [ValueError("case_3: NaN"), FileNotFoundError(2, "No such file", "case_3.npz")])

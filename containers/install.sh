@@ -1,0 +1,30 @@
+#!/bin/sh
+# What both containers run to install PyTorch and the package: install.sh torch|package cpu|cuda [SOURCE]
+set -eu
+
+step=$1 device=$2
+
+case $device in
+    cpu) index=https://download.pytorch.org/whl/cpu ;;
+    cuda) index= ;; # the wheels of the usual index hold CUDA
+    *)
+        echo "error: DEVICE must be cpu or cuda, got $device" >&2
+        exit 2
+        ;;
+esac
+
+case $step in
+    torch)
+        # What nnU-Net and this package allow, so that the second step leaves it as it is.
+        python -m pip install --no-cache-dir ${index:+--index-url "$index"} 'torch>=2.6,!=2.9.*' torchvision
+        ;;
+    package)
+        python -m pip install --no-cache-dir "$3[study]"
+        python -m pip check
+        python -c "import sys, torch; sys.exit(0 if bool(torch.version.cuda) == ('$device' == 'cuda') else 'error: this PyTorch is not for $device')"
+        ;;
+    *)
+        echo "error: the step must be torch or package, got $step" >&2
+        exit 2
+        ;;
+esac
