@@ -98,6 +98,14 @@ class WeightPosterior(ABC):
         """What a record says where a network could have these members and is predicted without; ``None``: nothing."""
         return None
 
+    def settings(self) -> dict[str, Any]:
+        """What a record says of the fold's posterior beside the hashes of its files, JSON-serializable."""
+        return {}
+
+    def notes(self) -> list[str]:
+        """What whoever reads a map of its members should know, a clause each."""
+        return []
+
     def require_origin(  # noqa: B027, most files lie in the folder of their training and are bound to it by that
         self, checkpoint: Path, *, checkpoint_sha256: str, plans_sha256: str
     ) -> None:
