@@ -103,7 +103,8 @@ def test_a_trained_again_fold_must_be_fitted_again(make_model, images, tmp_path,
     capsys.readouterr()
     for method in ("laplace", "auto"):
         assert predicting(folder, images, tmp_path / "out", "--epistemic", method) == 1
-        assert "was fitted to another state of" in capsys.readouterr().err
+        assert "was fitted to another state of" in (printed := capsys.readouterr().err)
+        assert ("--epistemic none predicts without them" in printed) == (method == "auto")  # as one asked for them
     assert predicting(folder, images, tmp_path / "out", "--epistemic", "none") == 0
 
 
