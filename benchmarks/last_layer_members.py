@@ -58,4 +58,8 @@ def write_fit(model: Model) -> None:
         prior_precision=100.0,
         checkpoint_sha256=checkpoint.sha256,
         plans_sha256=content_sha256(model.plans_manager.plans),
+        criterion="nll",
+        fitted_against="labels",
+        trained_against="labels",
+        voxels=1.0,
     ).save(checkpoint.folder)

@@ -157,10 +157,9 @@ class EpistemicMethod:
         """Whether each fold has several members, which are drawn."""
         return NUM_MEMBERS in self.options
 
-    @property
-    def example_trainer(self) -> str:
-        """A trainer to name in a message."""
-        return f"nnUNetTrainerMoB{self.trainer_suffix}"
+    def example_trainer(self, *, has_samples: bool) -> str:
+        """A trainer to name to whoever has a model that predicts a distribution over logits, or a plain nnU-Net."""
+        return f"nnUNetTrainer{'MoB' if has_samples else 'Deterministic'}{self.trainer_suffix}"
 
 
 #: By name. Of those that it may choose, ``--epistemic auto`` takes the first that the model has, else ``none``.

@@ -78,7 +78,7 @@ def test_suffixes_are_those_of_trainers():
     }
     for method in EPISTEMIC_METHODS.values():
         assert {f"nnUNetTrainerMoB{method.trainer_suffix}", f"nnUNetTrainerSSN{method.trainer_suffix}"} <= trainers
-        assert method.example_trainer in trainers
+        assert {method.example_trainer(has_samples=has_samples) for has_samples in (True, False)} <= trainers
 
 
 @pytest.mark.parametrize(

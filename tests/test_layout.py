@@ -22,6 +22,7 @@ NAME = PACKAGE.name
 ORDER = (
     # The ground floor: names that many parts share, and files.
     *(
+        "annotations",
         "collapse",
         "discovery",
         "epistemic",

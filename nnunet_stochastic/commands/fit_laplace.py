@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nnunet_stochastic.annotations import ANNOTATION_CHOICES, ANNOTATION_NAMES
 from nnunet_stochastic.commands._errors import report_errors, say_total_time
 from nnunet_stochastic.commands._flags import (
     add_device,
@@ -41,7 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         configuration_name=None if arguments.m else arguments.c,
         trust_checkpoint=arguments.trust_checkpoint,
     )
-    fitting = LaplaceFitting(model, device, criterion=arguments.fit, step_size=arguments.step_size)
+    fitting = LaplaceFitting(
+        model, device, criterion=arguments.fit, step_size=arguments.step_size, fit_against=arguments.fit_against
+    )
     # Of all folds first: what is wrong with the last should not be found after hours.
     cases = [fitting.check(checkpoint, overwrite=arguments.overwrite) for checkpoint in model.checkpoints]
     for checkpoint, cases_of_fold in zip(model.checkpoints, cases, strict=True):
@@ -52,23 +55,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _summary(folder: Path, fit: LaplaceFit) -> str:
     record, curvature = fit.record, fit.curvature
+    number = curvature.num_logits * curvature.num_inputs
+    raters = f" ({record['annotations']} per case)" if fit.fitted_against == "raters" else ""
     lines = [
-        f"{folder}: {curvature.num_logits * curvature.num_inputs} weights, {curvature.structure} matrix, of "
-        f"{len(record['training_cases'])} training cases with {record['voxels']:.4g} annotated voxels",
-        f"  temperature {fit.temperature:.3g} ({record['effective_voxels']:.3g} effective voxels), prior precision "
-        f"{fit.prior_precision:.3g}, by {record['criterion']}",
+        f"{folder}: {number} weights, {curvature.structure} matrix, of {len(record['training_cases'])} training cases "
+        f"with {fit.voxels:.4g} annotated voxels",
+        f"  temperature {fit.temperature:.3g} ({fit.effective_voxels:.3g} effective voxels), prior precision "
+        f"{fit.prior_precision:.3g} ({fit.determined_weights:.3g} weights determined by the data), by "
+        f"{fit.criterion} against {ANNOTATION_NAMES[fit.fitted_against]}{raters}; trained on "
+        f"{ANNOTATION_NAMES[fit.trained_against]}",
     ]
+    notes = fit.notes()
     if "nll" in record:
-        of_raters = f" by {record['annotations']} raters" if record["annotations"] > 1 else ""
         lines.append(
-            f"  negative log-likelihood on {len(record['validation_cases'])} validation cases{of_raters}: "
+            f"  negative log-likelihood on {len(record['validation_cases'])} validation cases: "
             f"{record['nll']:.5f}, of the trained weights alone {record['nll_trained']:.5f} nats per voxel"
         )
         if record["nll"] >= record["nll_trained"]:
-            lines.append("  note: on these cases the trained weights alone are no worse: members will hardly differ")
-    if record["at_edge"]:
-        lines.append("  note: the choice is at the edge of what was searched, and a better one may lie beyond it")
-    return "\n".join(lines)
+            notes.append("on these cases the trained weights alone are no worse: members will hardly differ")
+    return "\n".join([*lines, *(f"  note: {note}" for note in notes)])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -90,6 +95,14 @@ def _parser() -> argparse.ArgumentParser:
         "precision: the negative log-likelihood of the predictive mean on the fold's validation cases, or the marginal "
         "likelihood of the training cases, with the temperature by which the scores of cases vary "
         "(default: %(default)s)",
+    )
+    add(
+        "--fit_against",
+        default="trained",
+        choices=ANNOTATION_CHOICES,
+        help="annotations that this is judged by: those that the network was trained on, by its trainer and "
+        "checkpoint, or labelsTr, or the raters' preprocessed masks. Against others than it was trained on, what "
+        "differs between the two counts as epistemic (default: %(default)s)",
     )
     add_step_size(parser)
     add("--overwrite", action="store_true", help="replace a laplace.pth that is there")

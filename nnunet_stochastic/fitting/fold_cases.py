@@ -19,12 +19,14 @@ from nnunetv2.utilities.label_handling.label_handling import convert_labelmap_to
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import Tensor
 
+from nnunet_stochastic.annotations import AnnotationChoice, Annotations
+from nnunet_stochastic.fitting.fold_annotations import raters_to_fit_against, trained_annotations
 from nnunet_stochastic.inference.fold_data import validated_cases
 from nnunet_stochastic.inference.model import Checkpoint, Model
 from nnunet_stochastic.io.names import few
 from nnunet_stochastic.io.schemas import PlansJson, Splits
 from nnunet_stochastic.io.text import read_json
-from nnunet_stochastic.training.raters import RaterFolder, count_raters
+from nnunet_stochastic.training.raters import RaterFolder
 
 __all__ = ["FoldCases", "GridCase", "find_fold_cases"]
 
@@ -67,15 +69,23 @@ class FoldCases:
         Folder of the preprocessed cases.
     training, validation
         Names of the cases.
+    trained_against
+        Annotations that the fold was trained on.
     raters
-        The raters' masks; ``None`` where labelsTr is all there is.
+        The raters' masks to fit against; ``None``: labelsTr.
     """
 
     model: Model
     folder: Path
     training: tuple[str, ...]
     validation: tuple[str, ...]
+    trained_against: Annotations
     raters: RaterFolder | None
+
+    @property
+    def fitted_against(self) -> Annotations:
+        """Annotations that ``load`` returns."""
+        return "labels" if self.raters is None else "raters"
 
     @property
     def num_annotations(self) -> int:
@@ -128,16 +138,25 @@ class FoldCases:
         return str(folder)
 
 
-def find_fold_cases(model: Model, checkpoint: Checkpoint) -> FoldCases:
+def find_fold_cases(model: Model, checkpoint: Checkpoint, *, fit_against: AnnotationChoice = "trained") -> FoldCases:
     """The cases of the fold of a checkpoint.
+
+    Parameters
+    ----------
+    model
+        Model of the fold.
+    checkpoint
+        Trained weights of the fold.
+    fit_against
+        Annotations that the cases are to have, see ``fold_annotations``.
 
     Raises
     ------
     FileNotFoundError
         If the preprocessed dataset is not there, or cases of it are missing.
     ValueError
-        If it was preprocessed by other plans than the model's, the splits do not have the fold, or they were replaced
-        after the training.
+        If it was preprocessed by other plans than the model's, the splits do not have the fold, they were replaced
+        after the training, or raters' masks are needed and missing.
     """
     if not nnUNet_preprocessed.is_set():
         raise ValueError(
@@ -160,7 +179,11 @@ def find_fold_cases(model: Model, checkpoint: Checkpoint) -> FoldCases:
         raise FileNotFoundError(f"{folder} lacks {len(missing)} cases of {checkpoint.name}: {', '.join(missing[:10])}")
     if not training:
         raise ValueError(f"{dataset / 'splits_final.json'}: {checkpoint.name} has no training cases")
-    return FoldCases(model, folder, training, validation, _raters(model, dataset, (*training, *validation)))
+    trained_against = trained_annotations(model, checkpoint)
+    raters = raters_to_fit_against(
+        model, dataset, (*training, *validation), fit_against=fit_against, trained_against=trained_against
+    )
+    return FoldCases(model, folder, training, validation, trained_against, raters)
 
 
 def _split(file: Path, checkpoint: Checkpoint, there: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -217,11 +240,3 @@ def _require_same_preprocessing(model: Model, file: Path) -> None:
             f"{file} and {model.folder / 'plans.json'} differ in {', '.join(different)}: the preprocessed cases are "
             "not those of the training; restore its plans and preprocess the dataset again"
         )
-
-
-def _raters(model: Model, dataset: Path, cases: Sequence[str]) -> RaterFolder | None:
-    if count_raters(model.dataset_json) < 2:
-        return None
-    managers = model.plans_manager, model.configuration_manager
-    raters = RaterFolder.of_configuration(dataset, *managers, model.dataset_json)
-    return raters if all(raters.is_complete(case) for case in cases) else None

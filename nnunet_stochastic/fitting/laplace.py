@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 import torch
 
+from nnunet_stochastic.annotations import ANNOTATION_CHOICES, AnnotationChoice
 from nnunet_stochastic.fitting.curvature_pass import add_case
 from nnunet_stochastic.fitting.fold_cases import FoldCases, find_fold_cases
 from nnunet_stochastic.fitting.laplace_choice import (
@@ -25,6 +26,7 @@ from nnunet_stochastic.inference.blending import has_voxel_law
 from nnunet_stochastic.inference.convolutions import benchmarking_convolutions
 from nnunet_stochastic.inference.model import Checkpoint, Model, load_weights
 from nnunet_stochastic.io.hashing import content_sha256
+from nnunet_stochastic.io.names import shown
 from nnunet_stochastic.networks.last_layer import last_layer_weights
 from nnunet_stochastic.posteriors.laplace_fit import LAPLACE_FILE, LaplaceFit
 from nnunet_stochastic.progress import progress_bar
@@ -69,23 +71,30 @@ class LaplaceFitting:
         What chooses τ and δ, see ``laplace_choice``.
     step_size
         Distance of tiles as a fraction of the patch, in [0.01, 1].
+    fit_against
+        Annotations that the fit sees, see ``fold_annotations``.
     """
 
     model: Model
     device: torch.device
     criterion: Criterion = "nll"
     step_size: float = 0.5
+    fit_against: AnnotationChoice = "trained"
 
     def __post_init__(self) -> None:
         if self.criterion not in get_args(Criterion):
             raise ValueError(f"the criterion must be one of {', '.join(get_args(Criterion))}, got {self.criterion}")
+        if self.fit_against not in ANNOTATION_CHOICES:
+            raise ValueError(
+                f"fit_against must be one of {', '.join(ANNOTATION_CHOICES)}, got {shown(self.fit_against)}"
+            )
         require_last_layer(self.model)
 
     def check(self, checkpoint: Checkpoint, *, overwrite: bool) -> FoldCases:
         """The cases of a fold; raise ``ValueError`` or ``OSError`` for whatever would stop its fit."""
         if (checkpoint.folder / LAPLACE_FILE).is_file() and not overwrite:
             raise ValueError(f"{checkpoint.folder / LAPLACE_FILE} is there: --overwrite fits it again")
-        cases = find_fold_cases(self.model, checkpoint)
+        cases = find_fold_cases(self.model, checkpoint, fit_against=self.fit_against)
         if self.criterion == "nll" and not cases.validation:
             raise ValueError(
                 f"{checkpoint.name} has no validation cases, on which temperature and prior precision are chosen: take "
@@ -125,6 +134,11 @@ class LaplaceFitting:
             prior_precision=choice.prior_precision,
             checkpoint_sha256=checkpoint.sha256,
             plans_sha256=settings["plans_sha256"],
+            criterion=self.criterion,
+            fitted_against=cases.fitted_against,
+            trained_against=cases.trained_against,
+            voxels=sum(sums["voxels"] for sums in fit.training.values()),
+            at_edge=choice.at_edge,
             record={**settings, **found},
         )
         result.save(checkpoint.folder)
@@ -141,6 +155,8 @@ class LaplaceFitting:
             "configuration": model.configuration_name,
             "fold": checkpoint.name,
             "step_size": self.step_size,
+            "fitted_against": cases.fitted_against,
+            "trained_against": cases.trained_against,
             "annotations": cases.num_annotations,
             "training_cases": list(cases.training),
             "validation_cases": list(cases.validation),
@@ -176,7 +192,6 @@ class LaplaceFitting:
     def _choose(self, fit: UnfinishedFit, squared_weights: float) -> tuple[LaplaceChoice, dict[str, Any]]:
         """The choice, and numbers for the record."""
         spectrum = fit.curvature.spectrum()
-        voxels = sum(sums["voxels"] for sums in fit.training.values())
         scores = sum(sums["squared_score"] for sums in fit.training.values())
         of_scores = min(1.0, fit.curvature.trace / scores) if scores > 0 else 1.0
         states = [state for state in fit.validation.values() if state is not None]
@@ -188,10 +203,6 @@ class LaplaceFitting:
         else:
             choice = choose_by_nll(mean)
         found: dict[str, Any] = {
-            "criterion": self.criterion,
-            "at_edge": choice.at_edge,
-            "voxels": voxels,
-            "effective_voxels": choice.temperature * voxels,
             "temperature_of_scores": of_scores,
         }
         if mean is not None:

@@ -197,5 +197,5 @@ def choose_by_marginal_likelihood(spectrum: Spectrum, squared_weights: float, te
         bounds=bounds,
         method="bounded",
     )
-    at_edge = abs(best.x - bounds[1]) < 1e-2
+    at_edge = bool(abs(best.x - bounds[1]) < 1e-2)
     return LaplaceChoice(temperature, math.exp(best.x), at_edge)

@@ -31,6 +31,7 @@ __all__ = [
 
 #: Takes the first method of the catalogue that it may choose and the model has, else ``none``.
 AUTO = "auto"
+_WITHOUT = f"--epistemic {NO_METHOD.name} predicts without them, with one member"
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def choose_method(model: Model, requested: str) -> EpistemicMethod:
             if (obstacle := _obstacle(model, method)) is None:
                 return method
             if method.name in model.leaves_files_for:
-                raise ValueError(f"{obstacle}; --epistemic {NO_METHOD.name} predicts without them, with one member")
+                raise ValueError(f"{obstacle}; {_WITHOUT}")
         return NO_METHOD
     if requested not in EPISTEMIC_METHODS:
         raise ValueError(f"epistemic must be one of {AUTO}, {', '.join(EPISTEMIC_METHODS)}, got {shown(requested)}")
@@ -132,7 +133,12 @@ def _obstacle(model: Model, method: EpistemicMethod) -> str | None:
 
 
 def members_of(
-    model: Model, method: EpistemicMethod, *, seed: int, options: Mapping[str, Any] | None = None
+    model: Model,
+    method: EpistemicMethod,
+    *,
+    seed: int,
+    options: Mapping[str, Any] | None = None,
+    requested: str | None = None,
 ) -> tuple[Member, ...]:
     """The members of a prediction, those of a fold together.
 
@@ -146,19 +152,30 @@ def members_of(
         Seed of masks and weights.
     options
         Values of the method's options by name; the default of those that are not given.
+    requested
+        What the user asked for, ``AUTO`` for instance; ``None``: this method.
 
     Raises
     ------
     ValueError
-        If a posterior is of other trained weights than the model's.
+        If a posterior is of other trained weights than the model's, or its files are damaged.
+    FileNotFoundError
+        If files of it are missing.
     """
     given = options or {}
     values = {option.name: given.get(option.name, option.default) for option in method.options}
     plans_sha256 = content_sha256(model.plans_manager.plans)
     members = []
     for checkpoint in model.checkpoints:
-        posterior = posterior_class(method)(method, checkpoint.folder, values)
-        posterior.require_origin(checkpoint.path, checkpoint_sha256=checkpoint.sha256, plans_sha256=plans_sha256)
+        try:
+            posterior = posterior_class(method)(method, checkpoint.folder, values)
+            posterior.require_origin(checkpoint.path, checkpoint_sha256=checkpoint.sha256, plans_sha256=plans_sha256)
+        except (ValueError, FileNotFoundError) as error:
+            # Whoever did not ask for the method is told how to do without; several folds are no case of it.
+            if requested != AUTO or len(model.checkpoints) > 1:
+                raise
+            kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+            raise kind(f"{error}; {_WITHOUT}") from error
         members += [
             Member(name, checkpoint, posterior.of_member(index), seed)
             for index, name in enumerate(posterior.member_names(checkpoint.name))

@@ -58,6 +58,8 @@ class Model:
     trust_checkpoint: bool = False
     #: Names of the epistemic methods whose files the trainer leaves beside its checkpoints.
     leaves_files_for: tuple[str, ...] = ()
+    #: Whether the trainer draws raters' masks where a dataset has them.
+    train_on_raters: bool = False
     #: What the network's weights are, as ``set_weights`` was told; ``None`` where that is not known.
     current_weights: Hashable = None
     #: What has turned the network into a member.
@@ -180,6 +182,7 @@ def load_model(
         checkpoints=tuple(Checkpoint(path.parent.name, path, file_sha256(path)) for path in paths),
         trust_checkpoint=trust_checkpoint,
         leaves_files_for=tuple(getattr(trainer_class, "LEAVES_FILES_FOR", ())),
+        train_on_raters=bool(getattr(trainer_class, "train_on_raters", False)),
     )
     load_weights(model, model.checkpoints[0])
     return model

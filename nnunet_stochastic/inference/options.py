@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from nnunet_stochastic.epistemic import DEFAULT_NUM_MEMBERS, EPISTEMIC_OPTIONS, EpistemicMethod
+from nnunet_stochastic.epistemic import DEFAULT_NUM_MEMBERS, EPISTEMIC_METHODS, EPISTEMIC_OPTIONS, EpistemicMethod
 from nnunet_stochastic.inference.members import AUTO
 from nnunet_stochastic.io.names import shown
 from nnunet_stochastic.maps import MAP_NAMES, MapName
@@ -167,9 +167,11 @@ class PredictionOptions:
             return available
         missing = [name for name in self.maps if name not in available]
         if missing:
+            fit_commands = [method.fit_command for method in EPISTEMIC_METHODS.values() if method.fit_command]
             raise ValueError(
                 f"one fold of a deterministic network has no {' or '.join(missing)} map, only total; predict with "
-                "several folds (-f 0 1 2 3 4), which act as an ensemble, with test-time augmentation "
-                "(--aleatoric tta), or train a stochastic trainer such as nnUNetTrainerMoB"
+                "several folds (-f 0 1 2 3 4), which act as an ensemble, with members of a fit "
+                f"({', '.join(fit_commands)}), with test-time augmentation (--aleatoric tta), or train a stochastic "
+                "trainer such as nnUNetTrainerMoB"
             )
         return tuple(name for name in MAP_NAMES if name in self.maps)

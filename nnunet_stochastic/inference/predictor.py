@@ -82,7 +82,11 @@ class StochasticPredictor:
         self.method = choose_method(model, options.epistemic)
         """The epistemic method."""
         self.members = members_of(
-            model, self.method, seed=options.seed, options=options.of_epistemic_method(self.method)
+            model,
+            self.method,
+            seed=options.seed,
+            options=options.of_epistemic_method(self.method),
+            requested=options.epistemic,
         )
         self.maps: tuple[MapName, ...] = options.maps_of(num_members=len(self.members), has_samples=self.has_samples)
         """The maps that are made."""

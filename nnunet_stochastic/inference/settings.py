@@ -24,7 +24,7 @@ from nnunet_stochastic.inference.sliding_window import TTA_SHIFT_SD, View
 from nnunet_stochastic.io.hashing import content_sha256, file_sha256
 from nnunet_stochastic.io.names import counted
 from nnunet_stochastic.maps import MapName
-from nnunet_stochastic.posteriors import posterior_class
+from nnunet_stochastic.posteriors import WeightPosterior, posterior_class
 from nnunet_stochastic.prediction_choices import SettledEstimator
 
 __all__ = ["AVERAGED", "BLENDED", "describe_settings"]
@@ -59,11 +59,13 @@ def describe_settings(
         What followed from them.
     """
     files_of_method = posterior_class(method).files
+    posteriors = {member.checkpoint.name: member.posterior for member in members}
     checkpoints = {
         checkpoint.name: {
             "file": checkpoint.path.name,
             "sha256": checkpoint.sha256,
             **{f"{Path(file).stem}_sha256": file_sha256(checkpoint.folder / file) for file in files_of_method},
+            **({method.name: settings} if (settings := posteriors[checkpoint.name].settings()) else {}),
         }
         for checkpoint in model.checkpoints
     }
@@ -104,6 +106,7 @@ def describe_settings(
             estimator=estimator,
             maps=maps,
             folds=folds,
+            posteriors=posteriors,
         ),
         "versions": {
             "nnunet_stochastic": __version__,
@@ -152,6 +155,7 @@ def _notes(
     estimator: SettledEstimator,
     maps: Sequence[MapName],
     folds: FoldData | None,
+    posteriors: Mapping[str, WeightPosterior],
 ) -> list[str]:
     notes = []
     if folds is not None and folds.data == "different":
@@ -170,6 +174,7 @@ def _notes(
     if not has_samples:
         over = ", variance is over the members" if num_members > 1 else ""
         notes.append(f"deterministic networks: num_samples has no effect{over}")
+    notes += [f"{fold}: {note}" for fold, posterior in posteriors.items() for note in posterior.notes()]
     unused = (other for other in EPISTEMIC_METHODS.values() if posterior_class(other) is not posterior_class(method))
     notes += [note for other in unused if (note := posterior_class(other).note_of_disuse(other, model.network))]
     if has_samples and estimator == "exact":

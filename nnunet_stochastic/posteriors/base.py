@@ -19,8 +19,9 @@ import torch
 from torch import nn
 
 from nnunet_stochastic.epistemic import NUM_MEMBERS, EpistemicMethod
+from nnunet_stochastic.networks import DistributionNetwork
 
-__all__ = ["LastLayerPosterior", "Missing", "WeightPosterior", "posterior_class"]
+__all__ = ["LastLayerPosterior", "Missing", "WeightPosterior", "example_trainer", "posterior_class", "train_for_files"]
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,14 @@ class WeightPosterior(ABC):
         """What a record says where a network could have these members and is predicted without; ``None``: nothing."""
         return None
 
+    def settings(self) -> dict[str, Any]:
+        """What a record says of the fold's posterior beside the hashes of its files, JSON-serializable."""
+        return {}
+
+    def notes(self) -> list[str]:
+        """What whoever reads a map of its members should know, a clause each."""
+        return []
+
     def require_origin(  # noqa: B027, most files lie in the folder of their training and are bound to it by that
         self, checkpoint: Path, *, checkpoint_sha256: str, plans_sha256: str
     ) -> None:
@@ -149,6 +158,19 @@ class LastLayerPosterior(WeightPosterior):
     mean, and changes nothing else, nor what else a head predicts. It is called at every tile, so it draws a member once
     and keeps it; ``deactivate`` puts the trained weights back.
     """
+
+
+def example_trainer(method: EpistemicMethod, network: nn.Module) -> str:
+    """A trainer of a method to name to whoever has a network without it."""
+    return method.example_trainer(has_samples=isinstance(network, DistributionNetwork) and network.has_samples)
+
+
+def train_for_files(method: EpistemicMethod, network: nn.Module) -> str:
+    """Advice where a method's training left no files."""
+    return (
+        f"train a trainer such as {example_trainer(method, network)} to its end; of a model that came as a zip file, "
+        "nnunet_stochastic_export_model takes them along and nnUNetv2_export_model_to_zip leaves them out"
+    )
 
 
 def posterior_class(method: EpistemicMethod) -> type[WeightPosterior]:

@@ -22,7 +22,7 @@ from nnunet_stochastic.checkpoints import read_checkpoint
 from nnunet_stochastic.epistemic import EpistemicMethod
 from nnunet_stochastic.io.hashing import file_sha256
 from nnunet_stochastic.io.staging import staged_file
-from nnunet_stochastic.posteriors.base import Missing, WeightPosterior
+from nnunet_stochastic.posteriors.base import Missing, WeightPosterior, train_for_files
 from nnunet_stochastic.posteriors.snapshots import require_fit, require_tensors, saved_epochs, snapshot_path
 
 __all__ = ["CYCLIC_FILE", "CYCLIC_SNAPSHOTS", "CyclicCheckpoints", "write_cyclic_file"]
@@ -64,8 +64,7 @@ class CyclicCheckpoints(WeightPosterior):
             return Missing(f"has the weights of {taken} cycles and no {CYCLIC_FILE}", "continue its training with --c")
         return Missing(
             f"has no weights of cycles ({CYCLIC_FILE})",
-            f"train a trainer such as {method.example_trainer} to its end; of a model that came as a zip file, "
-            "nnunet_stochastic_export_model takes them along and nnUNetv2_export_model_to_zip leaves them out",
+            train_for_files(method, network),
         )
 
     @classmethod

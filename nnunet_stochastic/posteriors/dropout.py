@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from nnunet_stochastic.epistemic import EpistemicMethod
-from nnunet_stochastic.posteriors.base import Missing, WeightPosterior
+from nnunet_stochastic.posteriors.base import Missing, WeightPosterior, example_trainer
 
 __all__ = [
     "ChannelDropout",
@@ -180,7 +180,7 @@ class DropoutMasks(WeightPosterior):
     def missing(cls, method: EpistemicMethod, fold_folder: Path, network: nn.Module) -> Missing | None:
         if has_channel_dropout(network):
             return None
-        return Missing("has no dropout to keep on", f"train a trainer such as {method.example_trainer}")
+        return Missing("has no dropout to keep on", f"train a trainer such as {example_trainer(method, network)}")
 
     @classmethod
     def note_of_disuse(cls, method: EpistemicMethod, network: nn.Module) -> str | None:

@@ -47,7 +47,6 @@ class LastLayerLaplace(LastLayerPosterior):
     def __init__(self, method: EpistemicMethod, fold_folder: Path, options: Mapping[str, Any]) -> None:
         super().__init__(method, fold_folder, options)
         self.fit = LaplaceFit.load(fold_folder)
-        self._spectrum = self.fit.curvature.spectrum()
         self._trained: tuple[Tensor, Tensor] | None = None
         self._drawn: dict[int, tuple[Tensor, Tensor]] = {}
 
@@ -58,6 +57,21 @@ class LastLayerLaplace(LastLayerPosterior):
         return Missing(
             f"has no {LAPLACE_FILE}", "nnunet_stochastic_fit_laplace makes it from the preprocessed training cases"
         )
+
+    def settings(self) -> dict[str, Any]:
+        fit = self.fit
+        return {
+            "criterion": fit.criterion,
+            "fitted_against": fit.fitted_against,
+            "trained_against": fit.trained_against,
+            "temperature": fit.temperature,
+            "prior_precision": fit.prior_precision,
+            "effective_voxels": fit.effective_voxels,
+            "determined_weights": fit.determined_weights,
+        }
+
+    def notes(self) -> list[str]:
+        return self.fit.notes()
 
     def require_origin(self, checkpoint: Path, *, checkpoint_sha256: str, plans_sha256: str) -> None:
         self.fit.require_origin(checkpoint, checkpoint_sha256=checkpoint_sha256, plans_sha256=plans_sha256)
@@ -92,7 +106,7 @@ class LastLayerLaplace(LastLayerPosterior):
         fit, (weight, bias) = self.fit, trained
         size = fit.curvature.num_logits, fit.curvature.num_inputs
         moved = draw_weights(
-            self._spectrum,
+            self.fit.spectrum,
             torch.randn(size, generator=generator, dtype=torch.float64),
             temperature=fit.temperature,
             prior_precision=fit.prior_precision,

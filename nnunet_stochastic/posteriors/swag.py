@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from nnunet_stochastic.epistemic import SWAG_SCALE, EpistemicMethod
-from nnunet_stochastic.posteriors.base import Missing, WeightPosterior
+from nnunet_stochastic.posteriors.base import Missing, WeightPosterior, train_for_files
 from nnunet_stochastic.posteriors.snapshots import snapshot_path
 from nnunet_stochastic.posteriors.swag_moments import SWAG_FILE, SwagMoments
 
@@ -55,8 +55,7 @@ class Swag(WeightPosterior):
             return None
         return Missing(
             f"left no SWAG statistics ({SWAG_FILE})",
-            f"train a trainer such as {method.example_trainer} to its end; of a model that came as a zip file, "
-            "nnunet_stochastic_export_model takes them along and nnUNetv2_export_model_to_zip leaves them out",
+            train_for_files(method, network),
         )
 
     @classmethod

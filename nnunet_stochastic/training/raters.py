@@ -12,7 +12,7 @@ raters. The masks lie beside the preprocessed cases, on their voxel grid, in a f
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from nnunet_stochastic.io.hashing import file_sha256
 from nnunet_stochastic.io.schemas import MAX_RATERS
 from nnunet_stochastic.io.text import as_read_back, read_json_if_complete
 
-__all__ = ["RaterDataset", "RaterFolder", "choose_training_labels", "count_raters"]
+__all__ = ["RaterDataset", "RaterFolder", "choose_training_labels", "count_raters", "trained_on_raters"]
 
 
 def count_raters(dataset_json: dict[str, Any]) -> int:
@@ -39,6 +39,21 @@ def count_raters(dataset_json: dict[str, Any]) -> int:
             "correct it or remove it"
         )
     return count
+
+
+def trained_on_raters(init_args: Mapping[str, Any], *, train_on_raters: bool) -> bool:
+    """Whether a training drew the masks of raters.
+
+    Parameters
+    ----------
+    init_args
+        Entry ``init_args`` of its checkpoint: dataset.json as the training read it, and what the trainers of this
+        package record of their options.
+    train_on_raters
+        Attribute of the trainer's class, for a checkpoint that records no options; False for a class without one.
+    """
+    recorded = init_args.get("stochastic_settings", {}).get("train_on_raters", train_on_raters)
+    return bool(recorded) and count_raters(init_args.get("dataset_json", {})) > 0
 
 
 @dataclass(frozen=True)
@@ -112,6 +127,14 @@ class RaterFolder:
             return whole
         return record.get("sources") == sources and record.get("sha256") == self.sha256(case)
 
+    def require_complete(self, cases: Sequence[str]) -> None:
+        """Raise ``ValueError`` if a case lacks its masks, or has them of other settings."""
+        if incomplete := [case for case in cases if not self.is_complete(case)]:
+            raise ValueError(
+                f"{self.path} lacks the raters' masks, or has them from other plans or labels, of "
+                f"{len(incomplete)} of {len(cases)} training cases: {', '.join(incomplete)}"
+            )
+
     def sizes(self, case: str, folder: Path | None = None) -> dict[str, int]:
         """Bytes of the case's files, but its record, 0 of what is not there; in another folder if given."""
         files = [(folder or self.path) / file.name for file in self.files(case)[:-1]]
@@ -153,11 +176,7 @@ class RaterDataset:
     """
 
     def __init__(self, cases: nnUNetBaseDataset, raters: RaterFolder) -> None:
-        if incomplete := [case for case in cases.identifiers if not raters.is_complete(case)]:
-            raise ValueError(
-                f"{raters.path} lacks the raters' masks, or has them from other plans or labels, of "
-                f"{len(incomplete)} of {len(cases.identifiers)} training cases: {', '.join(incomplete)}"
-            )
+        raters.require_complete(cases.identifiers)
         self.cases = cases
         self.raters = raters
         self.identifiers = cases.identifiers

@@ -11,6 +11,7 @@ import torch
 from nnunet_stochastic.commands.fit_laplace import main
 from nnunet_stochastic.commands.predict import main as predict
 from tests.fitting.conftest import make_dataset, make_model
+from tests.fitting.test_fold_annotations import CASES, one_class, write_masks
 from tests.inference import model_folder as folders
 
 __all__ = ["make_dataset", "make_model"]
@@ -38,8 +39,9 @@ def test_fit_and_predict(make_model, images, tmp_path, capsys):
     stored = torch.load(folder / "fold_0" / "laplace.pth", weights_only=True)
     record = stored["record"]
     assert "fold_0: 27 weights, full matrix, of 3 training cases with 1.728e+04 annotated voxels" in printed
-    assert f"temperature {stored['temperature']:.3g} ({record['effective_voxels']:.3g} effective voxels)" in printed
-    assert f"prior precision {stored['prior_precision']:.3g}, by nll" in printed
+    assert f"temperature {stored['temperature']:.3g} ({stored['temperature'] * 17280:.3g} effective voxels)" in printed
+    assert f"prior precision {stored['prior_precision']:.3g} (" in printed
+    assert "weights determined by the data), by nll against labelsTr; trained on labelsTr" in printed
     assert (
         f"1 validation cases: {record['nll']:.5f}, of the trained weights alone {record['nll_trained']:.5f}" in printed
     )
@@ -49,6 +51,12 @@ def test_fit_and_predict(make_model, images, tmp_path, capsys):
     settings = json.loads((out / "uncertainty.json").read_text())["settings"]
     assert settings["epistemic_source"] == "laplace"
     assert settings["members"] == 3
+    described = settings["checkpoints"]["fold_0"]["laplace"]
+    assert (described["fitted_against"], described["trained_against"]) == ("labels", "labels")
+    assert described["temperature"] == stored["temperature"]
+    assert described["prior_precision"] == stored["prior_precision"]
+    assert described["effective_voxels"] == pytest.approx(stored["temperature"] * 17280)
+    assert f"({described['determined_weights']:.3g} weights determined by the data)" in printed
     maps = {name: nibabel.load(out / name / "a.nii.gz").get_fdata() for name in ("total", "aleatoric", "epistemic")}
     assert maps["epistemic"].mean() > 1e-4
     np.testing.assert_allclose(maps["aleatoric"] + maps["epistemic"], maps["total"], atol=1e-5)
@@ -95,5 +103,30 @@ def test_a_trained_again_fold_must_be_fitted_again(make_model, images, tmp_path,
     capsys.readouterr()
     for method in ("laplace", "auto"):
         assert predicting(folder, images, tmp_path / "out", "--epistemic", method) == 1
-        assert "was fitted to another state of" in capsys.readouterr().err
+        assert "was fitted to another state of" in (printed := capsys.readouterr().err)
+        assert ("--epistemic none predicts without them" in printed) == (method == "auto")  # as one asked for them
     assert predicting(folder, images, tmp_path / "out", "--epistemic", "none") == 0
+
+
+def test_against_what_the_raters_say_if_asked(make_model, images, tmp_path, capsys):
+    model = make_model(num_raters=2)
+    write_masks(model, {case: [one_class(0), one_class(1)] for case in CASES})
+    assert run("-m", model.folder, "-f", 0, "-step_size", 1, "--fit_against", "raters") == 0
+    printed = capsys.readouterr().out
+    assert "by nll against the raters' masks (2 per case); trained on labelsTr" in printed
+    note = "fitted against the raters' masks and trained on labelsTr"
+    assert f"note: the last layer was {note}" in printed
+    assert predicting(model.folder, images, tmp_path / "out", "--num_members", "2") == 0
+    assert f"note: fold_0: the last layer was {note}" in capsys.readouterr().out
+    notes = json.loads((tmp_path / "out" / "uncertainty.json").read_text())["settings"]["notes"]
+    assert len([each for each in notes if each.startswith(f"fold_0: the last layer was {note}")]) == 1
+
+
+def test_masks_that_the_training_needed_are_asked_for_before_a_fit(make_model, capsys):
+    folder = make_model("nnUNetTrainerDeterministic", num_raters=2).folder
+    assert run("-m", folder, "-f", 0) == 1
+    printed = capsys.readouterr().err
+    assert "tiny_3d_raters lacks the raters' masks" in printed
+    assert "the network was trained on them: run `nnunet_stochastic_preprocess_raters -d Dataset999_Tiny" in printed
+    assert "--fit_against labels" in printed
+    assert not list((folder / "fold_0").glob("laplace*"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -21,8 +22,18 @@ __all__ = ["make_dataset", "make_model", "tiny_generative_models"]
 def make_model(make_dataset) -> Callable[..., Model]:
     """Write a model folder of the tiny dataset and load it; options beside the trainer are those of the dataset."""
 
-    def make(trainer: str = "nnUNetTrainer", *, folds: tuple[int | str, ...] = (0,), scale=0.2, **options) -> Model:
+    def make(
+        trainer: str = "nnUNetTrainer",
+        *,
+        folds: tuple[int | str, ...] = (0,),
+        scale: float = 0.2,
+        num_raters: int = 0,
+        init_args: dict[str, Any] | None = None,
+        **options,
+    ) -> Model:
         dataset = make_dataset(**options)
+        if num_raters:
+            dataset.dataset_json["num_raters"] = num_raters
         intensities = {"mean": 0.0, "std": 1.0, "percentile_00_5": -1.0, "percentile_99_5": 1.0}
         channels = dataset.dataset_json["channel_names"]
         dataset.plans["foreground_intensity_properties_per_channel"] = dict.fromkeys(channels, intensities)
@@ -52,7 +63,7 @@ def make_model(make_dataset) -> Callable[..., Model]:
             (folder / f"fold_{fold}").mkdir()
             checkpoint = {
                 "network_weights": network.state_dict(),
-                "init_args": {"configuration": dataset.configuration, "fold": fold},
+                "init_args": {"configuration": dataset.configuration, "fold": fold} | (init_args or {}),
                 "trainer_name": trainer,
                 "inference_allowed_mirroring_axes": (0, 1),
             }

@@ -93,7 +93,7 @@ def test_voxels_without_annotation_do_not_count(make_model):
     )
     result = fit(model)
     close(result.curvature.matrix, expected)
-    assert result.record["voxels"] == (case.labels != 3).sum()
+    assert result.voxels == (case.labels != 3).sum()
 
 
 def test_regions_have_a_sigmoid_each(make_model):

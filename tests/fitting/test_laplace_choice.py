@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import brentq
+from scipy.special import expit
 
 from nnunet_stochastic.fitting import laplace_choice
 from nnunet_stochastic.fitting.laplace_choice import (
@@ -119,6 +121,36 @@ def test_the_choice_is_that_with_which_true_weights_deviate(num_logits):
     for exponent in (-0.25, 0.25):
         assert least <= mean.nll(choice.temperature * 10**exponent, choice.prior_precision) * (1 + 1e-5)
         assert least <= mean.nll(choice.temperature, choice.prior_precision * 10**exponent) * (1 + 1e-5)
+
+
+@pytest.mark.parametrize("disagreement", [0.05, 0.2, 0.35])
+def test_raters_who_disagree_are_taken_for_uncertain_weights(disagreement):
+    """A network of one logit m, certain of a label that each rater denies with probability q: E[σ(m + √v z)] = 1 - q.
+
+    By the label itself its certainty is right, σ(m), and no spread of the weights is best: whoever trains on labels and
+    fits against raters has an epistemic uncertainty that is theirs.
+    """
+    logit, voxels = 4.0, 100
+    space = OutcomeSpace(2)
+    inputs, fields = torch.ones(voxels, 1), torch.full((1, voxels), logit)
+    certain = 1 / (1 + math.exp(-logit))
+    curvature = FullCurvature(2, 1)
+    half = certain * (1 - certain) * torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
+    curvature.add(inputs, half.expand(voxels, 2, 2), torch.ones(voxels))
+    spectrum = curvature.spectrum()
+
+    def chosen_variance(share):
+        targets = torch.tensor([1 - share, share]).expand(voxels, 2)
+        points = ValidationPoints(inputs, fields, targets, torch.full((voxels,), 1 / voxels))
+        choice = choose_by_nll(PredictiveMean(space, points, spectrum))
+        return 2 / (2 * choice.temperature * voxels * certain * (1 - certain) + choice.prior_precision)
+
+    nodes, weights = np.polynomial.hermite_e.hermegauss(200)
+    weights = weights / weights.sum()
+    expected = brentq(lambda v: (weights * expit(logit + math.sqrt(v) * nodes)).sum() - (1 - disagreement), 1e-9, 1e4)
+    # Steps are a quarter of a decade.
+    assert abs(math.log10(chosen_variance(1 - disagreement) / expected)) < 0.13
+    assert chosen_variance(certain) < 1e-3
 
 
 def test_where_no_uncertainty_is_best_the_choice_is_said_to_be_at_the_edge():

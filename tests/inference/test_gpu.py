@@ -9,14 +9,13 @@ import pytest
 import torch
 
 from nnunet_stochastic.inference import StochasticPredictor, load_model
-from nnunet_stochastic.io.hashing import content_sha256
 from nnunet_stochastic.maps import epistemic_map
 from nnunet_stochastic.networks.last_layer import last_layer_weights
-from nnunet_stochastic.posteriors.laplace_fit import LaplaceFit
 from nnunet_stochastic.posteriors.last_layer_curvature import curvature_for
 from nnunet_stochastic.training import BasisTrainer, LowRankTrainer
 from tests.inference import predictors
 from tests.inference.predictors import PROPERTIES, TinyProbUNet, VolumeBasis
+from tests.posteriors.laplace_fits import write_fit
 
 pytestmark = pytest.mark.gpu
 
@@ -79,8 +78,7 @@ def write_fits(folder):
     weight, _ = last_layer_weights(model.network)
     curvature = curvature_for(weight.shape[0], weight.shape[1] + 1)
     for checkpoint in model.checkpoints:
-        plans_sha256 = content_sha256(model.plans_manager.plans)
-        LaplaceFit(curvature, False, 1.0, 10.0, checkpoint.sha256, plans_sha256).save(checkpoint.folder)
+        write_fit(model, checkpoint, curvature, temperature=1.0, prior_precision=10.0)
 
 
 @pytest.mark.parametrize("labels", ["LABELS", "REGIONS"])

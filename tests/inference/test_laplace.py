@@ -5,12 +5,11 @@ import torch
 
 from nnunet_stochastic.distributions import logistic_normal_moments
 from nnunet_stochastic.inference import PredictionOptions, StochasticPredictor, load_model
-from nnunet_stochastic.io.hashing import content_sha256
 from nnunet_stochastic.maps import epistemic_map, variance_map
 from nnunet_stochastic.networks.last_layer import features_of, last_layer_weights
 from nnunet_stochastic.outcomes import OutcomeSpace
-from nnunet_stochastic.posteriors.laplace_fit import LaplaceFit
 from nnunet_stochastic.posteriors.last_layer_curvature import curvature_for
+from tests.posteriors.laplace_fits import write_fit
 
 TEMPERATURE, PRECISION, NUM_DRAWS = 0.02, 1.0, 300
 
@@ -23,9 +22,7 @@ def write_fitted_model(folders, folder):
     curvature = curvature_for(weight.shape[0], weight.shape[1] + 1)
     inputs = torch.randn((500, weight.shape[1] + 1), generator=torch.Generator().manual_seed(0))
     curvature.add(inputs, torch.tensor([[0.2, -0.2], [-0.2, 0.2]]).expand(500, 2, 2), torch.ones(500))
-    plans_sha256 = content_sha256(model.plans_manager.plans)
-    sha256 = model.checkpoints[0].sha256
-    LaplaceFit(curvature, False, TEMPERATURE, PRECISION, sha256, plans_sha256).save(folder / "fold_0")
+    write_fit(model, model.checkpoints[0], curvature, temperature=TEMPERATURE, prior_precision=PRECISION)
     return model, curvature
 
 

@@ -15,7 +15,7 @@ from nnunet_stochastic.inference.model import load_weights
 from nnunet_stochastic.outcomes import OutcomeSpace
 from nnunet_stochastic.posteriors import ChannelDropout
 from nnunet_stochastic.posteriors.ensemble import TrainedWeights
-from nnunet_stochastic.training import DropoutTrainer
+from nnunet_stochastic.training import DropoutTrainer, LowRankTrainer
 from tests.inference import predictors
 from tests.inference.predictors import PROPERTIES
 
@@ -73,17 +73,21 @@ def test_a_method_that_every_model_has_is_not_chosen_unasked(tmp_path, folders, 
     [
         ((0, 1), "none", "there is one member, got 2 folds"),
         ((0,), "ensemble", "needs several trained folds"),
-        ((0,), "dropout", "nnUNetTrainer has no dropout"),
+        (
+            (0,),
+            "dropout",
+            "nnUNetTrainer has no dropout to keep on in fold_0 .* nnUNetTrainerDeterministicDropout$",
+        ),
         (
             (0, 1),
             "swag",
-            r"left no SWAG statistics \(swag.pth\) in fold_0 and fold_1 of .*: train .*MoBSWAG to its end",
+            r"left no SWAG statistics \(swag.pth\) in fold_0 and fold_1 of .*: train .*DeterministicSWAG to its end",
         ),
         ((0,), "laplace", r"has no laplace.pth in fold_0 of .*: nnunet_stochastic_fit_laplace makes it"),
         (
             (0,),
             "checkpoints",
-            r"has no weights of cycles \(cyclic\.pth\) in fold_0 of .*: train .*MoBCyclic to its end",
+            r"has no weights of cycles \(cyclic\.pth\) in fold_0 of .*: train .*DeterministicCyclic to its end",
         ),
         ((0,), "bagging", "must be one of auto, none, ensemble"),
     ],
@@ -92,6 +96,12 @@ def test_methods_that_a_model_does_not_have(tmp_path, folders, folds, method, me
     model = load_model(folders.write_model_folder(tmp_path / "plain", folds=(0, 1)), folds=folds)
     with pytest.raises(ValueError, match=message):
         choose_method(model, method)
+
+
+def test_a_model_with_samples_is_told_a_trainer_of_such_models(tmp_path, folders, find_trainer):
+    folder = folders.write_model_folder(tmp_path / "model", trainer=find_trainer(LowRankTrainer))
+    with pytest.raises(ValueError, match="train a trainer such as nnUNetTrainerMoBCyclic to its end"):
+        choose_method(load_model(folder, folds=(0,)), "checkpoints")
 
 
 def test_members_per_fold_have_names_of_their_own(dropout_model):

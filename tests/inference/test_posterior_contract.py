@@ -9,14 +9,14 @@ import torch
 from nnunet_stochastic.epistemic import EPISTEMIC_METHODS, NUM_MEMBERS
 from nnunet_stochastic.inference import PredictionOptions, StochasticPredictor, load_model
 from nnunet_stochastic.inference.blending import LawBlend
-from nnunet_stochastic.io.hashing import content_sha256, file_sha256
+from nnunet_stochastic.io.hashing import file_sha256
 from nnunet_stochastic.networks.last_layer import last_layer_weights
 from nnunet_stochastic.posteriors import posterior_class
-from nnunet_stochastic.posteriors.laplace_fit import LaplaceFit
 from nnunet_stochastic.posteriors.last_layer_curvature import curvature_for
 from nnunet_stochastic.posteriors.snapshots import snapshot_path
 from nnunet_stochastic.training import DropoutTrainer
 from tests.inference.predictors import add_cycles, add_snapshots
+from tests.posteriors.laplace_fits import write_fit
 
 CHECKPOINT = "checkpoint_final.pth"
 
@@ -54,8 +54,7 @@ def with_fits(folders, find_trainer, folder):
         inputs = torch.randn((50, weight.shape[1] + 1), generator=torch.Generator().manual_seed(0))
         half = torch.tensor([[0.25, -0.25], [-0.25, 0.25]]).expand(50, 2, 2)
         curvature.add(inputs, half, torch.ones(50))
-        plans_sha256 = content_sha256(model.plans_manager.plans)
-        LaplaceFit(curvature, False, 0.5, 1.0, checkpoint.sha256, plans_sha256).save(checkpoint.folder)
+        write_fit(model, checkpoint, curvature, temperature=0.5, prior_precision=1.0)
     return folder, (0, 1)
 
 
@@ -157,7 +156,9 @@ def test_settings_have_the_hashes_of_all_that_members_are_made_of(write_model, m
     for fold in predictor.model.checkpoints:
         files = {f"{name.partition('.')[0]}_sha256": name for name in posterior_class(predictor.method).files}
         expected = {key: file_sha256(fold.folder / name) for key, name in files.items()}
-        assert checkpoints[fold.name] == {"file": CHECKPOINT, "sha256": file_sha256(fold.path), **expected}
+        posterior = next(member.posterior for member in predictor.members if member.checkpoint is fold)
+        settings = {method: posterior.settings()} if posterior.settings() else {}
+        assert checkpoints[fold.name] == {"file": CHECKPOINT, "sha256": file_sha256(fold.path), **expected, **settings}
 
 
 def change_checkpoint(folder):

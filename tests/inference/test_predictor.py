@@ -224,7 +224,9 @@ def test_bad_options_are_errors(options, message):
 
 def test_maps_that_a_model_does_not_have():
     options = PredictionOptions(maps=("variance", "total"))
-    with pytest.raises(ValueError, match="has no variance map, only total"):
+    with pytest.raises(
+        ValueError, match=r"has no variance map, only total; .* a fit \(nnunet_stochastic_fit_laplace\),"
+    ):
         options.maps_of(num_members=1, has_samples=False)
     assert options.maps_of(num_members=2, has_samples=False) == ("total", "variance")
     assert PredictionOptions().maps_of(num_members=1, has_samples=False) == ("total",)

@@ -72,7 +72,7 @@ def test_what_is_missing_is_said_with_a_remedy(tmp_path, fold):
     (tmp_path / "plain").mkdir()
     plain = CyclicCheckpoints.missing(METHOD, tmp_path / "plain", network())
     assert plain.what == "has no weights of cycles (cyclic.pth)"
-    assert "train a trainer such as nnUNetTrainerMoBCyclic to its end" in plain.remedy
+    assert "train a trainer such as nnUNetTrainerDeterministicCyclic to its end" in plain.remedy
     (fold / "cyclic.pth").unlink()
     unfinished = CyclicCheckpoints.missing(METHOD, fold, network())
     assert unfinished.what == "has the weights of 3 cycles and no cyclic.pth"

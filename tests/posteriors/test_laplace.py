@@ -1,5 +1,7 @@
 """The last-layer posterior: its law by closed forms and by sampling weights through a whole network, and its file."""
 
+import dataclasses
+import re
 import shutil
 
 import pytest
@@ -11,6 +13,7 @@ from nnunet_stochastic.posteriors import posterior_class
 from nnunet_stochastic.posteriors.laplace import LastLayerLaplace
 from nnunet_stochastic.posteriors.laplace_fit import LAPLACE_FILE, LaplaceFit
 from nnunet_stochastic.posteriors.last_layer_curvature import FullCurvature, KroneckerCurvature
+from tests.posteriors.laplace_fits import RECORDED
 
 METHOD = EPISTEMIC_METHODS["laplace"]
 FEATURES, TEMPERATURE, PRECISION = 5, 0.5, 2.0
@@ -49,7 +52,7 @@ def make_fit(num_logits=2, *, regions=False, kind=FullCurvature, **changes):
     hessian = p * (1 - p) if regions else p.diag_embed() - p[:, :, None] * p[:, None]
     curvature.add(inputs, hessian, torch.ones(30, dtype=torch.float64))
     values = {"temperature": TEMPERATURE, "prior_precision": PRECISION, "checkpoint_sha256": "ab", "plans_sha256": "cd"}
-    return LaplaceFit(curvature, regions, **values | changes)
+    return LaplaceFit(curvature, regions, **values | RECORDED | changes)
 
 
 @pytest.fixture
@@ -85,7 +88,7 @@ def test_members_have_the_covariance_of_the_posterior(posterior, num_logits, reg
     trained = torch.cat([layer.weight.flatten(1), layer.bias[:, None]], 1).detach().clone()
     moved = (members(made, network, 4000) - trained).flatten(1).double()
     size = num_logits * (FEATURES + 1)
-    root = made._spectrum.times_inverse_root(
+    root = made.fit.spectrum.times_inverse_root(
         torch.eye(size, dtype=torch.float64).view(size, num_logits, -1), TEMPERATURE, PRECISION
     ).flatten(1)
     expected = root @ root
@@ -111,7 +114,7 @@ def test_common_shifts_of_all_classes_are_left_out_and_change_no_probability(pos
     layer = network.decoder.seg_layers[0]
     trained = torch.cat([layer.weight.flatten(1), layer.bias[:, None]], 1).detach().clone()
     numbers = torch.randn(3, FEATURES + 1, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
-    whole = trained + made._spectrum.times_inverse_root(numbers, TEMPERATURE, PRECISION).float()
+    whole = trained + made.fit.spectrum.times_inverse_root(numbers, TEMPERATURE, PRECISION).float()
     made.activate(network, torch.Generator().manual_seed(7))
     with torch.no_grad():
         features = network.features(image)[0].flatten(1)
@@ -131,7 +134,7 @@ def test_variance_of_a_logit_is_that_of_weights_sampled_through_the_whole_networ
         made.deactivate(network)
         inputs = torch.cat([network.features(image)[0].flatten(1), torch.ones(1, 64)]).T.double()
         expected_mean = (network(image)[0, 1] - network(image)[0, 0]).flatten()
-    covariance = made._spectrum.covariance_of(torch.tensor([[-1.0, 1.0]]), TEMPERATURE, PRECISION)[0]
+    covariance = made.fit.spectrum.covariance_of(torch.tensor([[-1.0, 1.0]]), TEMPERATURE, PRECISION)[0]
     variance = ((inputs @ covariance) * inputs).sum(1).float()
     sampled = torch.stack(logits)
     torch.testing.assert_close(sampled.var(0), variance, rtol=0.12, atol=0)
@@ -177,8 +180,9 @@ def test_the_file_is_plain_data(tmp_path):
     assert torch.load(path, weights_only=True)["record"]["training_cases"] == ["a", "b"]
     again = LaplaceFit.load(tmp_path)
     assert torch.equal(again.curvature.matrix, fit.curvature.matrix)
-    for name in ("regions", "temperature", "prior_precision", "checkpoint_sha256", "plans_sha256", "record"):
-        assert getattr(again, name) == getattr(fit, name)
+    for field in dataclasses.fields(fit):
+        if field.name != "curvature":
+            assert getattr(again, field.name) == getattr(fit, field.name)
 
 
 def test_it_belongs_to_one_checkpoint_and_its_plans(tmp_path):
@@ -195,10 +199,12 @@ def test_it_belongs_to_one_checkpoint_and_its_plans(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 2}, "is of format 2 and not 1"),
+        ({"format": 1}, r"laplace.pth is of format 1 and not 2; fit it again with .* --overwrite"),
         ({"temperature": "hot"}, "temperature must be a float"),
         ({"temperature": 0.0}, "temperature must be positive and finite"),
         ({"prior_precision": float("inf")}, "prior_precision must be positive and finite"),
+        ({"voxels": 0.0}, "voxels must be positive and finite"),
+        ({"fitted_against": "majority"}, "fitted_against must be one of labels, raters"),
         ({"num_logits": 0}, "num_logits must be a int"),
         ({"curvature": {"structure": "full"}}, "curvature: matrix must be a tensor"),
     ],
@@ -216,3 +222,41 @@ def test_a_file_that_was_cut_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ValueError, match=r"laplace.pth cannot be read as a checkpoint|laplace.pth"):
         LaplaceFit.load(tmp_path)
+
+
+def test_the_number_of_determined_weights_is_the_trace_of_the_dense_matrices():
+    """tr τ G (τ G + δ I)^(-1): all weights but what classes have in common by many voxels, none by few."""
+    size = 3 * (FEATURES + 1)
+    identity = torch.eye(size, dtype=torch.float64)
+    for temperature in (1e-9, 0.5, 1e6):
+        fit = make_fit(3, temperature=temperature)
+        scaled = temperature * fit.curvature.matrix
+        expected = torch.linalg.solve(scaled + PRECISION * identity, scaled).trace().item()
+        assert fit.determined_weights == pytest.approx(expected, rel=1e-6)
+    assert fit.determined_weights == pytest.approx(2 * (FEATURES + 1), abs=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({}, None),
+        ({"temperature": 1e-8}, "count as 0.01 effective voxels and determine .* of 12 weights: .*says nothing of the"),
+        ({"prior_precision": 1e6}, "count as 5e+05 effective voxels and determine .* of 12 weights"),
+        ({"voxels": 1.0}, "count as 0.5 effective voxels.*; --fit marginal_likelihood takes the temperature"),
+        ({"fitted_against": "raters"}, "fitted against the raters' masks and trained on labelsTr: .* counts as epist"),
+        ({"trained_against": "raters"}, "fitted against labelsTr and trained on the raters' masks"),
+        ({"at_edge": True}, "at the edge of what was searched"),
+    ],
+)
+def test_what_keeps_members_from_being_draws_from_what_the_data_say(change, message):
+    notes = make_fit(**change).notes()
+    if message is None:
+        assert notes == []
+    else:
+        assert len(notes) == 1
+        assert re.search(message.replace("+", r"\+"), notes[0])
+
+
+def test_a_posterior_that_is_the_prior_is_not_sent_where_it_comes_from():
+    (note,) = make_fit(prior_precision=1e6, criterion="marginal_likelihood").notes()
+    assert note.endswith("says nothing of the data")

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2, nnUNetDatasetNumpy
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunet_stochastic.training.raters import RaterDataset, RaterFolder, count_raters
+from nnunet_stochastic.training.raters import RaterDataset, RaterFolder, count_raters, trained_on_raters
 
 TRAINERS = ["nnUNetTrainerDeterministic", "nnUNetTrainerLowRank", "nnUNetTrainerMoB", "nnUNetTrainerProbUNet"]
 NUM_RATERS = 3
@@ -233,6 +234,20 @@ def test_incomplete_raters_end_the_training_before_it_starts(with_raters, damage
     with pytest.raises(ValueError, match=rf"of 1 of 3 training cases: case_1; run `{command}`"):
         trainer.on_train_start()
     assert not list(Path(trainer.output_folder).glob("*.pth"))
+
+
+@pytest.mark.parametrize("on_raters", [True, False])
+def test_a_checkpoint_tells_what_its_training_saw(with_raters, monkeypatch, on_raters):
+    """Whatever the trainer's class and the dataset have become since."""
+    dataset = with_raters()
+    trainer = dataset.trainer("nnUNetTrainerDeterministic")
+    monkeypatch.setattr(type(trainer), "train_on_raters", on_raters)
+    trainer.on_train_start()
+    file = Path(trainer.output_folder) / "checkpoint.pth"
+    trainer.save_checkpoint(str(file))
+    init_args = torch.load(file, weights_only=False)["init_args"]
+    assert trained_on_raters(init_args, train_on_raters=not on_raters) is on_raters
+    assert isinstance(trainer.get_tr_and_val_datasets()[0], RaterDataset) is on_raters
 
 
 def test_validation_cases_need_no_raters(with_raters):
