@@ -23,7 +23,7 @@ help:
 	@echo "make format     let ruff rewrite the files"
 	@echo "make benchmark  measure speed and memory"
 	@echo "make dist       build the source distribution and the wheel into dist/, and check them"
-	@echo "make image      build the container image with Docker, for DEVICE=$(DEVICE), or cuda"
+	@echo "make image      build the container image with Docker, for DEVICE=$(DEVICE), or cpu with TORCH_INDEX=..."
 	@echo "make viewer     fetch the viewer of the report's page from npm again"
 	@echo "make install    only create $(VENV) with the package (editable) and its development tools"
 
@@ -69,9 +69,11 @@ dist: $(INSTALLED)
 	$(BIN)/python -m twine check --strict dist/*
 	$(BIN)/python -m tests.packaged_files dist
 
-DEVICE := cpu
+DEVICE := cuda
+# Index of PyTorch's wheels, for DEVICE=cpu: see containers/Dockerfile.
+TORCH_INDEX :=
 image:
-	docker build --file containers/Dockerfile --build-arg DEVICE=$(DEVICE) --tag nnunet_stochastic:$(DEVICE) .
+	docker build --file containers/Dockerfile --build-arg DEVICE=$(DEVICE) --build-arg TORCH_INDEX=$(TORCH_INDEX) --tag nnunet_stochastic:$(DEVICE) .
 
 VENDOR := nnunet_stochastic/report/page/vendor
 # Fetches the viewer and the table of the report's page again, in the versions of $(VENDOR)/package.json; needs npm.

@@ -54,11 +54,12 @@ def test_the_entry_point_names_what_is_no_command(run):
 
 
 def test_pytorch_is_that_of_the_device(run):
-    for device, index in (("cpu", ["--index-url", "https://download.pytorch.org/whl/cpu"]), ("cuda", [])):
-        done = run("install.sh", "torch", device, commands=("python",))
+    of_index = ["--index-url", "https://example.org/cpu"]
+    for device, index in (("cpu", of_index), ("cuda", of_index), ("cuda", [])):
+        done = run("install.sh", "torch", device, *index[1:], commands=("python",))
         words = ["python", "-m", "pip", "install", "--no-cache-dir", *index, "torch>=2.6,!=2.9.*", "torchvision"]
         assert (done.returncode, done.stdout.splitlines()) == (0, words)
-    for wrong in (["torch", "rocm"], ["all", "cpu"]):
+    for wrong in (["torch", "rocm"], ["all", "cpu"], ["torch", "cpu"], ["torch", "cpu", ""]):
         done = run("install.sh", *wrong, commands=("python",))
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr.startswith("error: ")
