@@ -91,6 +91,14 @@ class LesionEntry(File):
     mean: OfMeasures = {}
 
 
+class SeriesIdentity(File):
+    """Unique identifiers of the DICOM series of a channel."""
+
+    study_instance_uid: Name
+    series_instance_uid: Name
+    frame_of_reference_uid: Name
+
+
 class PredictedCase(File):
     """A case of a prediction; maps in nats."""
 
@@ -105,6 +113,7 @@ class PredictedCase(File):
     degenerate_samples: str | None = None
     structures: dict[str, StructureEntry] = {}
     lesions: list[LesionEntry] = []
+    dicom_series: list[SeriesIdentity] | None = None
     input_sha256: list[str] | None = None
     files: dict[str, str] = {}
 
