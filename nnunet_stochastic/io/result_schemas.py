@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from nnunet_stochastic.io.schemas import Count, File, Measure, Name, NotNegative, Number, Plain, Positive, rule
 
-__all__ = ["CalibrationFile", "CurvesFile", "DecisionsFile", "DescribedModel", "PredictionRecord"]
+__all__ = ["CalibrationFile", "CurvesFile", "DecisionsFile", "DescribedModel", "DicomRecord", "PredictionRecord"]
 
 # uncertainty.json
 
@@ -196,3 +196,10 @@ class CurvesFile(File):
 
     reliability: dict[str, dict[str, dict[str, ReliabilityEntry]]]
     confidence: dict[str, dict[str, ReliabilityEntry]] = {}
+
+
+class DicomRecord(File):
+    """records/CASE.json of an export to DICOM."""
+
+    made_of: dict[str, Any]
+    files: dict[str, str]

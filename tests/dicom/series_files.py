@@ -44,6 +44,8 @@ def ct_slice(
     made.Rows, made.Columns = pixels.shape
     made.PixelSpacing, made.SliceThickness = list(PIXEL_SPACING_MM), DISTANCE_MM
     made.ImageOrientationPatient, made.ImagePositionPatient = list(AXIAL), [float(f"{value:.6f}") for value in position]
+    made.PatientPosition, made.Laterality, made.PositionReferenceIndicator = "HFS", "", ""
+    made.KVP, made.AcquisitionNumber = "", 1
     made.SamplesPerPixel, made.PhotometricInterpretation = 1, "MONOCHROME2"
     made.BitsAllocated, made.BitsStored, made.HighBit, made.PixelRepresentation = 16, 16, 15, 1
     made.RescaleSlope, made.RescaleIntercept = 1, -1024
