@@ -88,5 +88,5 @@ def parametric_map(
             content_description=remark,
             **object_arguments(name, channels, producer, digest),
         )
-        made.Laterality = channels[0].headers[0].get("Laterality", "")
+        made.Laterality = channels[0].headers[0].get("Laterality")
     return made

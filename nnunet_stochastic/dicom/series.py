@@ -44,7 +44,7 @@ _NEEDED = (
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns"),
     *("BitsAllocated", "PixelRepresentation"),
 )
-#: What a patient's or study's data may lack, and objects made of it have empty.
+#: What may be missing, and objects that are made of a series have empty, too.
 _MAY_BE_EMPTY = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
     *("AccessionNumber", "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
@@ -63,7 +63,9 @@ class DicomSeries:
     folder
         Folder that they were read from.
     files, headers
-        Files and their content without the pixels, in the order of the slices along the normal of their plane.
+        Files and their content without the pixels, in the order of the slices along the normal of their plane. The
+        headers have the distance of slices that their positions have, which is their thickness where they say none;
+        what of patient and study they lack is empty.
     affine
         From the index (slice, row, column, 1) of a voxel to mm, (4, 4): right, anterior and superior, as in NIfTI.
     """
@@ -133,7 +135,11 @@ def read_series(folder: Path) -> DicomSeries:
         several sizes, spacings or orientations.
     """
     headers = {path: _read_header(path) for path in slice_files(folder)}
-    for tag, text in (("SeriesInstanceUID", "series"), ("FrameOfReferenceUID", "frames of reference")):
+    for tag, text in (
+        ("StudyInstanceUID", "studies"),
+        ("SeriesInstanceUID", "series"),
+        ("FrameOfReferenceUID", "frames of reference"),
+    ):
         _require_one(folder, headers, text, lambda header, tag=tag: str(header[tag].value))  # type: ignore[misc]
     _require_one(folder, headers, "sizes", lambda header: f"{header.Rows} x {header.Columns}")
     for tag, text in (("PixelSpacing", "pixel spacings"), ("ImageOrientationPatient", "orientations")):
@@ -147,6 +153,11 @@ def read_series(folder: Path) -> DicomSeries:
         pixel_spacing_mm=np.array(headers[files[0]].PixelSpacing, dtype=float),
     )
     in_order = tuple(files[index] for index in order)
+    distance_mm = f"{np.linalg.norm(affine[:3, 0]):.10g}"
+    for header in headers.values():
+        header.SpacingBetweenSlices = distance_mm
+        if header.get("SliceThickness") is None:  # readers of objects that refer to the series need one
+            header.SliceThickness = distance_mm
     return DicomSeries(folder, in_order, tuple(headers[file] for file in in_order), affine)
 
 
@@ -200,7 +211,7 @@ def _read_header(path: Path) -> Dataset:
         raise OSError(f"{path} is truncated: it has not the {needed} bytes of its pixels")
     for name in _MAY_BE_EMPTY:
         if name not in header:
-            setattr(header, name, "")
+            setattr(header, name, None)
     return header
 
 

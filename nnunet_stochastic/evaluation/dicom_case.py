@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +114,13 @@ class DicomCase:
         segmentation, grid = read_label_map(files.prediction, dataset.labels, dataset.reader)
         order = voxel_order(files.prediction, segmentation.shape, world_affine(grid), channels[0])
         return cls(files, dataset, record["settings"], codes, channels, segmentation, grid, order)
+
+    def check_headers(self) -> None:
+        """Raise ``ValueError`` where objects cannot have what the headers say: one is made of the first slices."""
+        first = [replace(series, files=series.files[:1], headers=series.headers[:1]) for series in self.channels]
+        labels = self.dataset.labels
+        one_slice = np.full((1, *self.channels[0].shape[1:]), labels.classes[0][0])
+        binary_segmentation(one_slice, labels, self.codes, first, self.producer, "")
 
     def made_of(self, kinds: Sequence[str]) -> dict[str, Any]:
         """What decides the content of objects, JSON-serializable: hashes of files, identifiers, codes and version."""

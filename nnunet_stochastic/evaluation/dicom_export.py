@@ -128,7 +128,9 @@ class DicomExport:
     def state(self, case: CaseFiles) -> bool | str:
         """Whether the objects of a case are there, undamaged, and what would be written; or what is wrong with it."""
         try:
-            made_of = self._read(case).made_of(self.kinds)
+            read = self._read(case)
+            read.check_headers()
+            made_of = read.made_of(self.kinds)
         except (ValueError, OSError, RuntimeError) as error:  # RuntimeError: what the readers raise for broken files
             return f"{case.name}: {error}"
         record = read_json_if_complete(self.folder / _record_file(case), DicomRecord)

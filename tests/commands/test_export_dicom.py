@@ -18,7 +18,7 @@ import SimpleITK as sitk
 from nnunet_stochastic.commands.export_dicom import main
 from nnunet_stochastic.evaluation import dicom_export
 from tests.dicom.predictions import MAPS, REGIONS, MadePredictions, identity
-from tests.dicom.series_files import AXIAL, OBLIQUE, SAGITTAL, hounsfield, series_slices, write_slices
+from tests.dicom.series_files import AXIAL, OBLIQUE, SAGITTAL, hounsfield, series_slices, uids, write_slices
 
 ORIENTATIONS = {"axial": AXIAL, "sagittal": SAGITTAL, "oblique": OBLIQUE}
 KINDS = ("segmentation", *MAPS, "probabilities")
@@ -131,6 +131,47 @@ def test_regions_overlap(tmp_path):
     probabilities = highdicom.seg.segread(tmp_path / "objects" / "a" / "probabilities.dcm")
     stored = by_source(probabilities, made, combine_segments=False)
     np.testing.assert_allclose(np.moveaxis(stored, -1, 0), made.probabilities, atol=1 / 510 + 1e-6)
+
+
+def test_all_channels_are_referred_to(tmp_path):
+    predictions = MadePredictions(tmp_path)
+    made = predictions.add("a", SAGITTAL, channels=2)
+    predictions.write_record(dicom_series=None)
+    assert run(tmp_path) == 0
+    for kind in ("segmentation", "total", "probabilities"):
+        image = pydicom.dcmread(tmp_path / "objects" / "a" / f"{kind}.dcm")
+        series = {str(item.SeriesInstanceUID) for item in image.ReferencedSeriesSequence}
+        assert series == {uids(seed)["SeriesInstanceUID"] for seed in ("a", "a 1")}
+        assert all(len(item.ReferencedInstanceSequence) == 7 for item in image.ReferencedSeriesSequence)
+    segmentation = highdicom.seg.segread(tmp_path / "objects" / "a" / "segmentation.dcm")
+    np.testing.assert_array_equal(by_source(segmentation, made, combine_segments=True), made.segmentation)
+
+
+def test_headers_that_lack_much_or_are_wrong_about_distances(tmp_path):
+    lacking = dict.fromkeys(("SliceThickness", "PatientBirthDate", "PatientSex", "StudyID", "AccessionNumber"))
+    made = MadePredictions(tmp_path).add("a", OBLIQUE, SpacingBetweenSlices="-9", **lacking)
+    assert run(tmp_path) == 0
+    for kind in KINDS:
+        image = pydicom.dcmread(tmp_path / "objects" / "a" / f"{kind}.dcm")
+        measures = image.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+        assert float(measures.SpacingBetweenSlices) == pytest.approx(2.5, abs=1e-5)
+        assert measures.SliceThickness == measures.SpacingBetweenSlices
+        assert image["PatientSex"].is_empty
+        assert image["PatientBirthDate"].is_empty
+    check_voxels(highdicom.seg.segread(tmp_path / "objects" / "a" / "segmentation.dcm"), made, made.segmentation,
+                 combine_segments=True)  # fmt: skip
+
+
+def test_headers_that_no_object_may_have_are_told_before_anything_is_written(tmp_path, capsys):
+    predictions = MadePredictions(tmp_path)
+    predictions.add("a")
+    predictions.add("b", PatientSex="X")
+    assert run(tmp_path) == 1
+    error = capsys.readouterr().err
+    assert (
+        f"b: no object can be made that refers to {tmp_path / 'dicom' / 'b'}, because of what its headers say" in error
+    )
+    assert not dicom_files(tmp_path / "objects")
 
 
 def test_what_segments_are_and_who_made_them(tmp_path, capsys):

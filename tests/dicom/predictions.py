@@ -49,11 +49,18 @@ class MadePredictions:
     settings: dict[str, Any] = field(default_factory=dict)
     cases: dict[str, Made] = field(default_factory=dict)
 
-    def add(self, name: str, orientation: tuple[float, ...] = AXIAL, *, seed: int = 0, **changes: Any) -> Made:
-        """Make a case; ``orient`` stores its files with other axes, as ``sitk.DICOMOrient`` names them."""
+    def add(
+        self, name: str, orientation: tuple[float, ...] = AXIAL, *, seed: int = 0, channels: int = 1, **changes: Any
+    ) -> Made:
+        """Make a case; ``orient`` of the class stores its files with other axes, as ``sitk.DICOMOrient`` names them."""
         rng = np.random.default_rng(seed)
+        folder = self.root / "dicom" / name
+        for channel in range(1, channels):
+            identity = {**uids(name), "SeriesInstanceUID": uids(f"{name} {channel}")["SeriesInstanceUID"]}
+            slices = series_slices(hounsfield(seed=seed), orientation=orientation, **identity)
+            write_slices(folder / f"{channel:04d}", slices, seed=channel)
         slices = series_slices(hounsfield(seed=seed), orientation=orientation, seed=name, **changes)
-        files = write_slices(self.root / "dicom" / name, slices, seed=seed)
+        files = write_slices(folder if channels == 1 else folder / "0000", slices, seed=seed)
         image = sitk.ReadImage(list(map(str, files)))
         shape = (7, 12, 10)
         logits = rng.normal(size=(3, *shape)).astype(np.float32)
