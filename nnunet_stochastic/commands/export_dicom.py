@@ -29,8 +29,8 @@ def _parser() -> argparse.ArgumentParser:
         '{"nodule": {"SegmentedPropertyCategoryCodeSequence": {"CodeValue": "49755003", "CodingSchemeDesignator": '
         '"SCT", "CodeMeaning": "Morphologically abnormal structure"}, "SegmentedPropertyTypeCodeSequence": '
         '{"CodeValue": "27925004", "CodingSchemeDesignator": "SCT", "CodeMeaning": "Nodule"}}}, for every label of '
-        "dataset.json; AnatomicRegionSequence and SegmentedPropertyTypeModifierCodeSequence (left, right) may be "
-        "added. The names are those of DICOM and of dcmqi's files.",
+        "dataset.json; AnatomicRegionSequence, SegmentedPropertyTypeModifierCodeSequence (left, right) and "
+        "recommendedDisplayRGBValue, [255, 0, 0], may be added. The names are those of DICOM and of dcmqi's files.",
     )
     add = parser.add_argument
     add(

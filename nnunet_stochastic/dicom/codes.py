@@ -1,7 +1,7 @@
 """What a segment is, in codes: category and type of each structure, by default "Tissue", which says no more than that.
 
 A file of codes has an object for each structure of dataset.json, with the attributes that DICOM's Segment Description
-macro (PS3.3, C.8.20.2) and the files of dcmqi have:
+macro (PS3.3, C.8.20.2) and the files of dcmqi have; recommendedDisplayRGBValue, a colour, is [255, 0, 0]:
 
     {"nodule": {"SegmentedPropertyCategoryCodeSequence": {"CodeValue": "49755003", "CodingSchemeDesignator": "SCT",
                                                           "CodeMeaning": "Morphologically abnormal structure"},
@@ -26,6 +26,9 @@ __all__ = ["TISSUE", "read_codes"]
 Text = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\\\x00-\x1f]+$")]
 
 
+_Level = Annotated[int, Field(ge=0, le=255)]
+
+
 class _Code(BaseModel):
     """A coded term."""
 
@@ -45,6 +48,7 @@ class _SegmentCodes(BaseModel):
     SegmentedPropertyTypeCodeSequence: _Code
     SegmentedPropertyTypeModifierCodeSequence: _Code | None = None
     AnatomicRegionSequence: _Code | None = None
+    recommendedDisplayRGBValue: Annotated[list[_Level], Field(min_length=3, max_length=3)] | None = None
 
 
 class _CodesFile(RootModel[dict[str, _SegmentCodes]]):

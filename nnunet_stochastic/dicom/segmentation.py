@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from highdicom.color import CIELabColor
 from highdicom.seg import Segmentation, SegmentDescription
 from highdicom.sr import CodedConcept
 from pydicom.dataset import Dataset
@@ -63,7 +64,7 @@ def segment_descriptions(
     found = []
     for number, name in enumerate(labels.names, start=1):
         of_segment = codes[name]
-        region = of_segment.get("AnatomicRegionSequence")
+        region, colour = (of_segment.get(key) for key in ("AnatomicRegionSequence", "recommendedDisplayRGBValue"))
         description = SegmentDescription(
             number,
             name,
@@ -72,6 +73,7 @@ def segment_descriptions(
             algorithm_type="AUTOMATIC",
             algorithm_identification=producer.algorithm(),
             anatomic_regions=None if region is None else [_concept(region)],
+            display_color=None if colour is None else CIELabColor.from_rgb(*colour),
         )
         if (modifier := of_segment.get("SegmentedPropertyTypeModifierCodeSequence")) is not None:
             kind = description.SegmentedPropertyTypeCodeSequence[0]

@@ -198,6 +198,7 @@ def test_what_segments_are_and_who_made_them(tmp_path, capsys):
         "SegmentedPropertyTypeCodeSequence": _code("27925004", "Nodule"),
         "AnatomicRegionSequence": _code("39607008", "Lung"),
         "SegmentedPropertyTypeModifierCodeSequence": _code("24028007", "Right"),
+        "recommendedDisplayRGBValue": [255, 0, 0],
     }
     vessel = {
         "SegmentedPropertyCategoryCodeSequence": _code("123037004", "Anatomical Structure"),
@@ -211,6 +212,10 @@ def test_what_segments_are_and_who_made_them(tmp_path, capsys):
     assert (modifier.CodeValue, first.AnatomicRegionSequence[0].CodeMeaning) == ("24028007", "Lung")
     assert second.SegmentedPropertyCategoryCodeSequence[0].CodeValue == "123037004"
     assert "AnatomicRegionSequence" not in second
+    lightness, a, b = 53.24, 80.09, 67.20  # of sRGB's red in CIELAB, D65
+    scaled = [lightness / 100 * 65535, (a + 128) / 255 * 65535, (b + 128) / 255 * 65535]
+    np.testing.assert_allclose(first.RecommendedDisplayCIELabValue, scaled, rtol=5e-3)
+    assert "RecommendedDisplayCIELabValue" not in second
 
 
 def _code(value, meaning):
@@ -433,6 +438,7 @@ def test_predictions_of_converted_files_fit_any_series_on_their_grid(tmp_path):
 
 CODES = {
     "[]": "must be an object, got a list",
+    '{"nodule": {"recommendedDisplayRGBValue": [256, 0, 0]}}': "(and 2 more)",
     '{"nodule": {}}': "SegmentedPropertyCategoryCodeSequence: is missing",
     "{}": "must have codes of the structures of dataset.json, nodule, vessel ä; it differs in nodule, vessel ä",
 }
