@@ -118,7 +118,13 @@ def named_errors(series: DicomSeries) -> Iterator[None]:
     """Name the series in errors about what its headers hold."""
     try:
         yield
-    except (ValueError, TypeError, AttributeError, KeyError) as error:  # what highdicom raises for headers
+    except (
+        ValueError,
+        TypeError,
+        AttributeError,
+        KeyError,
+        NotImplementedError,
+    ) as error:  # what highdicom raises for headers
         raise ValueError(
             f"no object can be made that refers to {series.folder}, because of what its headers say: {error}"
         ) from error

@@ -12,46 +12,20 @@ may lie further from that than a tenth of a voxel: not with a gantry tilt, gaps,
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pydicom
-from pydicom import uid
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 
 from nnunet_stochastic.dicom.folders import slice_files
+from nnunet_stochastic.dicom.headers import read_header
 from nnunet_stochastic.dicom.slices import on_same_grid, ordered_slices
 from nnunet_stochastic.io.names import few
 
 __all__ = ["DicomSeries", "read_case", "read_series", "series_identity"]
-
-_CLASSES = (uid.CTImageStorage, uid.MRImageStorage, uid.PositronEmissionTomographyImageStorage)
-_UNCOMPRESSED = (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian)
-#: What GDCM decodes.
-_DECODED = (
-    *(*_UNCOMPRESSED, uid.DeflatedExplicitVRLittleEndian, uid.RLELossless),
-    *(uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1),
-    *(uid.JPEGLSLossless, uid.JPEGLSNearLossless, uid.JPEG2000Lossless, uid.JPEG2000),
-)
-_NEEDED = (
-    *("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"),
-    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns"),
-    *("BitsAllocated", "PixelRepresentation"),
-)
-#: What may be missing, and objects that are made of a series have empty, too.
-_MAY_BE_EMPTY = (
-    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
-    *("AccessionNumber", "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
-)
-_PIXEL_DATA = (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10")
-#: Bytes of tag, type and length in front of the pixels; the implicit syntax leaves the type out.
-_IMPLICIT_BYTES, _EXPLICIT_BYTES = 8, 12
 
 
 @dataclass(frozen=True)
@@ -134,7 +108,7 @@ def read_series(folder: Path) -> DicomSeries:
         compressed so that they cannot be decoded, or on no regular grid: gantry tilt, missing or duplicate slices,
         several sizes, spacings or orientations.
     """
-    headers = {path: _read_header(path) for path in slice_files(folder)}
+    headers = {path: read_header(path) for path in slice_files(folder)}
     for tag, text in (
         ("StudyInstanceUID", "studies"),
         ("SeriesInstanceUID", "series"),
@@ -163,7 +137,7 @@ def read_series(folder: Path) -> DicomSeries:
 
 def series_identity(folder: Path) -> dict[str, str]:
     """Unique identifiers of the study, series and frame of reference of a folder of slices, by its first file."""
-    return _identity(_read_header(slice_files(folder)[0]))
+    return _identity(read_header(slice_files(folder)[0]))
 
 
 def _identity(header: Dataset) -> dict[str, str]:
@@ -172,47 +146,6 @@ def _identity(header: Dataset) -> dict[str, str]:
         "series_instance_uid": str(header.SeriesInstanceUID),
         "frame_of_reference_uid": str(header.FrameOfReferenceUID),
     }
-
-
-def _read_header(path: Path) -> Dataset:
-    """What a file says of its slice, without the pixels, checked as far as one file can be."""
-    try:
-        with path.open("rb") as stream:
-            header: Any = pydicom.dcmread(stream, stop_before_pixels=True)
-            end_of_header = stream.tell()
-            has_pixels = stream.read(4) in _PIXEL_DATA
-    except InvalidDicomError as error:
-        raise OSError(
-            f"{path} is no DICOM file, or cut short: move what is no slice of the series elsewhere"
-        ) from error
-    except Exception as error:  # what pydicom raises for damaged files
-        raise OSError(f"{path} cannot be read: {error}") from error
-    kind = header.get("SOPClassUID")
-    if kind not in _CLASSES:
-        raise ValueError(
-            f"{path} is {'of no class' if kind is None else uid.UID(kind).name}; slices of CT, MR and PET, one per "
-            "file, are read: move it elsewhere, and convert multi-frame images first"
-        )
-    if "LOCALIZER" in (header.get("ImageType") or ()):
-        raise ValueError(f"{path} is a localizer and no slice of the image: move it elsewhere")
-    if missing := [name for name in _NEEDED if header.get(name) in (None, "")]:
-        raise ValueError(f"{path} has no {', '.join(missing)}: export the series again")
-    if "ModalityLUTSequence" in header or header.get("SamplesPerPixel", 1) != 1:
-        raise ValueError(f"{path} holds colours or a modality LUT: a slice has one number per pixel, rescaled linearly")
-    syntax = header.file_meta.get("TransferSyntaxUID")
-    if syntax not in _DECODED:
-        raise ValueError(
-            f"{path} is compressed with {'an unnamed method' if syntax is None else uid.UID(syntax).name}, which is "
-            "not decoded here: decompress the series first"
-        )
-    needed = header.Rows * header.Columns * header.BitsAllocated // 8
-    in_front = _IMPLICIT_BYTES if syntax == uid.ImplicitVRLittleEndian else _EXPLICIT_BYTES
-    if syntax in _UNCOMPRESSED and (not has_pixels or os.path.getsize(path) < end_of_header + in_front + needed):
-        raise OSError(f"{path} is truncated: it has not the {needed} bytes of its pixels")
-    for name in _MAY_BE_EMPTY:
-        if name not in header:
-            setattr(header, name, None)
-    return header
 
 
 def _require_one(folder: Path, headers: dict[Path, Dataset], what: str, value_of: Callable[[Dataset], str]) -> None:

@@ -161,13 +161,21 @@ REFUSED = {
     "a localizer": (localizer, r"IM\d+ is a localizer and no slice of the image"),
     "another class": (change("SOPClassUID", uid.SecondaryCaptureImageStorage), r"IM\d+ is Secondary Capture Image"),
     "multi-frame": (change("SOPClassUID", uid.EnhancedCTImageStorage), r"is Enhanced CT Image Storage; slices of CT"),
+    "an unknown class": (change("SOPClassUID", "1.2.99"), r"IM\d+ is unknown \('1.2.99'\); slices of CT"),
+    "no identifier": (change("SeriesInstanceUID", "a"), r"IM\d+ has SeriesInstanceUID 'a': up to 64 digits and dots"),
     "no position": (change("ImagePositionPatient", None), r"IM\d+ has no ImagePositionPatient"),
     "a compression": (compressed, r"IM\d+ is compressed with High-Throughput JPEG 2000 .* not decoded here"),
-    "no numbers": (change("ImagePositionPatient", ["nan", 0, 0]), "positions or spacings that are no numbers"),
+    "no numbers": (
+        change("ImagePositionPatient", ["nan", 0, 0]),
+        r"IM\d+ has ImagePositionPatient .*: 3 finite numbers",
+    ),
+    "too few numbers": (change("PixelSpacing", 0.8), r"IM\d+ has PixelSpacing '0.8': 2 finite numbers are needed"),
+    "two numbers of rows": (change("Rows", [12, 12]), r"IM\d+ has Rows \[12, 12\]: one whole number is needed"),
     "a modality LUT": (change("ModalityLUTSequence", []), "holds colours or a modality LUT"),
 }
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")
 @pytest.mark.parametrize("what", REFUSED)
 def test_what_is_no_image_is_refused_by_the_names_of_its_files(tmp_path, what):
     damage, message = REFUSED[what]
@@ -203,6 +211,26 @@ def test_a_truncated_slice_is_named(tmp_path, left):
     files[2].write_bytes(files[2].read_bytes()[:left])
     with pytest.raises((OSError, ValueError), match=files[2].name):
         read_series(tmp_path / "a")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_damaged_headers_name_the_file_and_raise_nothing_else(tmp_path):
+    """Random bytes of the header; what changes nothing that is read passes."""
+    files = write_slices(tmp_path / "a", series_slices(hounsfield((3, 4, 5))))
+    whole, numbers = files[1].read_bytes(), np.random.default_rng(1)
+    found = {}
+    for _ in range(150):
+        damaged = bytearray(whole)
+        for place in numbers.integers(128, len(whole) - 40, 3):
+            damaged[place] = numbers.integers(256)
+        files[1].write_bytes(damaged)
+        try:
+            read_series(tmp_path / "a")
+            found["nothing"] = str(tmp_path)
+        except (OSError, ValueError) as error:
+            found[str(error)] = type(error).__name__
+    assert {"OSError", "ValueError"} < set(found.values())
+    assert [message for message in found if message != "nothing" and str(tmp_path / "a") not in message] == []
 
 
 def test_pixels_that_cannot_be_decoded_name_the_series(tmp_path):
