@@ -1,6 +1,6 @@
 """What all objects that are written have in common: who made them of what, and identifiers that follow from it.
 
-    UID = f(source series, kind, digest of the content's files, time, version)
+    UID = f(source series, kind, digest of the content's files, time, versions)
 
 so an export that is done again gives the same bytes, and one of another prediction another object.
 """
@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import highdicom
 from highdicom import UID
 from highdicom.content import AlgorithmIdentificationSequence
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
+import nnunet_stochastic
 from nnunet_stochastic.dicom.kinds import KINDS
 from nnunet_stochastic.dicom.series import DicomSeries
 
@@ -29,6 +31,8 @@ __all__ = ["DicomObject", "Producer", "named_errors", "object_arguments", "save"
 DicomObject = Dataset
 #: Series numbers: far from those of scanners.
 _FIRST_SERIES_NUMBER = 9001
+#: Versions of what writes, which decide the rest of the content.
+_WRITERS = (nnunet_stochastic.__version__, highdicom.__version__)
 _UTF8 = "ISO_IR 192"
 _NAME = "nnunet_stochastic"
 _LONGEST_VALUE = 200
@@ -79,7 +83,7 @@ def object_arguments(kind: str, channels: Sequence[DicomSeries], producer: Produ
     """
     first, *others = channels
     made = producer.made.replace(microsecond=0)
-    entropy = [*first.identity.values(), kind, digest, made.isoformat(), producer.version]
+    entropy = [*first.identity.values(), kind, digest, made.isoformat(), producer.version, *_WRITERS]
     return {
         "source_images": list(first.headers),
         "further_source_images": [header for series in others for header in series.headers] or None,
