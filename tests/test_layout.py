@@ -34,6 +34,8 @@ ORDER = (
     ),
     "io",
     *("patients", "labels", "progress"),
+    # Series of slices, and objects for hospitals' archives.
+    "dicom",
     # Arrays -> numbers -> decisions: NumPy only, for predictions as well as evaluations.
     *("metrics", "decisions"),
     # Image -> network -> parameters -> distribution -> loss.
@@ -57,12 +59,15 @@ LIBRARIES = {
         *("datasets", "commands"),
     },
     "nnunetv2": {"plans", "training", "inference", "fitting", "evaluation", "datasets", "commands"},
-    "pydantic": {"io", "decisions", "evaluation", "study"},
+    "pydantic": {"io", "dicom", "decisions", "evaluation", "study"},
+    "pydicom": {"dicom"},
+    "highdicom": {"dicom"},
 }
 #: What these import at all, beside Python itself.
 ALL_LIBRARIES: dict[str, Collection[str]] = {
     **dict.fromkeys(ORDER[: ORDER.index("io")], ()),
     "io": {"PIL", "isal", "numpy", "nibabel", "pydantic", "pydantic_core", "SimpleITK", "tifffile"},
+    "dicom": {"numpy", "pydantic", "pydicom", "highdicom", "SimpleITK"},
     "distributions": {"torch"},
     "networks": {"torch"},
     "losses": {"torch"},

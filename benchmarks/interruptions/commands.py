@@ -211,6 +211,15 @@ def _add_evaluations(make: _Maker) -> None:
         resume=("--continue_calibration",),
         anew=(),
     )
+    scans, output = make.folder / "scans", make.folder / "objects"
+    make.add(
+        "export_dicom",
+        "export_dicom",
+        *("-i", scans / "out", "-dicom", scans / "dicom", "-o", output, *_IN_THIS_PROCESS),
+        output=output,
+        resume=("--continue_export",),
+        anew=(),
+    )
     models = sorted((make.folder / "models").iterdir()) if (make.folder / "models").is_dir() else []
     make.add("compare", "compare", *models, "-o", make.folder / "compare", output=make.folder / "compare")
     page = make.folder / "report" / "page.html"

@@ -59,6 +59,7 @@ def write_input(folder: Path) -> None:
     _write_evaluations(folder)
     _write_decisions(folder)
     _write_datasets(folder)
+    _write_scans(folder)
     from tests.study.stand_ins import StandIns
 
     StandIns(folder / "study")
@@ -75,6 +76,15 @@ def _write_images(folder: Path) -> None:
     for n in range(5):
         _write(folder / "in" / f"case{n}_0000.nii.gz", image_array(n, _SHAPE))
     write_model_folder(folder / "model" / "nnUNetTrainer__nnUNetPlans__3d_fullres", folds=(0, 1))
+
+
+def _write_scans(folder: Path) -> None:
+    """DICOM series, and predictions of them."""
+    from tests.dicom.predictions import MadePredictions
+
+    predictions = MadePredictions(folder / "scans")
+    for seed in range(4):
+        predictions.add(f"case{seed}", seed=seed)
 
 
 def _write_sources(folder: Path) -> None:

@@ -176,7 +176,8 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
         "-i",
         required=True,
         metavar="FOLDER",
-        help="folder of images, named CASE_0000.nii.gz and so on, one number per channel",
+        help="folder of images, named CASE_0000.nii.gz and so on, one number per channel; or of DICOM series: a folder "
+        "CASE with the slices for each case, CASE/0000, CASE/0001 and so on where the model has several channels",
     )
     add("-o", required=True, metavar="FOLDER", help="output folder; made if missing")
     add_trained_model(group)

@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nnunet_stochastic.decisions.lesions import LESIONS_FILE
 from nnunet_stochastic.decisions.structures import STRUCTURES_FILE
 from nnunet_stochastic.inference.record import EarlierPredictions
 from nnunet_stochastic.inference.volumes import VOLUMES_FILE
 from nnunet_stochastic.io.folders import files_by_name, require_writable
 from nnunet_stochastic.io.hashing import file_sha256
+from nnunet_stochastic.io.images import ImageReader, read_image
 from nnunet_stochastic.io.names import few
 from nnunet_stochastic.io.staging import publish, remove_leftovers, stage, staging_path
 from nnunet_stochastic.maps import MAP_NAMES, MapName
@@ -63,6 +66,14 @@ class InputCase:
         spacing = sorted({path.with_name(f"{self.name}.json") for path in files if path.suffix in _TIFF_ENDINGS})
         return [file_sha256(path) for path in (*files, *(path for path in spacing if path.is_file()))]
 
+    def read(self, reader: ImageReader) -> tuple[np.ndarray, dict[str, Any]]:
+        """Channels (channels, z, y, x) of the image, float32, and their properties; see ``io.images.read_image``."""
+        return read_image(self.files, reader)
+
+    def origin(self) -> dict[str, Any]:
+        """What the record of the prediction says of where the image is from, JSON-serializable."""
+        return {"input_files": [str(file.resolve()) for file in self.files]}
+
 
 def find_input_cases(
     folder: str | Path, *, file_ending: str, num_channels: int, previous_stage_folder: str | Path | None = None
@@ -93,7 +104,8 @@ def find_input_cases(
     if not channels:
         raise FileNotFoundError(
             f"no images in {folder}: they must be named CASE_0000{file_ending}, CASE_0001{file_ending} and so on, one "
-            "number per channel, with the file ending of the training data"
+            "number per channel, with the file ending of the training data; slices of DICOM series lie in a folder per "
+            "case, and nothing beside these folders"
         )
     if misnamed:
         raise ValueError(

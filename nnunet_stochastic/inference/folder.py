@@ -9,6 +9,7 @@ from typing import Any
 
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
+from nnunet_stochastic.dicom.folders import holds_series_folders
 from nnunet_stochastic.inference.cases import (
     InputCase,
     OutputFolder,
@@ -16,6 +17,7 @@ from nnunet_stochastic.inference.cases import (
     check_output_folder,
     find_input_cases,
 )
+from nnunet_stochastic.inference.dicom_cases import find_dicom_cases
 from nnunet_stochastic.inference.folder_lock import locked_output_folder
 from nnunet_stochastic.inference.images import map_ending
 from nnunet_stochastic.inference.pipeline import Pipeline, note
@@ -25,7 +27,6 @@ from nnunet_stochastic.inference.structures import LesionChoice
 from nnunet_stochastic.inference.threads import thread_executor
 from nnunet_stochastic.inference.weight_cache import remove_dead_caches
 from nnunet_stochastic.io.folders import require_writable
-from nnunet_stochastic.io.images import read_image
 from nnunet_stochastic.io.names import shown
 from nnunet_stochastic.io.text import write_json
 from nnunet_stochastic.labels import EvaluatedLabels
@@ -76,7 +77,8 @@ def predict_folder(
     predictor
         Predictor with model and options.
     images
-        A folder of images named as for nnU-Net, or lists of files, one list per case.
+        A folder of images named as for nnU-Net, or of folders of DICOM series (see ``dicom.folders``), or lists of
+        files, one list per case.
     output_folder
         Folder to write to; made if missing.
     save_probabilities
@@ -122,7 +124,15 @@ def predict_folder(
     images_folder = images if isinstance(images, (str, Path)) else None
     check_output_folder(output_folder, images_folder, previous_stage_folder)
     file_ending = model.dataset_json["file_ending"]
-    if isinstance(images, (str, Path)):
+    if isinstance(images, (str, Path)) and Path(images).is_dir() and holds_series_folders(Path(images)):
+        cases: Sequence[InputCase] = find_dicom_cases(
+            Path(images),
+            Path(output_folder),
+            file_ending=file_ending,
+            num_channels=model.num_image_channels,
+            previous_stage_folder=None if previous_stage_folder is None else Path(previous_stage_folder),
+        )
+    elif isinstance(images, (str, Path)):
         cases = find_input_cases(
             images,
             file_ending=file_ending,
@@ -181,7 +191,7 @@ def predict_folder(
 def _check_volumes(case: InputCase, lesions: LesionChoice, reader: BaseReaderWriter) -> None:
     """Refuse at once, and not case by case, a least volume of lesions in images whose voxels have no volume."""
     try:
-        _, properties = read_image(case.files, reader)
+        _, properties = case.read(reader)
     except Exception:  # readers raise what their libraries raise: that is the failure of this case, told later
         return
     lesions.check_image(case.files[0], properties)

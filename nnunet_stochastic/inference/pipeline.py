@@ -35,7 +35,7 @@ from nnunet_stochastic.inference.structures import LesionChoice, describe_case, 
 from nnunet_stochastic.inference.threads import results_ahead, thread_executor
 from nnunet_stochastic.inference.volumes import structure_volumes, summarize_volumes
 from nnunet_stochastic.io.grid import SOURCE, check_same_grid, voxel_volume_ml
-from nnunet_stochastic.io.images import read_image, read_label_map
+from nnunet_stochastic.io.images import read_label_map
 from nnunet_stochastic.labels import EvaluatedLabels
 from nnunet_stochastic.progress import progress_bar
 
@@ -88,7 +88,7 @@ class Pipeline:
         if reason is not None:
             note(f"case {case.name} is predicted again: {reason}")
             return False
-        kept = entry | {"input_files": _absolute(case.files)}
+        kept = entry | case.origin()
         if surplus := self.output.surplus(case.name, recorded):
             kept["files"] = {name: digest for name, digest in recorded.items() if name not in surplus}
             kept = without_maps(kept, {Path(file).parent.name for file in surplus} - {""})
@@ -150,7 +150,7 @@ class Pipeline:
         # Taken before the files are read: what changes meanwhile is noticed when the prediction is continued.
         self._input_sha256[case.name] = case.sha256()
         reader = self.reader_writer()
-        image, properties = read_image(case.files, reader)
+        image, properties = case.read(reader)
         self.lesions.check_image(case.files[0], properties)
         previous = None
         if case.previous_stage is not None:
@@ -242,7 +242,7 @@ class Pipeline:
         shares: Sequence[float],
         outcomes: _Outcomes,
     ) -> dict[str, Any]:
-        entry: dict[str, Any] = {"input_files": _absolute(case.files)}
+        entry: dict[str, Any] = case.origin()
         for name, array in prediction.maps.items():
             entry[f"mean_{name}"] = float(array.mean(dtype=np.float64))
         entry["epistemic_to_aleatoric"] = epistemic_ratio(entry, factor=self.predictor.options.epistemic_factor)
@@ -289,10 +289,6 @@ class Pipeline:
             self.withdraw(case)
             self.failures[case.name] = str(error) or type(error).__name__
             tqdm.write(f"case {case.name} failed: {self.failures[case.name]}", file=sys.stderr)
-
-
-def _absolute(files: Sequence[Path]) -> list[str]:
-    return [str(file.resolve()) for file in files]
 
 
 class _InTurn(Generic[Result]):

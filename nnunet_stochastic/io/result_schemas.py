@@ -8,7 +8,15 @@ from pydantic import ConfigDict, Field, model_validator
 
 from nnunet_stochastic.io.schemas import Count, File, Measure, Name, NotNegative, Number, Plain, Positive, rule
 
-__all__ = ["CalibrationFile", "ConfidenceFile", "CurvesFile", "DecisionsFile", "DescribedModel", "PredictionRecord"]
+__all__ = [
+    "CalibrationFile",
+    "ConfidenceFile",
+    "CurvesFile",
+    "DecisionsFile",
+    "DescribedModel",
+    "DicomRecord",
+    "PredictionRecord",
+]
 
 # uncertainty.json
 
@@ -164,6 +172,17 @@ class LesionEntry(File):
     """Mean uncertainty inside, in nats."""
 
 
+class SeriesIdentity(File):
+    """Unique identifiers of the DICOM series of a channel."""
+
+    study_instance_uid: Name
+    """StudyInstanceUID."""
+    series_instance_uid: Name
+    """SeriesInstanceUID."""
+    frame_of_reference_uid: Name
+    """FrameOfReferenceUID, which the objects that are exported share."""
+
+
 class PredictedCase(File):
     """A case of a prediction; maps in nats."""
 
@@ -188,6 +207,8 @@ class PredictedCase(File):
     structures: dict[str, StructureEntry] = {}
     """By name."""
     lesions: list[LesionEntry] = []
+    dicom_series: list[SeriesIdentity] | None = None
+    """Of an image that was read from DICOM, its series, a channel each."""
     input_sha256: list[str] | None = None
     """SHA-256 of all files that were read for it."""
     files: dict[str, str] = {}
@@ -312,3 +333,10 @@ class CurvesFile(File):
     """By set and measure."""
     num_bins: dict[str, Count] = {}
     """Number of bins of each of the two."""
+
+
+class DicomRecord(File):
+    """records/CASE.json of an export to DICOM."""
+
+    made_of: dict[str, Any]
+    files: dict[str, str]
