@@ -28,7 +28,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from scipy.ndimage import map_coordinates
 from torch import Tensor
 
-__all__ = ["AxisRule", "PlannedResampling", "planned_resampling", "resample_slab"]
+__all__ = ["AxisRule", "PlannedResampling", "nearest_voxels", "planned_resampling", "resample_slab"]
 
 AxisRule = Literal["linear", "nearest", "nearest_torch"]
 
@@ -160,7 +160,7 @@ def _resample_axis(volume: Tensor, axis: int, size: int, rule: AxisRule, start: 
     if length == size:
         return volume.narrow(axis, start, stop - start)
     if rule != "linear":
-        return volume.index_select(axis, _nearest(length, size, rule)[start:stop])
+        return volume.index_select(axis, nearest_voxels(length, size, rule)[start:stop])
     position = (torch.arange(start, stop, dtype=torch.float64) + 0.5) * length / size - 0.5
     position = position.clamp_(0, length - 1)
     lower = position.long()
@@ -171,7 +171,7 @@ def _resample_axis(volume: Tensor, axis: int, size: int, rule: AxisRule, start: 
 
 
 @lru_cache(maxsize=8)
-def _nearest(length: int, size: int, rule: AxisRule) -> Tensor:
+def nearest_voxels(length: int, size: int, rule: AxisRule) -> Tensor:
     """Input voxel of each output voxel. Positions half way between two are rounded as the plan's function rounds."""
     if rule == "nearest_torch":
         indices = torch.arange(length, dtype=torch.float32)[None, None]
