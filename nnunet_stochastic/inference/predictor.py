@@ -195,8 +195,7 @@ class StochasticPredictor:
         progress: bool = False,
     ) -> Moments:
         """Moments of the probabilities of a preprocessed image (channels, *S), on the network's grid."""
-        on_device = self.device.type == "cuda" and self.options.accumulate_on_device
-        if on_device:
+        if self._uses_device:
             try:
                 return self._predict_moments(data, self.device, case, on_sample, on_member, progress)
             except torch.cuda.OutOfMemoryError:
@@ -216,25 +215,26 @@ class StochasticPredictor:
         sums: bool = False,
     ) -> Prediction:
         """Bring a prediction into the geometry of its image; see ``restore.restore``."""
-        return restore(
-            grid,
-            properties,
-            self.model.plans_manager,
-            self.model.configuration_manager,
-            self.model.label_manager,
-            maps=self.maps,
-            probabilities=probabilities,
-            channels=channels,
-            sums=sums,
+        return self._restore(
+            grid, properties, maps=self.maps, probabilities=probabilities, channels=channels, sums=sums
         )
 
     def restore_sample(self, log_ratios: Tensor, properties: dict[str, Any]) -> np.ndarray:
         """Labels of a sample in the geometry of its image, from its log-ratios (D, *S) on the network's grid."""
-        model = self.model
         average = self.options.tiles_and_views == "average"
-        grid = GridPrediction(model.space, log_ratios, epistemic=None, variance=None, averages_probabilities=average)
-        managers = model.plans_manager, model.configuration_manager, model.label_manager
-        return restore(grid, properties, *managers, maps=()).segmentation
+        space = self.model.space
+        grid = GridPrediction(space, log_ratios, epistemic=None, variance=None, averages_probabilities=average)
+        return self._restore(grid, properties, maps=()).segmentation
+
+    def _restore(self, grid: GridPrediction, properties: dict[str, Any], **wanted: Any) -> Prediction:
+        """On the device of the network where that is CUDA's, and on the CPU where its memory is full."""
+        managers = self.model.plans_manager, self.model.configuration_manager, self.model.label_manager
+        if self._uses_device:
+            try:
+                return restore(grid, properties, *managers, **wanted, device=self.device)
+            except torch.cuda.OutOfMemoryError:
+                tqdm.write("slices to restore do not fit into the memory of the device: the CPU does it, more slowly")
+        return restore(grid, properties, *managers, **wanted)
 
     def settings(self) -> dict[str, Any]:
         """What decides the results, and versions and notes, for uncertainty.json."""
@@ -250,6 +250,11 @@ class StochasticPredictor:
             maps=self.maps,
             device=self.device,
         )
+
+    @property
+    def _uses_device(self) -> bool:
+        """Whether more than the network is computed on its device."""
+        return self.device.type == "cuda" and self.options.accumulate_on_device
 
     @property
     def _decomposes(self) -> bool:
