@@ -19,6 +19,7 @@ from nnunet_stochastic.inference.averaging import ProbabilityAverage
 from nnunet_stochastic.inference.blending import LawBlend, has_voxel_law
 from nnunet_stochastic.inference.collector import MemberCollector
 from nnunet_stochastic.inference.convolutions import benchmarking_convolutions
+from nnunet_stochastic.inference.image_objects import ImagePrediction, image_object, image_prediction, stage_object
 from nnunet_stochastic.inference.members import check_members_differ, choose_method, members_of
 from nnunet_stochastic.inference.model import Model, load_model
 from nnunet_stochastic.inference.options import PredictionOptions
@@ -150,6 +151,47 @@ class StochasticPredictor:
         grid = self.predict_grid(data, case=name, on_sample=keep, progress=progress)
         prediction = self.restore(grid, properties, probabilities=probabilities)
         return replace(prediction, samples=tuple(samples[index] for index in sorted(samples)))
+
+    def predict_image(
+        self,
+        image: Any,
+        *,
+        spacing: Sequence[float] | None = None,
+        name: str = "",
+        previous_stage: Any = None,
+        probabilities: bool = False,
+        progress: bool = False,
+    ) -> ImagePrediction:
+        """Predict an image in memory as its file would be; any number of images, one after another.
+
+        Parameters
+        ----------
+        image, spacing
+            Image of SimpleITK or nibabel, or a list with one per channel; or an array (channels, z, y, x) and its
+            spacing (z, y, x). See ``image_object``.
+        previous_stage
+            Segmentation of the previous stage, for a cascade: likewise, an array (1, z, y, x).
+        name, probabilities, progress
+            As for ``predict_array``.
+
+        Returns
+        -------
+        ImagePrediction
+            Images of the library of the given one, in its geometry; of an array, arrays (z, y, x).
+        """
+        reader = self.model.plans_manager.image_reader_writer_class
+        given = image_object(image, reader, spacing=spacing)
+        if previous_stage is not None:
+            previous_stage = stage_object(previous_stage, given, reader, spacing=spacing).array
+        prediction = self.predict_array(
+            given.array,
+            given.properties,
+            name=name,
+            previous_stage=previous_stage,
+            probabilities=probabilities,
+            progress=progress,
+        )
+        return image_prediction(prediction, given)
 
     def preprocess(
         self, image: np.ndarray, properties: dict[str, Any], *, previous_stage: np.ndarray | None = None
