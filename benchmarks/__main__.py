@@ -17,6 +17,7 @@ from rich.table import Table
 #: Files of this folder, each with a function ``measure(device, repeats)``.
 BENCHMARKS = (
     "predict_command",
+    "clinical_size",
     "predict_in_process",
     "many_classes",
     "training_step",

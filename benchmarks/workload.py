@@ -19,7 +19,7 @@ import torch
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-__all__ = ["Workload", "dataset_json", "plans", "workload_for", "write_images", "write_model_folder"]
+__all__ = ["CLINICAL", "Workload", "dataset_json", "plans", "workload_for", "write_images", "write_model_folder"]
 
 TRAINER = "nnUNetTrainerMoB"
 CONFIGURATION = "3d_lowres"
@@ -28,17 +28,18 @@ DATASET = "Dataset999_Benchmark"
 
 @dataclass(frozen=True)
 class Workload:
-    """Sizes in voxels along z, y, x; spacings in mm."""
+    """Sizes in voxels along z, y, x; spacings in mm; features of the network's first stage."""
 
     patch_size: tuple[int, int, int]
     strides: tuple[tuple[int, int, int], ...]
     grid_spacing_mm: tuple[float, float, float]
     image_shape: tuple[int, int, int]
     image_spacing_mm: tuple[float, float, float]
+    first_features: int = 32
 
     @property
     def features(self) -> list[int]:
-        return [min(32 * 2**stage, 320) for stage in range(len(self.strides))]
+        return [min(self.first_features * 2**stage, 320) for stage in range(len(self.strides))]
 
     @property
     def grid_shape(self) -> tuple[int, ...]:
@@ -60,6 +61,15 @@ _CUDA = Workload(
     grid_spacing_mm=(1.5, 1.5, 1.5),
     image_shape=(192, 512, 512),  # 192 x 256 x 256 on the grid: 18 tiles
     image_spacing_mm=(1.5, 0.75, 0.75),
+)
+#: A CT of the trunk, and a network so small that what is around it decides.
+CLINICAL = Workload(
+    patch_size=(128, 128, 128),
+    strides=((1, 1, 1), (2, 2, 2)),
+    grid_spacing_mm=(1.5, 1.5, 1.5),
+    image_shape=(300, 512, 512),  # 200 x 256 x 256 on the grid: 27 tiles
+    image_spacing_mm=(1.0, 0.75, 0.75),
+    first_features=2,
 )
 
 

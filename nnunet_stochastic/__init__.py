@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from nnunet_stochastic.evaluation import Evaluation, SetFolders, evaluate_folder
     from nnunet_stochastic.inference import (
         FolderReport,
+        ImagePrediction,
         Prediction,
         PredictionOptions,
         StochasticPredictor,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Evaluation",
     "FolderReport",
+    "ImagePrediction",
     "Prediction",
     "PredictionOptions",
     "SetFolders",
@@ -35,6 +37,7 @@ _PACKAGES = {
     "nnunet_stochastic.evaluation": ("Evaluation", "SetFolders", "evaluate_folder"),
     "nnunet_stochastic.inference": (
         "FolderReport",
+        "ImagePrediction",
         "Prediction",
         "PredictionOptions",
         "StochasticPredictor",

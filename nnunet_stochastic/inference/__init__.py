@@ -2,6 +2,7 @@
 
 from nnunet_stochastic.inference.collapse import collapse_warning, degeneration_warning, epistemic_factor
 from nnunet_stochastic.inference.folder import FolderReport, predict_folder
+from nnunet_stochastic.inference.image_objects import ImagePrediction
 from nnunet_stochastic.inference.members import Member
 from nnunet_stochastic.inference.model import Checkpoint, Model, load_model
 from nnunet_stochastic.inference.options import PredictionOptions
@@ -13,6 +14,7 @@ __all__ = [
     "Checkpoint",
     "FolderReport",
     "GridPrediction",
+    "ImagePrediction",
     "LesionChoice",
     "Member",
     "Model",

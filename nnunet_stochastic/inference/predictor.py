@@ -19,6 +19,7 @@ from nnunet_stochastic.inference.averaging import ProbabilityAverage
 from nnunet_stochastic.inference.blending import LawBlend, has_voxel_law
 from nnunet_stochastic.inference.collector import MemberCollector
 from nnunet_stochastic.inference.convolutions import benchmarking_convolutions
+from nnunet_stochastic.inference.image_objects import ImagePrediction, image_object, image_prediction, stage_object
 from nnunet_stochastic.inference.members import check_members_differ, choose_method, members_of
 from nnunet_stochastic.inference.model import Model, load_model
 from nnunet_stochastic.inference.options import PredictionOptions
@@ -155,6 +156,47 @@ class StochasticPredictor:
         prediction = self.restore(grid, properties, probabilities=probabilities)
         return replace(prediction, samples=tuple(samples[index] for index in sorted(samples)))
 
+    def predict_image(
+        self,
+        image: Any,
+        *,
+        spacing: Sequence[float] | None = None,
+        name: str = "",
+        previous_stage: Any = None,
+        probabilities: bool = False,
+        progress: bool = False,
+    ) -> ImagePrediction:
+        """Predict an image in memory as its file would be; any number of images, one after another.
+
+        Parameters
+        ----------
+        image, spacing
+            Image of SimpleITK or nibabel, or a list with one per channel; or an array (channels, z, y, x) and its
+            spacing (z, y, x). See ``image_object``.
+        previous_stage
+            Segmentation of the previous stage, for a cascade: likewise, an array (1, z, y, x).
+        name, probabilities, progress
+            As for ``predict_array``.
+
+        Returns
+        -------
+        ImagePrediction
+            Images of the library of the given one, in its geometry; of an array, arrays (z, y, x).
+        """
+        reader = self.model.plans_manager.image_reader_writer_class
+        given = image_object(image, reader, spacing=spacing)
+        if previous_stage is not None:
+            previous_stage = stage_object(previous_stage, given, reader, spacing=spacing).array
+        prediction = self.predict_array(
+            given.array,
+            given.properties,
+            name=name,
+            previous_stage=previous_stage,
+            probabilities=probabilities,
+            progress=progress,
+        )
+        return image_prediction(prediction, given)
+
     def preprocess(
         self, image: np.ndarray, properties: dict[str, Any], *, previous_stage: np.ndarray | None = None
     ) -> tuple[Tensor, dict[str, Any]]:
@@ -199,8 +241,7 @@ class StochasticPredictor:
         progress: bool = False,
     ) -> Moments:
         """Moments of the probabilities of a preprocessed image (channels, *S), on the network's grid."""
-        on_device = self.device.type == "cuda" and self.options.accumulate_on_device
-        if on_device:
+        if self._uses_device:
             try:
                 return self._predict_moments(data, self.device, case, on_sample, on_member, progress)
             except torch.cuda.OutOfMemoryError:
@@ -220,25 +261,26 @@ class StochasticPredictor:
         sums: bool = False,
     ) -> Prediction:
         """Bring a prediction into the geometry of its image; see ``restore.restore``."""
-        return restore(
-            grid,
-            properties,
-            self.model.plans_manager,
-            self.model.configuration_manager,
-            self.model.label_manager,
-            maps=self.maps,
-            probabilities=probabilities,
-            channels=channels,
-            sums=sums,
+        return self._restore(
+            grid, properties, maps=self.maps, probabilities=probabilities, channels=channels, sums=sums
         )
 
     def restore_sample(self, log_ratios: Tensor, properties: dict[str, Any]) -> np.ndarray:
         """Labels of a sample in the geometry of its image, from its log-ratios (D, *S) on the network's grid."""
-        model = self.model
         average = self.options.tiles_and_views == "average"
-        grid = GridPrediction(model.space, log_ratios, epistemic=None, variance=None, averages_probabilities=average)
-        managers = model.plans_manager, model.configuration_manager, model.label_manager
-        return restore(grid, properties, *managers, maps=()).segmentation
+        space = self.model.space
+        grid = GridPrediction(space, log_ratios, epistemic=None, variance=None, averages_probabilities=average)
+        return self._restore(grid, properties, maps=()).segmentation
+
+    def _restore(self, grid: GridPrediction, properties: dict[str, Any], **wanted: Any) -> Prediction:
+        """On the device of the network where that is CUDA's, and on the CPU where its memory is full."""
+        managers = self.model.plans_manager, self.model.configuration_manager, self.model.label_manager
+        if self._uses_device:
+            try:
+                return restore(grid, properties, *managers, **wanted, device=self.device)
+            except torch.cuda.OutOfMemoryError:
+                tqdm.write("slices to restore do not fit into the memory of the device: the CPU does it, more slowly")
+        return restore(grid, properties, *managers, **wanted)
 
     def settings(self) -> dict[str, Any]:
         """What decides the results, and versions and notes, for uncertainty.json."""
@@ -254,6 +296,11 @@ class StochasticPredictor:
             maps=self.maps,
             device=self.device,
         )
+
+    @property
+    def _uses_device(self) -> bool:
+        """Whether more than the network is computed on its device."""
+        return self.device.type == "cuda" and self.options.accumulate_on_device
 
     @property
     def _decomposes(self) -> bool:

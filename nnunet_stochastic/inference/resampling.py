@@ -28,9 +28,10 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from scipy.ndimage import map_coordinates
 from torch import Tensor
 
-__all__ = ["AxisRule", "PlannedResampling", "planned_resampling", "resample_slab"]
+__all__ = ["AxisRule", "PlannedResampling", "nearest_voxels", "planned_resampling", "resample_slab"]
 
 AxisRule = Literal["linear", "nearest", "nearest_torch"]
+_CPU = torch.device("cpu")
 
 
 class PlannedResampling:
@@ -57,14 +58,17 @@ class PlannedResampling:
         self.shape = tuple(int(size) for size in shape)
         self._rules, self._function = rules or (), function
 
-    def of(self, volume: Tensor) -> Callable[[int, int], Tensor]:
-        """Maps (start, stop) to these slices of a volume (P, Z, Y, X), resampled: (P, stop - start, y, x), float32."""
+    def of(self, volume: Tensor, device: torch.device = _CPU) -> Callable[[int, int], Tensor]:
+        """Maps (start, stop) to these slices of a volume (P, Z, Y, X), resampled: (P, stop - start, y, x), float32.
+
+        They are on ``device``, which is given no more of the volume than they need.
+        """
         if self._function is None:
-            return partial(resample_slab, volume, self.shape, rules=self._rules)
+            return partial(resample_slab, volume, self.shape, rules=self._rules, device=device)
         if tuple(volume.shape[1:]) != self.shape:
             channels = [torch.as_tensor(self._function(channel[None].numpy()))[0].float() for channel in volume]
             volume = torch.stack(channels)
-        return lambda start, stop: volume[:, start:stop]
+        return lambda start, stop: volume[:, start:stop].to(device)
 
 
 def planned_resampling(
@@ -123,6 +127,7 @@ def resample_slab(
     stop: int,
     *,
     rules: Sequence[AxisRule] = ("linear", "linear", "linear"),
+    device: torch.device = _CPU,
 ) -> Tensor:
     """Slices ``start`` to ``stop`` of a volume resampled to ``shape``.
 
@@ -136,42 +141,50 @@ def resample_slab(
         The wanted slices, 0 <= start < stop <= z.
     rules
         Rule of each axis. ``"nearest_torch"`` rounds positions as torch's ``nearest-exact`` does.
+    device
+        Where to resample. Only the slices that are needed go there.
 
     Returns
     -------
     Tensor
-        (P, stop - start, y, x).
+        (P, stop - start, y, x), on ``device``.
     """
     if not 0 <= start < stop <= shape[0]:
         raise ValueError(f"slices {start} to {stop} are not within 0 to {shape[0]}")
-    slab = _resample_axis(volume, 1, shape[0], rules[0], start, stop)
+    lower, upper, fraction = _neighbours(volume.shape[1], shape[0], rules[0], start, stop)
+    first, last = int(lower[0]), int(upper[-1]) + 1
+    slab = _between(volume[:, first:last].to(device), 1, lower - first, upper - first, fraction)
     if tuple(slab.shape[2:]) == tuple(shape[1:]):
         return slab
     if rules[1] == rules[2] == "linear":
         return F.interpolate(slab, size=tuple(shape[1:]), mode="bilinear", align_corners=False)
     for axis, (size, rule) in enumerate(zip(shape[1:], rules[1:], strict=True), start=2):
-        slab = _resample_axis(slab, axis, size, rule, 0, size)
+        slab = _between(slab, axis, *_neighbours(slab.shape[axis], size, rule, 0, size))
     return slab
 
 
-def _resample_axis(volume: Tensor, axis: int, size: int, rule: AxisRule, start: int, stop: int) -> Tensor:
-    """Voxels ``start`` to ``stop`` along one axis of a volume that has ``size`` of them when it is resampled."""
-    length = volume.shape[axis]
-    if length == size:
-        return volume.narrow(axis, start, stop - start)
-    if rule != "linear":
-        return volume.index_select(axis, _nearest(length, size, rule)[start:stop])
+def _neighbours(length: int, size: int, rule: AxisRule, start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The two voxels of ``length`` beside each of ``start`` to ``stop`` of ``size``, and the share of the upper one."""
+    if length == size or rule != "linear":
+        nearest = torch.arange(size) if length == size else nearest_voxels(length, size, rule)
+        return nearest[start:stop], nearest[start:stop], torch.zeros(stop - start, dtype=torch.float64)
     position = (torch.arange(start, stop, dtype=torch.float64) + 0.5) * length / size - 0.5
     position = position.clamp_(0, length - 1)
     lower = position.long()
-    upper = (lower + 1).clamp_(max=length - 1)
-    fraction = (position - lower).to(volume.dtype)
-    fraction = fraction.view(-1, *[1] * (volume.ndim - 1 - axis))
-    return torch.lerp(volume.index_select(axis, lower), volume.index_select(axis, upper), fraction)
+    return lower, (lower + 1).clamp_(max=length - 1), position - lower
+
+
+def _between(volume: Tensor, axis: int, lower: Tensor, upper: Tensor, fraction: Tensor) -> Tensor:
+    """The volume's convex combinations of these voxels along an axis."""
+    below = volume.index_select(axis, lower.to(volume.device))
+    if not fraction.any():
+        return below
+    fraction = fraction.to(volume.device, volume.dtype).view(-1, *[1] * (volume.ndim - 1 - axis))
+    return torch.lerp(below, volume.index_select(axis, upper.to(volume.device)), fraction)
 
 
 @lru_cache(maxsize=8)
-def _nearest(length: int, size: int, rule: AxisRule) -> Tensor:
+def nearest_voxels(length: int, size: int, rule: AxisRule) -> Tensor:
     """Input voxel of each output voxel. Positions half way between two are rounded as the plan's function rounds."""
     if rule == "nearest_torch":
         indices = torch.arange(length, dtype=torch.float32)[None, None]

@@ -23,6 +23,7 @@ from nnunet_stochastic.outcomes import OutcomeSpace
 
 __all__ = ["GridPrediction", "Prediction", "restore"]
 
+_CPU = torch.device("cpu")
 _SLAB_VALUES = 1 << 20  # of all channels of a slab together: what a slab takes, a few times over
 
 
@@ -95,6 +96,7 @@ def restore(
     probabilities: bool = False,
     channels: Collection[int] = (),
     sums: bool = False,
+    device: torch.device = _CPU,
 ) -> Prediction:
     """Bring a prediction into the geometry of its image.
 
@@ -114,6 +116,8 @@ def restore(
         Channels of the predictive mean to return alone.
     sums
         Whether to return sums of the predictive mean: over the image, and over the segmentation's voxels.
+    device
+        Where to compute. A few slices at a time are there.
     """
     forward, backward = plans_manager.transpose_forward, plans_manager.transpose_backward
     whole_shape = properties["shape_before_cropping"]
@@ -134,7 +138,7 @@ def restore(
         return array.transpose(forward)[crop]
 
     resampling = planned_resampling(plans_manager, configuration_manager, properties)
-    slab_of_mean, slabs = _slab_of_mean(grid, resampling), _slabs_of_maps(grid, resampling, maps)
+    slab_of_mean, slabs = _slab_of_mean(grid, resampling, device), _slabs_of_maps(grid, resampling, maps, device)
     slab_size = max(1, _SLAB_VALUES // (grid.space.num_logits * crop_shape[1] * crop_shape[2]))
     for start in range(0, crop_shape[0], slab_size):
         stop = min(start + slab_size, crop_shape[0])
@@ -142,18 +146,25 @@ def restore(
         fields = {name: of_slab(start, stop)[0] for name, of_slab in slabs.items()}
         values = _slab_maps(grid, slab, fields, maps)
         for name, array in map_arrays.items():
-            in_crop(array)[start:stop] = values[name].numpy()
+            in_crop(array)[start:stop] = values[name].cpu().numpy()
         slab = grid.space.all_probabilities(slab)
-        labels = label_manager.convert_probabilities_to_segmentation(slab)
+        labels = _labels(slab, label_manager)
         in_crop(segmentation)[start:stop] = labels.numpy()
         for channel, array in own.items():
-            in_crop(array)[start:stop] = slab[channel].numpy()
+            in_crop(array)[start:stop] = slab[channel].cpu().numpy()
         if totals is not None:
             totals.add(slab, labels)
         if mean is not None:
             for channel, array in zip(slab, mean, strict=True):
-                in_crop(array)[start:stop] = channel.numpy()
+                in_crop(array)[start:stop] = channel.cpu().numpy()
     return Prediction(segmentation, map_arrays, mean, own, None if totals is None else totals.sums())
+
+
+def _labels(mean: Tensor, label_manager: LabelManager) -> Tensor:
+    """Labels (*slab), on the CPU, of the mean (C, *slab) on any device, by nnU-Net's rule."""
+    if label_manager.has_regions or mean.device.type == "cpu":
+        return label_manager.convert_probabilities_to_segmentation(mean).cpu()
+    return mean.argmax(0).cpu()
 
 
 class _MeanSums:
@@ -167,15 +178,16 @@ class _MeanSums:
         self._inside = torch.zeros(num_channels, dtype=torch.float64)
 
     def add(self, mean: Tensor, labels: Tensor) -> None:
-        """Add the mean (C, *slab) and the labels (*slab) of it."""
-        self._everywhere += mean.sum(dim=(1, 2, 3), dtype=torch.float64)
+        """Add the mean (C, *slab), on any device, and the labels (*slab) of it."""
+        self._everywhere += mean.sum(dim=(1, 2, 3), dtype=torch.float64).cpu()
         labels = labels.long()
         if self._has_regions:
             for channel, region in enumerate(self._regions):
-                inside = torch.isin(labels, torch.tensor(region))
-                self._inside[channel] += mean[channel][inside].sum(dtype=torch.float64)
+                inside = torch.isin(labels, torch.tensor(region)).to(mean.device)
+                self._inside[channel] += mean[channel][inside].sum(dtype=torch.float64).cpu()
             return
-        of_label = mean.gather(0, labels[None])[0].double()
+        # On the CPU: CUDA adds the weights in any order.
+        of_label = mean.gather(0, labels[None].to(mean.device))[0].cpu().double()
         self._inside += torch.bincount(labels.flatten(), weights=of_label.flatten(), minlength=len(self._inside))
 
     def sums(self) -> tuple[ProbabilitySums, ...]:
@@ -183,17 +195,19 @@ class _MeanSums:
         return tuple(map(ProbabilitySums, self._everywhere.tolist(), self._inside.tolist()))
 
 
-def _slab_of_mean(grid: GridPrediction, resampling: PlannedResampling) -> Callable[[int, int], Tensor]:
+def _slab_of_mean(
+    grid: GridPrediction, resampling: PlannedResampling, device: torch.device
+) -> Callable[[int, int], Tensor]:
     """Maps (start, stop) to probabilities (P, stop - start, y, x)."""
     if grid.averages_probabilities:
-        slab = resampling.of(grid.space.probabilities(grid.log_ratios))
+        slab = resampling.of(grid.space.probabilities(grid.log_ratios), device)
         return lambda start, stop: slab(start, stop).clamp(0, 1)
-    slab = resampling.of(grid.log_ratios)
+    slab = resampling.of(grid.log_ratios, device)
     return lambda start, stop: grid.space.probabilities(slab(start, stop))
 
 
 def _slabs_of_maps(
-    grid: GridPrediction, resampling: PlannedResampling, names: Collection[MapName]
+    grid: GridPrediction, resampling: PlannedResampling, names: Collection[MapName], device: torch.device
 ) -> dict[str, Callable[[int, int], Tensor]]:
     """What is resampled besides the mean for these maps, by name: functions of (start, stop)."""
     fields: dict[str, Tensor | None] = {}
@@ -204,7 +218,7 @@ def _slabs_of_maps(
         fields["epistemic"] = grid.epistemic
     if grid.lost_entropy is not None and set(names) - {"variance"}:
         fields["lost_entropy"] = grid.lost_entropy
-    return {name: resampling.of(field[None]) for name, field in fields.items() if field is not None}
+    return {name: resampling.of(field[None], device) for name, field in fields.items() if field is not None}
 
 
 def _slab_maps(

@@ -10,9 +10,11 @@ Beside what the reader returns, the properties hold under ``SOURCE`` what it lea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,7 +23,7 @@ from nibabel.nifti1 import Nifti1Header
 
 from nnunet_stochastic.io.grid import SOURCE, check_same_grid, check_spacing
 from nnunet_stochastic.io.itk import ENDINGS, ItkSpacing, check_itk_file, itk_reason
-from nnunet_stochastic.io.nifti import check_nifti, is_nifti, millimetres_per_unit
+from nnunet_stochastic.io.nifti import check_nifti, is_compressed, is_nifti, millimetres_per_unit
 from nnunet_stochastic.io.text import read_json
 
 __all__ = [
@@ -73,7 +75,7 @@ def read_by_itk(reader: type) -> bool:
     return not any(base.__name__.startswith("NibabelIO") for base in reader.__mro__)
 
 
-def check_image_file(path: Path, *, by_itk: bool = True) -> ImageSource:
+def check_image_file(path: Path, *, by_itk: bool = True, decompress_to: Path | None = None) -> ImageSource:
     """Check what the libraries pass over in silence.
 
     Parameters
@@ -82,6 +84,8 @@ def check_image_file(path: Path, *, by_itk: bool = True) -> ImageSource:
         Image, map or label map of any format.
     by_itk
         Whether ITK will read it if it is a NIfTI file.
+    decompress_to
+        File to write with the content of a compressed NIfTI file.
 
     Raises
     ------
@@ -96,7 +100,7 @@ def check_image_file(path: Path, *, by_itk: bool = True) -> ImageSource:
     if path.name.lower().endswith(_PAIRS):
         raise ValueError(f"{path} is a part of two files, header and voxels: store the image as one, such as .nii.gz")
     if is_nifti(path):
-        header = check_nifti(path, by_itk=by_itk)
+        header = check_nifti(path, by_itk=by_itk, decompress_to=decompress_to)
         unit = millimetres_per_unit(header)
         # ITK's spacing is in mm already.
         return ImageSource(header, spacing_unit_mm=1.0 if by_itk and unit is not None else unit)
@@ -177,18 +181,37 @@ def _read(
     *,
     characters_of_channel: int,
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    source = check_image_file(path, by_itk=read_by_itk(type(reader)))
-    if _spacing_is_beside(reader):
-        source = _check_spacing_file(path, characters_of_channel)
-    try:
-        with np.errstate(over="ignore", invalid="ignore"):  # what float32 does not hold is found below
-            array, properties = read(str(path))
-    except Exception as error:  # readers raise what their libraries raise, few of which name the file
-        kind = OSError if isinstance(error, OSError) else ValueError
-        raise kind(f"{path} cannot be read: {itk_reason(error)}") from error
+    with _place_to_decompress(path, reader) as decompressed:
+        source = check_image_file(path, by_itk=read_by_itk(type(reader)), decompress_to=decompressed)
+        if _spacing_is_beside(reader):
+            source = _check_spacing_file(path, characters_of_channel)
+        readable = path if decompressed is None else decompressed
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):  # what float32 does not hold is found below
+                array, properties = read(str(readable))
+        except Exception as error:  # readers raise what their libraries raise, few of which name the file
+            kind = OSError if isinstance(error, OSError) else ValueError
+            reason = itk_reason(error).replace(str(readable), str(path))
+            raise kind(f"{path} cannot be read: {reason}") from error
     check_spacing(properties, path)
     check_voxels(array, path)
     return array, {**properties, SOURCE: source}
+
+
+@contextmanager
+def _place_to_decompress(path: Path, reader: ImageReader) -> Iterator[Path | None]:
+    """A temporary file for a compressed NIfTI file, so that it is decompressed once for its check and its reader.
+
+    ``None`` for other formats, and for readers of a user's own, which may look at the name or the folder of a file.
+    """
+    methods = (type(reader).read_images, type(reader).read_seg)
+    if not (
+        is_nifti(path) and is_compressed(path) and all(each.__module__.startswith("nnunetv2.") for each in methods)
+    ):
+        yield None
+        return
+    with TemporaryDirectory(prefix="nnunet_stochastic_") as folder:
+        yield Path(folder) / path.with_suffix("").name
 
 
 def _check_tiff(path: Path) -> None:

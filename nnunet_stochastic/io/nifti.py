@@ -10,10 +10,11 @@ Compression is ISA-L's, by python-isal: of a float32 map a sixth of zlib's time,
 
 from __future__ import annotations
 
+import errno
 import math
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -29,6 +30,7 @@ from nnunet_stochastic.io.written import check_written
 
 __all__ = [
     "check_nifti",
+    "is_compressed",
     "is_nifti",
     "millimetres_per_unit",
     "read_nifti_header",
@@ -42,11 +44,17 @@ _GEOMETRY = (
 )
 _MILLIMETRES = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}
 _CHUNK = 1 << 20  # bytes, a multiple of the size of any number
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 def is_nifti(path: Path) -> bool:
     """Whether a name is that of a NIfTI file: header and voxels in one."""
     return path.name.lower().endswith((".nii", ".nii.gz"))
+
+
+def is_compressed(path: Path) -> bool:
+    """Whether a name is that of a file in gzip's format."""
+    return path.suffix.lower() == ".gz"
 
 
 def read_nifti_header(path: Path) -> Nifti1Header:
@@ -64,7 +72,7 @@ def read_nifti_header(path: Path) -> Nifti1Header:
         raise OSError(f"{path} cannot be read: {error}") from error
 
 
-def check_nifti(path: Path, *, by_itk: bool = True) -> Nifti1Header:
+def check_nifti(path: Path, *, by_itk: bool = True, decompress_to: Path | None = None) -> Nifti1Header:
     """Check all that can be wrong with a NIfTI file before a library reads it.
 
     Parameters
@@ -73,6 +81,8 @@ def check_nifti(path: Path, *, by_itk: bool = True) -> Nifti1Header:
         File that ends with .nii or .nii.gz.
     by_itk
         Whether ITK will read it, so that what ITK reads wrongly is an error, too.
+    decompress_to
+        File to write with the content of a compressed one, for the library to read: the check sees all of it anyway.
 
     Returns
     -------
@@ -90,7 +100,7 @@ def check_nifti(path: Path, *, by_itk: bool = True) -> Nifti1Header:
         raise ValueError(
             f"{path.with_suffix('').name} lies beside {path}, and ITK would read it instead: move one of them elsewhere"
         )
-    header, number_not_finite = _scan(path)
+    header, number_not_finite = _scan(path, decompress_to)
     if by_itk and isinstance(header, Nifti2Header):
         raise ValueError(f"{path} is a NIfTI-2 file, which ITK does not read: store it as NIfTI-1")
     _check_voxel_type(path, header)
@@ -131,7 +141,7 @@ def written_by_library(path: Path, source: Nifti1Header | None = None, *, by_itk
         Whether ITK writes it, or nibabel from an affine matrix. Where that is what the source has, nothing is changed.
     """
     is_kept = source is None or _is_written_anyway(source, by_itk=by_itk)
-    if not is_nifti(path) or (is_kept and not _is_compressed(path)):
+    if not is_nifti(path) or (is_kept and not is_compressed(path)):
         yield path
         return
     plain = path.with_name(f"{path.name}.plain.nii")
@@ -160,7 +170,7 @@ def _take_geometry(header: Nifti1Header, source: Nifti1Header, path: Path) -> No
 
 @contextmanager
 def _compressed(file: IO[bytes], path: Path) -> Iterator[IO[bytes]]:
-    if not _is_compressed(path):
+    if not is_compressed(path):
         yield file
         return
     with igzip.IGzipFile("", "wb", _COMPRESSION, file, mtime=0) as stream:
@@ -168,11 +178,7 @@ def _compressed(file: IO[bytes], path: Path) -> Iterator[IO[bytes]]:
 
 
 def _open(path: Path) -> IO[bytes]:
-    return igzip.open(path, "rb") if _is_compressed(path) else path.open("rb")
-
-
-def _is_compressed(path: Path) -> bool:
-    return path.suffix.lower() == ".gz"
+    return igzip.open(path, "rb") if is_compressed(path) else path.open("rb")
 
 
 def _read_header(stream: IO[bytes]) -> Nifti1Header:
@@ -183,17 +189,21 @@ def _read_header(stream: IO[bytes]) -> Nifti1Header:
     raise OSError("it has no header of a NIfTI file")
 
 
-def _scan(path: Path) -> tuple[Nifti1Header, int]:
-    """The header, and how many stored values are not finite; reads, and decompresses, the whole file once."""
+def _scan(path: Path, copy: Path | None) -> tuple[Nifti1Header, int]:
+    """The header, and how many stored values are not finite; reads, and decompresses, the whole file once.
+
+    What is decompressed is written to ``copy``, where one is named.
+    """
     try:
         stored = stored_array(path)
         with _open(path) as stream:
             header = _read_header(stream)
         expected = stored.offset + math.prod(stored.shape) * stored.dtype.itemsize
         length = not_finite = 0
-        with _open(path) as stream:
-            length += len(stream.read(stored.offset))
+        with _open(path) as stream, _writer(copy) as write:
+            length += write(stream.read(stored.offset))
             while chunk := stream.read(_CHUNK):
+                write(chunk)
                 if stored.dtype.kind == "f":
                     inside = chunk[: max(0, expected - length)]
                     values = np.frombuffer(inside, stored.dtype, count=len(inside) // stored.dtype.itemsize)
@@ -202,10 +212,25 @@ def _scan(path: Path) -> tuple[Nifti1Header, int]:
     except FileNotFoundError:
         raise
     except Exception as error:  # of nibabel, gzip or zlib, none of which names the file
+        if copy is not None and isinstance(error, OSError) and error.errno in _NO_ROOM:
+            raise OSError(
+                f"{path} cannot be decompressed, {copy.parent} has no room for it: make some, or set TMPDIR to a "
+                "folder that has"
+            ) from error
         raise OSError(f"{path} cannot be read: {error}") from error
     if length < expected:
         raise OSError(f"{path} is truncated: {length} bytes of {expected}")
     return header, not_finite
+
+
+@contextmanager
+def _writer(path: Path | None) -> Iterator[Callable[[bytes], int]]:
+    """A function that writes to a file, or nowhere, and returns the number of bytes."""
+    if path is None:
+        yield len
+        return
+    with path.open("wb") as file:
+        yield file.write
 
 
 def _check_voxel_type(path: Path, header: Nifti1Header) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from functools import partial
 from operator import methodcaller
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from nnunet_stochastic.distributions import DenoisingLogits, NoiseSchedule, logistic_normal_moments
 from nnunet_stochastic.distributions.lattice import _lattice, lattice_nodes
 from nnunet_stochastic.inference.blending import has_voxel_law
+from nnunet_stochastic.inference.restore import restore
 from nnunet_stochastic.inference.samples import SampleDraw
 from nnunet_stochastic.inference.seeds import NoiseKey, stream_generator
 from nnunet_stochastic.inference.sliding_window import mirrored_views, predict_logit_distribution, tiles
@@ -154,6 +156,41 @@ def test_a_device_without_memory_leaves_the_sums_to_the_cpu(
         found = on_stand_in.predict_array(image, PROPERTIES)
     assert devices == ["cuda", "cpu"]
     assert "do not fit into the memory of the device: they stay on the CPU" in capsys.readouterr().out
+    for name, values in expected.maps.items():
+        np.testing.assert_array_equal(found.maps[name], values)
+    np.testing.assert_array_equal(np.stack(found.samples), np.stack(expected.samples))
+
+
+@pytest.fixture
+def restoring(monkeypatch):
+    """Devices on which predictions were restored, call by call; ``lack_memory`` of the CUDA device is a choice."""
+    choice = SimpleNamespace(devices=[], lack_memory=False)
+
+    def record(*arguments, device=torch.device("cpu"), **keywords):
+        choice.devices.append(device.type)
+        if choice.lack_memory and device.type == "cuda":
+            raise torch.cuda.OutOfMemoryError
+        return restore(*arguments, device=device, **keywords)
+
+    monkeypatch.setattr("nnunet_stochastic.inference.predictor.restore", record)
+    return choice
+
+
+@pytest.mark.parametrize("accumulate_on_device", [True, False])
+def test_predictions_are_restored_where_sums_are(predictor, image, generator_devices, restoring, accumulate_on_device):
+    with CudaIsTheCpu():
+        predictor("cuda", accumulate_on_device=accumulate_on_device).predict_array(image, PROPERTIES)
+    assert restoring.devices == ["cuda" if accumulate_on_device else "cpu"] * 4  # three samples, and all else
+
+
+def test_what_a_full_device_cannot_restore_the_cpu_does(predictor, image, generator_devices, restoring, capsys):
+    expected = predictor("cpu").predict_array(image, PROPERTIES)
+    restoring.devices.clear()
+    restoring.lack_memory = True
+    with CudaIsTheCpu():
+        found = predictor("cuda").predict_array(image, PROPERTIES)
+    assert restoring.devices == ["cuda", "cpu"] * 4
+    assert "the CPU does it" in capsys.readouterr().out
     for name, values in expected.maps.items():
         np.testing.assert_array_equal(found.maps[name], values)
     np.testing.assert_array_equal(np.stack(found.samples), np.stack(expected.samples))

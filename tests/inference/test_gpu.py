@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 
 import numpy as np
 import pytest
 import torch
 
 from nnunet_stochastic.inference import StochasticPredictor, load_model
+from nnunet_stochastic.inference.restore import restore
 from nnunet_stochastic.maps import epistemic_map
 from nnunet_stochastic.networks.last_layer import last_layer_weights
 from nnunet_stochastic.posteriors.last_layer_curvature import curvature_for
@@ -91,6 +93,28 @@ def test_half_precision_of_the_network_changes_little(tmp_path, folders, find_tr
         build(folder, device).predict_array(image, PROPERTIES, probabilities=True) for device in ("cuda", "cpu")
     )
     close(on_cuda, on_cpu, atol=1e-2)
+
+
+@pytest.mark.parametrize("spacing", [(0.8, 0.7, 1.3), (4.0, 0.6, 0.7)])
+@pytest.mark.parametrize("labels", ["LABELS", "THREE_LABELS", "REGIONS"])
+def test_a_prediction_is_restored_as_on_the_cpu(tmp_path, folders, labels, spacing):
+    """All that is made of one prediction on the grid, linear along all axes and nearest along thick slices."""
+    predictor = build(
+        folders.write_model_folder(tmp_path / "model", labels=getattr(folders, labels), folds=(0, 1)), "cuda"
+    )
+    data, properties = predictor.preprocess(folders.image_array()[None], {"spacing": list(spacing)})
+    grid = predictor.predict_grid(data)
+    model = predictor.model
+    managers = model.plans_manager, model.configuration_manager, model.label_manager
+    on_cuda, on_cpu = (
+        restore(
+            grid, properties, *managers, maps=predictor.maps, probabilities=True, sums=True, device=torch.device(device)
+        )
+        for device in ("cuda", "cpu")
+    )
+    close(on_cuda, on_cpu, atol=1e-5)
+    for cuda_sums, cpu_sums in zip(on_cuda.sums, on_cpu.sums, strict=True):
+        assert dataclasses.astuple(cuda_sums) == pytest.approx(dataclasses.astuple(cpu_sums), rel=1e-3)
 
 
 @pytest.mark.parametrize("trainer", [LowRankTrainer, BasisTrainer, TinyProbUNet])

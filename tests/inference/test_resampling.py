@@ -61,6 +61,15 @@ def test_slabs_are_parts_of_the_whole(rules):
     assert whole.max() <= volume.max()
 
 
+@pytest.mark.parametrize("rule", ["linear", "nearest"])
+def test_no_more_of_a_volume_is_taken_than_a_slab_needs(rule):
+    """What lies beyond the two slices of the volume beside the slab's goes to no device."""
+    volume, rules = torch.rand(1, 12, 4, 5), (rule, "linear", "linear")
+    expected = resample_slab(volume, (24, 8, 10), 10, 14, rules=rules)
+    volume[:, :4] = volume[:, 8:] = torch.nan  # 10 to 14 lie at 4.75 to 6.25
+    assert torch.equal(resample_slab(volume, (24, 8, 10), 10, 14, rules=rules), expected)
+
+
 def planned(folders, function, arguments, *, shape, spacing, image_spacing, transpose=(0, 1, 2), dimension=3):
     """What ``planned_resampling`` makes of a plan, an image's shape on its crop and its spacing."""
     plan = folders.plans(resampling=(function, arguments), spacing=spacing, transpose=transpose, dimension=dimension)
