@@ -204,7 +204,6 @@ class _MemberRun:
                 self._draws,
                 sweep.model.space,
                 noise=sweep.noise,
-                patch_axes=len(sweep.model.configuration_manager.patch_size),
             )
             for index, sample in samples:
                 sweep.on_sample(index, sample)
