@@ -5,11 +5,12 @@ in every tile t and view v that see a voxel n, and nnU-Net's weights w_t,
 
     x(n) = Σ_t w_t(n) (1/V) Σ_v x_tv(n; z(n), z2) / Σ_t w_t(n):
 
-log-ratios are blended as nnU-Net blends logits. z(n) depends on (seed, case, sample, voxel) alone
-(``voxel_noise``). So where two tiles predict the same parameters they give the same logits, and noise does not average
-out in the overlaps. Where all noise is the voxels' own and their laws are blended,
-the sample is drawn from the blended law, which needs no sums. Where p(η) is not Gaussian, a sample is of one view: a
-mirrored image gives other outcomes, not other parameters of the same ones.
+log-ratios are blended as nnU-Net blends logits. z(n) depends on (seed, case, sample, voxel) alone, see
+``voxel_noise``. So where two tiles predict the same parameters they give the same logits, and noise does not average
+out in the overlaps. Where all noise is the voxels' own and their laws are blended, the sample is drawn from the blended
+law, which needs no sums; where logits are linear in their noise ``linear_samples`` draws it after the pass, too. Where
+p(η) is not Gaussian, a sample is of one view: a mirrored image gives other outcomes, not other parameters of the same
+ones.
 """
 
 from __future__ import annotations
