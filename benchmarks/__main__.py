@@ -29,6 +29,7 @@ BENCHMARKS = (
     "generative_models",
     "inference_memory",
     "sample_memory",
+    "whole_samples",
     "structure_tables",
     "export_memory",
 )

@@ -42,7 +42,7 @@ ORDER = (
     *("checkpoints", "degenerate_samples", "outcomes", "plans", "targets"),
     *("distributions", "networks", "losses", "posteriors", "training"),
     # Samples -> moments -> maps.
-    *("voxel_law", "sample_sums", "moments", "maps", "inference"),
+    *("voxel_law", "certain_voxels", "sample_sums", "moments", "maps", "inference"),
     # What is fitted to a trained network afterwards.
     "fitting",
     # Maps -> numbers -> figures.

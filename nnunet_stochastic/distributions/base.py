@@ -145,6 +145,21 @@ class GaussianLogits(LogitDistribution):
         other._mean_logits = mean_logits
         return other
 
+    @property
+    def has_diagonal_noise(self) -> bool:
+        """Whether noise of a voxel's own moves one logit each: η = μ + σ ∘ z1 + P z2, with N = C and z2 shared."""
+        return False
+
+    def noise_factors(self) -> tuple[Tensor, Tensor]:
+        """Factors of the noise, where it is diagonal.
+
+        Returns
+        -------
+        tuple of Tensor
+            σ, shape (B, C, *S), and P, shape (B, C, M, *S), float32 or wider.
+        """
+        raise ValueError(f"the noise of {type(self).__name__} moves several logits of a voxel at once: draw samples")
+
     @abstractmethod
     def voxel_covariance(self) -> Tensor:
         """Covariance of the C logits at each voxel, shape (B, C, C, *S), float32 or wider."""

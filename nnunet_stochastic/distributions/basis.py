@@ -144,6 +144,18 @@ class BasisGaussian(GaussianLogits):
             ]
         )
 
+    @property
+    def has_diagonal_noise(self) -> bool:
+        return self.noise_scope == "volume"
+
+    def noise_factors(self) -> tuple[Tensor, Tensor]:
+        if not self.has_diagonal_noise:
+            return super().noise_factors()
+        with torch.autocast(self.mean_logits.device.type, enabled=False):
+            bases, scale = full_precision(self.partition_bases), full_precision(self.basis_scale)
+            columns = [apply_per_partition(bases[..., r, None], scale[:, r, None]) for r in range(scale.shape[1])]
+        return full_precision(self.diag_var).sqrt(), torch.stack(columns, dim=2)
+
     def voxel_covariance(self) -> Tensor:
         classes = self.mean_logits.shape[1]
         entries = self._projected_covariance(full_precision(self.partition_bases))

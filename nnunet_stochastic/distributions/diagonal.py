@@ -38,6 +38,14 @@ class DiagonalGaussian(GaussianLogits):
     def transform(self, noise: Tensor, shared_noise: Tensor) -> Tensor:
         return torch.addcmul(self.mean_logits, self._std, noise)
 
+    @property
+    def has_diagonal_noise(self) -> bool:
+        return True
+
+    def noise_factors(self) -> tuple[Tensor, Tensor]:
+        std = full_precision(self.diag_var).sqrt()
+        return std, std.new_zeros((*std.shape[:2], 0, *std.shape[2:]))
+
     def voxel_covariance(self) -> Tensor:
         return torch.diag_embed(self.voxel_variance().movedim(1, -1)).movedim((-2, -1), (1, 2))
 

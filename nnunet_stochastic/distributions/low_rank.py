@@ -55,6 +55,13 @@ class LowRankGaussian(GaussianLogits):
         low_rank = torch.einsum("bcrn,kbr->kbcn", self.cov_factor.flatten(3), shared_noise.to(self.cov_factor.dtype))
         return torch.addcmul(self.mean_logits, self._std, noise) + low_rank.reshape(noise.shape)
 
+    @property
+    def has_diagonal_noise(self) -> bool:
+        return True
+
+    def noise_factors(self) -> tuple[Tensor, Tensor]:
+        return full_precision(self.diag_var).sqrt(), full_precision(self.cov_factor)
+
     def voxel_covariance(self) -> Tensor:
         factor = full_precision(self.cov_factor)
         # Row by row: one small matrix product per voxel, which einsum makes of it, takes ten times as long.

@@ -13,7 +13,7 @@ order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from nnunet_stochastic.inference.collector import MemberCollector
 from nnunet_stochastic.inference.seeds import NoiseKey
 from nnunet_stochastic.inference.sliding_window import Tile, View, tile_start
 from nnunet_stochastic.inference.stitching import Stitching
+from nnunet_stochastic.inference.voxel_noise import voxel_noise
 from nnunet_stochastic.moments import MomentSums
 from nnunet_stochastic.outcomes import OutcomeSpace
 from nnunet_stochastic.prediction_choices import SettledEstimator
@@ -157,19 +158,18 @@ class ProbabilityAverage(MemberCollector):
     def _units(self, distribution: LogitDistribution, tile: Tile, view: View) -> Iterator[list[Tensor]]:
         """Logits (C, *T) of the samples of a view, independent ones apart and antithetic pairs together."""
         key = ("sample", *([self._member] if self._plug_in else []), view.flipped_axes, *view.shift)
-        device = distribution.device
-        own = self._noise.generator(*key, tile_start(tile), device=device)
-        shared = self._noise.generator(*key, device=device)
+        shared = self._noise.generator(*key)
         # A few samples at a time: all K at once would make the memory grow with K, but LowRank reads its factor only
         # once per call.
         at_once = max(1, _SAMPLED_CHANNELS // distribution.shape[1])
         at_once += at_once % 2
-        num_samples = self._samples_of_views[view]
+        num_samples, drawn = self._samples_of_views[view], 0
         for start in range(0, num_samples, at_once):
             count = min(at_once, num_samples - start)
             draws = count if self._plug_in else (count + 1) // 2
-            noise = distribution.draw_noise(draws, generator=own)
-            shared_noise = distribution.draw_shared_noise(draws, generator=shared)
+            noise = self._noise_of_tile(distribution, tile, (*key, tile_start(tile)), range(drawn, drawn + draws))
+            shared_noise = _shared_noise(distribution, draws, shared)
+            drawn += draws
             if not self._plug_in:
                 noise, shared_noise = (
                     torch.stack([numbers, -numbers], dim=1).flatten(0, 1)[:count] for numbers in (noise, shared_noise)
@@ -178,3 +178,20 @@ class ProbabilityAverage(MemberCollector):
             size = 1 if self._plug_in else 2
             for first in range(0, count, size):
                 yield list(logits[first : first + size])
+
+    def _noise_of_tile(
+        self, distribution: LogitDistribution, tile: Tile, purpose: tuple[Hashable, ...], samples: Iterable[int]
+    ) -> Tensor:
+        """Numbers of the voxels of a tile, (K, 1, N, *T)."""
+        channels, device = distribution.noise_channels, distribution.device
+        drawn = [
+            voxel_noise(tile, channels, noise=self._noise, sample=sample, purpose=purpose, device=device)
+            for sample in samples
+        ]
+        return torch.stack(drawn)[:, None].to(distribution.dtype)
+
+
+def _shared_noise(distribution: LogitDistribution, num_samples: int, generator: torch.Generator) -> Tensor:
+    """Numbers that all voxels of a sample share, (K, 1, M), drawn on the CPU."""
+    size = (num_samples, 1, distribution.shared_noise_channels)
+    return torch.randn(size, generator=generator, dtype=distribution.dtype).to(distribution.device)

@@ -5,7 +5,8 @@ With the fields μ and L of ``voxel_law`` in tile t and view v, and nnU-Net's we
     μ = Σ_t w_t (1/V) Σ_v μ_tv / Σ_t w_t          L = Σ_t w_t (1/V) Σ_v L_tv / Σ_t w_t
 
 so the mean of a deterministic network is nnU-Net's own. Noise is needed where moments are not exact, and there it
-belongs to the voxel: a shifted lattice, the same for all members, or independent draws of a member.
+belongs to the voxel: a shifted lattice, the same for all members, or independent draws of a member. Voxels that are all
+but certain of one of several classes take no samples of the lattice (``certain_voxels``).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from nnunet_stochastic.certain_voxels import certain_class, moments_of_certain
 from nnunet_stochastic.distributions import GaussianLogits, LogitDistribution
 from nnunet_stochastic.distributions.lattice import lattice_nodes
 from nnunet_stochastic.inference.collector import MemberCollector
@@ -137,16 +139,48 @@ class LawBlend(MemberCollector):
             return noise_free_moments(self.space, piece)
         if self._estimator == "exact":
             return exact_moments(self.space, piece)
-        nodes = self._lattice(piece, part) if self._estimator == "mc" else self._independent_draws(piece, part)
-        return sampled_moments(self.space, piece, nodes)
+        if self._estimator == "plug_in":
+            return sampled_moments(self.space, piece, self._independent_draws(piece, part))
+        shift = self._shifts(piece, part)
+        if self.space.scalar:
+            return sampled_moments(self.space, piece, self._lattice(shift))
+        return self._moments_of_classes(piece, shift)
 
-    def _lattice(self, piece: Tensor, part: slice) -> Iterator[tuple[Tensor, Tensor]]:
+    def _moments_of_classes(self, piece: Tensor, shift: Tensor) -> VoxelMoments:
+        """Moments in closed form where a class is all but certain, else by samples."""
+        space, certain = self.space, certain_class(self.space, piece)
+        if piece.device.type != "cpu":  # a GPU would wait until it is known which voxels these are
+            moments = sampled_moments(space, piece, self._lattice(shift))
+            for k in range(space.num_logits):
+                moments = _replaced(moments, moments_of_certain(space, piece, k), certain == k)
+            return moments
+        if bool((certain < 0).all()):
+            return sampled_moments(space, piece, self._lattice(shift))
+        moments = VoxelMoments(piece.new_empty(space.num_channels, piece.shape[1]), *piece.new_empty(2, piece.shape[1]))
+        for k in range(-1, space.num_logits):
+            index = (certain == k).nonzero().squeeze(1)
+            if not len(index):
+                continue
+            fields = piece.index_select(1, index)
+            if k >= 0:
+                found = moments_of_certain(space, fields, k)
+            else:
+                found = sampled_moments(space, fields, self._lattice(shift.index_select(1, index)))
+            moments.mean[:, index] = found.mean
+            moments.of_samples("entropy")[index] = found.of_samples("entropy")
+            moments.of_samples("square")[index] = found.of_samples("square")
+        return moments
+
+    def _shifts(self, piece: Tensor, part: slice) -> Tensor:
+        """Shift of the lattice at each voxel, (D, n)."""
         free = self.space.num_log_ratios
         shifts = [
             torch.rand((free, size), generator=self._noise.generator("lattice", block))
             for block, size in _blocks_of(part)
         ]
-        shift = torch.cat(shifts, dim=1).to(piece.device)
+        return torch.cat(shifts, dim=1).to(piece.device)
+
+    def _lattice(self, shift: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         if self.space.scalar:  # each log-ratio is looked at alone, so each is stratified by itself
             return ((numbers[0], weight) for numbers, weight in lattice_nodes(self._num_samples, shift[None]))
         return lattice_nodes(self._num_samples, shift)
@@ -163,3 +197,12 @@ def _blocks_of(part: slice) -> Iterator[tuple[int, int]]:
     """Index and size of the blocks of a range of voxels that starts with a block."""
     for start in range(part.start, part.stop, _BLOCK):
         yield start // _BLOCK, min(_BLOCK, part.stop - start)
+
+
+def _replaced(moments: VoxelMoments, by: VoxelMoments, where: Tensor) -> VoxelMoments:
+    """Moments, of other ones the voxels ``where``, (n)."""
+    return VoxelMoments(
+        torch.where(where, by.mean, moments.mean),
+        torch.where(where, by.of_samples("entropy"), moments.of_samples("entropy")),
+        torch.where(where, by.of_samples("square"), moments.of_samples("square")),
+    )

@@ -5,16 +5,16 @@ in every tile t and view v that see a voxel n, and nnU-Net's weights w_t,
 
     x(n) = Σ_t w_t(n) (1/V) Σ_v x_tv(n; z(n), z2) / Σ_t w_t(n):
 
-log-ratios are blended as nnU-Net blends logits. z(n) depends on (seed, case, sample, voxel) alone: it is drawn in
-blocks of a lattice that is fixed to the image. So where two tiles predict the same parameters they give the same
-logits, and noise does not average out in the overlaps. Where all noise is the voxels' own and their laws are blended,
-the sample is drawn from the blended law, which needs no sums. Where p(η) is not Gaussian, a sample is of one view: a
-mirrored image gives other outcomes, not other parameters of the same ones.
+log-ratios are blended as nnU-Net blends logits. z(n) depends on (seed, case, sample, voxel) alone, see
+``voxel_noise``. So where two tiles predict the same parameters they give the same logits, and noise does not average
+out in the overlaps. Where all noise is the voxels' own and their laws are blended, the sample is drawn from the blended
+law, which needs no sums; where logits are linear in their noise ``linear_samples`` draws it after the pass, too. Where
+p(η) is not Gaussian, a sample is of one view: a mirrored image gives other outcomes, not other parameters of the same
+ones.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -25,14 +25,12 @@ from nnunet_stochastic.distributions import LogitDistribution
 from nnunet_stochastic.inference.seeds import NoiseKey
 from nnunet_stochastic.inference.sliding_window import Tile, View
 from nnunet_stochastic.inference.stitching import Stitching
+from nnunet_stochastic.inference.voxel_noise import voxel_noise
 from nnunet_stochastic.outcomes import OutcomeSpace
 from nnunet_stochastic.voxel_law import law_with_noise
 
-__all__ = ["SampleBlend", "SampleDraw", "draws_of_members", "groups_of_draws", "samples_of_law", "voxel_noise"]
+__all__ = ["SampleBlend", "SampleDraw", "draws_of_members", "groups_of_draws", "samples_of_law", "shared_noise"]
 
-# Edge of the blocks in which noise is drawn, by the number of the patch's axes: 4096 voxels each. Larger blocks waste
-# more noise at the border of a tile, smaller ones need more generators.
-_BLOCK_EDGE = {2: 64, 3: 16}
 _BYTES_AT_ONCE = 512 << 20  # log-ratios of samples that are blended in one pass over the tiles
 
 
@@ -98,28 +96,9 @@ def groups_of_draws(
     return [draws[first : first + at_once] for first in range(0, len(draws), at_once)]
 
 
-def voxel_noise(
-    tile: Tile, channels: int, *, noise: NoiseKey, sample: int, device: torch.device | str = "cpu"
-) -> Tensor:
-    """Standard normal numbers of the voxels of a tile, (channels, *T), float32.
-
-    They are a function of (seed, case, sample, voxel in the image); ``channels`` must be the same for all tiles.
-    """
-    sliced = [index for index in tile if isinstance(index, int)]
-    spans = [index for index in tile if not isinstance(index, int)]
-    edge = _BLOCK_EDGE[len(spans)]
-    result = torch.empty((channels, *(span.stop - span.start for span in spans)), device=device)
-    blocks = [range(span.start // edge, (span.stop - 1) // edge + 1) for span in spans]
-    for block in itertools.product(*blocks):
-        generator = noise.generator("voxel noise", sample, *sliced, block, device=device)
-        drawn = torch.randn((channels, *[edge] * len(spans)), generator=generator, device=device)
-        into, of = [slice(None)], [slice(None)]
-        for span, number in zip(spans, block, strict=True):
-            start, stop = max(span.start, number * edge), min(span.stop, (number + 1) * edge)
-            into.append(slice(start - span.start, stop - span.start))
-            of.append(slice(start - number * edge, stop - number * edge))
-        result[tuple(into)] = drawn[tuple(of)]
-    return result
+def shared_noise(channels: int, *, noise: NoiseKey, sample: int) -> Tensor:
+    """Standard normal numbers that all voxels of a sample share, (channels)."""
+    return torch.randn(channels, generator=noise.generator("shared noise", sample))
 
 
 class SampleBlend:
@@ -166,17 +145,13 @@ class SampleBlend:
         """Log-ratios (D, *T) of a sample in a view of a tile, in the orientation of the image."""
         device = distribution.device
         noise = voxel_noise(tile, distribution.noise_channels, noise=self._noise, sample=draw.index, device=device)
-        shared = torch.randn(
-            distribution.shared_noise_channels,
-            generator=self._noise.generator("shared noise", draw.index, device=device),
-            device=device,
-        )
+        shared = shared_noise(distribution.shared_noise_channels, noise=self._noise, sample=draw.index).to(device)
         logits = distribution.transform(view.undo(noise)[None, None], shared[None, None])[0, 0]
         return view.undo(self._space.log_ratios(logits))
 
 
 def samples_of_law(
-    fields: Tensor, draws: Sequence[SampleDraw], space: OutcomeSpace, *, noise: NoiseKey, patch_axes: int
+    fields: Tensor, draws: Sequence[SampleDraw], space: OutcomeSpace, *, noise: NoiseKey
 ) -> Iterator[tuple[int, Tensor]]:
     """Samples whose noise is the voxels' own.
 
@@ -190,8 +165,6 @@ def samples_of_law(
         What the log-ratios are.
     noise
         Key of the image's noise.
-    patch_axes
-        Spatial axes of the network's patch; 2 for a network of slices.
 
     Yields
     ------
@@ -199,19 +172,11 @@ def samples_of_law(
         Index of the sample and its log-ratios (D, *S), in memory of its own: ``fields`` are the next member's while a
         thread still exports it.
     """
-    shape = fields.shape[1:]
     has_samples = fields.shape[0] > space.num_log_ratios
-    whole = tuple(slice(0, size) for size in shape)
+    whole = tuple(slice(0, size) for size in fields.shape[1:])
     for draw in draws:
         if not has_samples:
             yield draw.index, fields.clone()
             continue
-        if patch_axes == len(shape):
-            numbers = voxel_noise(whole, space.num_log_ratios, noise=noise, sample=draw.index)
-        else:
-            slices = [
-                voxel_noise((index, *whole[1:]), space.num_log_ratios, noise=noise, sample=draw.index)
-                for index in range(shape[0])
-            ]
-            numbers = torch.stack(slices, dim=1)
-        yield draw.index, law_with_noise(space, fields, numbers.to(fields.device))
+        numbers = voxel_noise(whole, space.num_log_ratios, noise=noise, sample=draw.index, device=fields.device)
+        yield draw.index, law_with_noise(space, fields, numbers)

@@ -1,4 +1,7 @@
-"""Generators of noise, seeded by what the noise is for."""
+"""Keys and generators of noise, made of what the noise is for.
+
+Generators are of the CPU, whose numbers a device is given: on CUDA the same seed gives others.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,9 @@ from nnunet_stochastic.seeds import stream_seed
 __all__ = ["NoiseKey", "stream_generator"]
 
 
-def stream_generator(*key: Any, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator on ``device`` that is seeded with ``stream_seed``."""
-    return torch.Generator(device=device).manual_seed(stream_seed(*key))
+def stream_generator(*key: Any) -> torch.Generator:
+    """A generator that is seeded with ``stream_seed``."""
+    return torch.Generator().manual_seed(stream_seed(*key))
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,11 @@ class NoiseKey:
     seed: int
     case: str = ""
 
-    def generator(self, *purpose: Any, device: torch.device | str = "cpu") -> torch.Generator:
+    def generator(self, *purpose: Any) -> torch.Generator:
         """A generator of the noise for one purpose."""
-        return stream_generator(*purpose, self.seed, self.case, device=device)
+        return stream_generator(*purpose, self.seed, self.case)
+
+    def words(self, *purpose: Any) -> tuple[int, int]:
+        """The noise for one purpose as two words, each in [0, 2^32): the key of ``philox4x32``."""
+        high, low = divmod(stream_seed(*purpose, self.seed, self.case), 1 << 32)
+        return low, high

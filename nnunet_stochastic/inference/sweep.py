@@ -16,6 +16,7 @@ from torch import Tensor
 from nnunet_stochastic.distributions import LogitDistribution
 from nnunet_stochastic.inference.blending import LawBlend
 from nnunet_stochastic.inference.collector import MemberCollector
+from nnunet_stochastic.inference.linear_samples import LinearBlend, fits_into_memory
 from nnunet_stochastic.inference.members import Member, share_features
 from nnunet_stochastic.inference.model import Model
 from nnunet_stochastic.inference.samples import SampleBlend, SampleDraw, groups_of_draws, samples_of_law
@@ -173,7 +174,8 @@ class _MemberRun:
         self._draws = draws
         groups = groups_of_draws(draws, sweep.model.space, sweep.image.shape[1:], members=members_together)
         self._first, *self._others = groups or [()]
-        self._blend: SampleBlend | None = None
+        self._members_together = members_together
+        self._blend: SampleBlend | LinearBlend | None = None
         self._samples_are_of_law = False
         self.views = list(dict.fromkeys([*sweep.views, *_views_of(self._first)]))
         """All views in which the member is predicted."""
@@ -184,14 +186,26 @@ class _MemberRun:
         """Add a view of a tile."""
         if view == self.sweep.views[0]:
             if not self.fingerprints and self._first:
-                shares_noise = distribution.shared_noise_channels > 0
-                self._samples_are_of_law = isinstance(self.collector, LawBlend) and not shares_noise
-                self._blend = None if self._samples_are_of_law else self.sweep.blend_of(self._first)
+                self._start_samples(distribution)
             self.fingerprints.append(fingerprint(distribution))
         if view in self.sweep.views:
             self.collector.add_view(distribution, tile, view)
         if self._blend is not None:
             self._blend.add_view(distribution, tile, view)
+
+    def _start_samples(self, distribution: LogitDistribution) -> None:
+        """Choose how samples are made; the number of samples has no part in it, so that it does not change them."""
+        sweep, num_shared = self.sweep, distribution.shared_noise_channels
+        space, shape = sweep.model.space, sweep.image.shape[1:]
+        self._samples_are_of_law = isinstance(self.collector, LawBlend) and not num_shared
+        if self._samples_are_of_law:
+            return
+        of_all_views = set(self._first[0].views) == set(sweep.views)
+        if of_all_views and fits_into_memory(distribution, space, shape, members=self._members_together):
+            self._blend = LinearBlend(self._draws, space, sweep.stitching, noise=sweep.noise, num_shared=num_shared)
+            self._others = []
+        else:
+            self._blend = sweep.blend_of(self._first)
 
     def hand_over_samples(self) -> None:
         """Hand over the whole samples, once all tiles have been added and the collector has finished."""
@@ -204,7 +218,6 @@ class _MemberRun:
                 self._draws,
                 sweep.model.space,
                 noise=sweep.noise,
-                patch_axes=len(sweep.model.configuration_manager.patch_size),
             )
             for index, sample in samples:
                 sweep.on_sample(index, sample)
@@ -215,7 +228,7 @@ class _MemberRun:
             blend = self._sweep_again(draws)  # for the samples that memory had no room for
         self._hand_over(blend)
 
-    def _hand_over(self, blend: SampleBlend | None) -> None:
+    def _hand_over(self, blend: SampleBlend | LinearBlend | None) -> None:
         if blend is not None and self.sweep.on_sample is not None:
             for index, sample in blend.samples():
                 self.sweep.on_sample(index, sample)

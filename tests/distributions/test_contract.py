@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from nnunet_stochastic.distributions import PointMass
+from nnunet_stochastic.distributions import DiagonalGaussian, PointMass
 
 NUM_SAMPLES = 50_000
 
@@ -37,6 +37,21 @@ def test_voxel_covariance_is_the_block_of_the_dense_covariance(case) -> None:
         assert len(row) == i + 1
         for j, entry in enumerate(row):
             torch.testing.assert_close(entry[0], differences[i, j], msg=f"entry {i}, {j}")
+
+
+def test_diagonal_noise_has_its_factors(case) -> None:
+    """η = μ + σ ∘ z1 + P z2."""
+    distribution = case.distribution(batch=2)
+    shares_noise = distribution.shared_noise_channels > 0
+    assert distribution.has_diagonal_noise == (shares_noise or isinstance(distribution, DiagonalGaussian))
+    if not distribution.has_diagonal_noise:
+        with pytest.raises(ValueError, match="BasisGaussian moves several logits"):
+            distribution.noise_factors()
+        return
+    std, factor = distribution.noise_factors()
+    noise, shared = distribution.draw_noise(3), distribution.draw_shared_noise(3)
+    expected = distribution.mean_logits + std * noise + torch.einsum("bcm...,kbm->kbc...", factor, shared)
+    torch.testing.assert_close(distribution.transform(noise, shared), expected)
 
 
 def test_samples_are_differentiable_in_every_parameter(case) -> None:

@@ -20,7 +20,7 @@ from nnunet_stochastic.distributions.lattice import _lattice, lattice_nodes
 from nnunet_stochastic.inference.blending import has_voxel_law
 from nnunet_stochastic.inference.restore import restore
 from nnunet_stochastic.inference.samples import SampleDraw
-from nnunet_stochastic.inference.seeds import NoiseKey, stream_generator
+from nnunet_stochastic.inference.seeds import NoiseKey
 from nnunet_stochastic.inference.sliding_window import mirrored_views, predict_logit_distribution, tiles
 from nnunet_stochastic.inference.stitching import Stitching
 from nnunet_stochastic.inference.sweep import Sweep
@@ -58,19 +58,6 @@ class CudaIsTheCpu(TorchFunctionMode):
 
 
 @pytest.fixture
-def generator_devices(monkeypatch):
-    """Generators stay on the CPU; returns the devices they were asked for."""
-    devices = set()
-
-    def generator(*key, device="cpu"):
-        devices.add(torch.device(device).type)
-        return stream_generator(*key)
-
-    monkeypatch.setattr("nnunet_stochastic.inference.seeds.stream_generator", generator)
-    return devices
-
-
-@pytest.fixture
 def predictor(tmp_path, folders, stochastic_trainer):
     """Of two stochastic folds, on the stand-in or on the CPU."""
     folder = folders.write_model_folder(tmp_path / "model", trainer=stochastic_trainer, patch_size=8, folds=(0, 1))
@@ -92,9 +79,7 @@ def backend_flags() -> tuple[bool, ...]:
 
 @pytest.mark.parametrize("before", [False, True])
 @pytest.mark.parametrize("fails", [False, True])
-def test_convolutions_are_benchmarked_and_no_other_flag_is_touched(
-    predictor, image, monkeypatch, generator_devices, before, fails
-):
+def test_convolutions_are_benchmarked_and_no_other_flag_is_touched(predictor, image, monkeypatch, before, fails):
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", before)
     flags, recorded = backend_flags(), []
     with CudaIsTheCpu():
@@ -123,7 +108,7 @@ def test_the_cpu_leaves_cudnn_alone(predictor, image, monkeypatch):
 
 
 @pytest.mark.parametrize("accumulate_on_device", [True, False])
-def test_the_stand_in_predicts_as_the_cpu(predictor, image, generator_devices, accumulate_on_device):
+def test_the_stand_in_predicts_as_the_cpu(predictor, image, accumulate_on_device):
     expected = predictor("cpu", accumulate_on_device=accumulate_on_device).predict_array(image, PROPERTIES)
     with CudaIsTheCpu():
         found = predictor("cuda", accumulate_on_device=accumulate_on_device).predict_array(image, PROPERTIES)
@@ -132,9 +117,7 @@ def test_the_stand_in_predicts_as_the_cpu(predictor, image, generator_devices, a
 
 
 @pytest.mark.parametrize("passes", [1, 6, 9, 12])
-def test_a_device_without_memory_leaves_the_sums_to_the_cpu(
-    predictor, image, monkeypatch, generator_devices, capsys, passes
-):
+def test_a_device_without_memory_leaves_the_sums_to_the_cpu(predictor, image, monkeypatch, capsys, passes):
     """In the first or last tile of the first member, or of the second, after samples of the first were handed over."""
     expected = predictor("cpu").predict_array(image, PROPERTIES)
     with CudaIsTheCpu():
@@ -177,13 +160,13 @@ def restoring(monkeypatch):
 
 
 @pytest.mark.parametrize("accumulate_on_device", [True, False])
-def test_predictions_are_restored_where_sums_are(predictor, image, generator_devices, restoring, accumulate_on_device):
+def test_predictions_are_restored_where_sums_are(predictor, image, restoring, accumulate_on_device):
     with CudaIsTheCpu():
         predictor("cuda", accumulate_on_device=accumulate_on_device).predict_array(image, PROPERTIES)
     assert restoring.devices == ["cuda" if accumulate_on_device else "cpu"] * 4  # three samples, and all else
 
 
-def test_what_a_full_device_cannot_restore_the_cpu_does(predictor, image, generator_devices, restoring, capsys):
+def test_what_a_full_device_cannot_restore_the_cpu_does(predictor, image, restoring, capsys):
     expected = predictor("cpu").predict_array(image, PROPERTIES)
     restoring.devices.clear()
     restoring.lack_memory = True
@@ -196,7 +179,7 @@ def test_what_a_full_device_cannot_restore_the_cpu_does(predictor, image, genera
     np.testing.assert_array_equal(np.stack(found.samples), np.stack(expected.samples))
 
 
-def test_a_device_without_memory_for_the_network_is_an_error(predictor, image, generator_devices):
+def test_a_device_without_memory_for_the_network_is_an_error(predictor, image):
     def lack_memory(*_):
         raise torch.cuda.OutOfMemoryError("not even a tile")
 
@@ -241,7 +224,7 @@ class Numbers:
 
 
 @pytest.fixture
-def fake_cuda(monkeypatch, generator_devices):
+def fake_cuda(monkeypatch):
     """A mode in which tensors have shapes, types and devices, CUDA among them, but no values."""
     # What is computed once for all calls must have values: it is computed before. And it is computed anew, since fake
     # tensors do not go along with the tensors of an inference mode that earlier tests may have left.
@@ -293,7 +276,7 @@ def is_on_cuda(tensor: torch.Tensor) -> bool:
 
 
 @pytest.mark.parametrize(("trainer", "labels"), PREDICTIONS)
-def test_every_prediction_stays_on_the_device(folders, fake_cuda, generator_devices, trainer, labels):
+def test_every_prediction_stays_on_the_device(folders, fake_cuda, trainer, labels):
     """A whole sweep of two members under autocast, sums and image on the device, with samples, by every estimator."""
     network, space = fake_network(folders, trainer, labels)
     has_samples, gaussian = getattr(network, "has_samples", False), getattr(network, "is_gaussian", False)

@@ -10,9 +10,10 @@ import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_stochastic.inference import PredictionOptions, StochasticPredictor
-from nnunet_stochastic.inference.samples import SampleDraw, voxel_noise
+from nnunet_stochastic.inference.samples import SampleDraw
 from nnunet_stochastic.inference.seeds import NoiseKey
 from nnunet_stochastic.inference.sliding_window import View, tile_weights, tiles
+from nnunet_stochastic.inference.voxel_noise import voxel_noise
 from nnunet_stochastic.networks import (
     DiffusionNetwork,
     ProbabilisticUNet,

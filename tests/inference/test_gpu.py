@@ -128,6 +128,20 @@ def test_results_are_reproducible(tmp_path, folders, find_trainer, trainer):
     assert len({sample.tobytes() for sample in first.samples}) > 1
 
 
+@pytest.mark.parametrize("tiles_and_views", ["blend", "average"])
+@pytest.mark.parametrize("trainer", [LowRankTrainer, BasisTrainer, VolumeBasis, TinyProbUNet])
+def test_noise_is_that_of_the_cpu(tmp_path, folders, find_trainer, without_autocast, trainer, tiles_and_views):
+    """So samples are the same segmentations, and maps of averaged probabilities are equal to rounding."""
+    folder = folders.write_model_folder(tmp_path / "model", folds=(0, 1), trainer=find_trainer(trainer))
+    image, options = folders.image_array()[None], {"num_saved_samples": 4, "tiles_and_views": tiles_and_views}
+    on_cuda, on_cpu = (
+        build(folder, device, estimator="mc", **options).predict_array(image, PROPERTIES, probabilities=True)
+        for device in ("cuda", "cpu")
+    )
+    close(on_cuda, on_cpu, atol=1e-4)
+    assert (np.stack(on_cuda.samples) == np.stack(on_cpu.samples)).mean() > 0.9999
+
+
 @pytest.mark.parametrize("trainer", [LowRankTrainer, BasisTrainer, TinyProbUNet])
 @pytest.mark.parametrize("estimator", ["mc", "plug_in"])
 def test_memory_is_flat_in_samples(tmp_path, folders, find_trainer, trainer, estimator):

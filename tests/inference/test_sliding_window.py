@@ -7,7 +7,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nnunet_stochastic.distributions import LowRankGaussian, PointMass
-from nnunet_stochastic.inference.samples import SampleDraw, voxel_noise
+from nnunet_stochastic.inference.samples import SampleDraw
 from nnunet_stochastic.inference.seeds import NoiseKey
 from nnunet_stochastic.inference.sliding_window import (
     View,
@@ -19,6 +19,7 @@ from nnunet_stochastic.inference.sliding_window import (
     tile_weights,
     tiles,
 )
+from nnunet_stochastic.inference.voxel_noise import voxel_noise
 from nnunet_stochastic.maps import epistemic_map
 from nnunet_stochastic.outcomes import OutcomeSpace
 from nnunet_stochastic.seeds import stream_seed
@@ -305,7 +306,7 @@ def test_members_share_their_noise(sweeping, folders, space, blends_laws):
         return float(epistemic_map(moments).mean())
 
     assert epistemic("mc") < 1e-6
-    assert epistemic("plug_in") > 0.005
+    assert epistemic("plug_in") > 0.004
 
 
 def test_samples_of_a_view_are_antithetic_pairs(sweeping, folders):
