@@ -27,6 +27,7 @@ ALLOWED = {
     ("training/cyclic.py", "checkpoints"),
     # The trained weights of the folds, in a record of a prediction.
     *((f"{place}.py", "checkpoints") for place in ("inference/settings", "evaluation/model", "commands/predict")),
+    *((f"{place}.py", "checkpoints") for place in ("evaluation/dicom_case", "report/model_card")),
 }
 
 

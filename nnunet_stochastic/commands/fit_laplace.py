@@ -72,7 +72,8 @@ def _summary(folder: Path, fit: LaplaceFit) -> str:
             f"{record['nll']:.5f}, of the trained weights alone {record['nll_trained']:.5f} nats per voxel"
         )
         if record["nll"] >= record["nll_trained"]:
-            notes.append("on these cases the trained weights alone are no worse: members will hardly differ")
+            remedy = "members will hardly differ" if fit.criterion == "nll" else "--fit nll chooses by these cases"
+            notes.append(f"on these cases the trained weights alone are no worse: {remedy}")
     return "\n".join([*lines, *(f"  note: {note}" for note in notes)])
 
 

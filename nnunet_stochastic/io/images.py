@@ -204,10 +204,9 @@ def _place_to_decompress(path: Path, reader: ImageReader) -> Iterator[Path | Non
 
     ``None`` for other formats, and for readers of a user's own, which may look at the name or the folder of a file.
     """
-    methods = (type(reader).read_images, type(reader).read_seg)
-    if not (
-        is_nifti(path) and is_compressed(path) and all(each.__module__.startswith("nnunetv2.") for each in methods)
-    ):
+    methods = [getattr(type(reader), name, reader) for name in ("read_images", "read_seg")]
+    of_nnunet = all(method.__module__.startswith("nnunetv2.") for method in methods)
+    if not (of_nnunet and is_nifti(path) and is_compressed(path)):
         yield None
         return
     with TemporaryDirectory(prefix="nnunet_stochastic_") as folder:

@@ -1,6 +1,7 @@
 """From a trained fold to an epistemic map of one network, by the commands."""
 
 import json
+import re
 import shutil
 
 import nibabel
@@ -67,7 +68,13 @@ def test_fit_and_predict(make_model, images, tmp_path, capsys):
     # Another fit of the same checkpoint is another prediction.
     assert predicting(folder, images, out, "--epistemic", "laplace", "--num_members", "3", "--continue_prediction") == 0
     assert run("-m", folder, "-f", 0, "--fit", "marginal_likelihood", "--overwrite") == 0
-    capsys.readouterr()
+    printed = capsys.readouterr().out
+    found, trained = map(
+        float, re.search(r"cases: ([\d.]+), of the trained weights alone ([\d.]+) nats", printed).groups()
+    )
+    # What another criterion chose is not near the trained weights because it is worse than they are.
+    assert "members will hardly differ" not in printed
+    assert ("no worse: --fit nll chooses by these cases" in printed) == (found >= trained)
     assert predicting(folder, images, out, "--epistemic", "laplace", "--num_members", "3", "--continue_prediction") == 1
     assert "laplace_sha256 was" in capsys.readouterr().err
 

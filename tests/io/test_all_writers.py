@@ -49,6 +49,7 @@ ALLOWED = {
     ("datasets/corruptions/stored_image.py", "io.imsave"): "StoredImage.write, which folder.py calls staged",
     ("datasets/corruptions/stored_image.py", "tifffile.imwrite"): "StoredImage.write, which folder.py calls staged",
     ("datasets/conversion/common.py", "sitk.WriteImage"): "_write_image, which _write_case calls staged",
+    ("dicom/volume.py", "sitk.WriteImage"): "write_volume, which a case's image calls in a temporary folder",
     ("datasets/demo.py", "sitk.WriteImage"): "_write_case, which write_demo_dataset calls in its staged folder",
     ("inference/images.py", "nibabel.save"): "write_map, whose callers stage",
     ("inference/images.py", "sitk.WriteImage"): "write_map, whose callers stage",
