@@ -11,7 +11,7 @@ WORKERS := 2
 # All tests of a file run in one process, so that what they share is made once.
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: help install test test-slow lint format demo study benchmark viewer dist image
+.PHONY: help install test test-slow lint format docs demo study benchmark viewer dist image
 .NOTPARALLEL:
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo "make study      run a whole study of tiny models, examples/tiny (about twice as long as the demo)"
 	@echo "make lint       ruff check, ruff format --check and mypy"
 	@echo "make format     let ruff rewrite the files"
+	@echo "make docs       build the documentation as a site, build/site/index.html; a broken link is an error"
 	@echo "make benchmark  measure speed and memory"
 	@echo "make dist       build the source distribution and the wheel into dist/, and check them"
 	@echo "make image      build the container image with Docker, for DEVICE=$(DEVICE), or cpu with TORCH_INDEX=..."
@@ -44,6 +45,9 @@ lint: $(INSTALLED)
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 test: lint
 	$(PYTEST) -m "not slow"

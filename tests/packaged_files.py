@@ -24,7 +24,7 @@ _IN_WHEEL = {PACKAGE, f"{PACKAGE}.pth", f"{PACKAGE}.start", _INFO}
 _IN_SDIST = {
     *(PACKAGE, "trainers", "tests", "examples", "benchmarks", "containers", "docs", ".github"),
     *("README.md", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "SECURITY.md", "Makefile"),
-    *("pyproject.toml", "PKG-INFO", ".gitignore", ".pre-commit-config.yaml", ".dockerignore"),
+    *("pyproject.toml", "PKG-INFO", ".gitignore", ".pre-commit-config.yaml", ".dockerignore", "mkdocs.yml"),
 }
 _TEXTS = {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE", "CITATION.cff", "Makefile"}
 

@@ -1,4 +1,4 @@
-"""The names that ``nnunet_stochastic`` itself offers: lazy, complete, and those that the README calls stable."""
+"""The names that ``nnunet_stochastic`` itself offers: lazy, complete, and those that the documentation calls stable."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def test_other_names_are_refused() -> None:
         _ = nnunet_stochastic.Predictor
 
 
-def test_the_readme_lists_these_names_as_stable() -> None:
-    readme = Path(__file__).resolve().parents[1].joinpath("README.md").read_text(encoding="utf-8")
-    section = readme.partition("\n## What is stable\n")[2].partition("\n## ")[0]
+def test_the_documentation_lists_these_names_as_stable() -> None:
+    page = Path(__file__).resolve().parents[1].joinpath("docs/reference/stability.md")
+    section = page.read_text(encoding="utf-8")
     (line,) = re.findall(r"^\* the names of the package itself: (.*?)[;.]$", section, flags=re.MULTILINE | re.DOTALL)
     assert sorted(re.findall(r"`(\w+)`", line)) == sorted(nnunet_stochastic.__all__)

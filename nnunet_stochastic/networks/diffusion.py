@@ -76,8 +76,10 @@ class DiffusionNetwork(GenerativeNetwork):
         Scale b of the mask against the noise, positive.
     num_mean_samples
         Number of samples whose mean probability is the deterministic prediction, at least 1.
-    base_channels, channel_multipliers
-        Size of the network, see ``AttentionUNet``.
+    base_channels
+        Channels of the first level of the network.
+    channel_multipliers
+        Channels of its levels in units of these.
     """
 
     def __init__(

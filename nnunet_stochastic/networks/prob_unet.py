@@ -100,8 +100,10 @@ class ProbabilisticUNet(GenerativeNetwork):
         Number of spatial axes, 2 or 3.
     latent_channels
         Length M of the latent, at least 1.
-    base_channels, channel_multipliers
-        Size of each of the three networks, see ``AttentionUNet``.
+    base_channels
+        Channels of the first level of each of the three networks.
+    channel_multipliers
+        Channels of its levels in units of these.
     """
 
     def __init__(

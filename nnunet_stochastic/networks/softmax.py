@@ -34,8 +34,10 @@ class SoftmaxNetwork(GenerativeNetwork):
         Channels C of the logits.
     dimension
         Number of spatial axes, 2 or 3.
-    base_channels, channel_multipliers
-        Size of the network, see ``AttentionUNet``.
+    base_channels
+        Channels of the first level of the network.
+    channel_multipliers
+        Channels of its levels in units of these.
     """
 
     has_samples = False

@@ -44,8 +44,10 @@ class StochasticSegmentationNetwork(GenerativeNetwork):
         Number of spatial axes, 2 or 3.
     rank
         Columns R of P, at least 1.
-    base_channels, channel_multipliers
-        Size of the network, see ``AttentionUNet``.
+    base_channels
+        Channels of the first level of the network.
+    channel_multipliers
+        Channels of its levels in units of these.
     """
 
     is_gaussian = True

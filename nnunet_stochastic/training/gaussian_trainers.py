@@ -33,6 +33,7 @@ class BasisTrainer(StochasticTrainer):
     """
 
     heads_class = BasisHeads
-    #: λ_orth of Eq. 9 and λ_w of Eq. 10, where there are several bases.
+    #: Weight λ_orth of Eq. 9, where there are several bases.
     weight_orthogonality = 1.0
+    #: Weight λ_w of Eq. 10, where there are several bases.
     weight_basis_entropy = 0.1

@@ -43,14 +43,18 @@ class GenerativeTrainer(BaseTrainer):
 
     #: Called with the channels in and out, the ``dimension``, and the options, class attributes of the trainer.
     network_class: Callable[..., GenerativeNetwork]
+    #: Length of training in epochs.
     training_epochs = 1000
+    #: Learning rate, constant.
     learning_rate = 1e-4
     #: Images per batch in 2D configurations, all GPUs together; None: as planned. In 3D, where 32 patches fit on no
     #: GPU, it is always the planned one.
     batch_size_2d: int | None = 32
+    #: Largest norm of the gradient that an optimizer step follows.
     gradient_norm_limit = 0.5
-    #: d of the moving average.
+    #: Decay d of the moving average of the weights.
     average_decay = 0.999
+    #: Samples of an image in validation.
     num_validation_samples = 5
     #: Batches that an epoch is validated on.
     validation_iterations = 50

@@ -39,7 +39,7 @@ class SSNTrainer(GenerativeTrainer):
     network_class = StochasticSegmentationNetwork
     #: Epochs on μ alone before samples are drawn; fewer where training is short, see ``phases``.
     mean_epochs = 10
-    #: K of the loss, as in Monteiro et al. 2020, https://arxiv.org/abs/2006.06015.
+    #: Samples K of the loss, as in Monteiro et al. 2020, https://arxiv.org/abs/2006.06015.
     num_training_samples = 20
 
     @property
@@ -72,11 +72,11 @@ class ProbUNetTrainer(GenerativeTrainer):
     """Probabilistic U-Net: cross-entropy of a sample of the posterior + β KL(posterior || prior)."""
 
     network_class = ProbabilisticUNet
-    #: It overfits sooner than the others.
+    #: Length of training in epochs: it overfits sooner than the others.
     training_epochs = 500
-    #: β, the paper's for LIDC; its value for Chaksu, 2.5e-3, is another subclass.
+    #: Weight β of the KL divergence, the paper's for LIDC; its value for Chaksu, 2.5e-3, is another subclass.
     kl_weight = 5e-4
-    #: Epochs in which the weight rises linearly from 0 to β; fewer where training is short, see ``phases``.
+    #: Epochs in which that weight rises linearly from 0 to β; fewer where training is short, see ``phases``.
     kl_warm_up_epochs = 32
 
     @property
@@ -104,7 +104,9 @@ class DiffusionTrainer(GenerativeTrainer):
     """
 
     network_class = DiffusionNetwork
+    #: Samples of an image in validation: each takes ``num_steps`` evaluations of the network.
     num_validation_samples = 4
+    #: Batches that an epoch is validated on.
     validation_iterations = 5
 
     def __init__(

@@ -38,9 +38,10 @@ class StochasticTrainer(FineTuningTrainer):
 
     #: Called with the layer to replace and the options, which are class attributes of the trainer.
     heads_class: Callable[..., GaussianHeads]
-    #: K during training and validation.
+    #: Samples K of the loss and of validation.
     num_training_samples = 5
-    #: λ of the regularizer "kl"; each further regularizer of the heads has its ``weight_NAME`` in the subclass.
+    #: Weight λ of the KL divergence to unit variance; each further regularizer of the heads has its ``weight_NAME`` in
+    #: the subclass.
     weight_kl = 5e-4
     #: Epochs on the mean logits alone before samples are drawn, when training starts from scratch; fewer where it is
     #: short, see ``phases``.

@@ -32,9 +32,9 @@ class SnapshotTrainer(CollectingTrainer):
     They are taken on the way and change nothing: the run is that of the trainer behind it.
     """
 
-    #: T; fewer where training is short.
+    #: Number T of snapshots of the last epochs; fewer where training is short.
     num_snapshots = 30
-    #: s, epochs from one snapshot to the next.
+    #: Epochs s from one snapshot to the next.
     snapshot_spacing = 1
     #: Names of the epistemic methods whose files this training leaves beside its checkpoints.
     LEAVES_FILES_FOR = ("swag", "swag_diag")
@@ -104,7 +104,7 @@ class SwagTrainer(SnapshotTrainer, FineTuningTrainer):
     #: Learning rate while snapshots are taken, in fine-tuning: high, so that the weights move. Maddox et al. keep it at
     #: 0.1 to 0.5 of what a network is trained with; nnU-Net's is 1e-2.
     snapshot_learning_rate = 1e-3
-    #: The same from scratch, in units of nnU-Net's initial learning rate.
+    #: Learning rate while snapshots are taken, from scratch, in units of nnU-Net's initial learning rate.
     scratch_snapshot_learning_rate_factor = 0.1
 
     @property
@@ -142,4 +142,5 @@ class EntSwagTrainer(SwagTrainer):
     Snapshots hardly differ at this rate, and with them the members.
     """
 
+    #: Learning rate while snapshots are taken, in fine-tuning.
     snapshot_learning_rate = 1e-4

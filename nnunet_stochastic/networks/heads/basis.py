@@ -47,8 +47,11 @@ class BasisHeads(GaussianHeads):
         Number M of bases, at least 1. One is SingleBasis, which has neither partitions nor W.
     partitions
         Partitions per axis G, at least 1; fewer along axes with fewer voxels.
-    noise_scope, basis_selection
-        Noise between voxels and choice of B̂, see ``nnunet_stochastic.distributions.basis``.
+    noise_scope
+        ``"voxel"``: z2 is drawn anew at each voxel; ``"volume"``: one z2 for the whole image.
+    basis_selection
+        How a partition gets its basis: ``"straight_through"``, ``"soft"`` or ``"argmax"``, see
+        ``nnunet_stochastic.distributions.basis``.
     temperature
         Divisor of the logits of W in the softmax where ``basis_selection`` is ``"soft"``.
     initial_scale

@@ -1,64 +1,20 @@
-"""What the README says of trainers: the table of their options, and a trainer of one's own, run as printed."""
+"""What the guide says of a trainer of one's own, run as printed."""
 
 from __future__ import annotations
 
-import ast
 import re
 from pathlib import Path
 
 import pytest
 import torch
 
-from nnunet_stochastic import training
-from nnunet_stochastic.training.options import options_of
-
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-SECTION = README.partition("\n### A trainer of your own\n")[2].partition("\n### ")[0]
-CLASSES = {name: getattr(training, name) for name in training.__all__}
-
-
-def rows() -> list[tuple[str, object, list[str], str]]:
-    """Option, default, classes and meaning of each row."""
-    (table,) = re.findall(
-        r"^\| option \| default \| of \| meaning \|\n\|(?:-+\|)+\n((?:\|.*\n)+)", SECTION, re.MULTILINE
-    )
-    found = []
-    for line in table.splitlines():
-        option, default, classes, meaning = (cell.strip() for cell in line.strip("|").split(" | "))
-        found.append(
-            (option.strip("`"), ast.literal_eval(default.strip("`")), re.findall(r"`(\w+)`", classes), meaning)
-        )
-    return found
-
-
-def test_the_table_has_every_option_of_every_trainer_with_its_default() -> None:
-    said = {
-        (name, owner): default for option, default, owners, _ in rows() for name, owner in [(option, o) for o in owners]
-    }
-    for owner, trainer in CLASSES.items():
-        options = options_of(trainer)
-        # The row of the first class in the order of inheritance is the one that holds.
-        order = [base.__name__ for base in trainer.__mro__]
-        told = {}
-        for option in {name for name, row_owner in said if row_owner in order}:
-            nearest = min((o for name, o in said if name == option and o in order), key=order.index)
-            told[option] = said[option, nearest]
-        assert told == options, owner
-    assert {owner for _, owner in said} <= CLASSES.keys()
-    assert len(said) == sum(len(owners) for _, _, owners, _ in rows())  # none twice
-    assert all(meaning for *_, meaning in rows())
-
-
-def test_a_row_is_where_the_value_is_said() -> None:
-    for option, default, owners, _ in rows():
-        for owner in owners:
-            assert vars(CLASSES[owner])[option] == default
-            assert type(vars(CLASSES[owner])[option]) is type(default)
+GUIDE = (Path(__file__).parents[2] / "docs/guides/trainers.md").read_text(encoding="utf-8")
+SECTION = GUIDE.partition("\n## A trainer of your own\n")[2]
 
 
 @pytest.fixture
 def own_trainer(make_dataset, monkeypatch, tmp_path: Path):
-    """The code block of the README in the file that it names, and the folder exported as it says."""
+    """The code block of the guide in the file that it names, and the folder exported as it says."""
     (code,) = re.findall(r"^```python\n(# (my_trainers/\w+\.py)\n.*?)^```$", SECTION, re.MULTILINE | re.DOTALL)
     dataset = make_dataset(2)
     file = tmp_path / code[1]

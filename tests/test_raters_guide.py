@@ -1,4 +1,4 @@
-"""The README's way from images and several raters' masks to a page with four models, each command as it is printed."""
+"""The guide's way from images and several raters' masks to a page with four models, each command as it is printed."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import pytest
 import SimpleITK as sitk
 
 ROOT = Path(__file__).resolve().parents[1]
-SECTION = "### From images and several raters' masks to a page with four models"
+SECTION = "## From images and several raters' masks to a page with four models"
 MODELS = ["Diagonal", "LowRank", "MoB", "MoBVolume"]
 
 
 def printed() -> str:
     """The section's code, without the indentation by which Markdown knows it."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8").partition(SECTION)[2].partition("\n### ")[0]
+    text = (ROOT / "docs/guides/raters.md").read_text(encoding="utf-8").partition(SECTION)[2]
     lines = text.splitlines()
     code = [number for number, line in enumerate(lines) if line.startswith("    ")]
     return "\n".join(line.removeprefix("    ") for line in lines[code[0] : code[-1] + 1]) + "\n"
