@@ -136,19 +136,6 @@ def same(one: object, two: object) -> bool:
     return one == two
 
 
-@pytest.fixture
-def dataset(make_dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """A 2D dataset with a deterministic checkpoint to start from."""
-    dataset = make_dataset(2)
-    seed(1)
-    trainer = dataset.trainer("nnUNetTrainer")
-    trainer.initialize()
-    trainer.save_checkpoint(str(tmp_path / "deterministic.pth"))
-    monkeypatch.setenv("nnUNet_stochastic_init", str(tmp_path / "deterministic.pth"))
-    monkeypatch.setenv("nnUNet_results", str(tmp_path / "nnUNet_results"))
-    return dataset
-
-
 def test_an_interruption_at_any_change_of_a_file_is_made_good_by_resuming(dataset, tmp_path: Path) -> None:
     def die() -> None:
         raise Interrupted
