@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from functools import cache
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -19,12 +20,13 @@ ROOT = Path(__file__).resolve().parents[2]
 _LINK = re.compile(r"\[(?P<text>[^\]]*)\]\((?!https?:|#)(?P<target>[^)#\s]+)(?P<anchor>#[^)\s]*)?\)")
 
 
-def repository_files() -> list[str]:
+@cache
+def repository_files() -> tuple[str, ...]:
     """Paths in the repository of what becomes a page or a picture of the site."""
     found = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/README.md"]
     for pattern in ("examples/*/README.md", "examples/*/*.png"):
         found += sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob(pattern))
-    return found
+    return tuple(found)
 
 
 def add_repository_file(files: Files, config: MkDocsConfig, path: str) -> None:
