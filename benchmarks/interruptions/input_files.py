@@ -85,6 +85,10 @@ def _write_scans(folder: Path) -> None:
     predictions = MadePredictions(folder / "scans")
     for seed in range(4):
         predictions.add(f"case{seed}", seed=seed)
+        # For scenes: any image on the grid of the prediction.
+        image = folder / "scans" / "images" / f"case{seed}_0000.nii.gz"
+        image.parent.mkdir(exist_ok=True)
+        shutil.copyfile(folder / "scans" / "out" / f"case{seed}.nii.gz", image)
 
 
 def _write_sources(folder: Path) -> None:

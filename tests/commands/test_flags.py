@@ -19,6 +19,7 @@ NAMES = sorted(file.stem for file in COMMANDS.glob("*.py") if not file.stem.star
 MEANINGS = {
     "--disable_progress_bar": "draw no progress bars$",
     "--groups": "table ",
+    "--images": "image folders",
     "--dry_run": "print .*, and stop$",
     "--num_members": "number of members",
     "--overwrite": "replace ",
