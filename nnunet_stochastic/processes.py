@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -40,12 +42,13 @@ def find_program(name: str, environment: Mapping[str, str]) -> tuple[str, str]:
     FileNotFoundError
         If there is no such command.
     """
-    path = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", "")])
+    beside = dict.fromkeys([str(Path(sys.executable).parent), sysconfig.get_path("scripts")])
+    path = os.pathsep.join([*beside, environment.get("PATH", "")])
     program = shutil.which(name, path=path)
     if program is None:
         raise FileNotFoundError(
-            f"the command {name} was not found; run `pip install .` in the checkout of nnunet_stochastic, with this "
-            "environment's pip"
+            f"the command {name} was not found on {platform.node()}, neither in {' or '.join(beside)} nor on PATH; run "
+            "`pip install .` in the checkout of nnunet_stochastic, with this environment's pip"
         )
     return program, path
 

@@ -48,10 +48,10 @@ class Study:
         for name in names:
             (folder / name).mkdir()
 
-    def start(self) -> subprocess.Popen:
+    def start(self, *options: str) -> subprocess.Popen:
         with (self.folder / "output.txt").open("a") as stream:
             return subprocess.Popen(
-                [sys.executable, "-c", COMMAND, "tiny.yaml"],
+                [sys.executable, "-c", COMMAND, "tiny.yaml", *options],
                 cwd=self.folder,
                 env=self.environment,
                 stdout=stream,

@@ -18,7 +18,14 @@ from nnunet_stochastic.commands._errors import report_errors, say_total_time
 from nnunet_stochastic.commands._flags import Number, parse_arguments
 from nnunet_stochastic.io.folders import require_writable
 from nnunet_stochastic.processes import last_lines
-from nnunet_stochastic.study.checks import Machine, check_datasets, check_machine, find_machine, find_problems
+from nnunet_stochastic.study.checks import (
+    Machine,
+    check_datasets,
+    check_machine,
+    check_programs,
+    find_machine,
+    find_problems,
+)
 from nnunet_stochastic.study.description import KINDS
 from nnunet_stochastic.study.engine import Engine, require_engine
 from nnunet_stochastic.study.estimate import Minutes, estimate
@@ -27,6 +34,7 @@ from nnunet_stochastic.study.locks import locked
 from nnunet_stochastic.study.plan import FINAL, Plan
 from nnunet_stochastic.study.presence import are_complete
 from nnunet_stochastic.study.records import Records
+from nnunet_stochastic.study.slurm import Failure, plug_in_options, uses_slurm
 from nnunet_stochastic.study.training_time import minutes_by_logs, other_trained_models
 
 __all__ = ["main"]
@@ -51,6 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     check_datasets(plan.study, plan.folders, plan.environment)
     machine = find_machine(plan.study, plan.environment)
     check_machine(plan.study, machine, local=_is_local(options))
+    check_programs(plan.study, plan.jobs.values())
+    if uses_slurm(options):
+        options = (*options, *plug_in_options(options, plan.environment))
     engine = _engine(plan, arguments, options, machine)
     require_writable(plan.study.output, option="output")
     try:
@@ -119,7 +130,7 @@ def _engine(plan: Plan, arguments: argparse.Namespace, options: tuple[str, ...],
     local = _is_local(options)
     cores = arguments.cores or ((os.cpu_count() or 1) if local else None)
     if plan.study.device != "cuda":
-        return Engine(cores, (), None, options)
+        return Engine(cores, (), None, options, not local)
     max_gpus = arguments.gpus
     if local and max_gpus is None:
         max_gpus = len(machine.gpus) or 1  # none is an error, but for --dry_run
@@ -128,24 +139,25 @@ def _engine(plan: Plan, arguments: argparse.Namespace, options: tuple[str, ...],
         raise ValueError(f"a job needs {most} GPUs (resources), and there are {max_gpus}; see --gpus")
     seen = machine.gpus if local else ()
     shared = tuple(seen[index % len(seen)] for index in range(max_gpus)) if seen else ()
-    return Engine(cores, shared, max_gpus, options)
+    return Engine(cores, shared, max_gpus, options, not local)
 
 
 def _run(plan: Plan, engine: Engine, until: str | None, console: Console) -> int:
     last = until or KINDS[-1]
+    failures: dict[Key, Failure] = {}
     if plan.targets("convert") or last == "convert":
-        _pass(plan, engine, ["convert"], console)
+        _pass(plan, engine, ["convert"], failures, console)
         plan = Plan.read(plan.study.file)  # datasets have their names now
         check_datasets(plan.study, plan.folders, plan.environment)
     if last != "convert":
-        _pass(plan, engine, [last if last not in FINAL else "evaluate"], console)
+        _pass(plan, engine, [last if last not in FINAL else "evaluate"], failures, console)
     if last in FINAL:
         kinds = [kind for kind in FINAL if until in (None, kind)]
-        _pass(plan, engine, kinds, console)
+        _pass(plan, engine, kinds, failures, console)
     scope = _scope(plan.current_jobs(), until)
     failed, waiting = plan.failed(list(scope.values()))
     if failed:
-        _print_failures(plan, failed, waiting, console)
+        _print_failures(plan, failed, waiting, failures, console)
         return 1
     console.print(f"done: {plan.study.output}")
     if until is None:
@@ -154,8 +166,8 @@ def _run(plan: Plan, engine: Engine, until: str | None, console: Console) -> int
     return 0
 
 
-def _pass(plan: Plan, engine: Engine, kinds: Sequence[str], console: Console) -> None:
-    """Run the jobs of some kinds and what they need, as far as this can be done now."""
+def _pass(plan: Plan, engine: Engine, kinds: Sequence[str], failures: dict[Key, Failure], console: Console) -> None:
+    """Run the jobs of some kinds and what they need, as far as this can be done now; note failures of a scheduler."""
     jobs = plan.current_jobs()
     stale = plan.records.stale(jobs)
     for key in plan.records.forget(stale):
@@ -176,7 +188,11 @@ def _pass(plan: Plan, engine: Engine, kinds: Sequence[str], console: Console) ->
         seconds = plan.records.seconds(job.key)
         console.print(f"{count}/{len(left)} {job.kind} {job.name}: {as_text(seconds or 0)}", markup=False)
 
-    engine.run(plan, kinds, left, report)
+    def report_failure(failure: Failure) -> None:
+        failures[failure.key] = failure
+        console.print(f"failed: {' '.join(failure.key)}: {failure.reason}", markup=False, style="red")
+
+    engine.run(plan, kinds, left, report, report_failure)
 
 
 def _scope(jobs: Mapping[Key, Job], until: str | None) -> dict[Key, Job]:
@@ -196,11 +212,23 @@ def _closure(jobs: Mapping[Key, Job], targets: Sequence[Job]) -> dict[Key, Job]:
     return {key: job for key, job in jobs.items() if key in keys}
 
 
-def _print_failures(plan: Plan, failed: Sequence[Job], waiting: Sequence[Job], console: Console) -> None:
+def _print_failures(
+    plan: Plan,
+    failed: Sequence[Job],
+    waiting: Sequence[Job],
+    failures: Mapping[Key, Failure],
+    console: Console,
+) -> None:
     for job in failed:
-        log = plan.records.log(job.key)
-        console.print(f"failed: {job.kind} {job.name}, {log}", markup=False, style="red")
-        if lines := last_lines(log):
+        failure = failures.get(job.key)
+        log: Path | None = plan.records.log(job.key)
+        # The log of a job that was not started is of another time; SLURM's tells where the job itself had none.
+        if failure is not None and (failure.log is None or not (log and log.is_file())):
+            log = failure.log
+        where = "" if log is None else f", {log}"
+        why = "" if failure is None else f": {failure.reason}"
+        console.print(f"failed: {job.kind} {job.name}{where}{why}", markup=False, style="red")
+        if log is not None and (lines := last_lines(log)):
             console.print(lines, markup=False)
         depending = _depending(job, waiting)
         for other in depending[:SHOWN_JOBS]:

@@ -365,3 +365,5 @@ class JobRecord(File):
     how: dict[str, Any] | None = None
     command: int | None = None
     seconds: NotNegative | None = None
+    memory_mib: NotNegative | None = None
+    resumed: bool = False

@@ -15,11 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
 
+from nnunet_stochastic import processes
 from nnunet_stochastic.discovery import VARIABLE, activate
 from nnunet_stochastic.io.schemas import RawDatasetJson
 from nnunet_stochastic.io.text import read_json, read_json_if_complete
 from nnunet_stochastic.patients import PATIENTS_FILE, read_patients
 from nnunet_stochastic.study.description import Dataset, Study
+from nnunet_stochastic.study.job import Job
 from nnunet_stochastic.study.splits import check_splits
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "Machine",
     "check_datasets",
     "check_machine",
+    "check_programs",
     "convert_command",
     "environment_of",
     "find_machine",
@@ -235,6 +238,16 @@ def check_machine(study: Study, machine: Machine, *, local: bool) -> None:
         )
     if local and study.device == "cuda" and not machine.gpus:
         raise ValueError("torch sees no GPU on this machine; write device: cpu, or run the jobs elsewhere (--executor)")
+
+
+def check_programs(study: Study, jobs: Iterable[Job]) -> None:
+    """Raise ``FileNotFoundError`` where a job has a command that is not there: it would fail after those before it."""
+    used = {(job.kind, command.argv[0]): job for job in jobs for command in job.commands}
+    for (kind, program), job in used.items():
+        try:
+            processes.find_program(program, environment_of(study, kind, job.environment))
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{kind} {job.name}: {error}") from error
 
 
 def _trainers(study: Study) -> Iterable[str]:

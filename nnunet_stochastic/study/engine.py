@@ -21,6 +21,7 @@ from nnunet_stochastic.processes import last_lines
 from nnunet_stochastic.study.job import Job
 from nnunet_stochastic.study.plan import Plan
 from nnunet_stochastic.study.run_job import GPUS_VARIABLE
+from nnunet_stochastic.study.slurm import Failure, FailureLog, uses_slurm
 
 __all__ = ["Engine", "require_engine"]
 
@@ -31,7 +32,7 @@ _SECONDS_TO_END = 30
 
 def require_engine() -> None:
     """Raise where the extra ``study`` is not installed."""
-    if missing := [name for name in ("snakemake", "yaml") if importlib.util.find_spec(name) is None]:
+    if missing := [name for name in ("snakemake", "yaml", "psutil") if importlib.util.find_spec(name) is None]:
         raise ValueError(
             f'a study needs {", ".join(missing)}: run pip install ".[study]" in the checkout of nnunet_stochastic '
             "(Python 3.11 or newer)"
@@ -52,14 +53,24 @@ class Engine:
         Limit of the GPUs of all jobs; None is no limit.
     options
         More options of Snakemake.
+    on_cluster
+        Whether jobs run elsewhere, with as many cores each as they ask for.
     """
 
     cores: int | None
     gpus: tuple[str, ...]
     max_gpus: int | None
     options: tuple[str, ...]
+    on_cluster: bool = False
 
-    def run(self, plan: Plan, kinds: Sequence[str], jobs: Sequence[Job], on_done: Callable[[Job], None]) -> None:
+    def run(
+        self,
+        plan: Plan,
+        kinds: Sequence[str],
+        jobs: Sequence[Job],
+        on_done: Callable[[Job], None],
+        on_failed: Callable[[Failure], None],
+    ) -> None:
         """Run jobs of some kinds, with all that they need.
 
         Parameters
@@ -72,6 +83,8 @@ class Engine:
             Jobs to run with what they need, as far as it is not done.
         on_done
             Function that is called with each when it is done.
+        on_failed
+            Function that is called with each failure that a scheduler tells of, when it does.
 
         Raises
         ------
@@ -82,6 +95,8 @@ class Engine:
         log.parent.mkdir(parents=True, exist_ok=True)
         before = {job.key: _changed(plan.records.log(job.key)) for job in jobs}
         environment = dict(plan.environment) | {GPUS_VARIABLE: ",".join(self.gpus)}
+        failures = FailureLog(log, environment) if uses_slurm(self.options) else None
+        num_failed = 0
         with log.open("a", encoding="utf-8") as stream:
             process = subprocess.Popen(
                 self.command(plan, kinds),
@@ -93,15 +108,18 @@ class Engine:
             )
             with _passing_on_signals(process):
                 left = list(jobs)
-                while (status := process.poll()) is None or left:
+                while (status := process.poll()) is None or left or failures:
                     done = [job for job in left if plan.records.is_recorded(job.key)]
                     for job in done:
                         on_done(job)
                     left = [job for job in left if job not in done]
+                    for failure in failures.read(at_end=status is not None) if failures else ():
+                        num_failed += 1
+                        on_failed(failure)
                     if status is not None:
                         break
                     time.sleep(_SECONDS_BETWEEN_LOOKS)
-        if status != 0 and before == {job.key: _changed(plan.records.log(job.key)) for job in jobs}:
+        if status != 0 and not num_failed and before == {job.key: _changed(plan.records.log(job.key)) for job in jobs}:
             raise ChildProcessError(f"Snakemake failed; the last lines of {log}:\n{last_lines(log)}")
 
     def command(self, plan: Plan, kinds: Sequence[str]) -> list[str]:
@@ -111,6 +129,7 @@ class Engine:
         command += ["--directory", str(plan.study.output)]
         # Snakemake reads values as YAML, again in each process that it starts.
         command += ["--config", f"study={quote(str(plan.study.file))}", f"kinds={','.join(kinds)}"]
+        command += [f"on_cluster={int(self.on_cluster)}"]
         # The study has its own locks and its own way to tell what is complete.
         command += ["--nolock", "--ignore-incomplete", "--drop-metadata", "--rerun-triggers", "mtime"]
         command += ["--keep-going", "--scheduler", "greedy"]

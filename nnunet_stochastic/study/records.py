@@ -85,6 +85,15 @@ class Records:
         """How long a job took, None where it was not measured."""
         return _read(self.done(key)).get("seconds")
 
+    def measured(self, key: Key) -> tuple[float, float]:
+        """Minutes that a job took and the most memory in MiB that it had; 0 where this was not measured.
+
+        Of a job that went on after an interruption, the record has the last part alone: its time is not taken.
+        """
+        done = _read(self.done(key))
+        minutes = 0.0 if done.get("resumed") else (done.get("seconds") or 0.0) / 60
+        return minutes, done.get("memory_mib") or 0.0
+
     def stale(self, jobs: Mapping[Key, Job]) -> dict[Key, str]:
         """Records that are not true any more, and those of what was made from these results.
 

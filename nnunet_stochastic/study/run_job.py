@@ -23,6 +23,7 @@ from nnunet_stochastic.processes import run_logged
 from nnunet_stochastic.study.checks import environment_of
 from nnunet_stochastic.study.job import Job
 from nnunet_stochastic.study.locks import locked, take_places
+from nnunet_stochastic.study.memory import watched_memory
 from nnunet_stochastic.study.plan import FINAL, Plan
 from nnunet_stochastic.study.presence import are_complete, discard_broken_checkpoints
 
@@ -71,20 +72,23 @@ def run(file: Path, kind: str, name: str) -> None:
     with locked(records.lock(job.key), waiting_for=f"an earlier run of {kind} {name}"):
         if records.is_done(job):  # that earlier run has done it
             return
-        if not records.begin(job) and job.folder is not None:
+        resumed = records.begin(job)
+        if not resumed and job.folder is not None:
             shutil.rmtree(job.folder, ignore_errors=True)
         with log.open("a", encoding="utf-8") as stream, _gpus(plan, job) as gpus:
             _note(stream, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {platform.node()}: {kind} {name}")
             start = time.monotonic()
             try:
-                num_run = _run_commands(plan, job, environment_of(plan.study, kind, job.environment) | gpus, stream)
+                with watched_memory() as peak:
+                    num_run = _run_commands(plan, job, environment_of(plan.study, kind, job.environment) | gpus, stream)
                 _check_products(Plan.read(file).jobs[job.key] if kind == "convert" else job)
             except (ValueError, OSError) as error:
                 _note(stream, f"failed: {str(error).splitlines()[0]}")
                 raise
             seconds = round(time.monotonic() - start, 1)
             _note(stream, f"done in {seconds} s")
-            measured = {"seconds": seconds} if num_run else {"adopted": True}
+            measured = {"seconds": seconds, "memory_mib": round(peak.mib), "resumed": resumed}
+            measured = measured if num_run else {"adopted": True}
             records.finish(job, **measured, host=platform.node(), finished=time.strftime("%Y-%m-%d %H:%M:%S"))
 
 

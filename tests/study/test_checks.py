@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from nnunet_stochastic.study.checks import Machine, check_datasets, check_machine, environment_of, find_machine
+from nnunet_stochastic.study.checks import (
+    Machine,
+    check_datasets,
+    check_machine,
+    check_programs,
+    environment_of,
+    find_machine,
+)
 from nnunet_stochastic.study.plan import Plan
 from nnunet_stochastic.study.splits import check_splits
 from nnunet_stochastic.study.splits import main as make_splits
@@ -31,6 +38,23 @@ def check(write_study):
         check_datasets(plan.study, plan.folders, plan.environment)
 
     return check
+
+
+def test_a_command_that_is_not_there_is_named_before_anything_runs(write_study, tmp_path, monkeypatch):
+    """Beside this interpreter, among its scripts, or on PATH; the study's own variables have the last word."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    text = STUDY.replace("ood: [far]", "convert: our_converter --all")
+    plan = Plan.read(write_study(text))
+    with pytest.raises(
+        FileNotFoundError, match=r"convert Dataset007: the command our_converter was not found on .*PATH"
+    ):
+        check_programs(plan.study, plan.jobs.values())
+    (tmp_path / "tools").mkdir()
+    program = tmp_path / "tools" / "our_converter"
+    program.write_text("#!/bin/sh")
+    program.chmod(0o755)
+    plan = Plan.read(write_study(text + f"variables: {{convert: {{PATH: '{program.parent}'}}}}\n"))
+    check_programs(plan.study, plan.jobs.values())
 
 
 def test_missing_variable(write_study, monkeypatch):

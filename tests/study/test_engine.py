@@ -2,12 +2,16 @@
 
 import json
 import os
+import re
 import signal
+import subprocess
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from nnunet_stochastic.study.engine import Engine
+from nnunet_stochastic.study.plan import Plan
 from tests.study.stand_ins import StandIns
 
 pytest.importorskip("snakemake")
@@ -152,6 +156,38 @@ def test_an_error_of_snakemake_itself_is_shown(stand_ins):
     printed = stand_ins.run("--", "--executor", "no_such_plugin", status=1)
     assert "Snakemake failed" in printed
     assert "no_such_plugin" in printed
+
+
+def asked(study, *, on_cluster):
+    """Threads and resources that Snakemake would ask for, by kind."""
+    plan = Plan.read(study.file)
+    command = Engine(4, (), None, ("--dry-run",), on_cluster).command(plan, ["evaluate"])
+    done = subprocess.run(command, env=study.environment, cwd=study.folder, capture_output=True, text=True, check=True)
+    found = {}
+    for rule in done.stdout.split("\nrule ")[1:]:
+        threads = re.search(r"^    threads: (\d+)", rule, re.MULTILINE)
+        resources = re.search(r"^    resources: (.*)$", rule, re.MULTILINE)
+        kind, _, _ = rule.partition(":")
+        names = dict(part.split("=") for part in resources[1].split(", ")) if resources else {}
+        found[kind] = {"threads": threads[1] if threads else "1"} | {
+            name: value for name, value in names.items() if name in ("gpu", "gres", "mem_mb", "runtime")
+        }
+    return found
+
+
+def test_what_jobs_ask_for(stand_ins, monkeypatch):
+    stand_ins.run("--until", "convert")
+    for name, value in stand_ins.environment.items():
+        monkeypatch.setenv(name, value)
+    text = stand_ins.file.read_text().replace("device: cpu", "device: cuda")
+    more = 'resources: {predict: {gres: "gpu:a100:1", threads: 3}, evaluate: {mem_mb: 500, runtime: 7}}\n'
+    stand_ins.file.write_text(text + more)
+    found = asked(stand_ins, on_cluster=True)
+    assert found["train"] == {"threads": "4", "gpu": "1", "mem_mb": "32000", "runtime": "1440"}  # 12, of --cores 4
+    assert found["predict"] == {"threads": "3", "gres": "gpu:a100:1", "mem_mb": "32000", "runtime": "720"}
+    assert found["evaluate"] == {"threads": "1", "mem_mb": "500", "runtime": "7"}
+    assert found["plan"] == {"threads": "1", "mem_mb": "16000", "runtime": "720"}
+    assert asked(stand_ins, on_cluster=False)["train"]["threads"] == "1"
 
 
 @pytest.mark.parametrize("name", ["run #1", "a: b", "it's {one}"])

@@ -60,6 +60,8 @@ def test_commands_that_are_done_are_left_out(toy):
     done = json.loads((toy.output / "done" / "plan" / f"{DATASET}.json").read_text())
     assert done["how"]["commands"][0][0] == "nnUNetv2_plan_and_preprocess"
     assert done["seconds"] > 0
+    assert done["memory_mib"] > 1
+    assert done["resumed"]  # its time is that of the last part
 
     run(toy.file, "plan", DATASET)
     assert toy.calls() == []
