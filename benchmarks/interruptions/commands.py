@@ -222,6 +222,8 @@ def _add_evaluations(make: _Maker) -> None:
     )
     images, output = scans / "images", make.folder / "scenes"
     make.add("scene", "scene", "-i", scans / "out", "--images", images, "-o", output, *_IN_THIS_PROCESS, output=output)
+    output = make.folder / "merged"
+    make.add("merge", "merge", "-i", scans / "out", scans / "other", "-o", output, output=output)
     models = sorted((make.folder / "models").iterdir()) if (make.folder / "models").is_dir() else []
     make.add("compare", "compare", *models, "-o", make.folder / "compare", output=make.folder / "compare")
     page = make.folder / "report" / "page.html"

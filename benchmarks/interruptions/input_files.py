@@ -89,6 +89,12 @@ def _write_scans(folder: Path) -> None:
         image = folder / "scans" / "images" / f"case{seed}_0000.nii.gz"
         image.parent.mkdir(exist_ok=True)
         shutil.copyfile(folder / "scans" / "out" / f"case{seed}.nii.gz", image)
+    # For merging: another model's predictions of the same images, of other structures.
+    other = folder / "scans" / "other"
+    shutil.copytree(folder / "scans" / "out", other)
+    dataset = json.loads((other / "dataset.json").read_text())
+    dataset["labels"] = {name if label == 0 else f"other {name}": label for name, label in dataset["labels"].items()}
+    (other / "dataset.json").write_text(json.dumps(dataset))
 
 
 def _write_sources(folder: Path) -> None:

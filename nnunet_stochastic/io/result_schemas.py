@@ -39,6 +39,19 @@ class SampleIntervals(File):
 FoldsTrainedOn = Literal["same", "different", "unknown"]
 
 
+class MergedPart(File):
+    """Predictions that were merged with others."""
+
+    folder: Name
+    """Their folder, as an absolute path."""
+    model_folder: str | None
+    """Folder of the trained model, as an absolute path."""
+    record_sha256: Name
+    """SHA-256 of their uncertainty.json."""
+    labels: dict[str, Count]
+    """Labels of their structures in the merged label map, by name."""
+
+
 class PredictionSettings(File):
     """How a folder was predicted."""
 
@@ -105,6 +118,12 @@ class PredictionSettings(File):
     """Whether the predictive mean was written."""
     probability_format: str | None = None
     """Format of the predictive mean."""
+    merged_from: list[MergedPart] | None = None
+    """Of a merged prediction, what it was merged from."""
+    merged_labels: str | None = None
+    """Of a merged prediction, which structure is taken where several are."""
+    merged_maps: str | None = None
+    """Of a merged prediction, what its maps are of those of its parts."""
 
 
 OfMeasures = dict[Measure, NotNegative | None]
@@ -207,6 +226,8 @@ class PredictedCase(File):
     structures: dict[str, StructureEntry] = {}
     """By name."""
     lesions: list[LesionEntry] = []
+    overlap_voxels: Count | None = None
+    """Of a merged prediction, voxels in which several parts have a structure."""
     dicom_series: list[SeriesIdentity] | None = None
     """Of an image that was read from DICOM, its series, a channel each."""
     input_sha256: list[str] | None = None

@@ -53,7 +53,7 @@ NNUNETS = {
     *("-part_id", "-prev_stage_predictions", "-step_size", "-tr"),
 }
 #: Commands that draw no progress bars.
-WITHOUT_BARS = {"compare", "ensemble_splits", "export_model", "info", "study"}
+WITHOUT_BARS = {"compare", "ensemble_splits", "export_model", "info", "merge", "study"}
 OLD_NAMES = {
     **{(name, "-seed"): "--seed" for name in NAMES if name.startswith("convert_")},
     **{(name, "--no_pbar"): "--disable_progress_bar" for name in NAMES if name.startswith("convert_")},
