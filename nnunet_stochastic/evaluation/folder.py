@@ -102,6 +102,17 @@ def evaluate_folder(
     ------
     ValueError
         Something is wrong with the files; nothing was computed then. The message lists all findings.
+
+    Examples
+    --------
+    >>> from nnunet_stochastic import StochasticPredictor, evaluate_folder, predict_folder
+    >>> folder = "nnUNet_results/Dataset501_X/nnUNetTrainerMoB__nnUNetPlans__3d_fullres"
+    >>> predictor = StochasticPredictor.from_model_folder(folder, folds=(0,))
+    >>> predict_folder(predictor, "imagesTs", "out", save_probabilities=True).failures
+    {}
+    >>> evaluation = evaluate_folder("out", "labelsTs")
+    >>> sorted(evaluation.rows["case"].unique())
+    ['case_001', 'case_002']
     """
     predictions = Path(predictions)
     places = SetFolders(predictions, Path(references), None if raters is None else Path(raters))

@@ -102,6 +102,17 @@ def predict_folder(
     probability_format
         ``"npz"``: CASE.npz and CASE.pkl, as nnU-Net writes them; ``"nifti"``: an image per class in probabilities/,
         with the file ending of the maps.
+
+    Examples
+    --------
+    >>> from nnunet_stochastic import StochasticPredictor, predict_folder
+    >>> folder = "nnUNet_results/Dataset501_X/nnUNetTrainerMoB__nnUNetPlans__3d_fullres"
+    >>> predictor = StochasticPredictor.from_model_folder(folder, folds=(0,))
+    >>> report = predict_folder(predictor, [["imagesTs/case_001_0000.nii.gz"]], "out")
+    >>> report.failures, list(report.cases)
+    ({}, ['case_001'])
+    >>> sorted(report.cases["case_001"]["volume_ml"])
+    ['nodule']
     """
     if probability_format not in PROBABILITY_FORMATS:
         raise ValueError(f"probability_format must be one of {PROBABILITY_FORMATS}, got {shown(probability_format)}")

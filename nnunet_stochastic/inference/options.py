@@ -73,6 +73,17 @@ class PredictionOptions:
         Whether to predict mirrored views, too, along the axes the model was trained with.
     accumulate_on_device
         Whether to keep image and sums on the device (CUDA only); where they do not fit they go to the CPU.
+
+    Examples
+    --------
+    >>> from nnunet_stochastic import PredictionOptions
+    >>> options = PredictionOptions(num_samples=30, num_saved_samples=10, seed=1)
+    >>> options.num_saved_samples
+    10
+    >>> PredictionOptions(step_size=2)
+    Traceback (most recent call last):
+        ...
+    ValueError: step_size must be in [0.01, 1], got 2
     """
 
     num_samples: int = 30

@@ -107,7 +107,16 @@ class StochasticPredictor:
         options: PredictionOptions | None = None,
         device: torch.device | str = "cpu",
     ) -> StochasticPredictor:
-        """A predictor of a folder TRAINER__PLANS__CONFIGURATION; see ``load_model`` and ``PredictionOptions``."""
+        """A predictor of a folder TRAINER__PLANS__CONFIGURATION; see ``load_model`` and ``PredictionOptions``.
+
+        Examples
+        --------
+        >>> from nnunet_stochastic import StochasticPredictor
+        >>> folder = "nnUNet_results/Dataset501_X/nnUNetTrainerMoB__nnUNetPlans__3d_fullres"
+        >>> predictor = StochasticPredictor.from_model_folder(folder, folds=(0,))
+        >>> [member.name for member in predictor.members]
+        ['fold_0']
+        """
         model = load_model(
             folder,
             folds=folds,
@@ -182,6 +191,18 @@ class StochasticPredictor:
         -------
         ImagePrediction
             Images of the library of the given one, in its geometry; of an array, arrays (z, y, x).
+
+        Examples
+        --------
+        >>> import nibabel
+        >>> from nnunet_stochastic import StochasticPredictor
+        >>> folder = "nnUNet_results/Dataset501_X/nnUNetTrainerMoB__nnUNetPlans__3d_fullres"
+        >>> predictor = StochasticPredictor.from_model_folder(folder, folds=(0,))
+        >>> image = nibabel.load("imagesTs/case_001_0000.nii.gz")
+        >>> prediction = predictor.predict_image(image, name="case_001")
+        >>> bool((prediction.maps["total"].affine == image.affine).all())
+        True
+        >>> nibabel.save(prediction.maps["total"], "total.nii.gz")
         """
         reader = self.model.plans_manager.image_reader_writer_class
         given = image_object(image, reader, spacing=spacing)
