@@ -17,6 +17,7 @@ from nnunetv2.training.nnUNetTrainer.variants.training_length.nnUNetTrainer_Xepo
 
 from nnunet_stochastic.commands.merge import main as merge
 from nnunet_stochastic.commands.predict import main as predict
+from nnunet_stochastic.commands.scene import main as scene
 from nnunet_stochastic.evaluation.merging import MAPS_RULE
 from nnunet_stochastic.io.result_schemas import PredictionRecord
 from nnunet_stochastic.io.text import read_json
@@ -154,6 +155,13 @@ def test_what_was_merged_is_said(task, merged):
     assert "trainer" not in settings
     dataset = json.loads((merged / "dataset.json").read_text())
     assert dataset["labels"] == {"background": 0, **labels}
+
+
+def test_viewers_open_it(task, merged, tmp_path):
+    assert scene(["-i", str(merged), "-o", str(tmp_path), "-np", "1", "--disable_progress_bar"]) == 0
+    rows = (tmp_path / "labels.ctbl").read_text().splitlines()[1:]
+    assert [row.split()[:2] for row in rows[1:]] == [[str(label), name] for label, name in enumerate(NAMES, start=1)]
+    assert sorted(file.name for file in tmp_path.glob("*.mrml")) == [f"{case}.mrml" for case in CASES]
 
 
 def test_again_it_gives_the_same_files(task, merged):
