@@ -9,12 +9,18 @@ With p̄_e the predictive mean of member e, and E_e[·] the expectation over its
 
 All are averages with convex weights, hence H(p̄) >= E[H] and E[p²] >= p̄² hold at every voxel. Only sums are kept, in
 float32: memory is the same for any number of samples and members.
+
+Where there are many classes a GPU keeps p̄ of one member in half precision, as numbers in proportion to p̄: they are
+divided by their sum when p̄ is asked for. With ``HALF_UNIT`` for 1, each tile and view that sees a voxel rounds p̄ to
+2^-11 of itself, and to 2e-12 K.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from types import EllipsisType
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -22,7 +28,17 @@ from torch import Tensor
 from nnunet_stochastic.outcomes import OutcomeSpace
 from nnunet_stochastic.voxel_law import VoxelMoments
 
-__all__ = ["MomentSums", "Moments"]
+__all__ = ["HALF_UNIT", "MomentSums", "Moments", "normalised"]
+
+#: What stands for probability 1 in half precision, whose greatest number is twice that.
+HALF_UNIT = 2.0**15
+_LEAST_HALF = 2.0**-24  # its least number, and what stands for 0
+
+
+def normalised(parts: Tensor) -> Tensor:
+    """Probabilities (P, …), float32, of numbers in half precision that are in proportion to them."""
+    positive = parts.float().clamp_min_(_LEAST_HALF)
+    return positive.div_(positive.sum(0))
 
 
 @dataclass(frozen=True)
@@ -34,7 +50,7 @@ class Moments:
     space
         Meaning of the channels.
     probabilities
-        Predictive mean p̄, (P, *S), in [0, 1].
+        Predictive mean p̄, (P, *S), in [0, 1]; in half precision, numbers in proportion to it.
     log_ratios
         Log-ratios of p̄, (D, *S): what one deterministic network predicts.
     expected_entropy
@@ -60,9 +76,23 @@ class Moments:
             raise ValueError("the predictive mean is given as probabilities or as log_ratios, one of the two")
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """*S."""
+        field = self.log_ratios if self.probabilities is None else self.probabilities
+        assert field is not None
+        return tuple(field.shape[1:])
+
+    @property
     def mean(self) -> Tensor:
         """p̄, (P, *S)."""
-        return self.space.probabilities(self.mean_log_ratios) if self.probabilities is None else self.probabilities
+        if self.probabilities is None:
+            return self.space.probabilities(self.mean_log_ratios)
+        return normalised(self.probabilities) if self.in_half_precision else self.probabilities
+
+    @property
+    def in_half_precision(self) -> bool:
+        """Whether the mean is kept in half precision: ``mean`` and ``mean_log_ratios`` take twice its memory anew."""
+        return self.probabilities is not None and self.probabilities.dtype == torch.half
 
     @property
     def mean_log_ratios(self) -> Tensor:
@@ -103,6 +133,8 @@ class MomentSums:
         Whether a member has aleatoric samples; False for deterministic networks.
     expected_entropy, second_moment, lost_entropy
         Whether to keep these moments besides the mean.
+    adopts_mean
+        Whether the mean of the only member is kept where it is, see ``adopt``, and these sums have none.
     device
         Device that keeps the sums.
     """
@@ -117,6 +149,7 @@ class MomentSums:
         expected_entropy: bool = True,
         second_moment: bool = True,
         lost_entropy: bool = False,
+        adopts_mean: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
         if num_members < 1:
@@ -125,7 +158,9 @@ class MomentSums:
             raise ValueError("one deterministic member has neither aleatoric samples nor other members to compare with")
         self.space, self.num_members, self.has_samples = space, num_members, has_samples
         self._shape = tuple(shape)
-        self._mean = torch.zeros((space.num_channels, *shape), device=device)
+        self._mean: Tensor | None = None
+        if not adopts_mean:
+            self._mean = torch.zeros((space.num_channels, *shape), device=device)
         self._entropy = torch.zeros(shape, device=device) if expected_entropy else None
         self._square = torch.zeros(shape, device=device) if second_moment else None
         self._lost = torch.zeros(shape, device=device) if lost_entropy else None
@@ -133,6 +168,8 @@ class MomentSums:
 
     def add(self, voxels: slice, moments: VoxelMoments) -> None:
         """Add some voxels of a member: a range of the image's voxels in the order of memory, and their moments."""
+        if self._mean is None:
+            raise ValueError("these sums have no mean of their own: let them adopt that of their member")
         self._mean.flatten(1)[:, voxels] += moments.mean
         if self._entropy is not None:
             entropy = moments.of_samples("entropy") if self.num_members == 1 else self.space.entropy(moments.mean)
@@ -144,17 +181,32 @@ class MomentSums:
             self._lost.view(-1)[voxels] += moments.lost_entropy
         self._added += moments.mean.shape[1]
 
+    def adopt(self, moments: VoxelMoments) -> None:
+        """Add all voxels of the only member, whose mean, in half precision, is kept where it is."""
+        if self.num_members > 1 or self._mean is not None:
+            raise ValueError("sums adopt the mean of one member, if they were made for that (adopts_mean)")
+        kept: tuple[tuple[Tensor | None, Literal["entropy", "square"]], ...]
+        kept = ((self._entropy, "entropy"), (self._square, "square"))
+        for total, name in kept:
+            if total is not None:
+                total.view(-1).copy_(moments.of_samples(name))
+        if self._lost is not None and moments.lost_entropy is not None:
+            self._lost.view(-1).copy_(moments.lost_entropy)
+        self._mean = moments.mean.view(-1, *self._shape)
+        self._added = moments.mean.shape[1]
+
     def moments(self) -> Moments:
         """The moments, once all voxels of all members have been added. Uses the sums' memory: call it once."""
-        expected = self.num_members * self._mean[0].numel()
-        if self._added != expected:
+        expected = self.num_members * math.prod(self._shape)
+        if self._mean is None or self._added != expected:
             raise ValueError(f"{self._added} voxels of members were added, and {expected} are needed")
         for total in (self._mean, self._entropy, self._square, self._lost):
             if total is not None and self.num_members > 1:
                 total /= self.num_members
         return Moments(
             self.space,
-            probabilities=self._mean.clamp_(max=1),  # rounding may lift a mean of ones above 1
+            # Rounding may lift a mean of ones above 1.
+            probabilities=self._mean if self._mean.dtype == torch.half else self._mean.clamp_(max=1),
             expected_entropy=self._entropy,
             second_moment=self._square,
             lost_entropy=self._lost,
