@@ -20,8 +20,9 @@ from nnunet_stochastic.kernels.random_numbers import as_int32, normal_pair, phil
 
 __all__ = ["add_samples_of_view", "add_tile_to_image"]
 
-_ELEMENTS = 4096  # classes x voxels of a block, over 256 threads
+_ELEMENTS = 2048  # classes x voxels of a block
 _WARPS = 8
+_REGISTERS = 128  # of a thread, so that two blocks run at a time
 _BLOCK = 256
 
 
@@ -95,6 +96,7 @@ def add_samples_of_view(
         CHANNELS=channels,
         BLOCK=block,
         num_warps=_WARPS,
+        maxnreg=_REGISTERS,
     )
 
 

@@ -15,6 +15,7 @@ import triton.language as tl
 __all__ = ["as_int32", "normal_pair", "normal_quantile", "philox_words", "uniform_number"]
 
 _TWO_PI_OF_WORD = tl.constexpr(math.pi * 2.0**-31)
+_TWO_BY_PI = tl.constexpr(2 / math.pi)
 _WORD = tl.constexpr(2.0**-32)
 _BOUND = tl.constexpr(1 - 2**-24)  # as in ``distributions.lattice``
 _ROOT_OF_2 = tl.constexpr(math.sqrt(2))
@@ -42,8 +43,29 @@ def philox_words(c0, c1, c2, c3, key0, key1):
 def normal_pair(first, second):
     """Two independent normal numbers of two words."""
     radius = tl.sqrt_rn(-2.0 * tl.log((first.to(tl.float32) + 0.5) * _WORD))
-    angle = second.to(tl.float32) * _TWO_PI_OF_WORD
-    return radius * tl.cos(angle), radius * tl.sin(angle)
+    cosine, sine = _cosine_and_sine(second.to(tl.float32) * _TWO_PI_OF_WORD)
+    return radius * cosine, radius * sine
+
+
+@triton.jit
+def _cosine_and_sine(angle):
+    """Cosine and sine of an angle in [0, 2π], within 2 units in the last place, without the path for large ones.
+
+    The angle is reduced to [-π/4, π/4] by multiples of π/2 in three parts (Cody and Waite); polynomials of the library
+    Cephes, https://www.netlib.org/cephes/.
+    """
+    quarter = tl.floor(angle * _TWO_BY_PI + 0.5)
+    rest = ((angle - quarter * 1.5703125) - quarter * 4.837512969970703125e-4) - quarter * 7.549789954891882e-8
+    square = rest * rest
+    sine = ((-1.9515295891e-4 * square + 8.3321608736e-3) * square - 1.6666654611e-1) * square * rest + rest
+    cosine = ((2.443315711809948e-5 * square - 1.388731625493765e-3) * square + 4.166664568298827e-2) * square * square
+    cosine = cosine - 0.5 * square + 1.0
+    odd = (quarter == 1.0) | (quarter == 3.0)
+    minus_cosine = (quarter == 1.0) | (quarter == 2.0)
+    minus_sine = (quarter == 2.0) | (quarter == 3.0)
+    of_angle = tl.where(odd, sine, cosine)
+    other = tl.where(odd, cosine, sine)
+    return tl.where(minus_cosine, -of_angle, of_angle), tl.where(minus_sine, -other, other)
 
 
 @triton.jit
