@@ -36,7 +36,7 @@ def measure(device: torch.device, repeats: int) -> list[Row]:
         blend = _law(space, shape, estimator, device)
 
         def ours(space=space, blend=blend) -> object:
-            sums = MomentSums(space, shape, device=device)
+            sums = MomentSums(space, shape, adopts=blend.hands_over_moments, device=device)
             blend.add_moments_to(sums)
             return sums.moments()
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from types import EllipsisType
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -133,8 +132,8 @@ class MomentSums:
         Whether a member has aleatoric samples; False for deterministic networks.
     expected_entropy, second_moment, lost_entropy
         Whether to keep these moments besides the mean.
-    adopts_mean
-        Whether the mean of the only member is kept where it is, see ``adopt``, and these sums have none.
+    adopts
+        Whether the moments of the only member are kept where they are, see ``adopt``: no sums are made.
     device
         Device that keeps the sums.
     """
@@ -149,7 +148,7 @@ class MomentSums:
         expected_entropy: bool = True,
         second_moment: bool = True,
         lost_entropy: bool = False,
-        adopts_mean: bool = False,
+        adopts: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
         if num_members < 1:
@@ -158,18 +157,23 @@ class MomentSums:
             raise ValueError("one deterministic member has neither aleatoric samples nor other members to compare with")
         self.space, self.num_members, self.has_samples = space, num_members, has_samples
         self._shape = tuple(shape)
+        self.adopts = adopts
+        self._wants_entropy, self._wants_square, self._wants_lost = expected_entropy, second_moment, lost_entropy
         self._mean: Tensor | None = None
-        if not adopts_mean:
+        self._entropy: Tensor | None = None
+        self._square: Tensor | None = None
+        self._lost: Tensor | None = None
+        if not adopts:
             self._mean = torch.zeros((space.num_channels, *shape), device=device)
-        self._entropy = torch.zeros(shape, device=device) if expected_entropy else None
-        self._square = torch.zeros(shape, device=device) if second_moment else None
-        self._lost = torch.zeros(shape, device=device) if lost_entropy else None
+            self._entropy = torch.zeros(shape, device=device) if expected_entropy else None
+            self._square = torch.zeros(shape, device=device) if second_moment else None
+            self._lost = torch.zeros(shape, device=device) if lost_entropy else None
         self._added = 0
 
     def add(self, voxels: slice, moments: VoxelMoments) -> None:
         """Add some voxels of a member: a range of the image's voxels in the order of memory, and their moments."""
         if self._mean is None:
-            raise ValueError("these sums have no mean of their own: let them adopt that of their member")
+            raise ValueError("these sums were made to adopt the moments of a member (adopts): none can be added")
         self._mean.flatten(1)[:, voxels] += moments.mean
         if self._entropy is not None:
             entropy = moments.of_samples("entropy") if self.num_members == 1 else self.space.entropy(moments.mean)
@@ -182,17 +186,18 @@ class MomentSums:
         self._added += moments.mean.shape[1]
 
     def adopt(self, moments: VoxelMoments) -> None:
-        """Add all voxels of the only member, whose mean, in half precision, is kept where it is."""
+        """Take all voxels of the only member, whose moments stay where they are, the mean in half precision or not."""
         if self.num_members > 1 or self._mean is not None:
-            raise ValueError("sums adopt the mean of one member, if they were made for that (adopts_mean)")
-        kept: tuple[tuple[Tensor | None, Literal["entropy", "square"]], ...]
-        kept = ((self._entropy, "entropy"), (self._square, "square"))
-        for total, name in kept:
-            if total is not None:
-                total.view(-1).copy_(moments.of_samples(name))
-        if self._lost is not None and moments.lost_entropy is not None:
-            self._lost.view(-1).copy_(moments.lost_entropy)
+            raise ValueError("sums adopt the moments of one member, if they were made for that (adopts)")
         self._mean = moments.mean.view(-1, *self._shape)
+        if self._wants_entropy:
+            self._entropy = moments.of_samples("entropy").view(self._shape)
+        if self._wants_square:
+            self._square = moments.of_samples("square").view(self._shape)
+        if self._wants_lost:
+            lost = moments.lost_entropy
+            self._lost = self._mean.new_zeros(self._shape, dtype=torch.float32) if lost is None else lost
+            self._lost = self._lost.view(self._shape)
         self._added = moments.mean.shape[1]
 
     def moments(self) -> Moments:

@@ -170,7 +170,7 @@ def test_a_mean_in_half_precision_is_adopted_and_normalised():
     """Numbers in proportion to the probabilities; what is 0 stands for the least number of half precision."""
     space, shape = OutcomeSpace(6), (1, 2, 1)
     parts = torch.tensor([[16384, 8192, 8192, 0, 0, 0], [1024, 0, 0, 0, 0, 0.25]]).T.half()
-    sums = MomentSums(space, shape, adopts_mean=True)
+    sums = MomentSums(space, shape, adopts=True)
     with pytest.raises(ValueError, match="adopt"):
         sums.add(slice(0, 2), VoxelMoments(parts.float(), torch.zeros(2), torch.zeros(2)))
     sums.adopt(VoxelMoments(parts, torch.tensor([0.5, 0.25]), torch.tensor([0.75, 1.0])))

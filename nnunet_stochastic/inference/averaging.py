@@ -35,15 +35,10 @@ from nnunet_stochastic.prediction_choices import SettledEstimator
 from nnunet_stochastic.sample_sums import SampleSums
 from nnunet_stochastic.voxel_law import MAX_CLASSES, VoxelMoments, exact_moments, fields_of_law
 
-__all__ = ["ProbabilityAverage", "keeps_mean_in_half_precision"]
+__all__ = ["ProbabilityAverage"]
 
 _SAMPLED_CHANNELS = 16  # channels of logits sampled at once
 _VOXELS_AT_ONCE = 1 << 20  # of a mean in half precision
-
-
-def keeps_mean_in_half_precision(space: OutcomeSpace, device: torch.device) -> bool:
-    """Whether the mean of a member is in half precision, where it is kept on ``device``."""
-    return device.type == "cuda" and not space.scalar and space.num_logits > MAX_CLASSES
 
 
 class ProbabilityAverage(MemberCollector):
@@ -84,7 +79,8 @@ class ProbabilityAverage(MemberCollector):
         self._stitching = stitching
         self._samples_of_views = samples_of_views
         self._exact, self._plug_in = estimator == "exact", estimator == "plug_in"
-        self._in_half = keeps_mean_in_half_precision(space, stitching.weights.device)
+        many_classes = not space.scalar and space.num_logits > MAX_CLASSES
+        self._in_half = many_classes and stitching.weights.device.type == "cuda"
         self._mean = stitching.zeros(space.num_channels, dtype=torch.half if self._in_half else None)
         self._entropy = stitching.zeros() if expected_entropy else None
         self._square = stitching.zeros() if second_moment else None
@@ -201,12 +197,16 @@ class ProbabilityAverage(MemberCollector):
         """Of the member, once it has been finished: those of its mean."""
         return self.space.log_ratios_of_probabilities(normalised(self._mean) if self._in_half else self._mean)
 
+    @property
+    def hands_over_moments(self) -> bool:
+        return self._in_half
+
     def add_moments_to(self, sums: MomentSums) -> None:
         """Add the member."""
         scalars = [None if total is None else total.view(-1) for total in (self._entropy, self._square, self._lost)]
         if self._in_half:
             mean = self._mean.flatten(1)
-            if sums.num_members == 1:
+            if sums.adopts:
                 sums.adopt(VoxelMoments(mean, *scalars))
                 return
             for start in range(0, mean.shape[1], _VOXELS_AT_ONCE):

@@ -127,10 +127,19 @@ class LawBlend(MemberCollector):
         """Of the member, once it has been finished: the mean μ of its law."""
         return self.fields[: self.space.num_log_ratios]
 
+    @property
+    def hands_over_moments(self) -> bool:
+        """Where a kernel has them of all voxels at once, without temporaries of that size."""
+        by_kernel = self._estimator == "exact" or (self._estimator == "mc" and self.space.scalar)
+        return self._has_samples and by_kernel and use_kernels(self.fields)
+
     def add_moments_to(self, sums: MomentSums) -> None:
         """Take the moments of every voxel and add them."""
         fields = self.fields.flatten(1)
         voxels = fields.shape[1]
+        if self.hands_over_moments and sums.adopts:
+            sums.adopt(self._moments(fields, slice(0, voxels)))
+            return
         step = _BLOCK * (1 if fields.device.type == "cpu" else _BLOCKS_AT_ONCE)
         for start in range(0, voxels, step):
             part = slice(start, min(start + step, voxels))

@@ -15,7 +15,7 @@ from acvl_utils.cropping_and_padding.padding import pad_nd_image
 from torch import Tensor
 from tqdm import tqdm
 
-from nnunet_stochastic.inference.averaging import ProbabilityAverage, keeps_mean_in_half_precision
+from nnunet_stochastic.inference.averaging import ProbabilityAverage
 from nnunet_stochastic.inference.blending import LawBlend, has_voxel_law
 from nnunet_stochastic.inference.collector import MemberCollector
 from nnunet_stochastic.inference.convolutions import benchmarking_convolutions
@@ -384,7 +384,8 @@ class StochasticPredictor:
             if one_network:
                 return
             if sums is None:  # made now: the memory of the network's last pass is free
-                sums = self._moment_sums(shape, sums_device)
+                adopts = len(self.members) == 1 and collector.hands_over_moments
+                sums = self._moment_sums(shape, sums_device, adopts=adopts)
             collector.add_moments_to(sums)
 
         with benchmarking_convolutions(self.device):
@@ -424,8 +425,7 @@ class StochasticPredictor:
             noise=noise,
         )
 
-    def _moment_sums(self, shape: tuple[int, ...], device: torch.device) -> MomentSums:
-        in_half_precision = not self.blends_laws and keeps_mean_in_half_precision(self.model.space, device)
+    def _moment_sums(self, shape: tuple[int, ...], device: torch.device, *, adopts: bool) -> MomentSums:
         return MomentSums(
             self.model.space,
             shape,
@@ -434,7 +434,7 @@ class StochasticPredictor:
             expected_entropy=self._decomposes,
             second_moment="variance" in self.maps,
             lost_entropy=self._corrects_entropy,
-            adopts_mean=in_half_precision and len(self.members) == 1,
+            adopts=adopts,
             device=device,
         )
 

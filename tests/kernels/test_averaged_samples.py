@@ -55,8 +55,8 @@ def predict(monkeypatch, shape, patch, mirror_axes, num_samples, *, device, kern
     )
     if half and device.type == "cpu":  # as on CUDA
         collector._in_half, collector._mean = True, collector._mean.half()
-    adopts = collector._in_half and num_members == 1
-    sums = MomentSums(space, shape, num_members=num_members, lost_entropy=True, adopts_mean=adopts, device=device)
+    adopts = collector.hands_over_moments and num_members == 1
+    sums = MomentSums(space, shape, num_members=num_members, lost_entropy=True, adopts=adopts, device=device)
     for member in range(num_members):
         collector.start(f"fold_{member}")
         given = iter(distributions(patch, len(image_tiles) * len(counts), device=device))

@@ -17,10 +17,14 @@ from nnunet_stochastic.distributions import (
     tail_spread,
 )
 from nnunet_stochastic.distributions.logistic_normal import logistic_normal_moments
+from nnunet_stochastic.inference import blending
+from nnunet_stochastic.inference.blending import LawBlend
 from nnunet_stochastic.inference.lattice_shifts import LATTICE, lattice_shifts
 from nnunet_stochastic.inference.seeds import NoiseKey
+from nnunet_stochastic.inference.stitching import Stitching
 from nnunet_stochastic.inference.voxel_noise import voxel_noise
 from nnunet_stochastic.kernels import use_kernels
+from nnunet_stochastic.moments import MomentSums
 from nnunet_stochastic.outcomes import OutcomeSpace
 from nnunet_stochastic.voxel_law import fields_of_law, num_fields, sampled_moments
 
@@ -140,3 +144,41 @@ def test_a_lack_of_triton_is_said_once(monkeypatch, capsys):
     assert not installed()
     assert capsys.readouterr().out.count("Triton is not installed") == 1
     installed.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("space", "estimator"), [(OutcomeSpace(2), "mc"), (OutcomeSpace(2), "exact"), (OutcomeSpace(3), "mc")]
+)
+@pytest.mark.parametrize("num_members", [1, 2])
+def test_moments_of_a_blended_law(device, monkeypatch, space, estimator, num_members):
+    """As those of torch to 1e-5, where the sums of one member adopt them and where they are added."""
+    shape, generator = (3, 5, 7), torch.Generator().manual_seed(0)
+    fields = 2 * torch.randn(num_fields(space, has_samples=True), *shape, generator=generator)
+    fields[space.num_log_ratios :].abs_()
+    fields[: space.num_log_ratios, 0] = -12  # voxels that are certain
+
+    def moments(where):
+        weights = torch.ones(shape, device=where)
+        blend = LawBlend(
+            space,
+            Stitching(weights, weights),
+            num_views=1,
+            has_samples=True,
+            estimator=estimator,
+            num_samples=6,
+            noise=NoiseKey(7),
+        )
+        adopts = blend.hands_over_moments and num_members == 1
+        sums = MomentSums(space, shape, num_members=num_members, adopts=adopts, device=where)
+        for _ in range(num_members):
+            blend.fields.copy_(fields)
+            blend.add_moments_to(sums)
+        return sums.moments(), adopts
+
+    expected, _ = moments("cpu")
+    for module in (blending, logistic_normal):
+        monkeypatch.setattr(module, "use_kernels", lambda tensor: True)
+    found, adopts = moments(device)
+    assert adopts == (num_members == 1 and space.scalar)
+    for name in ("mean", "expected_entropy", "second_moment"):
+        torch.testing.assert_close(getattr(found, name).cpu(), getattr(expected, name), rtol=0, atol=1e-5)
