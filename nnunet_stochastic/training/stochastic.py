@@ -22,7 +22,6 @@ from nnunet_stochastic.distributions import logits_of_mean_probability
 from nnunet_stochastic.losses import k_sample_loss
 from nnunet_stochastic.networks import GaussianHeads, StochasticNetwork
 from nnunet_stochastic.training.fine_tuning import FineTuningTrainer
-from nnunet_stochastic.training.fused_loss import fused_loss
 from nnunet_stochastic.training.optimizers import group_parameters
 from nnunet_stochastic.training.options import adopt_options, chosen_options
 from nnunet_stochastic.training.phases import TrainingPhase, opening_phase
@@ -114,7 +113,6 @@ class StochasticTrainer(FineTuningTrainer):
             segmentation_loss, weights = self.loss.loss, self.loss.weight_factors
         else:
             segmentation_loss, weights = self.loss, (1.0,)
-        segmentation_loss = fused_loss(segmentation_loss)
         lower = sum(
             weight * segmentation_loss(output, target)
             for weight, output, target in zip(weights[1:], outputs[1:], targets[1:], strict=True)
