@@ -1,7 +1,8 @@
 """Many classes: our sliding window with all maps against nnU-Net's without any, time and memory of the device.
 
 The same preprocessed image and MoB's network with 2, 25 and 118 classes, mirroring along all axes. nnU-Net returns the
-logits of all classes, ours the mean probabilities and the maps; both on the CPU in the end.
+logits of all classes on the CPU; ours leaves the mean probabilities and the moments of the maps on the device, which
+also brings them into the geometry of the image.
 """
 
 from __future__ import annotations

@@ -9,10 +9,15 @@ With p̄_e the predictive mean of member e, and E_e[·] the expectation over its
 
 All are averages with convex weights, hence H(p̄) >= E[H] and E[p²] >= p̄² hold at every voxel. Only sums are kept, in
 float32: memory is the same for any number of samples and members.
+
+Where there are many classes a GPU keeps p̄ of one member in half precision, as numbers in proportion to p̄: they are
+divided by their sum when p̄ is asked for. With ``HALF_UNIT`` for 1, each tile and view that sees a voxel rounds p̄ to
+2^-11 of itself, and to 2e-12 K.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from types import EllipsisType
 
@@ -22,7 +27,17 @@ from torch import Tensor
 from nnunet_stochastic.outcomes import OutcomeSpace
 from nnunet_stochastic.voxel_law import VoxelMoments
 
-__all__ = ["MomentSums", "Moments"]
+__all__ = ["HALF_UNIT", "MomentSums", "Moments", "normalised"]
+
+#: What stands for probability 1 in half precision, whose greatest number is twice that.
+HALF_UNIT = 2.0**15
+_LEAST_HALF = 2.0**-24  # its least number, and what stands for 0
+
+
+def normalised(parts: Tensor) -> Tensor:
+    """Probabilities (P, …), float32, of numbers in half precision that are in proportion to them."""
+    positive = parts.float().clamp_min_(_LEAST_HALF)
+    return positive.div_(positive.sum(0))
 
 
 @dataclass(frozen=True)
@@ -34,7 +49,7 @@ class Moments:
     space
         Meaning of the channels.
     probabilities
-        Predictive mean p̄, (P, *S), in [0, 1].
+        Predictive mean p̄, (P, *S), in [0, 1]; in half precision, numbers in proportion to it.
     log_ratios
         Log-ratios of p̄, (D, *S): what one deterministic network predicts.
     expected_entropy
@@ -60,9 +75,23 @@ class Moments:
             raise ValueError("the predictive mean is given as probabilities or as log_ratios, one of the two")
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """*S."""
+        field = self.log_ratios if self.probabilities is None else self.probabilities
+        assert field is not None
+        return tuple(field.shape[1:])
+
+    @property
     def mean(self) -> Tensor:
         """p̄, (P, *S)."""
-        return self.space.probabilities(self.mean_log_ratios) if self.probabilities is None else self.probabilities
+        if self.probabilities is None:
+            return self.space.probabilities(self.mean_log_ratios)
+        return normalised(self.probabilities) if self.in_half_precision else self.probabilities
+
+    @property
+    def in_half_precision(self) -> bool:
+        """Whether the mean is kept in half precision: ``mean`` and ``mean_log_ratios`` take twice its memory anew."""
+        return self.probabilities is not None and self.probabilities.dtype == torch.half
 
     @property
     def mean_log_ratios(self) -> Tensor:
@@ -103,6 +132,8 @@ class MomentSums:
         Whether a member has aleatoric samples; False for deterministic networks.
     expected_entropy, second_moment, lost_entropy
         Whether to keep these moments besides the mean.
+    adopts
+        Whether the moments of the only member are kept where they are, see ``adopt``: no sums are made.
     device
         Device that keeps the sums.
     """
@@ -117,6 +148,7 @@ class MomentSums:
         expected_entropy: bool = True,
         second_moment: bool = True,
         lost_entropy: bool = False,
+        adopts: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
         if num_members < 1:
@@ -125,14 +157,23 @@ class MomentSums:
             raise ValueError("one deterministic member has neither aleatoric samples nor other members to compare with")
         self.space, self.num_members, self.has_samples = space, num_members, has_samples
         self._shape = tuple(shape)
-        self._mean = torch.zeros((space.num_channels, *shape), device=device)
-        self._entropy = torch.zeros(shape, device=device) if expected_entropy else None
-        self._square = torch.zeros(shape, device=device) if second_moment else None
-        self._lost = torch.zeros(shape, device=device) if lost_entropy else None
+        self.adopts = adopts
+        self._wants_entropy, self._wants_square, self._wants_lost = expected_entropy, second_moment, lost_entropy
+        self._mean: Tensor | None = None
+        self._entropy: Tensor | None = None
+        self._square: Tensor | None = None
+        self._lost: Tensor | None = None
+        if not adopts:
+            self._mean = torch.zeros((space.num_channels, *shape), device=device)
+            self._entropy = torch.zeros(shape, device=device) if expected_entropy else None
+            self._square = torch.zeros(shape, device=device) if second_moment else None
+            self._lost = torch.zeros(shape, device=device) if lost_entropy else None
         self._added = 0
 
     def add(self, voxels: slice, moments: VoxelMoments) -> None:
         """Add some voxels of a member: a range of the image's voxels in the order of memory, and their moments."""
+        if self._mean is None:
+            raise ValueError("these sums were made to adopt the moments of a member (adopts): none can be added")
         self._mean.flatten(1)[:, voxels] += moments.mean
         if self._entropy is not None:
             entropy = moments.of_samples("entropy") if self.num_members == 1 else self.space.entropy(moments.mean)
@@ -144,17 +185,33 @@ class MomentSums:
             self._lost.view(-1)[voxels] += moments.lost_entropy
         self._added += moments.mean.shape[1]
 
+    def adopt(self, moments: VoxelMoments) -> None:
+        """Take all voxels of the only member, whose moments stay where they are, the mean in half precision or not."""
+        if self.num_members > 1 or self._mean is not None:
+            raise ValueError("sums adopt the moments of one member, if they were made for that (adopts)")
+        self._mean = moments.mean.view(-1, *self._shape)
+        if self._wants_entropy:
+            self._entropy = moments.of_samples("entropy").view(self._shape)
+        if self._wants_square:
+            self._square = moments.of_samples("square").view(self._shape)
+        if self._wants_lost:
+            lost = moments.lost_entropy
+            self._lost = self._mean.new_zeros(self._shape, dtype=torch.float32) if lost is None else lost
+            self._lost = self._lost.view(self._shape)
+        self._added = moments.mean.shape[1]
+
     def moments(self) -> Moments:
         """The moments, once all voxels of all members have been added. Uses the sums' memory: call it once."""
-        expected = self.num_members * self._mean[0].numel()
-        if self._added != expected:
+        expected = self.num_members * math.prod(self._shape)
+        if self._mean is None or self._added != expected:
             raise ValueError(f"{self._added} voxels of members were added, and {expected} are needed")
         for total in (self._mean, self._entropy, self._square, self._lost):
             if total is not None and self.num_members > 1:
                 total /= self.num_members
         return Moments(
             self.space,
-            probabilities=self._mean.clamp_(max=1),  # rounding may lift a mean of ones above 1
+            # Rounding may lift a mean of ones above 1.
+            probabilities=self._mean if self._mean.dtype == torch.half else self._mean.clamp_(max=1),
             expected_entropy=self._entropy,
             second_moment=self._square,
             lost_entropy=self._lost,

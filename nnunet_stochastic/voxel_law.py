@@ -18,8 +18,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from nnunet_stochastic.distributions import GaussianLogits, logistic_normal_moments
+from nnunet_stochastic.distributions import BasisGaussian, GaussianLogits, LowRankGaussian, logistic_normal_moments
 from nnunet_stochastic.distributions.cholesky import cholesky_of_field
+from nnunet_stochastic.kernels import use_kernels
 from nnunet_stochastic.outcomes import OutcomeSpace
 
 __all__ = [
@@ -89,6 +90,10 @@ def fields_of_law(distribution: GaussianLogits, space: OutcomeSpace) -> Tensor:
     Tensor
         (D + F, *T), float32.
     """
+    if space.two_classes and not distribution.of_covariance and use_kernels(distribution.mean_logits):
+        law = _two_class_law_by_kernel(distribution)
+        if law is not None:
+            return law
     mean = space.log_ratios(distribution.mean_logits[0])
     if not distribution.has_samples:
         return mean
@@ -96,6 +101,27 @@ def fields_of_law(distribution: GaussianLogits, space: OutcomeSpace) -> Tensor:
     if factor is None:
         factor = distribution.of_covariance[space] = _factor_of_law(distribution, space)
     return torch.cat([mean, factor])
+
+
+def _two_class_law_by_kernel(distribution: GaussianLogits) -> Tensor | None:
+    """Fields of the law, (2, *T); ``None`` for a distribution that the kernel does not know."""
+    if not isinstance(distribution, BasisGaussian | LowRankGaussian):
+        return None
+    from nnunet_stochastic.kernels.two_class_law import two_class_law
+
+    spatial = distribution.mean_logits.shape[2:]
+    flat = (1,) * (3 - len(spatial))
+    bases: Tensor | None = None
+    if isinstance(distribution, BasisGaussian):
+        factor, bases = distribution.basis_scale[0], distribution.partition_bases[0]
+        bases = bases.view(*flat, *bases.shape)
+    else:
+        factor = distribution.cov_factor[0]
+    mean, variance, factor = (
+        field.reshape(*field.shape[: field.ndim - len(spatial)], *flat, *spatial)
+        for field in (distribution.mean_logits[0], distribution.diag_var[0], factor)
+    )
+    return two_class_law(mean, variance, factor, bases).view(2, *spatial)
 
 
 def _factor_of_law(distribution: GaussianLogits, space: OutcomeSpace) -> Tensor:

@@ -12,6 +12,9 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if "PYTEST_XDIST_WORKER" in os.environ:  # with pytest -n the cores are shared out already
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Without a GPU kernels run in Triton's interpreter, which is chosen when Triton is first imported: by torch, for one.
+if not any(map(os.path.exists, ("/proc/driver/nvidia", "/dev/nvidia0", "/dev/dxg"))):
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -40,7 +40,7 @@ ORDER = (
     *("metrics", "decisions"),
     # Image -> network -> parameters -> distribution -> loss.
     *("checkpoints", "degenerate_samples", "outcomes", "plans", "targets"),
-    *("distributions", "networks", "losses", "posteriors", "training"),
+    *("kernels", "distributions", "networks", "losses", "posteriors", "training"),
     # Samples -> moments -> maps.
     *("voxel_law", "certain_voxels", "sample_sums", "moments", "maps", "inference"),
     # What is fitted to a trained network afterwards.
@@ -59,6 +59,7 @@ LIBRARIES = {
         *("datasets", "commands"),
     },
     "nnunetv2": {"plans", "training", "inference", "fitting", "evaluation", "datasets", "commands"},
+    "triton": {"kernels"},
     "pydantic": {"io", "dicom", "decisions", "evaluation", "study"},
     "pydicom": {"dicom"},
     "highdicom": {"dicom"},
@@ -68,6 +69,7 @@ ALL_LIBRARIES: dict[str, Collection[str]] = {
     **dict.fromkeys(ORDER[: ORDER.index("io")], ()),
     "io": {"PIL", "isal", "numpy", "nibabel", "pydantic", "pydantic_core", "SimpleITK", "tifffile"},
     "dicom": {"numpy", "pydantic", "pydicom", "highdicom", "SimpleITK"},
+    "kernels": {"torch", "tqdm", "triton"},
     "distributions": {"torch"},
     "networks": {"torch"},
     "losses": {"torch"},

@@ -164,3 +164,26 @@ def test_misuse_is_an_error():
     sums.add(slice(0, 7), VoxelMoments(torch.rand(1, 7), torch.rand(7), torch.rand(7)))
     with pytest.raises(ValueError, match="7 voxels of members were added, and 60 are needed"):
         sums.moments()
+
+
+def test_a_mean_in_half_precision_is_adopted_and_normalised():
+    """Numbers in proportion to the probabilities; what is 0 stands for the least number of half precision."""
+    space, shape = OutcomeSpace(6), (1, 2, 1)
+    parts = torch.tensor([[16384, 8192, 8192, 0, 0, 0], [1024, 0, 0, 0, 0, 0.25]]).T.half()
+    sums = MomentSums(space, shape, adopts=True)
+    with pytest.raises(ValueError, match="adopt"):
+        sums.add(slice(0, 2), VoxelMoments(parts.float(), torch.zeros(2), torch.zeros(2)))
+    sums.adopt(VoxelMoments(parts, torch.tensor([0.5, 0.25]), torch.tensor([0.75, 1.0])))
+    moments = sums.moments()
+    assert moments.in_half_precision
+    assert moments.shape == shape
+    assert moments.probabilities.data_ptr() == parts.data_ptr()
+    mean = moments.mean[:, 0, :, 0]
+    torch.testing.assert_close(mean[:3, 0], torch.tensor([0.5, 0.25, 0.25]))
+    assert float(mean[5, 1]) == pytest.approx(0.25 / 1024.25, rel=1e-5)
+    torch.testing.assert_close(mean.sum(0), torch.ones(2))
+    assert moments.mean_log_ratios.isfinite().all()
+    assert moments.expected_entropy.flatten().tolist() == [0.5, 0.25]
+    assert moments.second_moment.flatten().tolist() == [0.75, 1.0]
+    with pytest.raises(ValueError, match="one member"):
+        MomentSums(space, shape).adopt(VoxelMoments(parts))

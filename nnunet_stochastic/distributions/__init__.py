@@ -5,7 +5,7 @@ from nnunet_stochastic.distributions.basis import BasisGaussian, BasisSelection,
 from nnunet_stochastic.distributions.denoising import DenoisingLogits
 from nnunet_stochastic.distributions.diagonal import DiagonalGaussian
 from nnunet_stochastic.distributions.latent import LatentLogits
-from nnunet_stochastic.distributions.lattice import lattice_nodes, lattice_normals
+from nnunet_stochastic.distributions.lattice import lattice_nodes, lattice_normals, lattice_points, tail_spread
 from nnunet_stochastic.distributions.logistic_normal import logistic_normal_moments
 from nnunet_stochastic.distributions.low_rank import LowRankGaussian
 from nnunet_stochastic.distributions.mean_probability import logits_of_mean_probability
@@ -31,10 +31,12 @@ __all__ = [
     "kl_to_unit_variance",
     "lattice_nodes",
     "lattice_normals",
+    "lattice_points",
     "logistic_normal_moments",
     "logits_of_mean_probability",
     "orthogonality_loss",
     "partition_grid",
     "partition_index",
     "select_bases",
+    "tail_spread",
 ]

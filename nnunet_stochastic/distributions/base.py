@@ -125,11 +125,12 @@ class GaussianLogits(LogitDistribution):
     Parameters
     ----------
     mean_logits
-        Mean μ, shape (B, C, *S).
+        Mean μ, shape (B, C, *S). Like all parameters it may be in half precision; samples are float32 or wider.
     """
 
     def __init__(self, mean_logits: Tensor) -> None:
-        super().__init__(mean_logits.shape, dtype=mean_logits.dtype, device=mean_logits.device)
+        dtype = torch.promote_types(mean_logits.dtype, torch.float32)  # of noise and samples
+        super().__init__(mean_logits.shape, dtype=dtype, device=mean_logits.device)
         self._mean_logits = mean_logits
         self.of_covariance: dict[Hashable, Tensor] = {}
         """What others have computed of the covariance alone, by a key of theirs: the same for every mean."""
@@ -197,7 +198,7 @@ class PointMass(GaussianLogits):
         return 0
 
     def transform(self, noise: Tensor, shared_noise: Tensor) -> Tensor:
-        return self.mean_logits.expand(noise.shape[0], *self.mean_logits.shape)
+        return full_precision(self.mean_logits).expand(noise.shape[0], *self.mean_logits.shape)
 
     def voxel_covariance(self) -> Tensor:
         batch, classes, *spatial = self.mean_logits.shape

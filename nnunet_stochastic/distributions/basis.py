@@ -124,10 +124,16 @@ class BasisGaussian(GaussianLogits):
     def shared_noise_channels(self) -> int:
         return self.basis_scale.shape[1] if self.noise_scope == "volume" else 0
 
+    @property
+    def projects_own_noise(self) -> bool:
+        """Whether each voxel draws C + R numbers: η = μ + √d ∘ z1 + B̂ (a ∘ z2) with z1 and z2 of its own."""
+        return self.noise_scope == "voxel" and not self._is_cheaper_by_factor
+
     def transform(self, noise: Tensor, shared_noise: Tensor) -> Tensor:
         if self._is_cheaper_by_factor:
             return self._transform_by_factor(noise)
-        classes, std = self.mean_logits.shape[1], self.diag_var.sqrt()
+        mean, std = full_precision(self.mean_logits), full_precision(self.diag_var).sqrt()
+        classes = mean.shape[1]
         if self.noise_scope == "volume":
             grid_axes = (1,) * (self.mean_logits.ndim - 2)
             scaled_bases = shared_noise.unflatten(1, (-1, *grid_axes, 1)) * self.partition_bases
@@ -139,7 +145,7 @@ class BasisGaussian(GaussianLogits):
             ]
         return torch.stack(
             [
-                torch.addcmul(self.mean_logits, std, own) + low_rank
+                torch.addcmul(mean, std, own) + low_rank
                 for own, low_rank in zip(noise[:, :, :classes], projected, strict=True)
             ]
         )
@@ -214,7 +220,7 @@ class BasisGaussian(GaussianLogits):
     def _transform_by_factor(self, noise: Tensor) -> Tensor:
         channels = []
         for i, row in enumerate(self._cholesky):
-            value = self.mean_logits[:, i]
+            value = full_precision(self.mean_logits[:, i])
             for j, entry in enumerate(row):
                 value = torch.addcmul(value, entry, noise[:, :, j])
             channels.append(value)

@@ -29,14 +29,14 @@ class DiagonalGaussian(GaussianLogits):
         super().__init__(mean_logits)
         check_field("diag_var", diag_var, mean_logits)
         self.diag_var = diag_var
-        self._std = diag_var.sqrt()
+        self._std = full_precision(diag_var).sqrt()
 
     @property
     def noise_channels(self) -> int:
         return self.mean_logits.shape[1]
 
     def transform(self, noise: Tensor, shared_noise: Tensor) -> Tensor:
-        return torch.addcmul(self.mean_logits, self._std, noise)
+        return torch.addcmul(full_precision(self.mean_logits), self._std, noise)
 
     @property
     def has_diagonal_noise(self) -> bool:

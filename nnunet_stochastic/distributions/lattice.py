@@ -30,7 +30,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-__all__ = ["lattice_nodes", "lattice_normals"]
+__all__ = ["lattice_nodes", "lattice_normals", "lattice_points", "tail_spread"]
 
 _BOUND = 1 - 2**-24  # of 2 u - 1, the largest float32 below 1: |z| <= 5.42, beyond which is a mass of 6e-8
 
@@ -56,7 +56,7 @@ def lattice_normals(num_samples: int, shift: Tensor) -> Iterator[Tensor]:
         raise ValueError(f"shift must be (D, *S) with at least one number per voxel, got {tuple(shift.shape)}")
     if shift.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"shift must be float32 or float64, got {shift.dtype}: its steps would be seen in the samples")
-    offsets = _lattice(num_samples, shift.shape[0]).to(shift).reshape(num_samples, -1, *[1] * (shift.ndim - 1))
+    offsets = lattice_points(num_samples, shift.shape[0]).to(shift).reshape(num_samples, -1, *[1] * (shift.ndim - 1))
     return (_normal(shift + offset) for offset in offsets)
 
 
@@ -74,10 +74,15 @@ def lattice_nodes(num_samples: int, shift: Tensor) -> Iterator[tuple[Tensor, Ten
         K pairs of τ z_k, shape (D, *S), and w_k in (0, 1], shape (*S), float32: averages are Σ w f / Σ w.
     """
     normals = lattice_normals(num_samples, shift)
-    spread = num_samples ** (0.3 / shift.shape[0])
+    spread = tail_spread(num_samples, shift.shape[0])
     slope = (1 / spread**2 - 1) / 2
     nodes = (each.mul_(spread) for each in normals)
     return ((node, torch.exp_(slope * node.square().sum(0))) for node in nodes)
+
+
+def tail_spread(num_samples: int, dimensions: int) -> float:
+    """τ, by which the normal numbers of ``lattice_nodes`` are spread."""
+    return num_samples ** (0.3 / dimensions)
 
 
 def _normal(uniform: Tensor) -> Tensor:
@@ -86,7 +91,7 @@ def _normal(uniform: Tensor) -> Tensor:
 
 
 @cache
-def _lattice(num_samples: int, dimensions: int) -> Tensor:
+def lattice_points(num_samples: int, dimensions: int) -> Tensor:
     """The points before the shift, shape (K, D), float64: in each dimension a permutation of 0, 1/K, ... (K - 1)/K.
 
     They are g k mod n, with n = K. Where that has fewer than D different components g, as 6 and 10 have for D = 4, and

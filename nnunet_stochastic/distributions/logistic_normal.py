@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from nnunet_stochastic.distributions.base import full_precision
+from nnunet_stochastic.kernels import use_kernels
 
 __all__ = ["logistic_normal_moments"]
 
@@ -57,12 +58,21 @@ def logistic_normal_moments(mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor, 
     with torch.no_grad():
         mean, std = full_precision(mean), full_precision(std)
         probability, square, entropy = (torch.empty_like(mean, memory_format=torch.contiguous_format) for _ in range(3))
+        if use_kernels(mean) and mean.dtype == torch.float32:
+            _fill_by_kernel([probability, square, entropy], mean.contiguous(), std.contiguous())
+            return probability, square, entropy
         on_cpu = mean.device.type == "cpu"
         chunk = _CHUNK if on_cpu else max(1, mean.numel())
         fields = [field.reshape(-1).split(chunk) for field in (mean, std, probability, square, entropy)]
         for mean_piece, std_piece, *pieces in zip(*fields, strict=True):
             _fill(pieces, mean_piece, std_piece, select=on_cpu)
     return probability, square, entropy
+
+
+def _fill_by_kernel(moments: list[Tensor], mean: Tensor, std: Tensor) -> None:
+    from nnunet_stochastic.kernels.logistic_normal import fill_logistic_normal_moments
+
+    fill_logistic_normal_moments(moments, mean, std, _gauss_hermite(_NODES_IN_Z), _kernels(), _NARROW)
 
 
 def _fill(moments: list[Tensor], mean: Tensor, std: Tensor, *, select: bool) -> None:

@@ -41,7 +41,7 @@ class LowRankGaussian(GaussianLogits):
             )
         self.diag_var = diag_var
         self.cov_factor = cov_factor
-        self._std = diag_var.sqrt()
+        self._std = full_precision(diag_var).sqrt()
 
     @property
     def noise_channels(self) -> int:
@@ -53,7 +53,7 @@ class LowRankGaussian(GaussianLogits):
 
     def transform(self, noise: Tensor, shared_noise: Tensor) -> Tensor:
         low_rank = torch.einsum("bcrn,kbr->kbcn", self.cov_factor.flatten(3), shared_noise.to(self.cov_factor.dtype))
-        return torch.addcmul(self.mean_logits, self._std, noise) + low_rank.reshape(noise.shape)
+        return torch.addcmul(full_precision(self.mean_logits), self._std, noise) + low_rank.reshape(noise.shape)
 
     @property
     def has_diagonal_noise(self) -> bool:

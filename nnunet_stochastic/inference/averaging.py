@@ -9,6 +9,9 @@ The noise is a function of (case, tile, view) and, where it is one draw for a wh
 have the same, so those that agree have no epistemic uncertainty, and no result depends on the order of anything.
 Samples of a view come in antithetic pairs, z and -z. What H(p̄) still lacks because K is small is estimated to first
 order.
+
+Of more than five classes a GPU keeps Σ_t w_t p̄_t / Σ_t w_t in half precision, ``HALF_UNIT`` times, scalars never.
+Where all noise is the voxels' own, samples and their sums are one kernel there.
 """
 
 from __future__ import annotations
@@ -23,16 +26,19 @@ from nnunet_stochastic.inference.collector import MemberCollector
 from nnunet_stochastic.inference.seeds import NoiseKey
 from nnunet_stochastic.inference.sliding_window import Tile, View, tile_start
 from nnunet_stochastic.inference.stitching import Stitching
+from nnunet_stochastic.inference.tile_sums import TileSums, kernel_draws_samples
 from nnunet_stochastic.inference.voxel_noise import voxel_noise
-from nnunet_stochastic.moments import MomentSums
+from nnunet_stochastic.kernels import use_kernels
+from nnunet_stochastic.moments import HALF_UNIT, MomentSums, normalised
 from nnunet_stochastic.outcomes import OutcomeSpace
 from nnunet_stochastic.prediction_choices import SettledEstimator
 from nnunet_stochastic.sample_sums import SampleSums
-from nnunet_stochastic.voxel_law import VoxelMoments, exact_moments, fields_of_law
+from nnunet_stochastic.voxel_law import MAX_CLASSES, VoxelMoments, exact_moments, fields_of_law
 
 __all__ = ["ProbabilityAverage"]
 
 _SAMPLED_CHANNELS = 16  # channels of logits sampled at once
+_VOXELS_AT_ONCE = 1 << 20  # of a mean in half precision
 
 
 class ProbabilityAverage(MemberCollector):
@@ -73,12 +79,14 @@ class ProbabilityAverage(MemberCollector):
         self._stitching = stitching
         self._samples_of_views = samples_of_views
         self._exact, self._plug_in = estimator == "exact", estimator == "plug_in"
-        self._mean = stitching.zeros(space.num_channels)
+        many_classes = not space.scalar and space.num_logits > MAX_CLASSES
+        self._in_half = many_classes and stitching.weights.device.type == "cuda"
+        self._mean = stitching.zeros(space.num_channels, dtype=torch.half if self._in_half else None)
         self._entropy = stitching.zeros() if expected_entropy else None
         self._square = stitching.zeros() if second_moment else None
         self._lost = stitching.zeros() if corrected else None
         self._member = ""
-        self._tile_sums: SampleSums | None = None
+        self._tile_sums: SampleSums | TileSums | None = None
         self._tiles_share_noise = False
 
     def start(self, member: str) -> None:
@@ -90,6 +98,9 @@ class ProbabilityAverage(MemberCollector):
 
     def add_view(self, distribution: LogitDistribution, tile: Tile, view: View) -> None:
         """Add the samples of a view of the tile at hand."""
+        if self._uses_kernel(distribution):
+            self._add_by_kernel(distribution, tile, view)
+            return
         if self._tile_sums is None:
             self._tile_sums = SampleSums(
                 self.space,
@@ -97,6 +108,7 @@ class ProbabilityAverage(MemberCollector):
                 entropy=self._entropy is not None,
                 lost_entropy=self._lost is not None,
             )
+        assert isinstance(self._tile_sums, SampleSums), "all views of a tile are of one model"
         if self._exact:
             assert isinstance(distribution, GaussianLogits), "other distributions have no exact moments"
             fields = view.undo(fields_of_law(distribution, self.space))
@@ -110,21 +122,60 @@ class ProbabilityAverage(MemberCollector):
     def close_tile(self, tile: Tile) -> None:
         """Add the tile at hand, whose views have all been added."""
         assert self._tile_sums is not None, "a tile has at least one view"
-        moments, self._tile_sums = self._tile_sums.moments(), None
-        sums = ((self._mean, moments.mean), (self._entropy, moments.entropy), (self._square, moments.square))
-        for total, values in sums:
+        tile_sums, self._tile_sums = self._tile_sums, None
+        if isinstance(tile_sums, TileSums):
+            entropy, square, lost = tile_sums.add_to(self._mean, self._weights_of_mean(tile), tile)
+        else:
+            moments = tile_sums.moments()
+            entropy, square, lost = moments.entropy, moments.square, moments.lost_entropy
+            self._mean[(..., *tile)] += moments.mean.to(self._mean.device) * self._weights_of_mean(tile)
+        for total, values in ((self._entropy, entropy), (self._square, square)):
             if total is not None and values is not None:
                 self._stitching.add(total, tile, values)
-        if self._lost is not None and moments.lost_entropy is not None:
-            self._stitching_of_errors.add(self._lost, tile, moments.lost_entropy)
+        if self._lost is not None and lost is not None:
+            self._stitching_of_errors.add(self._lost, tile, lost)
 
     def finish(self) -> None:
         """All tiles of the member have been added."""
-        for total in (self._mean, self._entropy, self._square):
+        for total in (None if self._in_half else self._mean, self._entropy, self._square):
             if total is not None:
                 self._stitching.finish(total)
         if self._lost is not None:
             self._stitching_of_errors.finish(self._lost)
+
+    def _weights_of_mean(self, tile: Tile) -> Tensor:
+        """Weights (*T) with which a tile is added to the mean: in half precision no sum may leave its range."""
+        stitching = self._stitching
+        if not self._in_half:
+            return stitching.weights
+        return stitching.weights * HALF_UNIT / stitching.total_weight[tile]
+
+    def _uses_kernel(self, distribution: LogitDistribution) -> bool:
+        chosen = not self._exact and not self._plug_in and use_kernels(self._mean)
+        return chosen and kernel_draws_samples(distribution, self.space)
+
+    def _add_by_kernel(self, distribution: LogitDistribution, tile: Tile, view: View) -> None:
+        if self._tile_sums is None:
+            self._tile_sums = TileSums(
+                distribution.mean_logits,
+                num_samples=sum(self._samples_of_views.values()),
+                in_half=self._in_half,
+                square=self._square is not None,
+                entropy=self._entropy is not None,
+                lost_entropy=self._lost is not None,
+            )
+        assert isinstance(self._tile_sums, TileSums), "all views of a tile are of one model"
+        self._tile_sums.add_view(
+            distribution,
+            tile,
+            view,
+            self._samples_of_views[view],
+            noise=self._noise,
+            purpose=self._purpose_of_noise(view),
+        )
+
+    def _purpose_of_noise(self, view: View) -> tuple[Hashable, ...]:
+        return "sample", *([self._member] if self._plug_in else []), view.flipped_axes, *view.shift
 
     @property
     def _stitching_of_errors(self) -> Stitching:
@@ -144,20 +195,35 @@ class ProbabilityAverage(MemberCollector):
     @property
     def log_ratios(self) -> Tensor:
         """Of the member, once it has been finished: those of its mean."""
-        return self.space.log_ratios_of_probabilities(self._mean)
+        return self.space.log_ratios_of_probabilities(normalised(self._mean) if self._in_half else self._mean)
+
+    @property
+    def hands_over_moments(self) -> bool:
+        return self._in_half
 
     def add_moments_to(self, sums: MomentSums) -> None:
         """Add the member."""
+        scalars = [None if total is None else total.view(-1) for total in (self._entropy, self._square, self._lost)]
+        if self._in_half:
+            mean = self._mean.flatten(1)
+            if sums.adopts:
+                sums.adopt(VoxelMoments(mean, *scalars))
+                return
+            for start in range(0, mean.shape[1], _VOXELS_AT_ONCE):
+                part = slice(start, min(start + _VOXELS_AT_ONCE, mean.shape[1]))
+                fields = (None if field is None else field[part] for field in scalars)
+                sums.add(part, VoxelMoments(normalised(mean[:, part]), *fields))
+            return
         moments = VoxelMoments(
             # Rounding may lift a weighted mean of ones above 1, where the binary entropy is minus infinity.
             self._mean.flatten(1).clamp_(max=1),
-            *(None if total is None else total.view(-1) for total in (self._entropy, self._square, self._lost)),
+            *scalars,
         )
         sums.add(slice(0, moments.mean.shape[1]), moments)
 
     def _units(self, distribution: LogitDistribution, tile: Tile, view: View) -> Iterator[list[Tensor]]:
         """Logits (C, *T) of the samples of a view, independent ones apart and antithetic pairs together."""
-        key = ("sample", *([self._member] if self._plug_in else []), view.flipped_axes, *view.shift)
+        key = self._purpose_of_noise(view)
         shared = self._noise.generator(*key)
         # A few samples at a time: all K at once would make the memory grow with K, but LowRank reads its factor only
         # once per call.

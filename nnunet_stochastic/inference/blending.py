@@ -18,11 +18,13 @@ from torch import Tensor
 
 from nnunet_stochastic.certain_voxels import certain_class, moments_of_certain
 from nnunet_stochastic.distributions import GaussianLogits, LogitDistribution
-from nnunet_stochastic.distributions.lattice import lattice_nodes
+from nnunet_stochastic.distributions.lattice import lattice_nodes, lattice_points, tail_spread
 from nnunet_stochastic.inference.collector import MemberCollector
+from nnunet_stochastic.inference.lattice_shifts import LATTICE, lattice_shifts
 from nnunet_stochastic.inference.seeds import NoiseKey
 from nnunet_stochastic.inference.sliding_window import Tile, View
 from nnunet_stochastic.inference.stitching import Stitching
+from nnunet_stochastic.kernels import use_kernels
 from nnunet_stochastic.moments import MomentSums
 from nnunet_stochastic.outcomes import OutcomeSpace
 from nnunet_stochastic.prediction_choices import SettledEstimator
@@ -125,10 +127,19 @@ class LawBlend(MemberCollector):
         """Of the member, once it has been finished: the mean μ of its law."""
         return self.fields[: self.space.num_log_ratios]
 
+    @property
+    def hands_over_moments(self) -> bool:
+        """Where a kernel has them of all voxels at once, without temporaries of that size."""
+        by_kernel = self._estimator == "exact" or (self._estimator == "mc" and self.space.scalar)
+        return self._has_samples and by_kernel and use_kernels(self.fields)
+
     def add_moments_to(self, sums: MomentSums) -> None:
         """Take the moments of every voxel and add them."""
         fields = self.fields.flatten(1)
         voxels = fields.shape[1]
+        if self.hands_over_moments and sums.adopts:
+            sums.adopt(self._moments(fields, slice(0, voxels)))
+            return
         step = _BLOCK * (1 if fields.device.type == "cpu" else _BLOCKS_AT_ONCE)
         for start in range(0, voxels, step):
             part = slice(start, min(start + step, voxels))
@@ -141,19 +152,46 @@ class LawBlend(MemberCollector):
             return exact_moments(self.space, piece)
         if self._estimator == "plug_in":
             return sampled_moments(self.space, piece, self._independent_draws(piece, part))
-        shift = self._shifts(piece, part)
+        if use_kernels(piece):
+            moments = self._moments_by_kernel(piece, part)
+            return moments if self.space.scalar else self._with_certain_classes(moments, piece)
+        shift = lattice_shifts(
+            range(part.start, part.stop), self.space.num_log_ratios, noise=self._noise, device=piece.device
+        )
         if self.space.scalar:
             return sampled_moments(self.space, piece, self._lattice(shift))
         return self._moments_of_classes(piece, shift)
 
+    def _moments_by_kernel(self, piece: Tensor, part: slice) -> VoxelMoments:
+        """Moments by the samples of the lattice, in one pass over the fields."""
+        from nnunet_stochastic.kernels.lattice_moments import lattice_moments
+
+        dimensions = 1 if self.space.scalar else self.space.num_log_ratios
+        return VoxelMoments(
+            *lattice_moments(
+                piece,
+                lattice_points(self._num_samples, dimensions).to(piece),
+                spread=tail_spread(self._num_samples, dimensions),
+                first_voxel=part.start,
+                key=self._noise.words(LATTICE),
+                scalar=self.space.scalar,
+                regions=self.space.regions,
+            )
+        )
+
+    def _with_certain_classes(self, moments: VoxelMoments, piece: Tensor) -> VoxelMoments:
+        """Moments by samples, replaced where a class is all but certain."""
+        certain = certain_class(self.space, piece)
+        for k in range(self.space.num_logits):
+            moments = _replaced(moments, moments_of_certain(self.space, piece, k), certain == k)
+        return moments
+
     def _moments_of_classes(self, piece: Tensor, shift: Tensor) -> VoxelMoments:
         """Moments in closed form where a class is all but certain, else by samples."""
-        space, certain = self.space, certain_class(self.space, piece)
+        space = self.space
         if piece.device.type != "cpu":  # a GPU would wait until it is known which voxels these are
-            moments = sampled_moments(space, piece, self._lattice(shift))
-            for k in range(space.num_logits):
-                moments = _replaced(moments, moments_of_certain(space, piece, k), certain == k)
-            return moments
+            return self._with_certain_classes(sampled_moments(space, piece, self._lattice(shift)), piece)
+        certain = certain_class(space, piece)
         if bool((certain < 0).all()):
             return sampled_moments(space, piece, self._lattice(shift))
         moments = VoxelMoments(piece.new_empty(space.num_channels, piece.shape[1]), *piece.new_empty(2, piece.shape[1]))
@@ -170,15 +208,6 @@ class LawBlend(MemberCollector):
             moments.of_samples("entropy")[index] = found.of_samples("entropy")
             moments.of_samples("square")[index] = found.of_samples("square")
         return moments
-
-    def _shifts(self, piece: Tensor, part: slice) -> Tensor:
-        """Shift of the lattice at each voxel, (D, n)."""
-        free = self.space.num_log_ratios
-        shifts = [
-            torch.rand((free, size), generator=self._noise.generator("lattice", block))
-            for block, size in _blocks_of(part)
-        ]
-        return torch.cat(shifts, dim=1).to(piece.device)
 
     def _lattice(self, shift: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         if self.space.scalar:  # each log-ratio is looked at alone, so each is stratified by itself

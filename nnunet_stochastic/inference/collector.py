@@ -47,6 +47,11 @@ class MemberCollector(ABC):
     def log_ratios(self) -> Tensor:
         """Log-ratios (D, *S) that the segmentation of the member is of, once it has been finished."""
 
+    @property
+    def hands_over_moments(self) -> bool:
+        """Whether sums of one member can adopt its moments, which are tensors that nobody else needs."""
+        return False
+
     @abstractmethod
     def add_moments_to(self, sums: MomentSums) -> None:
         """Add the member's moments, once it has been finished."""

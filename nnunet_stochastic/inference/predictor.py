@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -44,6 +44,8 @@ from nnunet_stochastic.moments import Moments, MomentSums
 from nnunet_stochastic.prediction_choices import SettledEstimator
 
 __all__ = ["StochasticPredictor"]
+
+_SLICES_AT_ONCE = 8
 
 
 class StochasticPredictor:
@@ -240,13 +242,14 @@ class StochasticPredictor:
         moments = self.predict_preprocessed(
             data, case=case, on_sample=on_sample, on_member=on_member, progress=progress
         )
-        epistemic = epistemic_map(moments).cpu() if self._decomposes else None
-        variance = variance_map(moments).cpu() if "variance" in self.maps else None
+        # Of a mean in half precision a few slices at a time: all of them would take twice its memory anew.
+        slices = range(0, moments.shape[0], _SLICES_AT_ONCE if moments.in_half_precision else moments.shape[0])
+        slabs = [moments.cropped((slice(start, start + slices.step), slice(None), slice(None))) for start in slices]
         return GridPrediction(
             moments.space,
-            moments.mean_log_ratios.cpu(),
-            epistemic,
-            variance,
+            _on_cpu(slab.mean_log_ratios for slab in slabs),
+            _on_cpu(epistemic_map(slab) for slab in slabs) if self._decomposes else None,
+            _on_cpu(variance_map(slab) for slab in slabs) if "variance" in self.maps else None,
             lost_entropy=None if moments.lost_entropy is None else moments.lost_entropy.cpu(),
             averages_probabilities=self.options.tiles_and_views == "average",
             epistemic_factor=self.options.epistemic_factor,
@@ -378,7 +381,7 @@ class StochasticPredictor:
         stitching = Stitching(weights, sum_of_weights(image_tiles, weights, shape))
         samples_of_views = self._samples_of_views(noise)
         one_network = self.blends_laws and len(self.members) == 1 and not self.has_samples
-        sums = None if one_network else self._moment_sums(shape, sums_device)
+        sums: MomentSums | None = None
         last: Tensor | None = None
         finished = itertools.count()
         sweep = Sweep(
@@ -393,14 +396,18 @@ class StochasticPredictor:
         )
 
         def finish_member(collector: MemberCollector) -> None:
-            nonlocal last
+            nonlocal last, sums
             last = collector.prediction
             _check_finite(last)
             if on_member is not None and len(self.members) > 1:
                 # Of its own memory: the next member goes on in the collector's.
                 on_member(next(finished), collector.log_ratios[inside].to("cpu", copy=True))
-            if sums is not None:
-                collector.add_moments_to(sums)
+            if one_network:
+                return
+            if sums is None:  # made now: the memory of the network's last pass is free
+                adopts = len(self.members) == 1 and collector.hands_over_moments
+                sums = self._moment_sums(shape, sums_device, adopts=adopts)
+            collector.add_moments_to(sums)
 
         with benchmarking_convolutions(self.device):
             fingerprints = sweep.run(
@@ -439,7 +446,7 @@ class StochasticPredictor:
             noise=noise,
         )
 
-    def _moment_sums(self, shape: tuple[int, ...], device: torch.device) -> MomentSums:
+    def _moment_sums(self, shape: tuple[int, ...], device: torch.device, *, adopts: bool) -> MomentSums:
         return MomentSums(
             self.model.space,
             shape,
@@ -448,6 +455,7 @@ class StochasticPredictor:
             expected_entropy=self._decomposes,
             second_moment="variance" in self.maps,
             lost_entropy=self._corrects_entropy,
+            adopts=adopts,
             device=device,
         )
 
@@ -457,9 +465,15 @@ class StochasticPredictor:
         return not self.blends_laws and self.model.has_samples and self.estimator == "mc"
 
 
+def _on_cpu(slabs: Iterator[Tensor]) -> Tensor:
+    """A field (…, Z, Y, X) of its slabs, which are made one after the other."""
+    on_cpu = [slab.cpu() for slab in slabs]
+    return on_cpu[0] if len(on_cpu) == 1 else torch.cat(on_cpu, dim=-3)
+
+
 def _check_finite(*fields: Tensor) -> None:
     """Of each member: an average of probabilities does not show that a logit was infinite."""
-    if not all(bool(torch.isfinite(field.sum())) for field in fields):
+    if not all(bool(torch.isfinite(field.sum(dtype=torch.float32))) for field in fields):
         raise ValueError(
             "the network's output has NaN or infinite values: are its weights finite, and the image's intensities?"
         )

@@ -222,4 +222,7 @@ def fingerprint(distribution: LogitDistribution) -> Tensor:
     Tensor
         Mean square of the logits that noise of 0 gives, along all axes but the last, (T_x,).
     """
-    return _logits_of_no_noise(distribution).float().square().flatten(0, -2).mean(0)
+    logits = _logits_of_no_noise(distribution).flatten(0, 1)
+    # Channel by channel: of many classes a copy in float32 would be the largest tensor of a prediction.
+    total = torch.stack([channel.float().square().flatten(0, -2).sum(0) for channel in logits]).sum(0)
+    return total / (logits.numel() // logits.shape[-1])

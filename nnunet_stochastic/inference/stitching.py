@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from nnunet_stochastic.inference.sliding_window import Tile
@@ -32,9 +33,9 @@ class Stitching:
         """For variances of tiles whose errors are independent: Σ_t w_t² x_t / (Σ_t w_t)²."""
         return Stitching(self.weights.square(), self.total_weight.square())
 
-    def zeros(self, *channels: int) -> Tensor:
-        """An empty sum, (*channels, *S)."""
-        return self.total_weight.new_zeros((*channels, *self.total_weight.shape))
+    def zeros(self, *channels: int, dtype: torch.dtype | None = None) -> Tensor:
+        """An empty sum, (*channels, *S), float32 by default."""
+        return self.total_weight.new_zeros((*channels, *self.total_weight.shape), dtype=dtype)
 
     def add(self, total: Tensor, tile: Tile, values: Tensor) -> None:
         """Add a tile (…, *T), on any device, to a sum (…, *S)."""

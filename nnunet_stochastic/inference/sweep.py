@@ -135,12 +135,16 @@ class Sweep:
         for tile in self.tiles:
             patch = tile_patch(self.image, tile, self.device)
             for view in views:
-                distributions = self._predict(runs, view.of(patch).contiguous())
-                for run, distribution in zip(runs, distributions, strict=True):
-                    run.add_view(distribution, tile, view)
+                self._add_view(runs, patch, tile, view)
             for run in runs:
                 run.collector.close_tile(tile)
             on_tiles(len(runs))
+
+    def _add_view(self, runs: Sequence[_MemberRun], patch: Tensor, tile: Tile, view: View) -> None:
+        """In a call of its own, so that no p(η) is left when the network runs again: of many classes it is large."""
+        distributions = self._predict(runs, view.of(patch).contiguous())
+        for run, distribution in zip(runs, distributions, strict=True):
+            run.add_view(distribution, tile, view)
 
     def _predict(self, runs: Sequence[_MemberRun], patch: Tensor) -> Iterator[LogitDistribution]:
         """p(η) of a patch by each member; the first is active."""

@@ -16,6 +16,7 @@ from torch import Tensor
 from nnunet_stochastic.inference.philox import NUM_WORDS, normal_numbers, philox4x32
 from nnunet_stochastic.inference.seeds import NoiseKey
 from nnunet_stochastic.inference.sliding_window import Tile
+from nnunet_stochastic.kernels import use_kernels
 
 __all__ = ["MAX_CHANNELS", "MAX_SAMPLE", "voxel_noise"]
 
@@ -66,6 +67,11 @@ def voxel_noise(
     z, y, x = (range(index, index + 1) if isinstance(index, int) else range(index.start, index.stop) for index in tile)
     key = noise.words(purpose)
     result = torch.empty((channels, len(z), len(y), len(x)), device=device)
+    if use_kernels(result):
+        from nnunet_stochastic.kernels.voxel_noise import fill_with_voxel_noise
+
+        fill_with_voxel_noise(result, (z.start, y.start, x.start), sample << _CHANNEL_BITS, key)
+        return result[:, 0] if isinstance(tile[0], int) else result
     columns = torch.arange(x.start, x.stop, device=device)
     quarters = range(y.start // NUM_WORDS, -(-y.stop // NUM_WORDS))
     limit = _COUNTERS if result.device.type == "cpu" else _COUNTERS_ON_DEVICE

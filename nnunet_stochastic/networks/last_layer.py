@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from nnunet_stochastic.distributions import LogitDistribution, PointMass, full_precision
+from nnunet_stochastic.distributions import LogitDistribution, PointMass
 from nnunet_stochastic.networks.stochastic import StochasticNetwork
 
 __all__ = ["distribution_of_features", "distributions_of_features", "features_of", "last_layer", "last_layer_weights"]
@@ -78,4 +78,4 @@ def distributions_of_features(network: nn.Module, features: Tensor) -> Callable[
         return lambda: PointMass(layer(features))
     heads = network.heads
     distribution = network.distribution(heads.distribution_parameters(features))
-    return lambda: distribution.with_mean(full_precision(heads.mean_logits(features)))
+    return lambda: distribution.with_mean(heads.mean_logits(features))

@@ -88,7 +88,7 @@ def test_normals_are_those_of_the_inverse_distribution_function() -> None:
     [(5, 5, [1, 2]), (6, 7, [1, 2, 3]), (10, 11, [1, 3, 2, 4]), (30, 30, [1, 11, 7, 13]), (100, 100, [1, 39, 47, 37])],
 )
 def test_generating_vectors(num_samples: int, modulus: int, vector: list[int]) -> None:
-    points = lattice._lattice(num_samples, len(vector))
+    points = lattice.lattice_points(num_samples, len(vector))
     assert lattice._generating_vector(modulus, len(vector)) == vector
     left_out = modulus - num_samples
     expected = torch.arange(left_out, modulus)[:, None] * torch.tensor(vector) % modulus - left_out

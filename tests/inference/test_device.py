@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.overrides import TorchFunctionMode
 
 from nnunet_stochastic.distributions import DenoisingLogits, NoiseSchedule, logistic_normal_moments
-from nnunet_stochastic.distributions.lattice import _lattice, lattice_nodes
+from nnunet_stochastic.distributions.lattice import lattice_nodes, lattice_points
 from nnunet_stochastic.inference.blending import has_voxel_law
 from nnunet_stochastic.inference.restore import restore
 from nnunet_stochastic.inference.samples import SampleDraw
@@ -229,7 +229,7 @@ def fake_cuda(monkeypatch):
     """A mode in which tensors have shapes, types and devices, CUDA among them, but no values."""
     # What is computed once for all calls must have values: it is computed before. And it is computed anew, since fake
     # tensors do not go along with the tensors of an inference mode that earlier tests may have left.
-    _lattice.cache_clear()
+    lattice_points.cache_clear()
     for std in (0.1, 3.0):
         logistic_normal_moments(torch.zeros(1), torch.full((1,), std))
     for log_ratios in range(1, 6):

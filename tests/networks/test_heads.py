@@ -18,7 +18,7 @@ from nnunet_stochastic.distributions import (
 )
 from nnunet_stochastic.losses import k_sample_loss
 from nnunet_stochastic.networks import StochasticNetwork
-from nnunet_stochastic.networks.heads.basis import BasisHeads
+from nnunet_stochastic.networks.heads.basis import BasisHeads, _mean_of_equal_blocks
 from nnunet_stochastic.networks.heads.diagonal import DiagonalHeads
 from nnunet_stochastic.networks.heads.low_rank import LowRankHeads
 
@@ -157,6 +157,17 @@ def test_partitions_shrink_on_thin_patches() -> None:
     _, parameters = network(torch.randn(1, 2, 8, 16), return_parameters=True)
     assert parameters["basis_log_weights"].shape == (1, 3, 8, 16)
     assert network.distribution(parameters).rsample(2).shape == (2, 1, 3, 8, 16)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize(("shape", "grid"), [((6, 4, 10), (3, 2, 5)), ((8, 6), (4, 3))])
+def test_features_are_averaged_over_equal_partitions_as_by_torch(shape, grid, dtype) -> None:
+    features = torch.randn(2, 3, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).to(dtype)
+    pool = torch.nn.functional.adaptive_avg_pool3d if len(shape) == 3 else torch.nn.functional.adaptive_avg_pool2d
+    expected = pool(features.double(), grid)
+    found = _mean_of_equal_blocks(features, grid)
+    assert found.dtype == torch.promote_types(dtype, torch.float32)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=1e-6)
 
 
 def test_networks_without_segmentation_layers_are_refused() -> None:

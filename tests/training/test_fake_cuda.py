@@ -141,7 +141,7 @@ def on_fake_cuda(trainer, dtype: torch.dtype) -> Iterator[tuple[list[dict], Watc
 
 
 def record_precision(trainer) -> tuple[list[torch.dtype], list[dict[str, torch.dtype]]]:
-    """What convolutions give, and the parameters that distributions are made of."""
+    """What convolutions give, and the parameters that distributions are made of in training."""
     convolved, parameters = [], []
     for module in trainer.network.modules():
         if isinstance(module, nn.Conv2d | nn.Conv3d):
@@ -150,7 +150,8 @@ def record_precision(trainer) -> tuple[list[torch.dtype], list[dict[str, torch.d
     if distribution is not None:
 
         def recorded(values: dict[str, torch.Tensor]):
-            parameters.append({name: value.dtype for name, value in values.items()})
+            if torch.is_grad_enabled():  # without gradients they are left in the precision of the network
+                parameters.append({name: value.dtype for name, value in values.items()})
             return distribution(values)
 
         trainer.network.distribution = recorded

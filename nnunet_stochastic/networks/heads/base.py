@@ -26,6 +26,7 @@ __all__ = [
     "GaussianHeads",
     "constant_convolution",
     "pointwise_convolution",
+    "weights_of",
 ]
 
 #: A layer that heads may replace: 1x1, in 2D or 3D, with a bias.
@@ -48,6 +49,12 @@ def constant_convolution(like: Convolution, out_channels: int, value: float) -> 
     nn.init.zeros_(layer.weight)
     nn.init.constant_(layer.get_parameter("bias"), value)
     return layer
+
+
+def weights_of(layer: Convolution) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a convolution that has one."""
+    assert layer.bias is not None
+    return layer.weight, layer.bias
 
 
 class GaussianHeads(nn.Module, ABC):
@@ -86,12 +93,36 @@ class GaussianHeads(nn.Module, ABC):
         return convolution(features, self.weight, self.bias)
 
     def distribution_parameters(self, features: Tensor) -> dict[str, Tensor]:
-        """Parameters of p(η) by their names in the package's documentation; μ and the variances in float32."""
-        log_variance = full_precision(self.log_variance(features))
-        return {
-            "mean_logits": full_precision(self.mean_logits(features)),
-            "diag_var": torch.exp(log_variance.clamp(*LOG_VARIANCE_RANGE)),
-        }
+        """Parameters of p(η) by their names in the package's documentation.
+
+        μ and the variances are float32 in training. Without gradients they are left in the precision of the network,
+        which has no more digits of them: of many classes half of their memory.
+        """
+        outputs = self._outputs(features)
+        mean_logits, log_variance = outputs.pop("mean_logits"), outputs.pop("log_variance")
+        if torch.is_grad_enabled():
+            mean_logits = full_precision(mean_logits)
+            diag_var = torch.exp(full_precision(log_variance).clamp(*LOG_VARIANCE_RANGE))
+        else:
+            diag_var = log_variance.clamp_(*LOG_VARIANCE_RANGE).exp_()
+        return {"mean_logits": mean_logits, "diag_var": diag_var, **outputs}
+
+    def layers(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Weights and biases of the 1x1 convolutions by the names of their outputs; subclasses add theirs."""
+        return {"mean_logits": (self.weight, self.bias), "log_variance": weights_of(self.log_variance)}
+
+    def _outputs(self, features: Tensor) -> dict[str, Tensor]:
+        """Outputs (B, channels, *S) of all layers."""
+        layers = self.layers()
+        if features.device.type != "cuda":
+            convolution = functional.conv3d if self.weight.ndim == 5 else functional.conv2d
+            return {name: convolution(features, *weights) for name, weights in layers.items()}
+        # In one product, which reads the features once.
+        weight = torch.cat([weight.flatten(1) for weight, _ in layers.values()])
+        bias = torch.cat([bias for _, bias in layers.values()])
+        batched = weight.expand(len(features), *weight.shape)
+        outputs = torch.baddbmm(bias[None, :, None], batched, features.flatten(2)).unflatten(2, features.shape[2:])
+        return dict(zip(layers, outputs.split([len(bias) for _, bias in layers.values()], dim=1), strict=True))
 
     @abstractmethod
     def distribution(self, parameters: dict[str, Tensor]) -> GaussianLogits:

@@ -29,6 +29,7 @@ from nnunet_stochastic.networks.heads.base import (
     Convolution,
     GaussianHeads,
     constant_convolution,
+    weights_of,
 )
 
 __all__ = ["BasisHeads"]
@@ -89,9 +90,11 @@ class BasisHeads(GaussianHeads):
         self.bases = nn.Parameter(torch.randn(num_bases, segmentation_layer.out_channels, rank) / rank**0.5)
         self.basis_logits = nn.Linear(segmentation_layer.in_channels, num_bases) if num_bases > 1 else None
 
+    def layers(self) -> dict[str, tuple[Tensor, Tensor]]:
+        return super().layers() | {"basis_scale": weights_of(self.scale)}
+
     def distribution_parameters(self, features: Tensor) -> dict[str, Tensor]:
         return super().distribution_parameters(features) | {
-            "basis_scale": self.scale(features),
             "bases": self.bases,
             "basis_log_weights": self._basis_log_weights(features),
         }
@@ -120,8 +123,23 @@ class BasisHeads(GaussianHeads):
         if self.basis_logits is None:
             return features.new_zeros(features.shape[0], 1, *(1,) * dimensions, dtype=torch.float32)
         grid = partition_grid(features.shape[2:], self.partitions)
-        pool = functional.adaptive_avg_pool3d if dimensions == 3 else functional.adaptive_avg_pool2d
         with torch.autocast(features.device.type, enabled=False):
-            pooled = pool(features, grid)  # type: ignore[arg-type]  # torch wants the number of axes spelled out
-            logits = self.basis_logits(full_precision(pooled).movedim(1, -1))
+            logits = self.basis_logits(_pooled(features, grid).movedim(1, -1))
             return torch.log_softmax(logits / self.temperature, dim=-1).movedim(-1, 1)
+
+
+def _pooled(features: Tensor, grid: tuple[int, ...]) -> Tensor:
+    """Mean of the features (B, F, *S) over each partition, (B, F, *G), float32 or wider."""
+    shape = features.shape[2:]
+    if features.device.type == "cuda" and all(length % blocks == 0 for length, blocks in zip(shape, grid, strict=True)):
+        return _mean_of_equal_blocks(features, grid)
+    pool = functional.adaptive_avg_pool3d if len(shape) == 3 else functional.adaptive_avg_pool2d
+    return full_precision(pool(features, grid))  # type: ignore[arg-type]  # torch wants the number of axes spelled out
+
+
+def _mean_of_equal_blocks(features: Tensor, grid: tuple[int, ...]) -> Tensor:
+    """The same where blocks are equal. On CUDA torch's pooling sums each block in one thread."""
+    for axis, blocks in enumerate(grid):
+        features = features.unflatten(2 + 2 * axis, (blocks, -1))
+    within = tuple(3 + 2 * axis for axis in range(len(grid)))
+    return features.mean(within, dtype=torch.promote_types(features.dtype, torch.float32))

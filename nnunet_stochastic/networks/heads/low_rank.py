@@ -14,6 +14,7 @@ from nnunet_stochastic.networks.heads.base import (
     Convolution,
     GaussianHeads,
     pointwise_convolution,
+    weights_of,
 )
 
 __all__ = ["FACTOR_SCALE", "LowRankHeads"]
@@ -53,9 +54,12 @@ class LowRankHeads(GaussianHeads):
         for parameter in self.factor.parameters():
             nn.init.normal_(parameter, std=factor_scale)
 
+    def layers(self) -> dict[str, tuple[Tensor, Tensor]]:
+        return super().layers() | {"cov_factor": weights_of(self.factor)}
+
     def distribution_parameters(self, features: Tensor) -> dict[str, Tensor]:
         parameters = super().distribution_parameters(features)
-        factor = self.factor(features)
+        factor = parameters["cov_factor"]
         return parameters | {"cov_factor": factor.unflatten(1, (factor.shape[1] // self.rank, self.rank))}
 
     def distribution(self, parameters: dict[str, Tensor]) -> LowRankGaussian:
