@@ -86,8 +86,8 @@ def most_bytes(monkeypatch) -> list[int]:
     """The most bytes of sums that are alive at one time, kept up to date."""
     zeros, sums, most = Stitching.zeros, [], [0]
 
-    def counting(self, *channels):
-        total = zeros(self, *channels)
+    def counting(self, *channels, **options):
+        total = zeros(self, *channels, **options)
         sums.append(weakref.ref(total))
         most[0] = max(most[0], sum(tensor.nbytes for ref in sums if (tensor := ref()) is not None))
         return total

@@ -152,8 +152,8 @@ def test_memory_is_that_of_one_pass(tmp_path, folders, stochastic_trainer, monke
     monkeypatch.setattr("nnunet_stochastic.inference.samples._BYTES_AT_ONCE", 2 * 4 * data.numel())
     peaks = []
 
-    def counting(self, *channels):
-        total = zeros(self, *channels)
+    def counting(self, *channels, **options):
+        total = zeros(self, *channels, **options)
         sums.append(weakref.ref(total))
         peaks[-1] = max(peaks[-1], sum(tensor.numel() for ref in sums if (tensor := ref()) is not None))
         return total
