@@ -85,7 +85,7 @@ def energy_score_loss(
     num_samples: int,
     *,
     regions: bool = False,
-    weight_cross_entropy: float = 1.0,
+    weight_cross_entropy: float = 10.0,
     recompute: bool = True,
 ) -> Tensor:
     """ES plus the weighted cross-entropy of the predictive mean, - mean over voxels of ln 1/K Σ_k p(y_v | η_k).
