@@ -5,7 +5,14 @@ MoB: *Structured Covariance Modeling Using Learned Mixture-of-Bases for Uncertai
 
 import torch
 
-from nnunet_stochastic.training import BasisTrainer, CyclicTrainer, DropoutTrainer, EntSwagTrainer, SwagTrainer
+from nnunet_stochastic.training import (
+    BasisTrainer,
+    CyclicTrainer,
+    DropoutTrainer,
+    EnergyScoreTrainer,
+    EntSwagTrainer,
+    SwagTrainer,
+)
 
 
 class nnUNetTrainerMoB(BasisTrainer):
@@ -16,6 +23,12 @@ class nnUNetTrainerMoBVolume(nnUNetTrainerMoB):
     """The same covariance at each voxel, with one z2 for the whole volume: noise is correlated between voxels."""
 
     noise_scope = "volume"
+
+
+class nnUNetTrainerMoBEnergy(EnergyScoreTrainer, nnUNetTrainerMoBVolume):
+    """nnUNetTrainerMoBVolume trained by the energy score: whole samples differ as the annotations do."""
+
+    initial_scale = 2.0
 
 
 class nnUNetTrainerMoBDropout(DropoutTrainer, nnUNetTrainerMoB):
@@ -48,6 +61,22 @@ class nnUNetTrainerMoBVolumeEntSWAG(EntSwagTrainer, nnUNetTrainerMoBVolume):
 
 class nnUNetTrainerMoBVolumeCyclic(CyclicTrainer, nnUNetTrainerMoBVolume):
     """nnUNetTrainerMoBVolume that ends with cycles of the learning rate: weights at the minima are members."""
+
+
+class nnUNetTrainerMoBEnergyDropout(DropoutTrainer, nnUNetTrainerMoBEnergy):
+    """nnUNetTrainerMoBEnergy with channel dropout: a set of dropout masks is a member."""
+
+
+class nnUNetTrainerMoBEnergySWAG(SwagTrainer, nnUNetTrainerMoBEnergy):
+    """nnUNetTrainerMoBEnergy with snapshots of its last epochs: a draw from their Gaussian is a member."""
+
+
+class nnUNetTrainerMoBEnergyEntSWAG(EntSwagTrainer, nnUNetTrainerMoBEnergy):
+    """nnUNetTrainerMoBEnergySWAG at the low learning rate of ENT: its members hardly differ."""
+
+
+class nnUNetTrainerMoBEnergyCyclic(CyclicTrainer, nnUNetTrainerMoBEnergy):
+    """nnUNetTrainerMoBEnergy that ends with cycles of the learning rate: weights at the minima are members."""
 
 
 class nnUNetTrainerMoBDemo(nnUNetTrainerMoBVolume):

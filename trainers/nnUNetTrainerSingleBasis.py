@@ -3,7 +3,14 @@
 MoB: *Structured Covariance Modeling Using Learned Mixture-of-Bases for Uncertainty in 3D Segmentation*.
 """
 
-from nnunet_stochastic.training import BasisTrainer, CyclicTrainer, DropoutTrainer, EntSwagTrainer, SwagTrainer
+from nnunet_stochastic.training import (
+    BasisTrainer,
+    CyclicTrainer,
+    DropoutTrainer,
+    EnergyScoreTrainer,
+    EntSwagTrainer,
+    SwagTrainer,
+)
 
 
 class nnUNetTrainerSingleBasis(BasisTrainer):
@@ -16,6 +23,12 @@ class nnUNetTrainerSingleBasisVolume(nnUNetTrainerSingleBasis):
     """The same covariance at each voxel, with one z2 for the whole volume: noise is correlated between voxels."""
 
     noise_scope = "volume"
+
+
+class nnUNetTrainerSingleBasisEnergy(EnergyScoreTrainer, nnUNetTrainerSingleBasisVolume):
+    """nnUNetTrainerSingleBasisVolume trained by the energy score: whole samples differ as the annotations do."""
+
+    initial_scale = 2.0
 
 
 class nnUNetTrainerSingleBasisDropout(DropoutTrainer, nnUNetTrainerSingleBasis):
@@ -48,3 +61,19 @@ class nnUNetTrainerSingleBasisVolumeEntSWAG(EntSwagTrainer, nnUNetTrainerSingleB
 
 class nnUNetTrainerSingleBasisVolumeCyclic(CyclicTrainer, nnUNetTrainerSingleBasisVolume):
     """nnUNetTrainerSingleBasisVolume that ends with cycles of the learning rate: weights at the minima are members."""
+
+
+class nnUNetTrainerSingleBasisEnergyDropout(DropoutTrainer, nnUNetTrainerSingleBasisEnergy):
+    """nnUNetTrainerSingleBasisEnergy with channel dropout: a set of dropout masks is a member."""
+
+
+class nnUNetTrainerSingleBasisEnergySWAG(SwagTrainer, nnUNetTrainerSingleBasisEnergy):
+    """nnUNetTrainerSingleBasisEnergy with snapshots of its last epochs: a draw from their Gaussian is a member."""
+
+
+class nnUNetTrainerSingleBasisEnergyEntSWAG(EntSwagTrainer, nnUNetTrainerSingleBasisEnergy):
+    """nnUNetTrainerSingleBasisEnergySWAG at the low learning rate of ENT: its members hardly differ."""
+
+
+class nnUNetTrainerSingleBasisEnergyCyclic(CyclicTrainer, nnUNetTrainerSingleBasisEnergy):
+    """nnUNetTrainerSingleBasisEnergy that ends with cycles of the learning rate: weights at the minima are members."""

@@ -3,6 +3,7 @@
 from nnunet_stochastic.training.base import BaseTrainer
 from nnunet_stochastic.training.cyclic import CycleTrainer, CyclicTrainer
 from nnunet_stochastic.training.dropout import DropoutTrainer
+from nnunet_stochastic.training.energy_score import EnergyScoreTrainer
 from nnunet_stochastic.training.fine_tuning import FineTuningTrainer
 from nnunet_stochastic.training.gaussian_trainers import BasisTrainer, DiagonalTrainer, LowRankTrainer
 from nnunet_stochastic.training.generative import GenerativeTrainer
@@ -19,6 +20,7 @@ __all__ = [
     "DiagonalTrainer",
     "DiffusionTrainer",
     "DropoutTrainer",
+    "EnergyScoreTrainer",
     "EntSwagTrainer",
     "FineTuningTrainer",
     "GenerativeTrainer",

@@ -18,7 +18,7 @@ import numpy as np
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from torch import Tensor, nn
 
-from nnunet_stochastic.distributions import logits_of_mean_probability
+from nnunet_stochastic.distributions import GaussianLogits, logits_of_mean_probability
 from nnunet_stochastic.losses import k_sample_loss
 from nnunet_stochastic.networks import GaussianHeads, StochasticNetwork
 from nnunet_stochastic.training.fine_tuning import FineTuningTrainer
@@ -122,14 +122,27 @@ class StochasticTrainer(FineTuningTrainer):
             # A sum of zero keeps every head in the graph: DistributedDataParallel waits for the gradient of each.
             unused = sum(0.0 * parameter.sum() for parameter in parameters.values())
             return weights[0] * segmentation_loss(outputs[0], targets[0]) + lower + unused
-        sampled = k_sample_loss(
-            self.unwrap(self.network).distribution(parameters),
-            segmentation_loss,
-            targets[0],
-            self.num_training_samples,
-            recompute=self.recompute_samples,
-        )
+        distribution = self.unwrap(self.network).distribution(parameters)
+        sampled = self.sampled_loss(distribution, segmentation_loss, targets[0])
         return weights[0] * sampled + lower + self.regularization(parameters)
+
+    def sampled_loss(
+        self, distribution: GaussianLogits, segmentation_loss: Callable[[Tensor, Tensor], Tensor], target: Tensor
+    ) -> Tensor:
+        """The part of L that samples are drawn for, scalar.
+
+        Parameters
+        ----------
+        distribution
+            p(η) at the highest resolution.
+        segmentation_loss
+            nnU-Net's loss, a function of logits (B, C, *S) and target.
+        target
+            nnU-Net's target at the same resolution.
+        """
+        return k_sample_loss(
+            distribution, segmentation_loss, target, self.num_training_samples, recompute=self.recompute_samples
+        )
 
     def regularization(self, parameters: dict[str, Tensor]) -> Tensor:
         """The weighted sum of the regularizers of the heads, scalar."""

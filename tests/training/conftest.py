@@ -127,6 +127,7 @@ CASCADED = (
     "nnUNetTrainerMoB",
     "nnUNetTrainerLowRank",
     "nnUNetTrainerMoBDropout",
+    "nnUNetTrainerMoBEnergy",
     "nnUNetTrainerSoftmax",
     "nnUNetTrainerSSN",
     "nnUNetTrainerProbUNet",

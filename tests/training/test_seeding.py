@@ -28,6 +28,7 @@ TRAINERS = {
     "dropout": "nnUNetTrainerMoBDropout",
     "snapshots": "nnUNetTrainerMoBSWAG",
     "initial heads, fine-tuning": "nnUNetTrainerMoBVolume",
+    "noise of the energy score": "nnUNetTrainerMoBEnergy",
     "the demo's": "nnUNetTrainerDemo",
 }
 

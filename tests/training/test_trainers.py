@@ -11,20 +11,24 @@ from torch import nn
 
 from nnunet_stochastic.checkpoints import read_checkpoint
 from nnunet_stochastic.distributions import basis_entropy_loss, kl_to_unit_variance, orthogonality_loss
-from nnunet_stochastic.losses import k_sample_loss
+from nnunet_stochastic.losses import energy_score_loss, k_sample_loss
 from nnunet_stochastic.posteriors import ChannelDropout
+from nnunet_stochastic.targets import encode_target
 
 STOCHASTIC = [
     "nnUNetTrainerDiagonal",
     "nnUNetTrainerLowRank",
     "nnUNetTrainerSingleBasis",
     "nnUNetTrainerSingleBasisVolume",
+    "nnUNetTrainerSingleBasisEnergy",
     "nnUNetTrainerMoB",
     "nnUNetTrainerMoBVolume",
+    "nnUNetTrainerMoBEnergy",
 ]
 ALL = ["nnUNetTrainerDeterministic", *STOCHASTIC]
 #: Class attributes that make a covariance model.
 OPTIONS = ("rank", "num_bases", "partitions", "noise_scope", "basis_selection", "num_training_samples")
+STEPPED = ["nnUNetTrainerMoB", "nnUNetTrainerLowRank", "nnUNetTrainerMoBDropout", "nnUNetTrainerMoBEnergy"]
 SETTINGS = {
     "2d": {"dimensions": 2},
     "ResEnc": {"residual": True},
@@ -69,7 +73,7 @@ def test_trains_from_scratch_and_writes_what_nnunet_writes(make_dataset, name: s
 
 
 @pytest.mark.parametrize("setting", list(SETTINGS))
-@pytest.mark.parametrize("name", ["nnUNetTrainerMoB", "nnUNetTrainerLowRank", "nnUNetTrainerMoBDropout"])
+@pytest.mark.parametrize("name", STEPPED)
 def test_steps_in_every_setting_of_nnunet(make_dataset, name: str, setting: str) -> None:
     trainer = make_dataset(**SETTINGS[setting]).trainer(name)
     trainer.warm_up_epochs = 0
@@ -137,6 +141,34 @@ def test_training_loss_is_equation_11_and_12(make_dataset) -> None:
     expected = expected + 0.7 * orthogonality_loss(parameters["bases"])
     expected = expected + 0.2 * basis_entropy_loss(parameters["basis_log_weights"])
     torch.testing.assert_close(loss, expected)
+
+
+@pytest.mark.parametrize("name", ["nnUNetTrainerMoBEnergy", "nnUNetTrainerSingleBasisEnergy"])
+@pytest.mark.parametrize("labels", ["classes", "regions", "ignore"])
+def test_training_by_the_energy_score_replaces_the_part_of_the_samples(make_dataset, labels: str, name: str) -> None:
+    trainer = make_dataset(labels=labels).trainer(name)
+    trainer.warm_up_epochs, trainer.weight_cross_entropy = 0, 0.6
+    assert (trainer.initial_scale, trainer.noise_scope) == (2, "volume")
+    ready(trainer)
+    batch = next(trainer.dataloader_train)
+    outputs, parameters = trainer.network(batch["data"], return_parameters=True)
+    torch.manual_seed(0)
+    loss = trainer.training_loss(outputs, parameters, batch["target"])
+    torch.manual_seed(0)
+    distribution = trainer.network.distribution(parameters)
+    segmentation_loss, weights = trainer.loss.loss, trainer.loss.weight_factors
+    regions = labels == "regions"
+    target = encode_target(
+        batch["target"][0], 2 if regions else 3, regions=regions, ignore_label=3 if labels == "ignore" else None
+    )
+    sampled = energy_score_loss(distribution, target, 5, regions=regions, weight_cross_entropy=0.6)
+    lower = sum(
+        w * segmentation_loss(o, t) for w, o, t in zip(weights[1:], outputs[1:], batch["target"][1:], strict=True) if w
+    )
+    torch.testing.assert_close(loss, weights[0] * sampled + lower + trainer.regularization(parameters))
+    loss.backward()
+    added = trainer.network.names_of_added_weights()
+    assert all(p.grad is not None and p.grad.any() for key, p in trainer.network.named_parameters() if key in added)
 
 
 @pytest.mark.parametrize("name", STOCHASTIC)
