@@ -16,7 +16,13 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_stochastic.losses import log_mean_exp_loss
 from nnunet_stochastic.metrics.ged import generalized_energy_distance
-from nnunet_stochastic.training import BasisTrainer, EnergyScoreTrainer, LowRankTrainer
+from nnunet_stochastic.training import (
+    BasisTrainer,
+    DiagonalTrainer,
+    EnergyScoreTrainer,
+    FineTuningTrainer,
+    LowRankTrainer,
+)
 from nnunet_stochastic.training.raters import RaterFolder
 
 
@@ -71,20 +77,24 @@ class Continued:
         for case in cases.identifiers:
             image = torch.as_tensor(middle(cases.load_case(case)[0][:], size))[None].float().to(self.device)
             masks = [middle(raters.load(case, rater)[0][:], size)[0] > 0 for rater in range(raters.num_raters)]
-            samples = network.logit_distribution(image).rsample(16, generator=generator)[:, 0].softmax(1)[:, 1].cpu()
+            samples = self.samples(network, image, generator)
             mean, annotations = samples.mean(0).clamp(1e-8, 1 - 1e-7).numpy(), np.stack(masks)
             binary = (samples > 0.5).numpy()
-            volumes = binary.reshape(16, -1).sum(1)
+            volumes = binary.reshape(len(binary), -1).sum(1)
             ged = generalized_energy_distance(binary.astype(np.uint8), annotations.astype(np.uint8), classes=[[1]])
             rows.append(
                 {
                     "nll": -np.where(annotations, np.log(mean), np.log1p(-mean)).mean(),
                     "ged": ged["iou"],
-                    "spread": volumes.std(ddof=1) / max(volumes.mean(), 1),
+                    "spread": volumes.std(ddof=1) / max(volumes.mean(), 1) if len(volumes) > 1 else 0.0,
                 }
             )
         network.train()
         return pd.DataFrame(rows).mean().to_dict()
+
+    def samples(self, network, image: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Probabilities of the foreground, (samples, *S)."""
+        return network.logit_distribution(image).rsample(16, generator=generator)[:, 0].softmax(1)[:, 1].cpu()
 
 
 class Volume(BasisTrainer):
@@ -95,8 +105,43 @@ class Energy(EnergyScoreTrainer, Volume):
     initial_scale = 2.0
 
 
+class nnUNetTrainerDeterministicContinued(Continued, FineTuningTrainer):
+    def samples(self, network, image, generator):
+        """The one that there is."""
+        output = network(image)
+        return (output[0] if isinstance(output, list) else output).softmax(1)[:, 1].cpu()
+
+
+class nnUNetTrainerDiagonalContinued(Continued, DiagonalTrainer):
+    pass
+
+
 class nnUNetTrainerLowRankContinued(Continued, LowRankTrainer):
     pass
+
+
+class nnUNetTrainerSingleBasisContinued(Continued, BasisTrainer):
+    num_bases = 1
+
+
+class nnUNetTrainerSingleBasisVolumeContinued(Continued, Volume):
+    num_bases = 1
+
+
+class nnUNetTrainerMoBContinued(Continued, BasisTrainer):
+    pass
+
+
+class nnUNetTrainerMoB2Continued(Continued, BasisTrainer):
+    num_bases = 2
+
+
+class nnUNetTrainerMoB4Continued(Continued, BasisTrainer):
+    num_bases = 4
+
+
+class nnUNetTrainerMoB5Continued(Continued, BasisTrainer):
+    num_bases = 5
 
 
 class nnUNetTrainerMoBVolumeContinued(Continued, Volume):
