@@ -37,7 +37,7 @@ def main() -> None:
             axis.set_yscale("log")
             if arguments.rater_spread is not None:
                 axis.axhline(arguments.rater_spread, color="black", ls="--", label="raters")
-            axis.legend(fontsize=8)
+    figure.legend(*axes[-1].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
     figure.savefig(arguments.picture, dpi=100)
 
 
