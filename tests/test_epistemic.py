@@ -27,7 +27,7 @@ ALLOWED = {
     ("training/cyclic.py", "checkpoints"),
     # The trained weights of the folds, in a record of a prediction.
     *((f"{place}.py", "checkpoints") for place in ("inference/settings", "evaluation/model", "commands/predict")),
-    *((f"{place}.py", "checkpoints") for place in ("evaluation/dicom_case", "report/model_card")),
+    *((f"{place}.py", "checkpoints") for place in ("evaluation/dicom_case", "evaluation/merging", "report/model_card")),
 }
 
 
