@@ -17,6 +17,8 @@ import numpy as np
 import pandas as pd
 import SimpleITK as sitk
 
+from nnunet_stochastic.metrics.crps import crps_samples
+
 DRAWS = 10_000
 
 
@@ -38,7 +40,7 @@ def numbers_of_cases(folder: Path, raters: dict[str, np.ndarray]) -> pd.DataFram
     predicted = json.loads((folder / "uncertainty.json").read_text())["cases"]
     for case, volumes in raters.items():
         sampled = np.array(predicted[case]["sample_volumes"]["nodule"]["samples_ml"])
-        crps = np.abs(sampled[:, None] - volumes).mean() - np.abs(sampled[:, None] - sampled).mean() / 2
+        crps = np.mean([crps_samples(sampled, volume) for volume in volumes])
         table.loc[case, "CRPS/volume"] = crps / volumes.mean()
         table.loc[case, "sd/mean"] = sampled.std(ddof=1) / sampled.mean() if sampled.any() else np.nan
         table.loc[case, "raters' sd/mean"] = volumes.std(ddof=1) / volumes.mean()

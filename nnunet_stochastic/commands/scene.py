@@ -103,8 +103,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     remove_leftovers(output, {COLOUR_TABLE, _LABEL_DESCRIPTIONS, *(f"{name}.mrml" for name in names)})
     write_text(output / COLOUR_TABLE, slicer_colour_table(dataset.labels))
     write_text(output / _LABEL_DESCRIPTIONS, itk_snap_labels(dataset.labels))
+    num_rows = 1 + len(label_colours(dataset.labels))
     for name, volumes in zip(names, found, strict=True):
         if not isinstance(volumes, str):
-            write_text(output / f"{name}.mrml", slicer_scene(volumes, output, len(label_colours(dataset.labels)) + 1))
+            write_text(output / f"{name}.mrml", slicer_scene(volumes, output, num_rows))
     print(f"{counted(len(names), 'scene')}, {COLOUR_TABLE} and {_LABEL_DESCRIPTIONS} written: {output}")
     return 0

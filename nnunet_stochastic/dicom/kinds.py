@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["KINDS", "MAPS"]
+__all__ = ["KINDS"]
 
 KINDS: Mapping[str, str] = {
     "segmentation": "segmentation",
@@ -14,5 +14,3 @@ KINDS: Mapping[str, str] = {
     "variance": "predictive variance",
     "probabilities": "probabilities",
 }
-#: Those that are maps, by the names of their folders.
-MAPS = ("total", "aleatoric", "epistemic", "variance")

@@ -55,7 +55,7 @@ def parametric_map(
     Parameters
     ----------
     name
-        Name of the map, of ``kinds.MAPS``.
+        Name of the map, of ``measures.MAPS``.
     array
         The map (slices, rows, columns) on the grid of the series, >= 0.
     channels, producer, digest

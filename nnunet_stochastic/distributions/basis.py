@@ -118,7 +118,7 @@ class BasisGaussian(GaussianLogits):
     @property
     def noise_channels(self) -> int:
         classes, rank = self.partition_bases.shape[-2:]
-        return classes + rank if self.noise_scope == "voxel" and not self._is_cheaper_by_factor else classes
+        return classes + rank if self.projects_own_noise else classes
 
     @property
     def shared_noise_channels(self) -> int:

@@ -31,13 +31,12 @@ from nnunet_stochastic.io.names import few
 from nnunet_stochastic.io.result_schemas import PredictionRecord
 from nnunet_stochastic.io.staging import remove_leftovers, staged_files
 from nnunet_stochastic.io.text import read_json, write_json
-from nnunet_stochastic.measures import FOLDERS
+from nnunet_stochastic.measures import MAPS
 
 __all__ = ["MAPS_RULE", "Merge", "Part", "read_parts"]
 
 MAPS_RULE = "maximum over the parts, at each voxel"
 LABELS_RULE = "where several parts have a structure, that of the last one"
-_MAPS = (*FOLDERS.values(), "variance")
 _RECORD = "uncertainty.json"
 #: What a merged prediction has not, though each of its parts may.
 _NOT_MERGED = (
@@ -79,7 +78,7 @@ class Part:
     def maps(self, case: str) -> dict[str, Path]:
         """Files of the maps of a case, by the names of their folders."""
         ending = self.dataset.file_ending
-        return {name: path for name in _MAPS if (path := find_map(self.folder, name, case, ending)) is not None}
+        return {name: path for name in sorted(MAPS) if (path := find_map(self.folder, name, case, ending)) is not None}
 
 
 def read_parts(folders: Sequence[Path]) -> list[Part]:

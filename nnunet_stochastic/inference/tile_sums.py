@@ -10,6 +10,7 @@ from torch import Tensor
 from nnunet_stochastic.distributions import BasisGaussian, LogitDistribution
 from nnunet_stochastic.inference.seeds import NoiseKey
 from nnunet_stochastic.inference.sliding_window import Tile, View, tile_start
+from nnunet_stochastic.inference.voxel_noise import MAX_CHANNELS
 from nnunet_stochastic.moments import HALF_UNIT
 from nnunet_stochastic.outcomes import OutcomeSpace
 
@@ -17,8 +18,13 @@ __all__ = ["TileSums", "kernel_draws_samples"]
 
 
 def kernel_draws_samples(distribution: LogitDistribution, space: OutcomeSpace) -> bool:
-    """Whether the kernel has the samples of a distribution: exclusive classes of MoB or SingleBasis, all noise own."""
-    return isinstance(distribution, BasisGaussian) and distribution.projects_own_noise and not space.scalar
+    """Whether the kernel has the samples of a distribution: exclusive classes of MoB or SingleBasis, all noise own.
+
+    A voxel with more numbers than the noise has is left to ``voxel_noise``, which says so.
+    """
+    if not isinstance(distribution, BasisGaussian) or space.scalar:
+        return False
+    return distribution.projects_own_noise and distribution.noise_channels <= MAX_CHANNELS
 
 
 class TileSums:
@@ -86,6 +92,7 @@ class TileSums:
             start=(z, y, x),
             flipped=flipped,
             key=noise.words((*purpose, tile_start(tile))),
+            numbers_of_sample=MAX_CHANNELS,
             unit=self._unit,
         )
         self._count += num_samples

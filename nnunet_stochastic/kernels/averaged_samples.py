@@ -37,6 +37,7 @@ def add_samples_of_view(
     start: tuple[int, int, int],
     flipped: Sequence[bool],
     key: tuple[int, int],
+    numbers_of_sample: int,
     unit: float = 1.0,
 ) -> None:
     """Add the samples of a view to the sums of its tile, within 1e-5 for each sample.
@@ -61,6 +62,8 @@ def add_samples_of_view(
         Whether the view is flipped along each axis.
     key
         Key of the noise, two words in [0, 2^32).
+    numbers_of_sample
+        By how much the third words of the counters of two samples differ, at least C + R.
     unit
         What stands for 1 in ``total``.
     """
@@ -89,6 +92,7 @@ def add_samples_of_view(
         num_samples,
         *map(as_int32, key),
         unit,
+        NUMBERS_OF_SAMPLE=numbers_of_sample,
         WITH_SPREAD=spread is not None,
         WITH_SQUARE=square is not None,
         WITH_ENTROPY=entropy is not None,
@@ -201,6 +205,7 @@ def _add_samples(
     key0,
     key1,
     unit,
+    NUMBERS_OF_SAMPLE: tl.constexpr,
     WITH_SPREAD: tl.constexpr,
     WITH_SQUARE: tl.constexpr,
     WITH_ENTROPY: tl.constexpr,
@@ -229,7 +234,7 @@ def _add_samples(
     sum_h = tl.zeros([BLOCK], tl.float32)
     units = (num_samples + 1) // 2
     for u in range(units):
-        number = u * 4096
+        number = u * NUMBERS_OF_SAMPLE
         move = std * _noise((z + z0)[None, :], (y + y0)[None, :], (x + x0)[None, :], number + c, key0, key1)
         for r in range(RANK):
             own = _noise(z + z0, y + y0, x + x0, tl.zeros_like(voxel) + (number + classes + r), key0, key1)

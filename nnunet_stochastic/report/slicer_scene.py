@@ -15,17 +15,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 import numpy as np
 
 from nnunet_stochastic.evaluation.maps import find_map
-from nnunet_stochastic.measures import FOLDERS
-from nnunet_stochastic.report.page.cases import MAPS
-
-if TYPE_CHECKING:
-    from nnunet_stochastic.report.page.cases import CaseSource
+from nnunet_stochastic.measures import FOLDERS, MAPS
+from nnunet_stochastic.report.page.cases import CaseSource
 
 __all__ = ["COLOUR_TABLE", "SceneVolume", "case_volumes", "slicer_scene"]
 

@@ -108,7 +108,8 @@ class Engine:
             )
             with _passing_on_signals(process):
                 left = list(jobs)
-                while (status := process.poll()) is None or left or failures:
+                while True:
+                    status = process.poll()
                     done = [job for job in left if plan.records.is_recorded(job.key)]
                     for job in done:
                         on_done(job)

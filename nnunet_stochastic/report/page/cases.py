@@ -25,9 +25,7 @@ from nnunet_stochastic.io.grid import check_same_grid
 from nnunet_stochastic.labels import EvaluatedLabels
 from nnunet_stochastic.report.page.columns import EVALUATION_COLUMNS
 
-__all__ = ["MAPS", "CaseDetails", "CaseSource", "DecidedMasks", "PageCase", "PredictionFolder", "page_cases"]
-
-MAPS = ("total", "aleatoric", "epistemic", "variance")
+__all__ = ["CaseDetails", "CaseSource", "DecidedMasks", "PageCase", "PredictionFolder", "page_cases"]
 
 
 @dataclass(frozen=True)

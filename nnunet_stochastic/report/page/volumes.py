@@ -29,7 +29,8 @@ from scipy.ndimage import binary_erosion, generate_binary_structure
 
 from nnunet_stochastic.evaluation.mask_files import MASKS
 from nnunet_stochastic.io.grid import world_affine
-from nnunet_stochastic.report.page.cases import MAPS, CaseSource
+from nnunet_stochastic.measures import MAPS
+from nnunet_stochastic.report.page.cases import CaseSource
 from nnunet_stochastic.report.page.grey import grey_levels
 from nnunet_stochastic.report.page.thumbnails import thumbnail_view
 from nnunet_stochastic.report.slice_view import SliceView
