@@ -179,15 +179,18 @@ class Merge:
 
     def run(self) -> dict[str, Any]:
         """Merge all cases, each written whole or not at all; returns their entries of uncertainty.json."""
-        from nnunet_stochastic.inference.record import Record  # here: torch comes with it, which takes seconds
+        # Here: torch comes with them, which takes seconds.
+        from nnunet_stochastic.inference.folder_lock import locked_output_folder
+        from nnunet_stochastic.inference.record import Record
 
         self.folder.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(self.folder, set(self.cases))
-        record = Record(self.folder, self.settings(), other_cases=self.cases)
-        write_json(self.folder / "dataset.json", self._dataset_json())
-        for name in self.cases:
-            record.add(name, self._merge_case(name))
-        record.finish()
+        with locked_output_folder(self.folder):
+            remove_leftovers(self.folder, set(self.cases))
+            record = Record(self.folder, self.settings(), other_cases=self.cases)
+            write_json(self.folder / "dataset.json", self._dataset_json())
+            for name in self.cases:
+                record.add(name, self._merge_case(name))
+            record.finish()
         return record.cases
 
     def settings(self) -> dict[str, Any]:

@@ -57,8 +57,8 @@ def locked_output_folder(folder: Path, *, num_parts: int = 1, part_id: int = 0) 
 
 def _taken(folder: Path) -> BlockingIOError:
     return BlockingIOError(
-        f"another command writes {folder}: wait until it has ended, or choose another output folder with -o; commands "
-        "that are to share the cases take one and the same -num_parts, and a -part_id each"
+        f"another command writes {folder}: wait until it has ended, or choose another output folder with -o; "
+        "predictions that are to share the cases take one and the same -num_parts, and a -part_id each"
     )
 
 

@@ -19,6 +19,7 @@ from nnunet_stochastic.commands.merge import main as merge
 from nnunet_stochastic.commands.predict import main as predict
 from nnunet_stochastic.commands.scene import main as scene
 from nnunet_stochastic.evaluation.merging import MAPS_RULE
+from nnunet_stochastic.inference.folder_lock import locked_output_folder
 from nnunet_stochastic.io.result_schemas import PredictionRecord
 from nnunet_stochastic.io.text import read_json
 from tests.inference.model_folder import image_array, write_image, write_model_folder
@@ -168,6 +169,16 @@ def test_again_it_gives_the_same_files(task, merged):
     before = {file.relative_to(merged): file.read_bytes() for file in merged.rglob("*") if file.is_file()}
     assert merge(["-i", *folders(task), "-o", str(merged)]) == 0
     assert {file.relative_to(merged): file.read_bytes() for file in merged.rglob("*") if file.is_file()} == before
+
+
+def test_one_command_at_a_time_writes_a_folder(task, merged, tmp_path, capsys):
+    output = tmp_path / "merged"
+    output.mkdir()
+    with locked_output_folder(output):
+        assert f"another command writes {output}" in error_of(capsys, *folders(task), output=output)
+        assert [path.name for path in output.iterdir()] == [".predict.lock"]
+    assert merge(["-i", *folders(task), "-o", str(output)]) == 0
+    assert {path.name for path in output.iterdir()} == {path.name for path in merged.iterdir()} - {"scenes"}
 
 
 def copied(task, tmp_path, number):
