@@ -3,8 +3,9 @@
     η = μ + √d ∘ z1 + B̂ (a ∘ z2)        p = softmax(η)
 
 of ``distributions.BasisGaussian`` with z1 and z2 drawn at each voxel, in antithetic pairs, and of these the sums of
-``sample_sums.SampleSums``. Parameters are read once per view; noise, logits and probabilities of all samples of a voxel
-stay in registers.
+``sample_sums.SampleSums``. Parameters are read once per view; the noise of the classes, logits and probabilities of all
+samples of a voxel stay in registers. a ∘ z2, which all classes need and every thread would draw anew, is drawn before
+where that is little memory.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import triton.language as tl
 from torch import Tensor
 
 from nnunet_stochastic.kernels.random_numbers import as_int32, normal_pair, philox_words
+from nnunet_stochastic.kernels.voxel_noise import fill_with_voxel_noise
 
 __all__ = ["add_samples_of_view", "add_tile_to_image"]
 
@@ -24,6 +26,7 @@ _ELEMENTS = 2048  # classes x voxels of a block
 _WARPS = 8
 _REGISTERS = 128  # of a thread, so that two blocks run at a time
 _BLOCK = 256
+_MOST_BYTES_OF_NOISE = 512 << 20
 
 
 def add_samples_of_view(
@@ -72,6 +75,13 @@ def add_samples_of_view(
     channels = triton.next_power_of_2(classes)
     block = max(16, _ELEMENTS // channels)
     voxels = planes * rows * columns
+    units = (num_samples + 1) // 2
+    scaled_noise: Tensor | None = None
+    if 4 * units * scale.numel() <= _MOST_BYTES_OF_NOISE:
+        scaled_noise = torch.empty((units, *scale.shape), device=scale.device)
+        for unit_number, noise in enumerate(scaled_noise):
+            fill_with_voxel_noise(noise, start, unit_number * numbers_of_sample + classes, key)
+        scaled_noise *= scale
     _add_samples[(triton.cdiv(voxels, block),)](
         total,
         total if spread is None else spread,
@@ -79,7 +89,7 @@ def add_samples_of_view(
         total if entropy is None else entropy,
         mean,
         variance,
-        scale,
+        scale if scaled_noise is None else scaled_noise,
         bases,
         voxels,
         rows,
@@ -93,6 +103,7 @@ def add_samples_of_view(
         *map(as_int32, key),
         unit,
         NUMBERS_OF_SAMPLE=numbers_of_sample,
+        NOISE_IS_DRAWN=scaled_noise is not None,
         WITH_SPREAD=spread is not None,
         WITH_SQUARE=square is not None,
         WITH_ENTROPY=entropy is not None,
@@ -206,6 +217,7 @@ def _add_samples(
     key1,
     unit,
     NUMBERS_OF_SAMPLE: tl.constexpr,
+    NOISE_IS_DRAWN: tl.constexpr,
     WITH_SPREAD: tl.constexpr,
     WITH_SQUARE: tl.constexpr,
     WITH_ENTROPY: tl.constexpr,
@@ -237,8 +249,12 @@ def _add_samples(
         number = u * NUMBERS_OF_SAMPLE
         move = std * _noise((z + z0)[None, :], (y + y0)[None, :], (x + x0)[None, :], number + c, key0, key1)
         for r in range(RANK):
-            own = _noise(z + z0, y + y0, x + x0, tl.zeros_like(voxel) + (number + classes + r), key0, key1)
-            own *= tl.load(scale + r * voxels + voxel, mask=inside, other=0.0).to(tl.float32)
+            if NOISE_IS_DRAWN:
+                place_of_noise = (tl.full([], u, tl.int64) * RANK + r) * voxels + voxel
+                own = tl.load(scale + place_of_noise, mask=inside, other=0.0)
+            else:
+                own = _noise(z + z0, y + y0, x + x0, tl.zeros_like(voxel) + (number + classes + r), key0, key1)
+                own *= tl.load(scale + r * voxels + voxel, mask=inside, other=0.0).to(tl.float32)
             move += tl.load(basis + r, mask=present, other=0.0) * own[None, :]
         p, h = _softmax(m + move)
         q = tl.sum(p * p, axis=0)

@@ -86,7 +86,12 @@ def close(found, expected, *, atol):
         ((2, 5, 6), (5, 4), (0, 1), 13),  # tiles of slices
     ],
 )
-def test_sums_are_those_of_torch(monkeypatch, device, shape, patch, mirror_axes, num_samples):
+@pytest.mark.parametrize("noise_is_drawn_before", [True, False])
+def test_sums_are_those_of_torch(monkeypatch, device, shape, patch, mirror_axes, num_samples, noise_is_drawn_before):
+    from nnunet_stochastic.kernels import averaged_samples
+
+    if not noise_is_drawn_before:
+        monkeypatch.setattr(averaged_samples, "_MOST_BYTES_OF_NOISE", 0)
     arguments = (monkeypatch, shape, patch, mirror_axes, num_samples)
     expected = predict(*arguments, device=torch.device("cpu"), kernel=False)
     assert (expected.lost_entropy.max() > 1e-2) == (num_samples > 4)
