@@ -30,9 +30,10 @@ from torch import Tensor
 from nnunet_stochastic.outcomes import OutcomeSpace
 from nnunet_stochastic.voxel_law import VoxelMoments
 
-__all__ = ["certain_class", "moments_of_certain"]
+__all__ = ["MOST_S", "MOST_SH", "certain_class", "moments_of_certain"]
 
-_MOST_S, _MOST_SH = 1.7e-3, 5e-5
+#: Bounds of s, and of s h, up to which a voxel is certain.
+MOST_S, MOST_SH = 1.7e-3, 5e-5
 
 
 def certain_class(space: OutcomeSpace, fields: Tensor) -> Tensor:
@@ -52,7 +53,7 @@ def certain_class(space: OutcomeSpace, fields: Tensor) -> Tensor:
     """
     found = torch.full_like(fields[0], -1, dtype=torch.int64)
     # s is at least e^m of the class that is next: the check costs nothing where no mean is so large.
-    if fields.device.type == "cpu" and not bool((fields[: space.num_log_ratios].abs() >= -math.log(_MOST_S)).any()):
+    if fields.device.type == "cpu" and not bool((fields[: space.num_log_ratios].abs() >= -math.log(MOST_S)).any()):
         return found
     for k in range(space.num_logits):
         total, moment = torch.zeros_like(fields[0]), torch.zeros_like(fields[0])
@@ -60,7 +61,7 @@ def certain_class(space: OutcomeSpace, fields: Tensor) -> Tensor:
             term = torch.exp(mean + variance)
             total += term
             moment += term * torch.sqrt((mean + 2 * variance).square_() + variance)
-        found[(total <= _MOST_S) & (total * moment <= _MOST_SH)] = k
+        found[(total <= MOST_S) & (total * moment <= MOST_SH)] = k
     return found
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from nnunet_stochastic.certain_voxels import certain_class, moments_of_certain
+from nnunet_stochastic.certain_voxels import MOST_S, MOST_SH, certain_class, moments_of_certain
 from nnunet_stochastic.distributions import GaussianLogits, LogitDistribution
 from nnunet_stochastic.distributions.lattice import lattice_nodes, lattice_points, tail_spread
 from nnunet_stochastic.inference.collector import MemberCollector
@@ -130,8 +130,7 @@ class LawBlend(MemberCollector):
     @property
     def hands_over_moments(self) -> bool:
         """Where a kernel has them of all voxels at once, without temporaries of that size."""
-        by_kernel = self._estimator == "exact" or (self._estimator == "mc" and self.space.scalar)
-        return self._has_samples and by_kernel and use_kernels(self.fields)
+        return self._has_samples and self._estimator != "plug_in" and use_kernels(self.fields)
 
     def add_moments_to(self, sums: MomentSums) -> None:
         """Take the moments of every voxel and add them."""
@@ -153,8 +152,7 @@ class LawBlend(MemberCollector):
         if self._estimator == "plug_in":
             return sampled_moments(self.space, piece, self._independent_draws(piece, part))
         if use_kernels(piece):
-            moments = self._moments_by_kernel(piece, part)
-            return moments if self.space.scalar else self._with_certain_classes(moments, piece)
+            return self._moments_by_kernel(piece, part)
         shift = lattice_shifts(
             range(part.start, part.stop), self.space.num_log_ratios, noise=self._noise, device=piece.device
         )
@@ -176,22 +174,18 @@ class LawBlend(MemberCollector):
                 key=self._noise.words(LATTICE),
                 scalar=self.space.scalar,
                 regions=self.space.regions,
+                certain=(MOST_S, MOST_SH),
             )
         )
 
-    def _with_certain_classes(self, moments: VoxelMoments, piece: Tensor) -> VoxelMoments:
-        """Moments by samples, replaced where a class is all but certain."""
-        certain = certain_class(self.space, piece)
-        for k in range(self.space.num_logits):
-            moments = _replaced(moments, moments_of_certain(self.space, piece, k), certain == k)
-        return moments
-
     def _moments_of_classes(self, piece: Tensor, shift: Tensor) -> VoxelMoments:
         """Moments in closed form where a class is all but certain, else by samples."""
-        space = self.space
+        space, certain = self.space, certain_class(self.space, piece)
         if piece.device.type != "cpu":  # a GPU would wait until it is known which voxels these are
-            return self._with_certain_classes(sampled_moments(space, piece, self._lattice(shift)), piece)
-        certain = certain_class(space, piece)
+            moments = sampled_moments(space, piece, self._lattice(shift))
+            for k in range(space.num_logits):
+                moments = _replaced(moments, moments_of_certain(space, piece, k), certain == k)
+            return moments
         if bool((certain < 0).all()):
             return sampled_moments(space, piece, self._lattice(shift))
         moments = VoxelMoments(piece.new_empty(space.num_channels, piece.shape[1]), *piece.new_empty(2, piece.shape[1]))

@@ -26,6 +26,7 @@ def lattice_moments(
     key: tuple[int, int],
     scalar: bool,
     regions: bool,
+    certain: tuple[float, float] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """E[p], E[H(p)] and E[Σ_c p_c²], within 1e-5 of those of torch.
 
@@ -45,6 +46,9 @@ def lattice_moments(
         Whether each probability is the sigmoid of a log-ratio of its own.
     regions
         Whether these are regions, of whose entropies the mean is taken.
+    certain
+        Of several classes, bounds of s and of s h up to which a voxel is certain of a class, and has the closed form of
+        ``certain_voxels`` in the place of samples; ``None`` where all take samples.
 
     Returns
     -------
@@ -73,7 +77,17 @@ def lattice_moments(
         _scalar_moments[grid](fields, fields.stride(0), *numbers, free, float(over), BLOCK=_BLOCK)
     else:
         padded = triton.next_power_of_2(channels)
-        _class_moments[grid](fields, fields.stride(0), *numbers, FREE=free, CHANNELS=padded, BLOCK=_BLOCK)
+        bounds = (0.0, 0.0) if certain is None else certain
+        _class_moments[grid](
+            fields,
+            fields.stride(0),
+            *numbers,
+            *bounds,
+            FREE=free,
+            CHANNELS=padded,
+            HAS_CERTAIN=certain is not None,
+            BLOCK=_BLOCK,
+        )
     return mean, entropy, square
 
 
@@ -156,39 +170,76 @@ def _class_moments(
     num_samples,
     spread,
     slope,
+    most_s,
+    most_sh,
     FREE: tl.constexpr,
     CHANNELS: tl.constexpr,
+    HAS_CERTAIN: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = index < count
     row = tl.arange(0, CHANNELS)[:, None]  # class; log-ratio row - 1
-    present = (row <= FREE) & inside[None, :]
+    is_class = row <= FREE
+    present = is_class & inside[None, :]
     m = tl.load(fields + (row - 1).to(tl.int64) * stride + index[None, :], mask=present & (row > 0), other=0.0)
-    sum_p = tl.zeros([CHANNELS, BLOCK], tl.float32)
-    sum_q = tl.zeros([BLOCK], tl.float32)
-    sum_h = tl.zeros([BLOCK], tl.float32)
-    total = tl.zeros([BLOCK], tl.float32)
-    for k in range(num_samples):
-        x = m
-        length = tl.zeros([BLOCK], tl.float32)
-        for j in tl.static_range(FREE):
-            shift = _shift(first_voxel + index, j, key0, key1)
-            z = spread * normal_quantile(shift + tl.load(offsets + k * FREE + j))
-            length += z * z
-            place = FREE + (row - 1) * row // 2 + j
-            factor = tl.load(fields + place.to(tl.int64) * stride + index[None, :], mask=present & (row > j), other=0.0)
-            x += factor * z[None, :]
-        x = tl.where(row <= FREE, x, float("-inf"))
-        weight = tl.exp(slope * length)
-        x -= tl.max(x, axis=0)[None, :]
-        e = tl.exp(x)
-        z_sum = tl.sum(e, axis=0)
-        p = e / z_sum[None, :]
-        total += weight
-        sum_p += weight[None, :] * p
-        sum_q += weight * tl.sum(p * p, axis=0)
-        sum_h += weight * (tl.log(z_sum) - tl.sum(tl.where(row <= FREE, p * x, 0.0), axis=0))
-    tl.store(mean + row.to(tl.int64) * count + index[None, :], tl.minimum(sum_p / total[None, :], 1.0), mask=present)
-    tl.store(entropy + index, sum_h / total, mask=inside)
-    tl.store(square + index, sum_q / total, mask=inside)
+    p = tl.zeros([CHANNELS, BLOCK], tl.float32)
+    q = tl.zeros([BLOCK], tl.float32)
+    h = tl.zeros([BLOCK], tl.float32)
+    needs_samples = inside
+    if HAS_CERTAIN:
+        for k in tl.static_range(FREE + 1):
+            mean_k = m - tl.sum(tl.where(row == k, m, 0.0), axis=0)[None, :]
+            variance = tl.zeros([CHANNELS, BLOCK], tl.float32)
+            for j in tl.static_range(FREE):
+                factor = _column(fields, stride, index, row, present, j, FREE)
+                step = factor - tl.sum(tl.where(row == k, factor, 0.0), axis=0)[None, :]
+                variance += step * step
+            other = is_class & (row != k)
+            term = tl.where(other, tl.exp(mean_k + variance), 0.0)
+            twice = mean_k + 2 * variance
+            s = tl.sum(term, axis=0)
+            sh = s * tl.sum(tl.where(other, term * tl.sqrt(twice * twice + variance), 0.0), axis=0)
+            found = (s <= most_s) & (sh <= most_sh)
+            first = tl.where(other, tl.exp(mean_k + variance / 2), 0.0)
+            of_k = tl.where(row == k, 1 - tl.sum(first, axis=0)[None, :], first)
+            p = tl.where(found[None, :], of_k, p)
+            q = tl.where(found, tl.sum(of_k * of_k, axis=0), q)
+            h = tl.where(found, tl.sum(tl.where(other, (1 - mean_k - variance) * first, 0.0), axis=0), h)
+            needs_samples = needs_samples & (found == 0)
+    if tl.max(needs_samples.to(tl.int32), axis=0) > 0:
+        sum_p = tl.zeros([CHANNELS, BLOCK], tl.float32)
+        sum_q = tl.zeros([BLOCK], tl.float32)
+        sum_h = tl.zeros([BLOCK], tl.float32)
+        total = tl.zeros([BLOCK], tl.float32)
+        for sample in range(num_samples):
+            x = m
+            length = tl.zeros([BLOCK], tl.float32)
+            for j in tl.static_range(FREE):
+                shift = _shift(first_voxel + index, j, key0, key1)
+                z = spread * normal_quantile(shift + tl.load(offsets + sample * FREE + j))
+                length += z * z
+                x += _column(fields, stride, index, row, present, j, FREE) * z[None, :]
+            weight = tl.exp(slope * length)
+            x = tl.where(is_class, x, -1e30)
+            x -= tl.max(x, axis=0)[None, :]
+            e = tl.exp(x)
+            norm = tl.sum(e, axis=0)
+            own = e / norm[None, :]
+            total += weight
+            sum_p += weight[None, :] * own
+            sum_q += weight * tl.sum(own * own, axis=0)
+            sum_h += weight * (tl.log(norm) - tl.sum(own * x, axis=0))
+        p = tl.where(needs_samples[None, :], tl.minimum(sum_p / total[None, :], 1.0), p)
+        q = tl.where(needs_samples, sum_q / total, q)
+        h = tl.where(needs_samples, sum_h / total, h)
+    tl.store(mean + row.to(tl.int64) * count + index[None, :], p, mask=present)
+    tl.store(entropy + index, h, mask=inside)
+    tl.store(square + index, q, mask=inside)
+
+
+@triton.jit
+def _column(fields, stride, index, row, present, j: tl.constexpr, FREE: tl.constexpr):
+    """Column j of the factor, with a row of zeros for the first class."""
+    place = FREE + (row - 1) * row // 2 + j
+    return tl.load(fields + place.to(tl.int64) * stride + index[None, :], mask=present & (row > j), other=0.0)
