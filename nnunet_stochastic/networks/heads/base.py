@@ -114,14 +114,18 @@ class GaussianHeads(nn.Module, ABC):
     def _outputs(self, features: Tensor) -> dict[str, Tensor]:
         """Outputs (B, channels, *S) of all layers."""
         layers = self.layers()
+        convolution = functional.conv3d if self.weight.ndim == 5 else functional.conv2d
         if features.device.type != "cuda":
-            convolution = functional.conv3d if self.weight.ndim == 5 else functional.conv2d
             return {name: convolution(features, *weights) for name, weights in layers.items()}
-        # In one product, which reads the features once.
-        weight = torch.cat([weight.flatten(1) for weight, _ in layers.values()])
+        # All in one, which reads the features once; for training no product of matrices, whose gradient in the weights
+        # would be slow.
+        weight = torch.cat([weight for weight, _ in layers.values()])
         bias = torch.cat([bias for _, bias in layers.values()])
-        batched = weight.expand(len(features), *weight.shape)
-        outputs = torch.baddbmm(bias[None, :, None], batched, features.flatten(2)).unflatten(2, features.shape[2:])
+        if torch.is_grad_enabled():
+            outputs = convolution(features, weight, bias)
+        else:
+            batched = weight.flatten(1).expand(len(features), *weight.shape[:2])
+            outputs = torch.baddbmm(bias[None, :, None], batched, features.flatten(2)).unflatten(2, features.shape[2:])
         return dict(zip(layers, outputs.split([len(bias) for _, bias in layers.values()], dim=1), strict=True))
 
     @abstractmethod
