@@ -90,8 +90,9 @@ def fields_of_law(distribution: GaussianLogits, space: OutcomeSpace) -> Tensor:
     Tensor
         (D + F, *T), float32.
     """
-    if space.two_classes and not distribution.of_covariance and use_kernels(distribution.mean_logits):
-        law = _two_class_law_by_kernel(distribution)
+    kept = not space.regions and space.num_logits <= MAX_CLASSES
+    if kept and not distribution.of_covariance and use_kernels(distribution.mean_logits):
+        law = _law_by_kernel(distribution, space)
         if law is not None:
             return law
     mean = space.log_ratios(distribution.mean_logits[0])
@@ -103,10 +104,11 @@ def fields_of_law(distribution: GaussianLogits, space: OutcomeSpace) -> Tensor:
     return torch.cat([mean, factor])
 
 
-def _two_class_law_by_kernel(distribution: GaussianLogits) -> Tensor | None:
-    """Fields of the law, (2, *T); ``None`` for a distribution that the kernel does not know."""
+def _law_by_kernel(distribution: GaussianLogits, space: OutcomeSpace) -> Tensor | None:
+    """Fields of the law, (D + F, *T); ``None`` for a distribution that the kernels do not know."""
     if not isinstance(distribution, BasisGaussian | LowRankGaussian):
         return None
+    from nnunet_stochastic.kernels.class_law import class_law
     from nnunet_stochastic.kernels.two_class_law import two_class_law
 
     spatial = distribution.mean_logits.shape[2:]
@@ -121,7 +123,8 @@ def _two_class_law_by_kernel(distribution: GaussianLogits) -> Tensor | None:
         field.reshape(*field.shape[: field.ndim - len(spatial)], *flat, *spatial)
         for field in (distribution.mean_logits[0], distribution.diag_var[0], factor)
     )
-    return two_class_law(mean, variance, factor, bases).view(2, *spatial)
+    law = two_class_law if space.two_classes else class_law
+    return law(mean, variance, factor, bases).view(-1, *spatial)
 
 
 def _factor_of_law(distribution: GaussianLogits, space: OutcomeSpace) -> Tensor:
