@@ -81,7 +81,7 @@ def _store_column(result, column, row, voxels, voxel, inside, j: tl.constexpr, F
     tl.store(result + place, column, mask=(row >= j) & (row < FREE) & inside[None, :])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["voxels"])  # as in ``lattice_moments``: no sum over classes is to cross warps
 def _law(
     result,
     mean,

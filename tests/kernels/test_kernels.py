@@ -8,6 +8,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import nnunet_stochastic.kernels
 from nnunet_stochastic import voxel_law
+from nnunet_stochastic.certain_voxels import certain_class
 from nnunet_stochastic.distributions import (
     BasisGaussian,
     LowRankGaussian,
@@ -149,7 +150,8 @@ def test_a_lack_of_triton_is_said_once(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("space", "estimator"), [(OutcomeSpace(2), "mc"), (OutcomeSpace(2), "exact"), (OutcomeSpace(3), "mc")]
+    ("space", "estimator"),
+    [(OutcomeSpace(2), "exact"), *((OutcomeSpace(classes), "mc") for classes in (2, 3, 4, 5))],
 )
 @pytest.mark.parametrize("num_members", [1, 2])
 def test_moments_of_a_blended_law(device, monkeypatch, space, estimator, num_members):
@@ -158,6 +160,12 @@ def test_moments_of_a_blended_law(device, monkeypatch, space, estimator, num_mem
     fields = 2 * torch.randn(num_fields(space, has_samples=True), *shape, generator=generator)
     fields[space.num_log_ratios :].abs_()
     fields[: space.num_log_ratios, 0] = -12  # voxels that are certain
+    fields[space.num_log_ratios :, 0, 0] /= 10
+    for k in range(1, space.num_logits):
+        fields[: space.num_log_ratios, 1, k] = 24 * torch.eye(space.num_log_ratios)[:, k - 1 : k] - 12
+        fields[space.num_log_ratios :, 1, k] /= 10
+    if space.num_logits > 2:
+        assert set(certain_class(space, fields.flatten(1)).tolist()) == {-1, *range(space.num_logits)}
 
     def moments(where):
         weights = torch.ones(shape, device=where)
