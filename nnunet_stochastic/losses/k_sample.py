@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from nnunet_stochastic.distributions import LogitDistribution
-from nnunet_stochastic.losses.sample_map import draw_samples, map_samples
+from nnunet_stochastic.losses.sample_map import map_samples
 
 __all__ = ["k_sample_loss"]
 
@@ -25,7 +25,6 @@ def k_sample_loss(
     num_samples: int,
     *,
     recompute: bool = True,
-    of_samples: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Mean of ``segmentation_loss`` over samples.
 
@@ -41,17 +40,12 @@ def k_sample_loss(
         Number K of samples, at least 1.
     recompute
         Whether to recompute each sample's loss in the backward pass instead of keeping its graph.
-    of_samples
-        Function from all samples (K, B, C, *S) and ``target`` to the mean of ``segmentation_loss`` over them, which
-        then takes its place; ``None`` where samples are to be taken one by one.
 
     Returns
     -------
     Tensor
         Scalar.
     """
-    if of_samples is not None:
-        return of_samples(draw_samples(distribution, num_samples), target)
     losses = map_samples(
         distribution, lambda logits: segmentation_loss(logits, target), num_samples, recompute=recompute
     )

@@ -10,9 +10,6 @@ that the loss never saw. So each sample is a function of a seed, from which its 
 device is made anew in both passes. The noise itself, kept from one pass to the other, would do as well and cost
 4 (C + R) bytes per voxel and sample at worst (8 GB for 100 classes, K = 5 and two patches of 128³): memory would grow
 with K. The seeds come from torch's default generator, so a seeded training repeats them.
-
-Where memory has room for all samples, a function may take them at once: ``draw_samples`` has them of the same seeds. On
-a GPU the time of small samples is that of launching their operations one by one.
 """
 
 from __future__ import annotations
@@ -26,7 +23,7 @@ from torch.utils.checkpoint import checkpoint
 
 from nnunet_stochastic.distributions import LogitDistribution
 
-__all__ = ["draw_samples", "map_samples"]
+__all__ = ["map_samples"]
 
 Result = TypeVar("Result", Tensor, tuple[Tensor, Tensor])
 
@@ -58,39 +55,14 @@ def map_samples(
     list
         f(η_1), …, f(η_K).
     """
+    if num_samples < 1:
+        raise ValueError(f"num_samples must be at least 1, got {num_samples}")
 
     def of_sample(seed: int) -> Result:
-        return function(distribution.rsample(1, generator=_generator(distribution, seed))[0])
+        generator = torch.Generator(distribution.device).manual_seed(seed)
+        return function(distribution.rsample(1, generator=generator)[0])
 
-    seeds = _draw_seeds(num_samples)
+    seeds = torch.randint(_SEEDS, (num_samples,)).tolist()
     if recompute and torch.is_grad_enabled():
         return [checkpoint(of_sample, seed, use_reentrant=False, preserve_rng_state=False) for seed in seeds]
     return [of_sample(seed) for seed in seeds]
-
-
-def draw_samples(distribution: LogitDistribution, num_samples: int) -> Tensor:
-    """The samples that ``map_samples`` would give to its function, (K, B, C, *S), with their graph.
-
-    Parameters
-    ----------
-    distribution
-        p(η) of logits (B, C, *S).
-    num_samples
-        Number K of samples, at least 1.
-    """
-    noise, shared_noise = [], []
-    for seed in _draw_seeds(num_samples):
-        generator = _generator(distribution, seed)
-        noise.append(distribution.draw_noise(1, generator=generator))
-        shared_noise.append(distribution.draw_shared_noise(1, generator=generator))
-    return distribution.transform(torch.cat(noise), torch.cat(shared_noise))
-
-
-def _draw_seeds(num_samples: int) -> list[int]:
-    if num_samples < 1:
-        raise ValueError(f"num_samples must be at least 1, got {num_samples}")
-    return torch.randint(_SEEDS, (num_samples,)).tolist()
-
-
-def _generator(distribution: LogitDistribution, seed: int) -> torch.Generator:
-    return torch.Generator(distribution.device).manual_seed(seed)

@@ -19,18 +19,14 @@ from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from torch import Tensor, nn
 
 from nnunet_stochastic.distributions import GaussianLogits, logits_of_mean_probability
-from nnunet_stochastic.kernels import use_kernels
 from nnunet_stochastic.losses import k_sample_loss
 from nnunet_stochastic.networks import GaussianHeads, StochasticNetwork
 from nnunet_stochastic.training.fine_tuning import FineTuningTrainer
-from nnunet_stochastic.training.fused_loss import FusedLoss, fused_loss
 from nnunet_stochastic.training.optimizers import group_parameters
 from nnunet_stochastic.training.options import adopt_options, chosen_options
 from nnunet_stochastic.training.phases import TrainingPhase, opening_phase
 
 __all__ = ["StochasticTrainer"]
-
-_BYTES_OF_SAMPLES = 1 << 30
 
 
 class StochasticTrainer(FineTuningTrainer):
@@ -52,8 +48,7 @@ class StochasticTrainer(FineTuningTrainer):
     warm_up_epochs = 10
     #: Learning rate of what the heads add, in units of the learning rate, while fine-tuning.
     head_learning_rate_factor = 10.0
-    #: Recompute each sample's loss in the backward pass rather than keep its graph: memory stays flat in K. On CUDA all
-    #: samples are taken at once where noise and logits are less than 1 GiB.
+    #: Recompute each sample's loss in the backward pass rather than keep its graph: memory stays flat in K.
     recompute_samples = True
 
     def __init_subclass__(cls, **arguments: Any) -> None:
@@ -118,7 +113,6 @@ class StochasticTrainer(FineTuningTrainer):
             segmentation_loss, weights = self.loss.loss, self.loss.weight_factors
         else:
             segmentation_loss, weights = self.loss, (1.0,)
-        segmentation_loss = fused_loss(segmentation_loss) or segmentation_loss
         lower = sum(
             weight * segmentation_loss(output, target)
             for weight, output, target in zip(weights[1:], outputs[1:], targets[1:], strict=True)
@@ -146,23 +140,9 @@ class StochasticTrainer(FineTuningTrainer):
         target
             nnU-Net's target at the same resolution.
         """
-        of_samples = None
-        if isinstance(segmentation_loss, FusedLoss) and self._samples_fit(distribution):
-            of_samples = segmentation_loss.of_samples
         return k_sample_loss(
-            distribution,
-            segmentation_loss,
-            target,
-            self.num_training_samples,
-            recompute=self.recompute_samples,
-            of_samples=of_samples,
+            distribution, segmentation_loss, target, self.num_training_samples, recompute=self.recompute_samples
         )
-
-    def _samples_fit(self, distribution: GaussianLogits) -> bool:
-        """Whether noise and logits of all samples are little memory for a GPU."""
-        numbers = distribution.noise_channels + distribution.shape[1]
-        elements = numbers * distribution.mean_logits[:, 0].numel() * self.num_training_samples
-        return use_kernels(distribution.mean_logits) and 4 * elements <= _BYTES_OF_SAMPLES
 
     def regularization(self, parameters: dict[str, Tensor]) -> Tensor:
         """The weighted sum of the regularizers of the heads, scalar."""

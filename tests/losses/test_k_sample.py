@@ -149,21 +149,6 @@ def test_gradient(tensors, target, recompute: bool) -> None:
     assert gradcheck(loss, tensors)
 
 
-@pytest.mark.parametrize("build", [low_rank, single_basis])
-def test_all_samples_at_once_are_those_that_come_one_by_one(tensors, target, build) -> None:
-    def mean_of(samples: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        assert len(samples) == 3
-        return torch.stack([cross_entropy(sample, labels) for sample in samples]).mean()
-
-    results = []
-    for of_samples in (mean_of, None):
-        torch.manual_seed(0)
-        loss = k_sample_loss(build(*tensors), cross_entropy, target, 3, of_samples=of_samples)
-        results.append((loss, *torch.autograd.grad(loss, tensors)))
-    for at_once, one_by_one in zip(*results, strict=True):
-        torch.testing.assert_close(at_once, one_by_one)
-
-
 def test_needs_a_sample(tensors, target) -> None:
     with pytest.raises(ValueError, match="num_samples"):
         k_sample_loss(PointMass(tensors[0]), cross_entropy, target, 0)

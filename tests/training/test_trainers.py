@@ -11,10 +11,9 @@ from torch import nn
 
 from nnunet_stochastic.checkpoints import read_checkpoint
 from nnunet_stochastic.distributions import basis_entropy_loss, kl_to_unit_variance, orthogonality_loss
-from nnunet_stochastic.losses import energy_score_loss, k_sample, k_sample_loss
+from nnunet_stochastic.losses import energy_score_loss, k_sample_loss
 from nnunet_stochastic.posteriors import ChannelDropout
 from nnunet_stochastic.targets import encode_target
-from nnunet_stochastic.training import fused_loss, stochastic
 
 STOCHASTIC = [
     "nnUNetTrainerDiagonal",
@@ -142,34 +141,6 @@ def test_training_loss_is_equation_11_and_12(make_dataset) -> None:
     expected = expected + 0.7 * orthogonality_loss(parameters["bases"])
     expected = expected + 0.2 * basis_entropy_loss(parameters["basis_log_weights"])
     torch.testing.assert_close(loss, expected)
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="with a device test_devices has this")
-@pytest.mark.parametrize("name", ["nnUNetTrainerMoB", "nnUNetTrainerMoBVolume", "nnUNetTrainerLowRank"])
-@pytest.mark.parametrize("labels", ["classes", "ignore"])
-def test_all_samples_at_once_give_the_loss_of_samples_one_by_one(make_dataset, monkeypatch, labels, name) -> None:
-    """By the kernel, as on CUDA, against nnU-Net's own operations: the loss and its gradient in every weight."""
-    pytest.importorskip("triton", reason="Triton is not installed")
-    trainer = make_dataset(labels=labels).trainer(name)
-    trainer.warm_up_epochs = 0
-    ready(trainer)
-    batch = next(trainer.dataloader_train)
-    outputs, parameters = trainer.network(batch["data"], return_parameters=True)
-
-    def loss_and_gradients():
-        torch.manual_seed(0)
-        loss = trainer.training_loss(outputs, parameters, batch["target"])
-        return loss, torch.autograd.grad(loss, trainer.network.parameters(), retain_graph=True, materialize_grads=True)
-
-    expected, expected_gradients = loss_and_gradients()
-    for module in (fused_loss, stochastic):
-        monkeypatch.setattr(module, "use_kernels", lambda tensor: True)
-    monkeypatch.setattr(k_sample, "map_samples", None)  # none is taken alone
-    found, gradients = loss_and_gradients()
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
-    assert expected_gradients[0].abs().max() > 1e-5
-    for gradient, expected_gradient in zip(gradients, expected_gradients, strict=True):
-        torch.testing.assert_close(gradient, expected_gradient, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["nnUNetTrainerMoBEnergy", "nnUNetTrainerSingleBasisEnergy"])
