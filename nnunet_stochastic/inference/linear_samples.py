@@ -59,7 +59,7 @@ def fits_into_memory(
 
 
 class LinearBlend:
-    """Samples of one member, all of which are of all its views.
+    """Samples of one member, all of which are of the same views.
 
     Parameters
     ----------
@@ -89,7 +89,9 @@ class LinearBlend:
         self._fields = stitching.zeros(_num_fields(space, num_shared))
 
     def add_view(self, distribution: LogitDistribution, tile: Tile, view: View) -> None:
-        """Add a view of a tile."""
+        """Add a view of a tile, if the samples are of it."""
+        if view not in self._draws[0].views:
+            return
         assert isinstance(distribution, GaussianLogits), "other distributions do not fit"
         space = self._space
         std, factor = distribution.noise_factors()

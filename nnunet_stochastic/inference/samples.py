@@ -36,10 +36,11 @@ _BYTES_AT_ONCE = 512 << 20  # log-ratios of samples that are blended in one pass
 
 @dataclass(frozen=True)
 class SampleDraw:
-    """Which sample, and in which views of its member it is drawn."""
+    """Which sample, and in which views of its member it is drawn: in all, or in some to which samples are dealt."""
 
     index: int
     views: tuple[View, ...]
+    of_all_views: bool = True
 
 
 def draws_of_members(
@@ -80,7 +81,9 @@ def draws_of_members(
         )
     return [
         [
-            SampleDraw(index, tuple(views) if blend_views else (views[index // num_members % len(views)],))
+            SampleDraw(index, tuple(views))
+            if blend_views or len(views) == 1
+            else SampleDraw(index, (views[index // num_members % len(views)],), of_all_views=False)
             for index in range(member, num_samples, num_members)
         ]
         for member in range(num_members)

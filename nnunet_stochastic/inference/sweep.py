@@ -204,7 +204,7 @@ class _MemberRun:
         self._samples_are_of_law = isinstance(self.collector, LawBlend) and not num_shared
         if self._samples_are_of_law:
             return
-        of_all_views = set(self._first[0].views) == set(sweep.views)
+        of_all_views = self._first[0].of_all_views
         if of_all_views and fits_into_memory(distribution, space, shape, members=self._members_together):
             self._blend = LinearBlend(self._draws, space, sweep.stitching, noise=sweep.noise, num_shared=num_shared)
             self._others = []
