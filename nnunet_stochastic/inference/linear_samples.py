@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from nnunet_stochastic.distributions import GaussianLogits, LogitDistribution
-from nnunet_stochastic.inference.samples import SampleDraw, shared_noise
+from nnunet_stochastic.inference.samples import BYTES_OF_SAMPLES, SampleDraw, shared_noise
 from nnunet_stochastic.inference.seeds import NoiseKey
 from nnunet_stochastic.inference.sliding_window import Tile, View
 from nnunet_stochastic.inference.stitching import Stitching
@@ -31,7 +31,6 @@ from nnunet_stochastic.outcomes import OutcomeSpace
 
 __all__ = ["LinearBlend", "fits_into_memory"]
 
-_BYTES_KEPT = 2 << 30  # of the fields of the members that are swept together
 _VOXELS = 1 << 17  # of a sample at once; on a CPU the temporaries stay in its cache
 _VOXELS_ON_DEVICE = 1 << 22
 
@@ -55,7 +54,7 @@ def fits_into_memory(
     if not (isinstance(distribution, GaussianLogits) and distribution.has_diagonal_noise):
         return False
     fields = _num_fields(space, distribution.shared_noise_channels)
-    return members * 4 * fields * shape[0] * shape[1] * shape[2] <= _BYTES_KEPT
+    return members * 4 * fields * shape[0] * shape[1] * shape[2] <= BYTES_OF_SAMPLES
 
 
 class LinearBlend:

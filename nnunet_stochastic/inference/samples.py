@@ -29,9 +29,18 @@ from nnunet_stochastic.inference.voxel_noise import voxel_noise
 from nnunet_stochastic.outcomes import OutcomeSpace
 from nnunet_stochastic.voxel_law import law_with_noise
 
-__all__ = ["SampleBlend", "SampleDraw", "draws_of_members", "groups_of_draws", "samples_of_law", "shared_noise"]
+__all__ = [
+    "BYTES_OF_SAMPLES",
+    "SampleBlend",
+    "SampleDraw",
+    "draws_of_members",
+    "groups_of_draws",
+    "samples_of_law",
+    "shared_noise",
+]
 
-_BYTES_AT_ONCE = 512 << 20  # log-ratios of samples that are blended in one pass over the tiles
+#: Memory of what one pass over the tiles keeps for whole samples: their sums, or the fields that all are drawn from.
+BYTES_OF_SAMPLES = 2 << 30
 
 
 @dataclass(frozen=True)
@@ -93,10 +102,16 @@ def draws_of_members(
 def groups_of_draws(
     draws: Sequence[SampleDraw], space: OutcomeSpace, shape: Sequence[int], *, members: int = 1
 ) -> list[Sequence[SampleDraw]]:
-    """Draws that are blended in one pass over the tiles: as many as 512 MiB hold, of each member at least one."""
+    """Draws that are blended in one pass over the tiles: as many as 2 GiB hold, of each member at least one.
+
+    The first are of the pass that makes the maps, which runs all views. Each further pass runs the views of its own
+    draws, and so those of one view come together.
+    """
     volume = 4 * space.num_log_ratios * shape[0] * shape[1] * shape[2]
-    at_once = max(1, _BYTES_AT_ONCE // (volume * members))
-    return [draws[first : first + at_once] for first in range(0, len(draws), at_once)]
+    at_once = max(1, BYTES_OF_SAMPLES // (volume * members))
+    places = {views: place for place, views in enumerate(dict.fromkeys(draw.views for draw in draws))}
+    ordered = [*draws[:at_once], *sorted(draws[at_once:], key=lambda draw: places[draw.views])]
+    return [ordered[first : first + at_once] for first in range(0, len(ordered), at_once)]
 
 
 def shared_noise(channels: int, *, noise: NoiseKey, sample: int) -> Tensor:

@@ -59,8 +59,8 @@ def draw(sweeping):
 def test_samples_are_those_of_passes_over_the_tiles(draw, monkeypatch, space, rank):
     """The same noise and the same blend: equal but for rounding, 1e-5 of log-ratios up to 20."""
     after, calls = draw(space, 3, rank=rank)
-    monkeypatch.setattr(linear_samples, "_BYTES_KEPT", 0)
-    monkeypatch.setattr(samples, "_BYTES_AT_ONCE", 0)
+    monkeypatch.setattr(linear_samples, "BYTES_OF_SAMPLES", 0)
+    monkeypatch.setattr(samples, "BYTES_OF_SAMPLES", 0)
     blended, calls_of_passes = draw(space, 3, rank=rank)
     torch.testing.assert_close(after, blended, atol=1e-5, rtol=1e-5)
     assert (after[0] - after[1]).abs().mean() > 0.1
@@ -102,8 +102,8 @@ def most_bytes(monkeypatch) -> list[int]:
 def test_what_is_kept_is_bounded(draw, monkeypatch, space, budget, count):
     """By the two budgets, or one sample if that is larger, beside what the maps take: here budgets of some volumes."""
     volume = 4 * prod(SHAPE)
-    monkeypatch.setattr(linear_samples, "_BYTES_KEPT", budget * volume)
-    monkeypatch.setattr(samples, "_BYTES_AT_ONCE", budget * volume)
+    monkeypatch.setattr(linear_samples, "BYTES_OF_SAMPLES", budget * volume)
+    monkeypatch.setattr(samples, "BYTES_OF_SAMPLES", budget * volume)
     with monkeypatch.context() as patch:
         most = most_bytes(patch)
         draw(space, 0)
