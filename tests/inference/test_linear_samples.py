@@ -154,3 +154,22 @@ def test_samples_of_all_views_are_drawn_after_one_pass_where_the_maps_have_fewer
     samples, calls = draw(MANY, 3, num_samples=1)
     assert calls == NUM_TILES * len(VIEWS)
     torch.testing.assert_close(samples, draw(MANY, 3, num_samples=4)[0], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("rank", [0, RANK])
+def test_samples_of_one_view_each_take_no_pass_of_their_own(sweeping, monkeypatch, rank):
+    """As averaged probabilities have them; what has no room is drawn by passes through its own views, bit for bit."""
+    data, views = torch.rand(1, *SHAPE), list(VIEWS)
+    (draws,) = draws_of_members(40, 1, views, has_samples=True, blend_views=False)
+
+    def draw():
+        network, options = Network(2, rank=rank), {"blends_laws": False, "num_samples": 4, "draws": draws}
+        swept = sweeping.sweep(network, data, TWO, patch_size=PATCH, mirror_axes=(0, 2), **options)
+        return swept.samples, network.calls
+
+    together, calls = draw()
+    assert calls == NUM_TILES * len(views)
+    monkeypatch.setattr(samples, "BYTES_OF_SAMPLES", 8 * 4 * prod(SHAPE))
+    apart, calls = draw()
+    assert calls == NUM_TILES * (len(views) + 4)
+    assert torch.equal(together, apart)
