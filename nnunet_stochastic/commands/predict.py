@@ -246,7 +246,7 @@ def _add_uncertainty_options(parser: argparse.ArgumentParser) -> None:
         help="also write N whole segmentations per case to samples/, each one plausible outcome, and how volumes vary "
         "over them. An outcome of probability q is in none of them with (1 - q)^N: 10 miss one of 17 %% in every sixth "
         "case, 29 one of 10 %% and 59 one of 5 %% with less than 5 %%; an interval of volumes of level 90 %% needs at "
-        "least 19 (see sample_intervals in uncertainty.json). Of what they need 512 MiB are held at a time, and one "
+        "least 19 (see sample_intervals in uncertainty.json). Of what they need 2 GiB are held at most, and one "
         "sample per export thread "
         "(default: %(default)s)",
     )

@@ -47,6 +47,9 @@ class LogitDistribution(ABC):
     #: Whether p(η) is more than a point mass.
     has_samples: bool = True
 
+    #: Whether each sample takes whole runs of a network, so that it should not be drawn twice.
+    repeats_network: bool = False
+
     def __init__(self, shape: Sequence[int], *, dtype: torch.dtype, device: torch.device) -> None:
         if len(shape) < 3:
             raise ValueError(f"logits must be (B, C, *S) with at least one spatial axis, got {len(shape)} axes")

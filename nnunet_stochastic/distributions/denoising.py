@@ -46,6 +46,8 @@ class DenoisingLogits(LogitDistribution):
         Number of samples whose mean probability is the deterministic prediction, at least 1.
     """
 
+    repeats_network = True
+
     def __init__(
         self,
         denoise: Callable[[Tensor, float], Tensor],

@@ -10,6 +10,11 @@ have the same, so those that agree have no epistemic uncertainty, and no result 
 Samples of a view come in antithetic pairs, z and -z. What H(p̄) still lacks because K is small is estimated to first
 order.
 
+Where a sample takes whole runs of the network (diffusion), z is the noise of whole samples, whether these are asked for
+or not: with E members and V views, pair m of view v has that of the whole sample m mod E + E (v + V ⌊m / E⌋), which is
+dealt to that view and to member m mod E. There it is not drawn again. Errors of tiles then do not average out where
+they overlap. Independent samples of each member ("plug_in") have the noise of the whole samples of that member.
+
 Of more than five classes a GPU keeps Σ_t w_t p̄_t / Σ_t w_t in half precision, ``HALF_UNIT`` times, scalars never.
 Where all noise is the voxels' own, samples and their sums are one kernel there.
 """
@@ -22,7 +27,8 @@ import torch
 from torch import Tensor
 
 from nnunet_stochastic.distributions import GaussianLogits, LogitDistribution
-from nnunet_stochastic.inference.collector import MemberCollector
+from nnunet_stochastic.inference.collector import MemberCollector, OnLogits
+from nnunet_stochastic.inference.samples import index_of_sample, noise_of_sample
 from nnunet_stochastic.inference.seeds import NoiseKey
 from nnunet_stochastic.inference.sliding_window import Tile, View, tile_start
 from nnunet_stochastic.inference.stitching import Stitching
@@ -52,6 +58,9 @@ class ProbabilityAverage(MemberCollector):
         How tiles become an image.
     samples_of_views
         The number of samples in each view.
+    num_members, num_views
+        Number of members, and of the views of each to which whole samples are dealt; those of ``samples_of_views`` are
+        the first.
     estimator
         ``"mc"``: samples that all members share; ``"plug_in"``: independent ones of each member; ``"exact"``: what the
         samples of a view are expected to give, where that has a law per voxel.
@@ -69,6 +78,8 @@ class ProbabilityAverage(MemberCollector):
         stitching: Stitching,
         *,
         samples_of_views: Mapping[View, int],
+        num_members: int,
+        num_views: int,
         estimator: SettledEstimator,
         corrected: bool,
         expected_entropy: bool,
@@ -78,6 +89,8 @@ class ProbabilityAverage(MemberCollector):
         self.space, self._noise = space, noise
         self._stitching = stitching
         self._samples_of_views = samples_of_views
+        self._places = {view: place for place, view in enumerate(samples_of_views)}
+        self._num_members, self._num_views = num_members, num_views
         self._exact, self._plug_in = estimator == "exact", estimator == "plug_in"
         many_classes = not space.scalar and space.num_logits > MAX_CLASSES
         self._in_half = many_classes and stitching.weights.device.type == "cuda"
@@ -85,18 +98,20 @@ class ProbabilityAverage(MemberCollector):
         self._entropy = stitching.zeros() if expected_entropy else None
         self._square = stitching.zeros() if second_moment else None
         self._lost = stitching.zeros() if corrected else None
-        self._member = ""
+        self._member, self._index = "", 0
         self._tile_sums: SampleSums | TileSums | None = None
         self._tiles_share_noise = False
 
-    def start(self, member: str) -> None:
-        """Begin with a member."""
-        self._member = member
+    def start(self, member: str, index: int) -> None:
+        """Begin with a member, of a name and an index."""
+        self._member, self._index = member, index
         for total in (self._mean, self._entropy, self._square, self._lost):
             if total is not None:
                 total.zero_()
 
-    def add_view(self, distribution: LogitDistribution, tile: Tile, view: View) -> None:
+    def add_view(
+        self, distribution: LogitDistribution, tile: Tile, view: View, *, on_logits: OnLogits | None = None
+    ) -> None:
         """Add the samples of a view of the tile at hand."""
         if self._uses_kernel(distribution):
             self._add_by_kernel(distribution, tile, view)
@@ -114,8 +129,8 @@ class ProbabilityAverage(MemberCollector):
             fields = view.undo(fields_of_law(distribution, self.space))
             self._tile_sums.add_expectation(exact_moments(self.space, fields))
             return
-        self._tiles_share_noise = distribution.shared_noise_channels > 0
-        for unit in self._units(distribution, tile, view):
+        self._tiles_share_noise = distribution.shared_noise_channels > 0 or distribution.repeats_network
+        for unit in self._units(distribution, tile, view, on_logits):
             self._tile_sums.add(unit, flipped_axes=view.flipped_axes)
         self._tile_sums.close_view()
 
@@ -221,7 +236,9 @@ class ProbabilityAverage(MemberCollector):
         )
         sums.add(slice(0, moments.mean.shape[1]), moments)
 
-    def _units(self, distribution: LogitDistribution, tile: Tile, view: View) -> Iterator[list[Tensor]]:
+    def _units(
+        self, distribution: LogitDistribution, tile: Tile, view: View, on_logits: OnLogits | None
+    ) -> Iterator[list[Tensor]]:
         """Logits (C, *T) of the samples of a view, independent ones apart and antithetic pairs together."""
         key = self._purpose_of_noise(view)
         shared = self._noise.generator(*key)
@@ -233,8 +250,13 @@ class ProbabilityAverage(MemberCollector):
         for start in range(0, num_samples, at_once):
             count = min(at_once, num_samples - start)
             draws = count if self._plug_in else (count + 1) // 2
-            noise = self._noise_of_tile(distribution, tile, (*key, tile_start(tile)), range(drawn, drawn + draws))
-            shared_noise = _shared_noise(distribution, draws, shared)
+            orders, indices = range(drawn, drawn + draws), []
+            if distribution.repeats_network:
+                indices = [self._index_of_sample(order, view) for order in orders]
+                noise, shared_noise = self._noise_of_samples(distribution, tile, view, indices)
+            else:
+                noise = self._noise_of_tile(distribution, tile, (*key, tile_start(tile)), orders)
+                shared_noise = _shared_noise(distribution, draws, shared)
             drawn += draws
             if not self._plug_in:
                 noise, shared_noise = (
@@ -242,8 +264,32 @@ class ProbabilityAverage(MemberCollector):
                 )
             logits = distribution.transform(noise, shared_noise)[:, 0]
             size = 1 if self._plug_in else 2
+            if on_logits is not None and indices:
+                for index, of_sample in zip(indices, logits[::size], strict=True):
+                    on_logits(index, of_sample)
             for first in range(0, count, size):
                 yield list(logits[first : first + size])
+
+    def _index_of_sample(self, order: int, view: View) -> int:
+        """Index of the whole sample whose noise a unit has, of which ``order`` others of the view come first."""
+        member = self._index
+        if not self._plug_in:
+            order, member = divmod(order, self._num_members)
+        return index_of_sample(
+            order,
+            view=self._places[view],
+            num_views=self._num_views,
+            member=member,
+            num_members=self._num_members,
+        )
+
+    def _noise_of_samples(
+        self, distribution: LogitDistribution, tile: Tile, view: View, indices: Iterable[int]
+    ) -> tuple[Tensor, Tensor]:
+        """Noise of whole samples in a view of a tile, (K, 1, N, *T) and (K, 1, M)."""
+        drawn = [noise_of_sample(distribution, tile, view, noise=self._noise, index=index) for index in indices]
+        own, shared = (torch.stack(numbers)[:, None].to(distribution.dtype) for numbers in zip(*drawn, strict=True))
+        return own, shared
 
     def _noise_of_tile(
         self, distribution: LogitDistribution, tile: Tile, purpose: tuple[Hashable, ...], samples: Iterable[int]

@@ -19,7 +19,7 @@ from torch import Tensor
 from nnunet_stochastic.certain_voxels import MOST_S, MOST_SH, certain_class, moments_of_certain
 from nnunet_stochastic.distributions import GaussianLogits, LogitDistribution
 from nnunet_stochastic.distributions.lattice import lattice_nodes, lattice_points, tail_spread
-from nnunet_stochastic.inference.collector import MemberCollector
+from nnunet_stochastic.inference.collector import MemberCollector, OnLogits
 from nnunet_stochastic.inference.lattice_shifts import LATTICE, lattice_shifts
 from nnunet_stochastic.inference.seeds import NoiseKey
 from nnunet_stochastic.inference.sliding_window import Tile, View
@@ -90,13 +90,15 @@ class LawBlend(MemberCollector):
         self._views: Tensor | None = None
         self._member = ""
 
-    def start(self, member: str) -> None:
-        """Begin with a member."""
+    def start(self, member: str, index: int) -> None:
+        """Begin with a member, of a name and an index."""
         self._member = member
         self.fields.zero_()
 
-    def add_view(self, distribution: LogitDistribution, tile: Tile, view: View) -> None:
-        """Add a view of the tile at hand, which is Gaussian."""
+    def add_view(
+        self, distribution: LogitDistribution, tile: Tile, view: View, *, on_logits: OnLogits | None = None
+    ) -> None:
+        """Add a view of the tile at hand, which is Gaussian; no logits are drawn of it."""
         if not isinstance(distribution, GaussianLogits):
             raise TypeError(f"laws are blended where they are Gaussian, got {type(distribution).__name__}")
         fields = view.undo(fields_of_law(distribution, self.space))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 from torch import Tensor
 
@@ -10,19 +11,24 @@ from nnunet_stochastic.distributions import LogitDistribution
 from nnunet_stochastic.inference.sliding_window import Tile, View
 from nnunet_stochastic.moments import MomentSums
 
-__all__ = ["MemberCollector"]
+__all__ = ["MemberCollector", "OnLogits"]
+
+#: Takes the index of a whole sample and its logits (C, *T) in a view of a tile.
+OnLogits = Callable[[int, Tensor], object]
 
 
 class MemberCollector(ABC):
     """Collects one member after the other: ``start``, then for each tile its views and ``close_tile``, ``finish``."""
 
     @abstractmethod
-    def start(self, member: str) -> None:
-        """Begin with a member."""
+    def start(self, member: str, index: int) -> None:
+        """Begin with a member, of a name and an index."""
 
     @abstractmethod
-    def add_view(self, distribution: LogitDistribution, tile: Tile, view: View) -> None:
-        """Add a view of the tile at hand."""
+    def add_view(
+        self, distribution: LogitDistribution, tile: Tile, view: View, *, on_logits: OnLogits | None = None
+    ) -> None:
+        """Add a view of the tile at hand; ``on_logits`` is called with what whole samples can be made of."""
 
     @abstractmethod
     def close_tile(self, tile: Tile) -> None:

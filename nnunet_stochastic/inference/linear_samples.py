@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from nnunet_stochastic.distributions import GaussianLogits, LogitDistribution
-from nnunet_stochastic.inference.samples import SampleDraw, shared_noise
+from nnunet_stochastic.inference.samples import BYTES_OF_SAMPLES, SampleDraw, shared_noise
 from nnunet_stochastic.inference.seeds import NoiseKey
 from nnunet_stochastic.inference.sliding_window import Tile, View
 from nnunet_stochastic.inference.stitching import Stitching
@@ -31,7 +31,6 @@ from nnunet_stochastic.outcomes import OutcomeSpace
 
 __all__ = ["LinearBlend", "fits_into_memory"]
 
-_BYTES_KEPT = 2 << 30  # of the fields of the members that are swept together
 _VOXELS = 1 << 17  # of a sample at once; on a CPU the temporaries stay in its cache
 _VOXELS_ON_DEVICE = 1 << 22
 
@@ -55,11 +54,11 @@ def fits_into_memory(
     if not (isinstance(distribution, GaussianLogits) and distribution.has_diagonal_noise):
         return False
     fields = _num_fields(space, distribution.shared_noise_channels)
-    return members * 4 * fields * shape[0] * shape[1] * shape[2] <= _BYTES_KEPT
+    return members * 4 * fields * shape[0] * shape[1] * shape[2] <= BYTES_OF_SAMPLES
 
 
 class LinearBlend:
-    """Samples of one member, all of which are of all its views.
+    """Samples of one member, all of which are of the same views.
 
     Parameters
     ----------
@@ -89,7 +88,9 @@ class LinearBlend:
         self._fields = stitching.zeros(_num_fields(space, num_shared))
 
     def add_view(self, distribution: LogitDistribution, tile: Tile, view: View) -> None:
-        """Add a view of a tile."""
+        """Add a view of a tile, if the samples are of it."""
+        if view not in self._draws[0].views:
+            return
         assert isinstance(distribution, GaussianLogits), "other distributions do not fit"
         space = self._space
         std, factor = distribution.noise_factors()

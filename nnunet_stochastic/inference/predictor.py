@@ -439,6 +439,8 @@ class StochasticPredictor:
             space,
             stitching,
             samples_of_views=samples_of_views,
+            num_members=len(self.members),
+            num_views=len(mirrored_views(self._mirror_axes)),
             estimator=self.estimator,
             corrected=self._corrects_entropy,
             expected_entropy=self._decomposes and len(self.members) == 1,

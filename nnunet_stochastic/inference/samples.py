@@ -29,17 +29,29 @@ from nnunet_stochastic.inference.voxel_noise import voxel_noise
 from nnunet_stochastic.outcomes import OutcomeSpace
 from nnunet_stochastic.voxel_law import law_with_noise
 
-__all__ = ["SampleBlend", "SampleDraw", "draws_of_members", "groups_of_draws", "samples_of_law", "shared_noise"]
+__all__ = [
+    "BYTES_OF_SAMPLES",
+    "SampleBlend",
+    "SampleDraw",
+    "draws_of_members",
+    "groups_of_draws",
+    "index_of_sample",
+    "noise_of_sample",
+    "samples_of_law",
+    "shared_noise",
+]
 
-_BYTES_AT_ONCE = 512 << 20  # log-ratios of samples that are blended in one pass over the tiles
+#: Memory of what one pass over the tiles keeps for whole samples: their sums, or the fields that all are drawn from.
+BYTES_OF_SAMPLES = 2 << 30
 
 
 @dataclass(frozen=True)
 class SampleDraw:
-    """Which sample, and in which views of its member it is drawn."""
+    """Which sample, and in which views of its member it is drawn: in all, or in some to which samples are dealt."""
 
     index: int
     views: tuple[View, ...]
+    of_all_views: bool = True
 
 
 def draws_of_members(
@@ -80,25 +92,48 @@ def draws_of_members(
         )
     return [
         [
-            SampleDraw(index, tuple(views) if blend_views else (views[index // num_members % len(views)],))
+            SampleDraw(index, tuple(views))
+            if blend_views or len(views) == 1
+            else SampleDraw(index, (views[index // num_members % len(views)],), of_all_views=False)
             for index in range(member, num_samples, num_members)
         ]
         for member in range(num_members)
     ]
 
 
+def index_of_sample(order: int, *, view: int, num_views: int, member: int, num_members: int) -> int:
+    """Index of the whole sample that is dealt to a member and one of its views after ``order`` others."""
+    return member + num_members * (view + num_views * order)
+
+
 def groups_of_draws(
     draws: Sequence[SampleDraw], space: OutcomeSpace, shape: Sequence[int], *, members: int = 1
 ) -> list[Sequence[SampleDraw]]:
-    """Draws that are blended in one pass over the tiles: as many as 512 MiB hold, of each member at least one."""
+    """Draws that are blended in one pass over the tiles: as many as 2 GiB hold, of each member at least one.
+
+    The first are of the pass that makes the maps, which runs all views. Each further pass runs the views of its own
+    draws, and so those of one view come together.
+    """
     volume = 4 * space.num_log_ratios * shape[0] * shape[1] * shape[2]
-    at_once = max(1, _BYTES_AT_ONCE // (volume * members))
-    return [draws[first : first + at_once] for first in range(0, len(draws), at_once)]
+    at_once = max(1, BYTES_OF_SAMPLES // (volume * members))
+    places = {views: place for place, views in enumerate(dict.fromkeys(draw.views for draw in draws))}
+    ordered = [*draws[:at_once], *sorted(draws[at_once:], key=lambda draw: places[draw.views])]
+    return [ordered[first : first + at_once] for first in range(0, len(ordered), at_once)]
 
 
 def shared_noise(channels: int, *, noise: NoiseKey, sample: int) -> Tensor:
     """Standard normal numbers that all voxels of a sample share, (channels)."""
     return torch.randn(channels, generator=noise.generator("shared noise", sample))
+
+
+def noise_of_sample(
+    distribution: LogitDistribution, tile: Tile, view: View, *, noise: NoiseKey, index: int
+) -> tuple[Tensor, Tensor]:
+    """Noise of a whole sample in a view of a tile: numbers of its voxels (N, *T), and those that all share, (M)."""
+    device = distribution.device
+    own = voxel_noise(tile, distribution.noise_channels, noise=noise, sample=index, device=device)
+    shared = shared_noise(distribution.shared_noise_channels, noise=noise, sample=index)
+    return view.undo(own), shared.to(device)
 
 
 class SampleBlend:
@@ -128,26 +163,32 @@ class SampleBlend:
         self._stitching = stitching
         # Each in memory of its own, which is free again as soon as the sample has been exported.
         self._sums = [stitching.zeros(space.num_log_ratios) for _ in draws]
+        self._places = {draw.index: place for place, draw in enumerate(draws)}
+        self._given: set[int] = set()  # in the view of a tile that is added next
+
+    def add_logits(self, index: int, logits: Tensor, tile: Tile, view: View) -> None:
+        """Add logits (C, *T) of the view that ``add_view`` adds next: it does not draw them again."""
+        place = self._places.get(index)
+        if place is not None and view in self._draws[place].views:
+            self._add(place, logits, tile, view)
+            self._given.add(index)
 
     def add_view(self, distribution: LogitDistribution, tile: Tile, view: View) -> None:
         """Add a view of a tile to the samples that are of it."""
         for place, draw in enumerate(self._draws):
-            if view in draw.views:
-                log_ratios = self._in_tile(distribution, tile, view, draw)
-                self._stitching.add(self._sums[place], tile, log_ratios / len(draw.views))
+            if view in draw.views and draw.index not in self._given:
+                own, shared = noise_of_sample(distribution, tile, view, noise=self._noise, index=draw.index)
+                self._add(place, distribution.transform(own[None, None], shared[None, None])[0, 0], tile, view)
+        self._given.clear()
 
     def samples(self) -> Iterator[tuple[int, Tensor]]:
         """Index of each sample and its log-ratios (D, *S), once all views of all tiles have been added; only once."""
         for draw in self._draws:
             yield draw.index, self._stitching.finish(self._sums.pop(0))
 
-    def _in_tile(self, distribution: LogitDistribution, tile: Tile, view: View, draw: SampleDraw) -> Tensor:
-        """Log-ratios (D, *T) of a sample in a view of a tile, in the orientation of the image."""
-        device = distribution.device
-        noise = voxel_noise(tile, distribution.noise_channels, noise=self._noise, sample=draw.index, device=device)
-        shared = shared_noise(distribution.shared_noise_channels, noise=self._noise, sample=draw.index).to(device)
-        logits = distribution.transform(view.undo(noise)[None, None], shared[None, None])[0, 0]
-        return view.undo(self._space.log_ratios(logits))
+    def _add(self, place: int, logits: Tensor, tile: Tile, view: View) -> None:
+        log_ratios = view.undo(self._space.log_ratios(logits))
+        self._stitching.add(self._sums[place], tile, log_ratios / len(self._draws[place].views))
 
 
 def samples_of_law(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -115,6 +116,7 @@ class Sweep:
                     _MemberRun(
                         self,
                         members[index],
+                        index,
                         draws_of_members[index] if self.on_sample else (),
                         collector,
                         members_together=len(together),
@@ -169,6 +171,7 @@ class _MemberRun:
         self,
         sweep: Sweep,
         member: Member,
+        index: int,
         draws: Sequence[SampleDraw],
         collector: MemberCollector,
         *,
@@ -184,7 +187,7 @@ class _MemberRun:
         self.views = list(dict.fromkeys([*sweep.views, *_views_of(self._first)]))
         """All views in which the member is predicted."""
         self.fingerprints: list[Tensor] = []
-        collector.start(member.name)
+        collector.start(member.name, index)
 
     def add_view(self, distribution: LogitDistribution, tile: Tile, view: View) -> None:
         """Add a view of a tile."""
@@ -193,7 +196,10 @@ class _MemberRun:
                 self._start_samples(distribution)
             self.fingerprints.append(fingerprint(distribution))
         if view in self.sweep.views:
-            self.collector.add_view(distribution, tile, view)
+            blend, on_logits = self._blend, None
+            if isinstance(blend, SampleBlend):
+                on_logits = partial(blend.add_logits, tile=tile, view=view)
+            self.collector.add_view(distribution, tile, view, on_logits=on_logits)
         if self._blend is not None:
             self._blend.add_view(distribution, tile, view)
 
@@ -204,7 +210,7 @@ class _MemberRun:
         self._samples_are_of_law = isinstance(self.collector, LawBlend) and not num_shared
         if self._samples_are_of_law:
             return
-        of_all_views = set(self._first[0].views) == set(sweep.views)
+        of_all_views = self._first[0].of_all_views
         if of_all_views and fits_into_memory(distribution, space, shape, members=self._members_together):
             self._blend = LinearBlend(self._draws, space, sweep.stitching, noise=sweep.noise, num_shared=num_shared)
             self._others = []

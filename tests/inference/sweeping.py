@@ -98,6 +98,7 @@ def make_collector(
     num_samples: int = 1,
     blends_laws: bool = True,
     has_samples: bool = True,
+    num_members: int = 1,
 ) -> LawBlend | ProbabilityAverage:
     """As a predictor makes it; averaged probabilities spread the samples over the views."""
     if blends_laws:
@@ -115,6 +116,8 @@ def make_collector(
         space,
         stitching,
         samples_of_views={view: count for view, count in counts if count},
+        num_members=num_members,
+        num_views=len(views),
         estimator=estimator,
         corrected=estimator == "mc",
         expected_entropy=True,
@@ -175,6 +178,7 @@ def sweep(
         num_samples=num_samples,
         blends_laws=blends_laws,
         has_samples=has_samples,
+        num_members=len(networks),
     )
     if not blends_laws:  # with fewer samples than views the last ones have none
         views = views[:num_samples]

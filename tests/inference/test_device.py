@@ -358,7 +358,7 @@ def test_sums_on_the_cpu_take_what_the_device_predicts(folders, fake_cuda, train
     collector = make_collector(
         space, stitching, [view], noise, num_samples=3, blends_laws=blends_laws, has_samples=has_samples
     )
-    collector.start("fold_0")
+    collector.start("fold_0", 0)
     for tile in tiles(shape, patch_size, 0.5):
         distribution = predict_logit_distribution(network, torch.empty(1, 1, *patch_size, device=CUDA))
         collector.add_view(distribution, tile, view)

@@ -107,6 +107,23 @@ def test_a_sample_is_made_of_one_noise_for_the_whole_image(sweeping, kind, argum
     assert swept.samples.sigmoid().std() > 1e-3
 
 
+@pytest.mark.parametrize(("num_samples", "num_saved", "more"), [(16, 8, 0), (16, 11, 3), (3, 7, 4)])
+def test_diffusion_denoises_no_sample_of_its_maps_again(predictor, num_samples, num_saved, more) -> None:
+    """16 samples in four views hold one whole sample of each view for each of two members. Three samples hold none of
+    the last view and none of the second member."""
+
+    def patches(count) -> int:
+        options = {"num_samples": num_samples, "num_saved_samples": count, "estimator": "mc"}
+        built = predictor(DiffusionNetwork, {"num_steps": 2}, folds=(0, 1), **options)
+        seen, taken = [], []
+        built.model.network.unet.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+        built.predict_grid(torch.randn(1, 1, 8, 13), on_sample=lambda index, _: taken.append(index))
+        assert sorted(taken) == list(range(count))
+        return sum(seen)
+
+    assert patches(num_saved) - patches(0) == 3 * 2 * more
+
+
 @pytest.mark.parametrize(("kind", "arguments"), ALL)
 def test_members_with_the_same_weights_are_found(kind, arguments, predictor) -> None:
     built = predictor(kind, arguments, folds=(0, 1), same_weights=True, num_samples=1, mirroring=False)

@@ -11,7 +11,7 @@ import torch
 from nnunet_stochastic.distributions import DiagonalGaussian, LowRankGaussian
 from nnunet_stochastic.inference import linear_samples, samples
 from nnunet_stochastic.inference.linear_samples import fits_into_memory
-from nnunet_stochastic.inference.samples import SampleDraw
+from nnunet_stochastic.inference.samples import SampleDraw, draws_of_members
 from nnunet_stochastic.inference.sliding_window import View, mirrored_views
 from nnunet_stochastic.inference.stitching import Stitching
 from nnunet_stochastic.outcomes import OutcomeSpace
@@ -59,8 +59,8 @@ def draw(sweeping):
 def test_samples_are_those_of_passes_over_the_tiles(draw, monkeypatch, space, rank):
     """The same noise and the same blend: equal but for rounding, 1e-5 of log-ratios up to 20."""
     after, calls = draw(space, 3, rank=rank)
-    monkeypatch.setattr(linear_samples, "_BYTES_KEPT", 0)
-    monkeypatch.setattr(samples, "_BYTES_AT_ONCE", 0)
+    monkeypatch.setattr(linear_samples, "BYTES_OF_SAMPLES", 0)
+    monkeypatch.setattr(samples, "BYTES_OF_SAMPLES", 0)
     blended, calls_of_passes = draw(space, 3, rank=rank)
     torch.testing.assert_close(after, blended, atol=1e-5, rtol=1e-5)
     assert (after[0] - after[1]).abs().mean() > 0.1
@@ -102,8 +102,8 @@ def most_bytes(monkeypatch) -> list[int]:
 def test_what_is_kept_is_bounded(draw, monkeypatch, space, budget, count):
     """By the two budgets, or one sample if that is larger, beside what the maps take: here budgets of some volumes."""
     volume = 4 * prod(SHAPE)
-    monkeypatch.setattr(linear_samples, "_BYTES_KEPT", budget * volume)
-    monkeypatch.setattr(samples, "_BYTES_AT_ONCE", budget * volume)
+    monkeypatch.setattr(linear_samples, "BYTES_OF_SAMPLES", budget * volume)
+    monkeypatch.setattr(samples, "BYTES_OF_SAMPLES", budget * volume)
     with monkeypatch.context() as patch:
         most = most_bytes(patch)
         draw(space, 0)
@@ -130,7 +130,46 @@ def test_samples_of_one_view_each_are_blended(sweeping):
     """As averaged probabilities have them: fields of all views would be those of another sample."""
     data, views = torch.rand(1, *SHAPE), (View(()), View((0,)))
     for blended in views:
-        draws = [SampleDraw(0, (blended,))]
+        draws = [SampleDraw(0, (blended,), of_all_views=False)]
         sample = sweeping.sweep(Network(2), data, TWO, patch_size=PATCH, mirror_axes=(0,), draws=draws).samples
         alone = sweeping.sweep(Network(2), data, TWO, patch_size=PATCH, views=[blended], draws=draws).samples
         torch.testing.assert_close(sample, alone, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("num_samples", [1, 2])
+def test_samples_of_other_views_than_those_of_the_maps(sweeping, num_samples):
+    """A map of one sample is of one view, while whole samples are dealt to all: each is of its own alone."""
+    data, views = torch.rand(1, *SHAPE), [View(()), View((0,))]
+    options = {"patch_size": PATCH, "blends_laws": False, "num_samples": num_samples}
+    (draws,) = draws_of_members(2, 1, views, has_samples=True, blend_views=False)
+    samples = sweeping.sweep(Network(2), data, TWO, mirror_axes=(0,), draws=draws, **options).samples
+    for draw, sample in zip(draws, samples, strict=True):
+        (view,) = draw.views
+        alone = sweeping.sweep(Network(2), data, TWO, views=[view], draws=[SampleDraw(draw.index, (view,))], **options)
+        torch.testing.assert_close(sample, alone.samples[0], atol=1e-5, rtol=1e-5)
+
+
+def test_samples_of_all_views_are_drawn_after_one_pass_where_the_maps_have_fewer(draw):
+    """Of many classes a map of one sample is of one view, and the samples are still of all four."""
+    samples, calls = draw(MANY, 3, num_samples=1)
+    assert calls == NUM_TILES * len(VIEWS)
+    torch.testing.assert_close(samples, draw(MANY, 3, num_samples=4)[0], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("rank", [0, RANK])
+def test_samples_of_one_view_each_take_no_pass_of_their_own(sweeping, monkeypatch, rank):
+    """As averaged probabilities have them; what has no room is drawn by passes through its own views, bit for bit."""
+    data, views = torch.rand(1, *SHAPE), list(VIEWS)
+    (draws,) = draws_of_members(40, 1, views, has_samples=True, blend_views=False)
+
+    def draw():
+        network, options = Network(2, rank=rank), {"blends_laws": False, "num_samples": 4, "draws": draws}
+        swept = sweeping.sweep(network, data, TWO, patch_size=PATCH, mirror_axes=(0, 2), **options)
+        return swept.samples, network.calls
+
+    together, calls = draw()
+    assert calls == NUM_TILES * len(views)
+    monkeypatch.setattr(samples, "BYTES_OF_SAMPLES", 8 * 4 * prod(SHAPE))
+    apart, calls = draw()
+    assert calls == NUM_TILES * (len(views) + 4)
+    assert torch.equal(together, apart)

@@ -94,14 +94,14 @@ def test_a_member_is_one_network_in_all_tiles_and_images(write_model, monkeypatc
     seen, current = {}, []
     start, add_view = LawBlend.start, LawBlend.add_view
 
-    def starting(self, member):
+    def starting(self, member, index):
         self.member_of_test = member
         current.append(member)
-        start(self, member)
+        start(self, member, index)
 
-    def adding(self, distribution, tile, view):
+    def adding(self, distribution, tile, view, **options):
         seen.setdefault(self.member_of_test, []).append(distribution.mean_logits.clone())
-        add_view(self, distribution, tile, view)
+        add_view(self, distribution, tile, view, **options)
 
     monkeypatch.setattr(LawBlend, "start", starting)
     monkeypatch.setattr(LawBlend, "add_view", adding)

@@ -138,9 +138,9 @@ def test_independent_voxels_stay_independent_across_tiles(draw, kind):
 
 def test_a_few_samples_at_a_time_are_the_same(draw, monkeypatch):
     data, options = image(), {"views": tuple(mirrored_views((0, 1))), "mirror_axes": (0, 1)}
-    monkeypatch.setattr("nnunet_stochastic.inference.linear_samples._BYTES_KEPT", 0)
+    monkeypatch.setattr("nnunet_stochastic.inference.linear_samples.BYTES_OF_SAMPLES", 0)
     together = draw("low rank", data, 5, **options)
-    monkeypatch.setattr("nnunet_stochastic.inference.samples._BYTES_AT_ONCE", 2 * 4 * data.numel())
+    monkeypatch.setattr("nnunet_stochastic.inference.samples.BYTES_OF_SAMPLES", 2 * 4 * data.numel())
     apart = draw("low rank", data, 5, **options)
     assert torch.equal(together, apart)
 
@@ -149,7 +149,7 @@ def test_memory_is_that_of_one_pass(tmp_path, folders, stochastic_trainer, monke
     """However many samples there are; those that were handed over are not kept for the next pass."""
     model = folders.write_model_folder(tmp_path / "model", trainer=stochastic_trainer)
     data, zeros, sums = torch.randn(1, 16, 16, 40), Stitching.zeros, []
-    monkeypatch.setattr("nnunet_stochastic.inference.samples._BYTES_AT_ONCE", 2 * 4 * data.numel())
+    monkeypatch.setattr("nnunet_stochastic.inference.samples.BYTES_OF_SAMPLES", 2 * 4 * data.numel())
     peaks = []
 
     def counting(self, *channels, **options):
@@ -186,10 +186,25 @@ def test_samples_of_deterministic_members_stay_what_they_are(tmp_path, folders):
 
 def test_members_of_one_pass_share_its_memory():
     draws = [SampleDraw(index, PLAIN) for index in range(24)]
-    shape = (128, 256, 512)  # 64 MiB
+    shape = (256, 512, 512)  # 256 MiB
     assert [len(group) for group in groups_of_draws(draws, TWO, shape)] == [8, 8, 8]
     assert [len(group) for group in groups_of_draws(draws[:6], TWO, shape, members=4)] == [2, 2, 2]
     assert [len(group) for group in groups_of_draws(draws[:2], TWO, shape, members=12)] == [1, 1]
+
+
+def test_further_passes_run_few_views():
+    """The pass of the maps runs all views; the samples that are left are ordered by theirs."""
+    views = [View(()), View((0,)), View((1,)), View((0, 1))]
+    (draws,) = draws_of_members(18, 1, views, has_samples=True, blend_views=False)
+    first, *others = groups_of_draws(draws, TWO, (512, 512, 512))  # 512 MiB
+    assert [draw.index for draw in first] == [0, 1, 2, 3]
+    assert [[draw.index for draw in group] for group in others] == [
+        [4, 8, 12, 16],
+        [5, 9, 13, 17],
+        [6, 10, 14, 7],
+        [11, 15],
+    ]
+    assert [len({draw.views for draw in group}) for group in others] == [1, 1, 2, 1]
 
 
 def test_samples_of_slices_have_noise_of_their_own(sweeping):

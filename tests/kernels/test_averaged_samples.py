@@ -47,6 +47,8 @@ def predict(monkeypatch, shape, patch, mirror_axes, num_samples, *, device, kern
         space,
         stitching,
         samples_of_views=counts,
+        num_members=num_members,
+        num_views=len(views),
         estimator="mc",
         corrected=True,
         expected_entropy=True,
@@ -58,7 +60,7 @@ def predict(monkeypatch, shape, patch, mirror_axes, num_samples, *, device, kern
     adopts = collector.hands_over_moments and num_members == 1
     sums = MomentSums(space, shape, num_members=num_members, lost_entropy=True, adopts=adopts, device=device)
     for member in range(num_members):
-        collector.start(f"fold_{member}")
+        collector.start(f"fold_{member}", member)
         given = iter(distributions(patch, len(image_tiles) * len(counts), device=device))
         for tile in image_tiles:
             for view in counts:
