@@ -67,7 +67,7 @@ LIBRARIES = {
 #: What these import at all, beside Python itself.
 ALL_LIBRARIES: dict[str, Collection[str]] = {
     **dict.fromkeys(ORDER[: ORDER.index("io")], ()),
-    "io": {"PIL", "isal", "numpy", "nibabel", "pydantic", "pydantic_core", "SimpleITK", "tifffile"},
+    "io": {"PIL", "filelock", "isal", "numpy", "nibabel", "pydantic", "pydantic_core", "SimpleITK", "tifffile"},
     "dicom": {"numpy", "pydantic", "pydicom", "highdicom", "SimpleITK"},
     "kernels": {"torch", "tqdm", "triton"},
     "distributions": {"torch"},

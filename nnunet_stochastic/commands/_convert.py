@@ -71,11 +71,12 @@ def check_arguments(arguments: argparse.Namespace) -> None:
 def carry_out(conversion: Conversion, arguments: argparse.Namespace) -> int:
     """Write the dataset, or list what would be written; return 0."""
     from nnunet_stochastic.datasets.conversion.common import part_suffix
-    from nnunet_stochastic.datasets.conversion.run import PlannedFolder
+    from nnunet_stochastic.datasets.conversion.run import PlannedFolder, planned_path
+    from nnunet_stochastic.io.output_locks import locked_output_folder
 
-    folder = PlannedFolder(conversion, overwrite=arguments.overwrite)
-    print(folder.path, *conversion.notes, sep="\n  ")
     if arguments.dry_run:
+        folder = PlannedFolder(conversion, overwrite=arguments.overwrite)
+        print(folder.path, *conversion.notes, sep="\n  ")
         by_folder = defaultdict(list)
         for name in sorted(folder.missing):
             by_folder[f"images{part_suffix(conversion.parts[name])}"].append(name)
@@ -87,7 +88,10 @@ def carry_out(conversion: Conversion, arguments: argparse.Namespace) -> int:
         return 0
 
     start = time.monotonic()
-    result = folder.run(num_processes=arguments.np, show_progress=not arguments.disable_progress_bar)
+    with locked_output_folder(planned_path(conversion), option="-d"):
+        folder = PlannedFolder(conversion, overwrite=arguments.overwrite)
+        print(folder.path, *conversion.notes, sep="\n  ")
+        result = folder.run(num_processes=arguments.np, show_progress=not arguments.disable_progress_bar)
     counts: Counter[str] = Counter()
     for part, count in result.counts.items():
         counts[f"images{part_suffix(part)}"] += count

@@ -33,8 +33,8 @@ from nnunet_stochastic.evaluation.decision_folder import (
 from nnunet_stochastic.evaluation.decision_statistics import read_structures
 from nnunet_stochastic.evaluation.predicted_dataset import PredictedDataset, read_dataset
 from nnunet_stochastic.evaluation.predicted_settings import check_predicted_alike
-from nnunet_stochastic.io.folders import require_writable
 from nnunet_stochastic.io.names import counted, few
+from nnunet_stochastic.io.output_locks import locked_output_folder
 from nnunet_stochastic.io.staging import staged_file
 
 __all__ = ["main"]
@@ -125,10 +125,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if calibration.model is not None:
         check_same_model(describe_model(arguments.i), arguments.i, calibration.model, arguments.calibration)
     dataset = read_dataset(arguments.i, arguments.djfile, option="-i")
-    if method == "decisions":
-        _decide(arguments, output, calibration, dataset)
-    else:
-        _write_confidences(arguments, output, calibration, dataset)
+    with locked_output_folder(output):
+        if method == "decisions":
+            _decide(arguments, output, calibration, dataset)
+        else:
+            _write_confidences(arguments, output, calibration, dataset)
     return 0
 
 
@@ -164,7 +165,6 @@ def _write_confidences(
         )
     if method == "temperature" and calibration.temperature is None:
         raise ValueError(f"{arguments.calibration} has no temperature: {calibration.left_out.get('temperature')}")
-    require_writable(output)
     record = {"method": method, "calibration": calibration.used}
     pending = confidences.written.pending(cases, record) if arguments.continue_calibration else cases
     progress = not arguments.disable_progress_bar
@@ -211,7 +211,6 @@ def _decide(arguments: argparse.Namespace, output: Path, calibration: Calibratio
             f"{few(without)}: no probabilities, other cases have them; predict again with --save_probabilities"
         )
     masks = MaskFolder(output, dataset.labels, dataset.reader, thresholds)
-    require_writable(output)
     record = {
         "method": arguments.method,
         "predictions": str(arguments.i.resolve()),

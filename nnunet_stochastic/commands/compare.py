@@ -15,6 +15,7 @@ from nnunet_stochastic.evaluation.comparison import ALL, Comparison, compare
 from nnunet_stochastic.evaluation.evaluated_runs import read_overrides, read_runs
 from nnunet_stochastic.evaluation.model import model_title
 from nnunet_stochastic.io.names import shown
+from nnunet_stochastic.io.output_locks import locked_output_folder
 from nnunet_stochastic.report.comparison_files import write_comparison
 from nnunet_stochastic.report.comparison_table import to_terminal
 from nnunet_stochastic.report.terminal import print_table
@@ -33,12 +34,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ValueError("nothing to compare: name the evaluation folders, or a table of them with --runs")
     if arguments.o.exists() and not arguments.o.is_dir():
         raise ValueError(f"{arguments.o} (-o) is a file; name a folder")
-    overrides = {} if arguments.runs is None else read_overrides(arguments.runs)
-    runs = read_runs(arguments.results or list(overrides), overrides)
-    comparison = compare(runs, ace=_by_dataset(arguments.ace))
-    arguments.o.mkdir(parents=True, exist_ok=True)
+    with locked_output_folder(arguments.o):
+        overrides = {} if arguments.runs is None else read_overrides(arguments.runs)
+        runs = read_runs(arguments.results or list(overrides), overrides)
+        comparison = compare(runs, ace=_by_dataset(arguments.ace))
+        tables = write_comparison(comparison, arguments.o)
     console = Console(emoji=False)
-    for table, title, caption in write_comparison(comparison, arguments.o):
+    for table, title, caption in tables:
         for part in to_terminal(table, title=title, caption=caption):
             print_table(console, part)
     _print_missing(comparison)

@@ -31,17 +31,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     ranges |= arguments.ranges
     # After parsing: torch takes seconds to import, and a typing error should not wait for it.
     from nnunet_stochastic.datasets.corruptions.folder import corrupt_folder
+    from nnunet_stochastic.io.output_locks import locked_output_folders
 
-    report = corrupt_folder(
-        arguments.i,
-        arguments.o,
-        ranges=ranges,
-        labels=arguments.gt,
-        seed=arguments.seed,
-        num_threads=arguments.np,
-        resume=arguments.continue_corruption,
-        show_progress=not arguments.disable_progress_bar,
-    )
+    with locked_output_folders(arguments.o / name for name in ranges):  # each may have a command of its own
+        report = corrupt_folder(
+            arguments.i,
+            arguments.o,
+            ranges=ranges,
+            labels=arguments.gt,
+            seed=arguments.seed,
+            num_threads=arguments.np,
+            resume=arguments.continue_corruption,
+            show_progress=not arguments.disable_progress_bar,
+        )
     total = report.num_cases * len(ranges)
     written = counted(report.num_written, "corrupted copy")
     complete = f", {total - report.num_written} were complete" if report.num_written < total else ""

@@ -23,7 +23,7 @@ from nnunet_stochastic.commands._flags import Number, add_disable_progress_bar, 
 from nnunet_stochastic.commands._steps import RECORD, Report, Step, assignment, run_steps, write_done_steps
 from nnunet_stochastic.datasets.demo import DATASET_ID, DATASET_NAME, write_demo_dataset
 from nnunet_stochastic.datasets.demo_plans import DEMO_CONFIGURATION, DEMO_PLANS, demo_plans
-from nnunet_stochastic.io.folders import require_writable
+from nnunet_stochastic.io.output_locks import locked_output_folder
 from nnunet_stochastic.io.schemas import DemoPlans
 from nnunet_stochastic.io.staging import is_leftover
 from nnunet_stochastic.io.text import read_json, write_text
@@ -86,9 +86,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; the exit status is 0 when every step succeeded."""
     arguments = parse_arguments(_parser(), argv)
     if arguments.dataset_into is not None:
-        dataset = write_demo_dataset(
-            arguments.dataset_into, num_train=arguments.num_train, num_test=arguments.num_test, on_case=_print_case
-        )
+        with locked_output_folder(arguments.dataset_into, option="--dataset_into"):
+            dataset = write_demo_dataset(
+                arguments.dataset_into, num_train=arguments.num_train, num_test=arguments.num_test, on_case=_print_case
+            )
         print(f"real masks (LIDC-IDRI, CC BY 3.0) in simulated images: {dataset}")
         return 0
     if arguments.num_train is not None or arguments.num_test is not None:
@@ -96,7 +97,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             "-num_train and -num_test are for --dataset_into; the demo itself takes all cases, so leave them out"
         )
     folder = arguments.o.resolve()
-    _prepare_folder(folder, overwrite=arguments.overwrite)
+    with locked_output_folder(folder):  # its steps write into folders within
+        _prepare_folder(folder, overwrite=arguments.overwrite)
+        _run(folder, arguments)
+    return 0
+
+
+def _run(folder: Path, arguments: argparse.Namespace) -> None:
     variables = _variables(folder)
     steps = _steps(folder, device=arguments.device or _default_device())
     if arguments.dataset_only:
@@ -116,7 +123,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     console.print(f"\nDone after {minutes(time.monotonic() - start)}. Look at:")
     for what, where in _results(folder, dataset_only=arguments.dataset_only):
         console.print(f"  {what:<34} {escape(str(where))}")
-    return 0
 
 
 def _variables(folder: Path) -> dict[str, str]:
@@ -239,8 +245,7 @@ def _results(folder: Path, *, dataset_only: bool) -> list[tuple[str, Path]]:
 
 
 def _prepare_folder(folder: Path, *, overwrite: bool) -> None:
-    """Make `folder` if need be; refuse one that holds something else, or that cannot be written."""
-    require_writable(folder)
+    """Make what is in `folder`, an output folder; refuse one that holds something else."""
     if not (folder / RECORD).exists() and any(map(_is_foreign, folder.iterdir())):
         raise ValueError(
             f"the folder {folder} holds files that are not the demo's; choose an empty or a new one with -o"

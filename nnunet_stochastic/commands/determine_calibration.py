@@ -29,8 +29,8 @@ from nnunet_stochastic.evaluation import (
 from nnunet_stochastic.evaluation.predicted_dataset import read_dataset
 from nnunet_stochastic.evaluation.predicted_settings import deciding_settings
 from nnunet_stochastic.evaluation.validation_cases import find_validation_cases
-from nnunet_stochastic.io.folders import require_writable
 from nnunet_stochastic.io.names import counted, few
+from nnunet_stochastic.io.output_locks import locked_output_folder
 from nnunet_stochastic.io.text import write_json
 
 __all__ = ["main"]
@@ -96,30 +96,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     if cases and len({bool(case.probabilities) for case in cases}) > 1:
         without = few([case.name for case in cases if not case.probabilities])
         problems.append(f"{without}: no probabilities, other cases have them; predict again with --save_probabilities")
-    require_writable(arguments.val, option="-val")
-    statistics = functools.partial(case_statistics, labels=dataset.labels, reader=dataset.reader)
-    with Workers(arguments.np, show_progress=not arguments.disable_progress_bar) as workers:
-        check_cases(cases, dataset.labels, dataset.reader, problems=problems, workers=workers)
-        calibration = fit_calibration(
-            workers.map(statistics, validation.cases, description="calibrating"),
-            num_raters=len(cases[0].raters),
-            labels=dataset.labels,
-            seed=arguments.seed,
-            without_structures=validation.without_structures,
-        )
-    folders = {
-        "predictions": arguments.val,
-        "reference": arguments.gt,
-        "raters": arguments.gt_raters,
-        "groups": arguments.groups,
-    }
-    calibration["folders"] = {
-        name: None if folder is None else str(folder.resolve()) for name, folder in folders.items()
-    }
-    calibration["model"] = describe_model(arguments.val)
-    calibration["settings"] = deciding_settings(arguments.val)
-    mark = stand_in_mark(calibration["model"])
-    write_json(arguments.val / CALIBRATION_FILE, calibration)
+    with locked_output_folder(arguments.val, option="-val"):
+        statistics = functools.partial(case_statistics, labels=dataset.labels, reader=dataset.reader)
+        with Workers(arguments.np, show_progress=not arguments.disable_progress_bar) as workers:
+            check_cases(cases, dataset.labels, dataset.reader, problems=problems, workers=workers)
+            calibration = fit_calibration(
+                workers.map(statistics, validation.cases, description="calibrating"),
+                num_raters=len(cases[0].raters),
+                labels=dataset.labels,
+                seed=arguments.seed,
+                without_structures=validation.without_structures,
+            )
+        folders = {
+            "predictions": arguments.val,
+            "reference": arguments.gt,
+            "raters": arguments.gt_raters,
+            "groups": arguments.groups,
+        }
+        calibration["folders"] = {
+            name: None if folder is None else str(folder.resolve()) for name, folder in folders.items()
+        }
+        calibration["model"] = describe_model(arguments.val)
+        calibration["settings"] = deciding_settings(arguments.val)
+        mark = stand_in_mark(calibration["model"])
+        write_json(arguments.val / CALIBRATION_FILE, calibration)
 
     for measure, fit in calibration["platt"].items():
         threshold = calibration["threshold"][measure]

@@ -39,8 +39,8 @@ from nnunet_stochastic.evaluation.borders import images_without_border
 from nnunet_stochastic.evaluation.folder import describe_one_model
 from nnunet_stochastic.evaluation.predicted_dataset import read_dataset
 from nnunet_stochastic.evaluation.tasks import DECISIONS, TASKS
-from nnunet_stochastic.io.folders import require_writable
 from nnunet_stochastic.io.names import few
+from nnunet_stochastic.io.output_locks import locked_output_folder
 from nnunet_stochastic.patients import read_patients
 from nnunet_stochastic.report import decision_tables, print_table, structure_table, summary_table, task_table
 from nnunet_stochastic.report.evaluation_files import write_evaluation
@@ -185,38 +185,38 @@ def main(argv: Sequence[str] | None = None) -> int:
         applied, found = read_applied_decisions(arguments.decisions, sets, folders, dataset.labels)
         problems = [*problems, *found]
     output = arguments.o or arguments.pred / "evaluation"
-    require_writable(output)
-    images = first_images(sets[0].cases, arguments.pred, arguments.i, dataset.file_ending)
-    progress = not arguments.disable_progress_bar
-    convention = find_convention(arguments.convention)
-    settings = CaseSettings(dataset.labels, dataset.reader, convention, calibration, arguments.nsd_tolerance_mm)
-    with Workers(arguments.np, show_progress=progress) as workers:
-        evaluation = evaluate_sets(
-            sets,
-            settings,
-            output / "records",
-            problems=problems,
-            patients=patients,
-            applied=applied,
-            resume=arguments.continue_evaluation,
-            workers=workers,
-        )
-    described = describe_folders(folders, validation=arguments.val, groups=arguments.groups)
-    summary = {"folders": described, "model": model, **evaluation.summary}
-    write_evaluation(evaluation, summary, dataset.labels, output)
-    if not arguments.no_pictures:
-        write_pictures(
-            sets[0].cases,
-            dataset.labels,
-            dataset.reader,
-            output / "pictures",
-            images=images,
-            file_ending=dataset.file_ending,
-            shared_scale=arguments.shared_scale,
-            epistemic_is_stand_in=bool(model["epistemic_is_stand_in"]),
-            num_threads=arguments.np,
-            show_progress=progress,
-        )
+    with locked_output_folder(output):
+        images = first_images(sets[0].cases, arguments.pred, arguments.i, dataset.file_ending)
+        progress = not arguments.disable_progress_bar
+        convention = find_convention(arguments.convention)
+        settings = CaseSettings(dataset.labels, dataset.reader, convention, calibration, arguments.nsd_tolerance_mm)
+        with Workers(arguments.np, show_progress=progress) as workers:
+            evaluation = evaluate_sets(
+                sets,
+                settings,
+                output / "records",
+                problems=problems,
+                patients=patients,
+                applied=applied,
+                resume=arguments.continue_evaluation,
+                workers=workers,
+            )
+        described = describe_folders(folders, validation=arguments.val, groups=arguments.groups)
+        summary = {"folders": described, "model": model, **evaluation.summary}
+        write_evaluation(evaluation, summary, dataset.labels, output)
+        if not arguments.no_pictures:
+            write_pictures(
+                sets[0].cases,
+                dataset.labels,
+                dataset.reader,
+                output / "pictures",
+                images=images,
+                file_ending=dataset.file_ending,
+                shared_scale=arguments.shared_scale,
+                epistemic_is_stand_in=bool(model["epistemic_is_stand_in"]),
+                num_threads=arguments.np,
+                show_progress=progress,
+            )
 
     console = Console(emoji=False)
     for annotation in summary["results"]:

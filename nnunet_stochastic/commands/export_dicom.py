@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from nnunet_stochastic.evaluation.dicom_export import DicomExport
     from nnunet_stochastic.evaluation.evaluate import raise_problems
     from nnunet_stochastic.evaluation.predicted_dataset import read_dataset
-    from nnunet_stochastic.io.folders import require_writable
+    from nnunet_stochastic.io.output_locks import locked_output_folder
 
     output: Path = arguments.o
     for option in ("i", "dicom"):
@@ -95,17 +95,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     raise_problems([*problems, *missing])
     export.check_free(cases)
-    require_writable(output)
-    progress = not arguments.disable_progress_bar
-    states = map_in_threads(
-        export.state, cases, num_threads=arguments.np, description="checking", show_progress=progress
-    )
-    raise_problems([state for state in states if isinstance(state, str)])
-    pending = [
-        case for case, state in zip(cases, states, strict=True) if not (arguments.continue_export and state is True)
-    ]
-    export.begin(pending)
-    map_in_threads(export.write, pending, num_threads=arguments.np, description="DICOM", show_progress=progress)
+    with locked_output_folder(output):
+        progress = not arguments.disable_progress_bar
+        states = map_in_threads(
+            export.state, cases, num_threads=arguments.np, description="checking", show_progress=progress
+        )
+        raise_problems([state for state in states if isinstance(state, str)])
+        pending = [
+            case for case, state in zip(cases, states, strict=True) if not (arguments.continue_export and state is True)
+        ]
+        export.begin(pending)
+        map_in_threads(export.write, pending, num_threads=arguments.np, description="DICOM", show_progress=progress)
     if others := sorted(series.keys() - {case.name for case in cases}):
         print(f"note: in -dicom without a prediction: {few(others)}")
     if arguments.codes is None:

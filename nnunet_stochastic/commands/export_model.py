@@ -19,18 +19,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse_arguments(_parser(), argv)
     # After parsing: nnU-Net takes seconds to import, and a typing error should not wait for it.
     from nnunet_stochastic.inference.model_export import export_model
+    from nnunet_stochastic.io.output_locks import locked_output_file
 
-    added = export_model(
-        arguments.d,
-        Path(arguments.o),
-        trainer=arguments.tr,
-        plans_name=arguments.p,
-        configurations=arguments.c,
-        folds=folds_of(arguments),
-        checkpoints=arguments.chk,
-        validation_predictions=arguments.exp_cv_preds,
-        trust_checkpoint=arguments.trust_checkpoint,
-    )
+    with locked_output_file(Path(arguments.o)):
+        added = export_model(
+            arguments.d,
+            Path(arguments.o),
+            trainer=arguments.tr,
+            plans_name=arguments.p,
+            configurations=arguments.c,
+            folds=folds_of(arguments),
+            checkpoints=arguments.chk,
+            validation_predictions=arguments.exp_cv_preds,
+            trust_checkpoint=arguments.trust_checkpoint,
+        )
     folders = sorted({str(path.parent) for path in added})
     print(f"{arguments.o}: nnU-Net's export and {len(added)} files{''.join(f', in {folder}' for folder in folders)}")
     print(f"it is installed by\n  nnUNetv2_install_pretrained_model_from_zip {arguments.o}")

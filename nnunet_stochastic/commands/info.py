@@ -78,13 +78,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _write_card(arguments: argparse.Namespace) -> int:
     if arguments.m is None:
         raise ValueError("--card is of a trained model: name its folder with -m")
-    if arguments.card != _STANDARD_OUTPUT and Path(arguments.card).exists():
-        raise ValueError(f"--card {arguments.card} is there already, perhaps with fields filled in: name a new file")
+    if arguments.card == _STANDARD_OUTPUT:
+        print(_model_card(arguments), end="")
+        return 0
+    from nnunet_stochastic.io.output_locks import locked_output_file
+    from nnunet_stochastic.io.text import write_text
+
+    file = Path(arguments.card)
+    with locked_output_file(file, option="--card"):
+        if file.exists():
+            raise ValueError(f"--card {file} is there already, perhaps with fields filled in: name a new file")
+        card = _model_card(arguments)
+        write_text(file, card)
+    print(f"{file}: {card.count('**[fill in')} fields to fill in")
+    return 0
+
+
+def _model_card(arguments: argparse.Namespace) -> str:
     # After the arguments are checked: nnU-Net takes seconds to import.
     from nnunet_stochastic.evaluation import CALIBRATION_FILE, Calibration
     from nnunet_stochastic.evaluation.evaluated_run import read_summary
     from nnunet_stochastic.inference.trained_folder import read_trained_folder
-    from nnunet_stochastic.io.text import write_text
     from nnunet_stochastic.report.model_card import check_calibration_of_model, check_described_model, model_card
 
     model = asdict(read_trained_folder(arguments.m, checkpoint_name=arguments.chk))
@@ -99,13 +113,7 @@ def _write_card(arguments: argparse.Namespace) -> int:
         check_described_model(evaluation["model"], model, summary)
     versions = {"nnunet_stochastic": __version__, "nnunetv2": _version("nnunetv2"), "torch": _version("torch")}
     versions["Python"] = platform.python_version()
-    card = model_card(model, versions=versions, calibration=calibration, evaluation=evaluation)
-    if arguments.card == _STANDARD_OUTPUT:
-        print(card, end="")
-    else:
-        write_text(Path(arguments.card), card)
-        print(f"{arguments.card}: {card.count('**[fill in')} fields to fill in")
-    return 0
+    return model_card(model, versions=versions, calibration=calibration, evaluation=evaluation)
 
 
 def _print_schema(file: str) -> int:

@@ -53,11 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse_arguments(_parser(), argv)
     # After parsing: these imports take seconds, and a typing error should not wait for them.
     from nnunet_stochastic.evaluation.merging import MAPS_RULE, Merge, read_parts
-    from nnunet_stochastic.io.folders import require_writable
 
     merge = Merge(tuple(read_parts(arguments.i)), arguments.o)
     merge.check()
-    require_writable(merge.folder)
     cases = merge.run()
     structures = counted(len(merge.labels) - 1, "structure")
     print(f"{counted(len(cases), 'case')} with {structures} of {len(merge.parts)} models: {arguments.o}")

@@ -20,22 +20,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse_arguments(_parser(), argv)
     # After parsing: nnU-Net takes seconds to import, and a typing error should not wait for it.
     from nnunet_stochastic.datasets.rater_preprocessing import RaterPreprocessing
+    from nnunet_stochastic.io.output_locks import locked_output_folders
 
     threads = {"num_threads": arguments.np, "show_progress": not arguments.disable_progress_bar}
     datasets = [
         RaterPreprocessing.find(name, plans_name=arguments.p, configurations=arguments.c) for name in arguments.d
     ]
-    for dataset in datasets:
-        dataset.check(**threads)
-    if problems := [f"  {dataset.dataset_name}: {line}" for dataset in datasets for line in dataset.problems]:
-        raise ValueError("nothing was preprocessed, because of these problems:\n" + "\n".join(problems))
+    with locked_output_folders((path for dataset in datasets for path in dataset.output_folders), option="-d"):
+        for dataset in datasets:
+            dataset.check(**threads)
+        if problems := [f"  {dataset.dataset_name}: {line}" for dataset in datasets for line in dataset.problems]:
+            raise ValueError("nothing was preprocessed, because of these problems:\n" + "\n".join(problems))
 
-    for dataset in datasets:
-        num_done = dataset.run(**threads, verbose=arguments.verbose)
-        print(
-            f"{dataset.dataset_name}, {', '.join(dataset.configurations)}: {counted(num_done, 'case')} preprocessed, "
-            f"{dataset.num_complete} were complete, {len(dataset.failures)} failed"
-        )
+        for dataset in datasets:
+            num_done = dataset.run(**threads, verbose=arguments.verbose)
+            print(
+                f"{dataset.dataset_name}, {', '.join(dataset.configurations)}: {counted(num_done, 'case')} "
+                f"preprocessed, {dataset.num_complete} were complete, {len(dataset.failures)} failed"
+            )
     failures = [f"  {d.dataset_name}: {case}: {why}" for d in datasets for case, why in d.failures.items()]
     if failures:
         print("these cases failed; run the command again when they are repaired:", *failures, sep="\n", file=sys.stderr)

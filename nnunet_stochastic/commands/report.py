@@ -19,6 +19,7 @@ from nnunet_stochastic.evaluation.evaluated_runs import read_overrides
 from nnunet_stochastic.evaluation.predicted_dataset import read_dataset
 from nnunet_stochastic.io.folders import files_by_name
 from nnunet_stochastic.io.names import counted
+from nnunet_stochastic.io.output_locks import locked_output_file
 from nnunet_stochastic.io.text import write_text
 from nnunet_stochastic.report.page import (
     CaseVolumes,
@@ -129,10 +130,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ValueError("--images is for new cases; those of an evaluation are read where it found them")
     if gone := [str(image_folder) for image_folder in arguments.images if not image_folder.is_dir()]:
         raise FileNotFoundError(f"the folder {gone[0]} (--images) does not exist; name that of the images")
-    if new:
-        _review(arguments, new[0], output)
-    else:
-        _evaluations(arguments, read_results(folders, overrides), output)
+    with locked_output_file(output):
+        if new:
+            _review(arguments, new[0], output)
+        else:
+            _evaluations(arguments, read_results(folders, overrides), output)
     return 0
 
 
@@ -169,8 +171,7 @@ def _review(arguments: argparse.Namespace, folder: Path, output: Path) -> None:
 def _collect(
     arguments: argparse.Namespace, cases: Sequence[PageCase], output: Path
 ) -> tuple[list[str | None], list[str | None], dict[int, CaseVolumes]]:
-    """Thumbnails, notes and volumes of the cases; the folder of the page is there when all arguments are read."""
-    output.parent.mkdir(parents=True, exist_ok=True)
+    """Thumbnails, notes and volumes of the cases."""
     threads = {"num_threads": arguments.np, "show_progress": not arguments.disable_progress_bar}
     thumbnails, notes = collect_thumbnails(cases, max_thumbnails=arguments.max_thumbnails, **threads)
     room = int(arguments.max_megabytes * 1e6) - page_size(thumbnails)

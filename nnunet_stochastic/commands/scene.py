@@ -62,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from nnunet_stochastic.evaluation import map_in_threads
     from nnunet_stochastic.evaluation.case_sets import SetFolders
     from nnunet_stochastic.evaluation.predicted_dataset import read_dataset
-    from nnunet_stochastic.io.folders import files_by_name, require_writable
+    from nnunet_stochastic.io.folders import files_by_name
+    from nnunet_stochastic.io.output_locks import locked_output_folder
     from nnunet_stochastic.io.staging import remove_leftovers
     from nnunet_stochastic.io.text import write_text
     from nnunet_stochastic.report.label_colours import itk_snap_labels, label_colours, slicer_colour_table
@@ -89,23 +90,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             return str(error)
 
     names = list(files_by_name(predictions, dataset.file_ending))
-    found = map_in_threads(
-        volumes_or_problem,
-        names,
-        num_threads=arguments.np,
-        description="scenes",
-        show_progress=not arguments.disable_progress_bar,
-    )
-    if problems := [problem for problem in found if isinstance(problem, str)]:
-        raise ValueError("\n".join(problems))
-    output.mkdir(parents=True, exist_ok=True)
-    require_writable(output)
-    remove_leftovers(output, {COLOUR_TABLE, _LABEL_DESCRIPTIONS, *(f"{name}.mrml" for name in names)})
-    write_text(output / COLOUR_TABLE, slicer_colour_table(dataset.labels))
-    write_text(output / _LABEL_DESCRIPTIONS, itk_snap_labels(dataset.labels))
-    num_rows = 1 + len(label_colours(dataset.labels))
-    for name, volumes in zip(names, found, strict=True):
-        if not isinstance(volumes, str):
-            write_text(output / f"{name}.mrml", slicer_scene(volumes, output, num_rows))
+    with locked_output_folder(output):
+        found = map_in_threads(
+            volumes_or_problem,
+            names,
+            num_threads=arguments.np,
+            description="scenes",
+            show_progress=not arguments.disable_progress_bar,
+        )
+        if problems := [problem for problem in found if isinstance(problem, str)]:
+            raise ValueError("\n".join(problems))
+        remove_leftovers(output, {COLOUR_TABLE, _LABEL_DESCRIPTIONS, *(f"{name}.mrml" for name in names)})
+        write_text(output / COLOUR_TABLE, slicer_colour_table(dataset.labels))
+        write_text(output / _LABEL_DESCRIPTIONS, itk_snap_labels(dataset.labels))
+        num_rows = 1 + len(label_colours(dataset.labels))
+        for name, volumes in zip(names, found, strict=True):
+            if not isinstance(volumes, str):
+                write_text(output / f"{name}.mrml", slicer_scene(volumes, output, num_rows))
     print(f"{counted(len(names), 'scene')}, {COLOUR_TABLE} and {_LABEL_DESCRIPTIONS} written: {output}")
     return 0

@@ -16,7 +16,7 @@ from rich.table import Table
 from nnunet_stochastic.commands._errors import minutes as as_text
 from nnunet_stochastic.commands._errors import report_errors, say_total_time
 from nnunet_stochastic.commands._flags import Number, parse_arguments
-from nnunet_stochastic.io.folders import require_writable
+from nnunet_stochastic.io.output_locks import locked_output_folder
 from nnunet_stochastic.processes import last_lines
 from nnunet_stochastic.study.checks import (
     Machine,
@@ -30,7 +30,6 @@ from nnunet_stochastic.study.description import KINDS
 from nnunet_stochastic.study.engine import Engine, require_engine
 from nnunet_stochastic.study.estimate import Minutes, estimate
 from nnunet_stochastic.study.job import Command, Job, Key
-from nnunet_stochastic.study.locks import locked
 from nnunet_stochastic.study.plan import FINAL, Plan
 from nnunet_stochastic.study.presence import are_complete
 from nnunet_stochastic.study.records import Records
@@ -63,14 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if uses_slurm(options):
         options = (*options, *plug_in_options(options, plan.environment))
     engine = _engine(plan, arguments, options, machine)
-    require_writable(plan.study.output, option="output")
-    try:
-        with locked(plan.study.output / "locks" / "study.lock"):
-            return _run(plan, engine, arguments.until, console)
-    except BlockingIOError as error:
-        raise ValueError(
-            f"this study is running already, in {plan.study.output}; wait for its end, or stop it"
-        ) from error
+    with locked_output_folder(plan.study.output, option="output"):  # its jobs write into folders within
+        return _run(plan, engine, arguments.until, console)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -15,6 +15,7 @@ from nnunetv2.utilities.crossval_split import generate_crossval_split
 
 from nnunet_stochastic.datasets.folders import dataset_folders
 from nnunet_stochastic.datasets.rater_cases import find_training_images
+from nnunet_stochastic.io.output_locks import locked_output_file
 from nnunet_stochastic.io.schemas import RawDatasetJson, Splits
 from nnunet_stochastic.io.staging import staged_file
 from nnunet_stochastic.io.text import read_json, write_text
@@ -87,8 +88,9 @@ def write_ensemble_splits(
             f"{file} exists, with {len(existing)} folds; models trained on them do not belong to the ensemble; "
             "--overwrite replaces it and keeps a copy"
         )
-    backup = _back_up(file) if existing else None
-    write_text(file, json.dumps(ensemble, indent=4, sort_keys=True))
+    with locked_output_file(file, option="-d"):
+        backup = _back_up(file) if existing else None
+        write_text(file, json.dumps(ensemble, indent=4, sort_keys=True))
     return EnsembleSplits(file, split, written=True, backup=backup)
 
 

@@ -109,6 +109,12 @@ class RaterPreprocessing:
                     found.num_complete += 1
         return found
 
+    @property
+    def output_folders(self) -> list[Path]:
+        """Folders that ``run`` writes: of the configurations in which cases are incomplete."""
+        names = {name for _, incomplete in self.work for name in incomplete}
+        return [self.configurations[name][1].path for name in sorted(names)]
+
     def check(self, *, num_threads: int = 1, show_progress: bool = False) -> None:
         """Read the masks of all incomplete cases; adds to ``problems`` and ``failures``."""
         labels = EvaluatedLabels.from_dataset_json(self.dataset_json)
@@ -173,7 +179,6 @@ class RaterPreprocessing:
         image = RaterImage(case.images, self.plans, self.dataset_json, verbose=verbose)
         for name in names:
             configuration, raters = self.configurations[name]
-            raters.path.mkdir(exist_ok=True)
             files = [Path(file.name) for file in raters.files(case.name)]
             with staged_files(raters.path, files, name=case.name) as staging:
                 for rater, path in enumerate(case.masks):

@@ -16,6 +16,7 @@ from nnunet_stochastic.evaluation.parallel import Workers
 from nnunet_stochastic.evaluation.predicted_dataset import read_dataset
 from nnunet_stochastic.evaluation.records import CaseSettings
 from nnunet_stochastic.evaluation.structure_scores import SURFACE_TOLERANCE_MM
+from nnunet_stochastic.io.output_locks import locked_output_folder
 from nnunet_stochastic.patients import read_patients
 
 __all__ = ["describe_one_model", "evaluate_folder"]
@@ -131,8 +132,13 @@ def evaluate_folder(
         applied, found = read_applied_decisions(Path(decisions), sets, folders, dataset.labels)
         problems = [*problems, *found]
     settings = CaseSettings(dataset.labels, dataset.reader, find_convention(convention), calibration, nsd_tolerance_mm)
-    records = predictions / "evaluation" / "records" if record_folder is None else Path(record_folder)
-    with Workers(num_processes, show_progress=progress) as workers:
+    # The command's default output folder, or what was named.
+    output = predictions / "evaluation" if record_folder is None else Path(record_folder)
+    records = output / "records" if record_folder is None else output
+    with (
+        locked_output_folder(output, option="record_folder"),
+        Workers(num_processes, show_progress=progress) as workers,
+    ):
         return evaluate_sets(
             sets,
             settings,

@@ -28,6 +28,7 @@ from nnunet_stochastic.io.folders import files_by_name
 from nnunet_stochastic.io.grid import check_same_grid, voxel_volume_ml
 from nnunet_stochastic.io.hashing import file_sha256
 from nnunet_stochastic.io.names import few
+from nnunet_stochastic.io.output_locks import locked_output_folder
 from nnunet_stochastic.io.result_schemas import PredictionRecord
 from nnunet_stochastic.io.staging import remove_leftovers, staged_files
 from nnunet_stochastic.io.text import read_json, write_json
@@ -180,10 +181,8 @@ class Merge:
     def run(self) -> dict[str, Any]:
         """Merge all cases, each written whole or not at all; returns their entries of uncertainty.json."""
         # Here: torch comes with them, which takes seconds.
-        from nnunet_stochastic.inference.folder_lock import locked_output_folder
         from nnunet_stochastic.inference.record import Record
 
-        self.folder.mkdir(parents=True, exist_ok=True)
         with locked_output_folder(self.folder):
             remove_leftovers(self.folder, set(self.cases))
             record = Record(self.folder, self.settings(), other_cases=self.cases)

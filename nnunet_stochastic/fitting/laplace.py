@@ -91,9 +91,10 @@ class LaplaceFitting:
         require_last_layer(self.model)
 
     def check(self, checkpoint: Checkpoint, *, overwrite: bool) -> FoldCases:
-        """The cases of a fold; raise ``ValueError`` or ``OSError`` for whatever would stop its fit."""
+        """Lock a fold and give its cases; raise ``ValueError`` or ``OSError`` for whatever would stop its fit."""
         if (checkpoint.folder / LAPLACE_FILE).is_file() and not overwrite:
             raise ValueError(f"{checkpoint.folder / LAPLACE_FILE} is there: --overwrite fits it again")
+        lock_fold(checkpoint.folder)
         cases = find_fold_cases(self.model, checkpoint, fit_against=self.fit_against)
         if self.criterion == "nll" and not cases.validation:
             raise ValueError(

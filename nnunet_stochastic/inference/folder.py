@@ -18,7 +18,6 @@ from nnunet_stochastic.inference.cases import (
     find_input_cases,
 )
 from nnunet_stochastic.inference.dicom_cases import find_dicom_cases
-from nnunet_stochastic.inference.folder_lock import locked_output_folder
 from nnunet_stochastic.inference.images import map_ending
 from nnunet_stochastic.inference.pipeline import Pipeline, note
 from nnunet_stochastic.inference.predictor import StochasticPredictor
@@ -26,8 +25,8 @@ from nnunet_stochastic.inference.record import Record, earlier_predictions
 from nnunet_stochastic.inference.structures import LesionChoice
 from nnunet_stochastic.inference.threads import thread_executor
 from nnunet_stochastic.inference.weight_cache import remove_dead_caches
-from nnunet_stochastic.io.folders import require_writable
 from nnunet_stochastic.io.names import shown
+from nnunet_stochastic.io.output_locks import locked_output_folder
 from nnunet_stochastic.io.text import write_json
 from nnunet_stochastic.labels import EvaluatedLabels
 from nnunet_stochastic.prediction_choices import MAX_MAP_DIGITS, MIN_MAP_DIGITS, PROBABILITY_FORMATS, ProbabilityFormat
@@ -165,7 +164,6 @@ def predict_folder(
     )
     if lesions.min_ml and cases:
         _check_volumes(cases[0], lesions, reader_writer())
-    require_writable(output.folder)
     remove_dead_caches()
     with locked_output_folder(output.folder, num_parts=num_parts, part_id=part_id):
         cases = cases[part_id::num_parts]

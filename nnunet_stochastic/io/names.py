@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["check_names", "counted", "few", "is_apple_double", "is_plain", "same_letters", "shown"]
+__all__ = ["check_names", "counted", "few", "is_apple_double", "is_plain", "same_letters", "shortened", "shown"]
 
 _SHOWN = 5
 _FEW = 3
 _LONGEST_SHOWN = 200
+#: Bytes of a name that still fits with a mark and a process number into the 255 of file systems.
+_LONGEST_MARKED = 230
 
 
 def check_names(names: Iterable[str], where: str | Path) -> None:
@@ -46,6 +50,15 @@ def check_names(names: Iterable[str], where: str | Path) -> None:
 def same_letters(name: str) -> str:
     """A name in the form of Unicode that all names of the same letters share."""
     return unicodedata.normalize("NFC", name)
+
+
+def shortened(name: str) -> str:
+    """A name, shortened where file systems would refuse it with a mark; different names stay different."""
+    encoded = os.fsencode(name)
+    if len(encoded) <= _LONGEST_MARKED:
+        return name
+    digest = hashlib.blake2b(encoded, digest_size=8).hexdigest()
+    return f"{encoded[: _LONGEST_MARKED - len(digest) - 1].decode(errors='ignore')}-{digest}"
 
 
 def few(names: Sequence[str], what: str = "cases") -> str:

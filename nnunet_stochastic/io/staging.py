@@ -18,7 +18,6 @@ names of files do.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import re
 import shutil
@@ -26,6 +25,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from nnunet_stochastic.io.names import shortened
+from nnunet_stochastic.io.output_locks import is_folder_lock
 from nnunet_stochastic.io.written import check_written
 
 __all__ = [
@@ -41,8 +42,6 @@ __all__ = [
 ]
 
 _MARK = ".unfinished-"
-#: Bytes of a name that still fits with mark and process number into the 255 of file systems.
-_LONGEST_NAME = 230
 _LEFTOVER = re.compile(r"\.(.+)" + re.escape(_MARK) + r"(\d+)", re.DOTALL)
 #: What dead processes left in large folders, by folder.
 _LISTED: dict[Path, list[str]] = {}
@@ -142,7 +141,7 @@ def _left_by_dead_processes(folder: Path, name: str) -> list[Path]:
             _LISTED[folder] = left
     matches = (_LEFTOVER.fullmatch(entry) for entry in left)
     return [
-        folder / match[0] for match in matches if match and match[1] == _hidden(name) and not _is_alive(int(match[2]))
+        folder / match[0] for match in matches if match and match[1] == shortened(name) and not _is_alive(int(match[2]))
     ]
 
 
@@ -160,16 +159,7 @@ def _is_alive(process: int) -> bool:
 
 def staging_path(folder: Path, name: str) -> Path:
     """The hidden folder that ``stage`` makes."""
-    return folder / f".{_hidden(name)}{_MARK}{os.getpid()}"
-
-
-def _hidden(name: str) -> str:
-    """A name, shortened where file systems would refuse it with the mark; different names stay different."""
-    encoded = os.fsencode(name)
-    if len(encoded) <= _LONGEST_NAME:
-        return name
-    digest = hashlib.blake2b(encoded, digest_size=8).hexdigest()
-    return f"{encoded[: _LONGEST_NAME - len(digest) - 1].decode(errors='ignore')}-{digest}"
+    return folder / f".{shortened(name)}{_MARK}{os.getpid()}"
 
 
 def publish(
@@ -225,12 +215,12 @@ def publish(
 
 
 def is_leftover(path: Path) -> bool:
-    """Whether a path is the hidden folder of a command, at work or interrupted."""
-    return _LEFTOVER.fullmatch(path.name) is not None
+    """Whether a path is the hidden folder of a command, or its lock of the folder, at work or interrupted."""
+    return _LEFTOVER.fullmatch(path.name) is not None or is_folder_lock(path)
 
 
 def holds_anything(folder: Path) -> bool:
-    """Whether a folder is there and holds more than hidden folders of commands that were interrupted as they began."""
+    """Whether a folder is there and holds more than what commands leave there that are interrupted as they begin."""
     return folder.is_dir() and not all(map(is_leftover, folder.iterdir()))
 
 
@@ -244,7 +234,7 @@ def remove_leftovers(folder: Path, names: Collection[str] | None = None) -> None
     names
         Names of the cases whose leftovers are removed, where other commands may be at work on others; default: all.
     """
-    hidden = None if names is None else set(map(_hidden, names))
+    hidden = None if names is None else set(map(shortened, names))
     for path in folder.glob(f".*{_MARK}*"):
         match = _LEFTOVER.fullmatch(path.name)
         if match and (hidden is None or match[1] in hidden):

@@ -6,7 +6,7 @@
     segmentation                      as a label map, in the colours of ``label_colours``
 
 A scene (MRML, https://slicer.readthedocs.io/en/latest/developer_guide/mrml_overview.html) names its files relative to
-itself: predictions, images and scenes may move together. Geometry is read from the files.
+itself, percent-encoded: predictions, images and scenes may move together. Geometry is read from the files.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ _GREY, _MAP_COLOURS = "vtkMRMLColorTableNodeGrey", "vtkMRMLColorTableNodeFileVir
 _OWN_COLOURS = "vtkMRMLColorTableNode1"
 _TYPE_OF_FILE = "14"  # of vtkMRMLColorTableNode: read from a file
 _MAP_OPACITY = "0.5"
+#: All that Slicer encodes and decodes in names of files (vtkMRMLNode::URLEncodeString); others it takes as they are.
+_ENCODED = str.maketrans({sign: f"%{ord(sign):02X}" for sign in "% '<>\""})
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class _Scene:
     def path(self, file: Path) -> str:
         # Folders alone are resolved: a link to an image has the image's name, its target may have another one.
         place = file.parent.resolve() / file.name
-        return Path(os.path.relpath(place, self.folder.resolve())).as_posix()
+        return Path(os.path.relpath(place, self.folder.resolve())).as_posix().translate(_ENCODED)
 
 
 def case_volumes(source: CaseSource) -> list[SceneVolume]:

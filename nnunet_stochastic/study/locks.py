@@ -1,4 +1,4 @@
-"""Locks between processes of a study; the system frees those of a process that ends, however it ends."""
+"""Locks that the jobs of a study wait for; the system frees those of a process that ends, however it ends."""
 
 from __future__ import annotations
 
@@ -14,25 +14,18 @@ _SECONDS_BETWEEN_LOOKS = 0.5
 
 
 @contextmanager
-def locked(file: Path, *, waiting_for: str | None = None) -> Iterator[None]:
-    """Have the lock of a file for the time of a block.
+def locked(file: Path, *, waiting_for: str) -> Iterator[None]:
+    """Wait for the lock of a file, and have it for the time of a block.
 
     Parameters
     ----------
     file
         The lock; made if missing.
     waiting_for
-        Who has it, if that is to be waited for.
-
-    Raises
-    ------
-    BlockingIOError
-        Somebody else has it and ``waiting_for`` is None.
+        Who has it, for what is printed where somebody has it.
     """
     lock = _lock(file)
     if not _acquired(lock):
-        if waiting_for is None:
-            raise BlockingIOError(f"{file} is locked")
         print(f"waiting for {waiting_for}", file=sys.stderr, flush=True)
         lock.acquire()
     try:

@@ -1,6 +1,6 @@
-"""One training at a time in the folder of a fold: two would overwrite each other's checkpoints.
+"""One training or fit at a time in the folder of a fold: two would overwrite each other's checkpoints.
 
-    MODEL/fold_0/          what a training writes
+    MODEL/fold_0/          what a training writes, and what is fitted to it
     MODEL/.fold_0.lock     locked by its process, and freed by the system when that ends, however it ends
 
 The lock is the process's: worker processes that it forks do not inherit it, so that none which outlives it keeps it.
@@ -33,7 +33,7 @@ def lock_fold(fold_folder: Path) -> None:
     Raises
     ------
     BlockingIOError
-        If another process trains there.
+        If another process trains or fits there.
     """
     file = fold_folder.resolve().with_name(f".{fold_folder.name}.lock")
     if file in _LOCKED:
@@ -69,8 +69,8 @@ def _lock_by_filelock(fold_folder: Path, file: Path) -> None:
 
 def _taken(fold_folder: Path, owner: str) -> BlockingIOError:
     return BlockingIOError(
-        f"another training writes {fold_folder}{f' ({owner})' if owner else ''}: wait for its end or stop it, or "
-        "train another fold"
+        f"another command writes {fold_folder}{f' ({owner})' if owner else ''}: wait until it has ended or stop it, "
+        "or take another fold"
     )
 
 

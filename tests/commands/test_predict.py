@@ -11,7 +11,7 @@ import torch
 
 from nnunet_stochastic.commands.predict import main
 from nnunet_stochastic.inference import StochasticPredictor
-from nnunet_stochastic.inference.folder_lock import locked_output_folder
+from nnunet_stochastic.io.output_locks import locked_output_folder
 from tests.inference import model_folder as folders
 
 

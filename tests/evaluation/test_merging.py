@@ -19,7 +19,7 @@ from nnunet_stochastic.commands.merge import main as merge
 from nnunet_stochastic.commands.predict import main as predict
 from nnunet_stochastic.commands.scene import main as scene
 from nnunet_stochastic.evaluation.merging import MAPS_RULE
-from nnunet_stochastic.inference.folder_lock import locked_output_folder
+from nnunet_stochastic.io.output_locks import locked_output_folder
 from nnunet_stochastic.io.result_schemas import PredictionRecord
 from nnunet_stochastic.io.text import read_json
 from tests.inference.model_folder import image_array, write_image, write_model_folder
@@ -176,7 +176,7 @@ def test_one_command_at_a_time_writes_a_folder(task, merged, tmp_path, capsys):
     output.mkdir()
     with locked_output_folder(output):
         assert f"another command writes {output}" in error_of(capsys, *folders(task), output=output)
-        assert [path.name for path in output.iterdir()] == [".predict.lock"]
+        assert [path.name for path in output.iterdir()] == [".output.lock"]
     assert merge(["-i", *folders(task), "-o", str(output)]) == 0
     assert {path.name for path in output.iterdir()} == {path.name for path in merged.iterdir()} - {"scenes"}
 

@@ -1,6 +1,7 @@
 """Scenes as Slicer reads them: whole, with windows by hand, and files of one world geometry."""
 
 import json
+import os
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,6 +14,7 @@ from nnunet_stochastic.commands.scene import main
 from nnunet_stochastic.labels import EvaluatedLabels
 from nnunet_stochastic.report.label_colours import itk_snap_labels, label_colours, slicer_colour_table
 
+ON_POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows has no such file names")
 AFFINE = np.array([[0, -0.8, 0, 10], [0.7, 0, 0, -20], [0, 0, 2.5, 30], [0, 0, 0, 1]])
 SHAPE = (6, 5, 4)
 LABELS = {"background": 0, "left lung": 1, "nodule": 2}
@@ -61,12 +63,19 @@ def nodes_of(file):
     return nodes
 
 
+def decoded(name):
+    """A file name as Slicer decodes it: these signs in this order, and no others."""
+    for sign in "\"<>' %":
+        name = name.replace(f"%{ord(sign):X}", sign)
+    return name
+
+
 def volumes_of(file):
     """File, display node and volume node of each volume by name."""
     nodes = nodes_of(file)
     return {
         node.get("name"): (
-            file.parent / nodes[node.get("storageNodeRef")].get("fileName"),
+            file.parent / decoded(nodes[node.get("storageNodeRef")].get("fileName")),
             nodes[node.get("displayNodeRef")],
             node,
         )
@@ -118,6 +127,23 @@ def test_files_are_named_relative_to_the_scene_and_lie_at_one_place_of_the_world
         # ITK's world has x and y the other way.
         corner = image.TransformIndexToPhysicalPoint((5, 4, 3))
         np.testing.assert_allclose(np.diag([-1, -1, 1, 1]) @ AFFINE @ [5, 4, 3, 1], [*corner, 1], atol=1e-5)
+
+
+@pytest.mark.parametrize("signs", ["100% é+(ü)&#;", "a%20b'c", pytest.param('<"%22>', marks=ON_POSIX)])
+def test_signs_that_slicer_decodes_are_encoded(predicted, tmp_path, signs):
+    folder = predicted.rename(tmp_path / f"of {signs}")
+    case = f"case {signs}"
+    for file in (*folder.rglob("case_1.nii.gz"), tmp_path / "images" / "case_1_0000.nii.gz"):
+        file.rename(file.with_name(file.name.replace("case_1", case)))
+    assert run(folder, "-o", str(tmp_path / "for slicer")) == 0
+    scene = tmp_path / "for slicer" / f"{case}.mrml"
+    written = [node.get("fileName") for node in nodes_of(scene).values() if node.get("fileName")]
+    assert not set("".join(written)) & set(" '<>\"")
+    volumes = volumes_of(scene)
+    assert volumes["image"][0].resolve() == tmp_path / "images" / f"{case}_0000.nii.gz"
+    assert {name: volumes[name][0].resolve() for name in HIGHEST} == {
+        name: folder / name / f"{case}.nii.gz" for name in HIGHEST
+    }
 
 
 def test_maps_of_zeros_and_none_at_all(predicted):

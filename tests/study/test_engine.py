@@ -147,7 +147,7 @@ def test_trainings_that_outlive_the_engine_are_waited_for(stand_ins, done_at_onc
 def test_a_second_start_says_that_there_is_a_first(stand_ins):
     process = stand_ins.start(seconds=1)
     stand_ins.wait_for((stand_ins.output / "begun").exists, process)
-    assert "this study is running already" in stand_ins.run(status=1)
+    assert f"another command writes {stand_ins.output}: wait until it has ended" in stand_ins.run(status=1)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
 

@@ -188,21 +188,16 @@ def test_a_survivor_is_waited_for_and_not_run_twice(toy):
     assert names(toy.calls()) == ["nnUNetv2_train"]
 
 
-def test_the_end_of_a_job_is_that_of_its_command(toy):
+def test_the_end_of_a_job_is_that_of_its_command(toy, capsys):
     run(toy.file, "plan", DATASET)
     toy.calls()
     job = start(toy, "train", f"{SSN}/seed_0", 60)
     toy.wait_for((toy.bin / "calls").exists, job)
     job.send_signal(signal.SIGTERM)
     assert job.wait(30) == 128 + signal.SIGTERM
-    with locked(Plan.read(toy.file).records.lock(("train", f"{SSN}/seed_0"))):
-        pass
+    with locked(Plan.read(toy.file).records.lock(("train", f"{SSN}/seed_0")), waiting_for="it"):
+        assert capsys.readouterr().err == ""
     assert not (toy.output / "done" / "train").exists()
-
-
-def test_a_second_lock_is_refused(tmp_path):
-    with locked(tmp_path / "lock"), pytest.raises(BlockingIOError), locked(tmp_path / "lock"):
-        pass
 
 
 def test_places_are_taken_by_one_at_a_time(tmp_path):

@@ -44,7 +44,7 @@ def holder(tmp_path):
 def test_a_second_process_is_refused_until_the_first_is_killed(holder):
     fold, process = holder
     with pytest.raises(
-        BlockingIOError, match=rf"another training writes {re.escape(str(fold))} \(process {process.pid} "
+        BlockingIOError, match=rf"another command writes {re.escape(str(fold))} \(process {process.pid} "
     ):
         lock_fold(fold)
     process.kill()
@@ -58,7 +58,7 @@ def test_a_training_takes_it_before_it_writes(make_dataset, holder, monkeypatch)
     trainer = dataset.trainer("nnUNetTrainerDeterministic")
     fold, _ = holder
     trainer.output_folder = str(fold)
-    with pytest.raises(BlockingIOError, match="another training writes"):
+    with pytest.raises(BlockingIOError, match="another command writes"):
         trainer.on_train_start()
     assert list(fold.iterdir()) == []
     trainer.local_rank = 1  # of the training that has it
@@ -86,7 +86,7 @@ def test_without_posix_locks_a_second_process_is_refused_too(tmp_path, monkeypat
         [sys.executable, "-c", WITHOUT_FCNTL, str(fold)], stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout.readline() == "locked\n"
-        with pytest.raises(BlockingIOError, match=f"another training writes {re.escape(str(fold))}: wait"):
+        with pytest.raises(BlockingIOError, match=f"another command writes {re.escape(str(fold))}: wait"):
             lock_fold(fold)
         process.kill()
     lock_fold(fold)

@@ -39,13 +39,14 @@ from nnunet_stochastic.datasets.conversion.common import (
 from nnunet_stochastic.evaluation.parallel import map_in_processes
 from nnunet_stochastic.io.hashing import file_states
 from nnunet_stochastic.io.images import check_image_file
+from nnunet_stochastic.io.output_locks import is_folder_lock
 from nnunet_stochastic.io.schemas import ConversionFile
 from nnunet_stochastic.io.staging import holds_anything, remove_leftovers
 from nnunet_stochastic.io.text import as_read_back, read_json, read_json_if_complete, write_json
 from nnunet_stochastic.io.written import has_right_checksums, is_whole
 from nnunet_stochastic.patients import PATIENTS_FILE, write_patients
 
-__all__ = ["Converted", "PlannedFolder", "dataset_name"]
+__all__ = ["Converted", "PlannedFolder", "dataset_name", "planned_path"]
 
 _SETTINGS, _SPLITS, _DESCRIPTION = "conversion.json", "splits_final.json", "dataset.json"
 
@@ -79,6 +80,13 @@ def dataset_name(number: int, name: str) -> str:
     return f"Dataset{number:03d}_{name}"
 
 
+def planned_path(conversion: Conversion) -> Path:
+    """Folder nnUNet_raw/DatasetNNN_Name of a conversion; ``ValueError`` where nnUNet_raw is not set."""
+    if not nnUNet_raw.is_set():
+        raise ValueError("the environment variable nnUNet_raw is not set; set it as for nnU-Net")
+    return Path(nnUNet_raw) / conversion.dataset_name
+
+
 class PlannedFolder:
     """The folder of a conversion, compared with what is there.
 
@@ -97,10 +105,8 @@ class PlannedFolder:
     """
 
     def __init__(self, conversion: Conversion, *, overwrite: bool = False) -> None:
-        if not nnUNet_raw.is_set():
-            raise ValueError("the environment variable nnUNet_raw is not set; set it as for nnU-Net")
         self.conversion = conversion
-        self.path = Path(nnUNet_raw) / conversion.dataset_name
+        self.path = planned_path(conversion)
         self.overwrite = overwrite
         prefix = conversion.dataset_name.split("_")[0]
         if others := sorted(o.name for o in self.path.parent.glob(f"{prefix}_*") if o.name != self.path.name):
@@ -163,7 +169,7 @@ class PlannedFolder:
         _check_split(conversion.parts, conversion.skipped)
         previous = _read_splits(self.path / _SPLITS)
         if self.overwrite and self.path.exists():
-            shutil.rmtree(self.path)
+            _empty(self.path)
         self._make_folders()
         sources = [
             replace(source, cases={name: part for name, part in source.cases.items() if name in self.missing})
@@ -222,6 +228,15 @@ class PlannedFolder:
             "parts": dict(self.conversion.parts),
             "sources": self._sources,
         }
+
+
+def _empty(folder: Path) -> None:
+    """Remove what is in a folder, but for its lock, which this command has."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif not is_folder_lock(path):
+            path.unlink()
 
 
 def _check_split(parts: Mapping[str, str], skipped: Sequence[Skipped]) -> None:

@@ -10,6 +10,7 @@ import SimpleITK as sitk
 
 from nnunet_stochastic.datasets.conversion.common import Conversion, ConvertedCase, Skipped, Source, label_image
 from nnunet_stochastic.datasets.conversion.run import PlannedFolder
+from nnunet_stochastic.io.output_locks import locked_output_folder
 
 PARTS = {"a": "train", "b": "train", "c": "val", "d": "test", "e": "OOD_Bosch"}
 
@@ -41,6 +42,17 @@ def contents(folder):
 @pytest.fixture
 def dataset(raw):
     return raw / "Dataset012_Test"
+
+
+def test_a_dataset_that_is_replaced_keeps_the_lock_of_its_folder(dataset):
+    PlannedFolder(plan()).run()
+    (dataset / "labelsTr" / "more").mkdir()
+    (dataset / "link").symlink_to(dataset.parent, target_is_directory=True)
+    with locked_output_folder(dataset):
+        PlannedFolder(plan(), overwrite=True).run()
+        assert (dataset / ".output.lock").is_file()
+    assert not (dataset / "labelsTr" / "more").exists()
+    assert not (dataset / "link").is_symlink()
 
 
 def test_layout(dataset, raw, read_json):
