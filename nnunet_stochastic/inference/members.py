@@ -48,29 +48,36 @@ class Member:
         Distribution over the fold's weights.
     seed
         Seed of what is drawn.
+    twin_of
+        Name of the member of an antithetic posterior that this one lies opposite; ``None``: of none.
     """
 
     name: str
     checkpoint: Checkpoint
     posterior: WeightPosterior
     seed: int = 0
+    twin_of: str | None = None
 
     def activate(self, model: Model) -> None:
         """Turn the model's network into this member, the same on every device."""
         model.deactivate_posterior()
         posterior = self.posterior
-        draw = (posterior.method.name, self.seed, self.name)
+        draw = (posterior.method.name, self.seed, self.twin_of or self.name)
         if posterior.changes_weights:
-            weights = (self.checkpoint.path, *draw, tuple(posterior.options.items()))
+            weights = (self.checkpoint.path, *draw, self.twin_of, tuple(posterior.options.items()))
             model.set_weights(weights, make=lambda: self._make_weights(model, draw))
         else:
             model.set_weights(self.checkpoint.path, make=lambda: load_weights(model, self.checkpoint))
             model.active_posterior = posterior  # also if it fails half-way
-            posterior.activate(model.network, stream_generator(*draw))
+            self._apply(model, draw)
 
     def _make_weights(self, model: Model, draw: tuple[str, int, str]) -> None:
         load_weights(model, self.checkpoint)
-        self.posterior.activate(model.network, stream_generator(*draw))
+        self._apply(model, draw)
+
+    def _apply(self, model: Model, draw: tuple[str, int, str]) -> None:
+        activate = self.posterior.activate if self.twin_of is None else self.posterior.activate_twin
+        activate(model.network, stream_generator(*draw))
 
 
 def choose_method(model: Model, requested: str) -> EpistemicMethod:
@@ -176,9 +183,16 @@ def members_of(
                 raise
             kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
             raise kind(f"{error}; {_WITHOUT}") from error
+        names = posterior.member_names(checkpoint.name)
         members += [
-            Member(name, checkpoint, posterior.of_member(index), seed)
-            for index, name in enumerate(posterior.member_names(checkpoint.name))
+            Member(
+                name,
+                checkpoint,
+                posterior.of_member(index),
+                seed,
+                twin_of=names[index - 1] if posterior.antithetic and index % 2 else None,
+            )
+            for index, name in enumerate(names)
         ]
     return tuple(members)
 

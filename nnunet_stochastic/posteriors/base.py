@@ -64,6 +64,8 @@ class WeightPosterior(ABC):
     files: ClassVar[tuple[str, ...]] = ()
     #: Whether a member has other weights than the checkpoint. Made weights are kept for the next image.
     changes_weights: ClassVar[bool] = False
+    #: Whether members come in pairs whose weights lie opposite each other around the trained ones.
+    antithetic: ClassVar[bool] = False
     #: Why two members may predict the same, which is an error.
     reason_of_equal_members: ClassVar[str] = (
         "they hold the same weights, and the epistemic uncertainty would be too low"
@@ -146,6 +148,10 @@ class WeightPosterior(ABC):
         generator
             Random numbers of the member, on the CPU: the same seed gives the same member on every device.
         """
+
+    def activate_twin(self, network: nn.Module, generator: torch.Generator) -> None:
+        """The same with weights that lie opposite those of ``activate``, of an ``antithetic`` posterior."""
+        raise NotImplementedError(f"members of {self.method.name} come one by one")
 
     def deactivate(self, network: nn.Module) -> None:  # noqa: B027, for nothing but weights there is nothing to undo
         """Undo what ``activate`` changed besides weights, and what one changed that failed."""

@@ -8,6 +8,10 @@ Zepf et al., Laplacian Segmentation Networks, 2023, https://arxiv.org/abs/2303.1
 Gaussian over logits; Daxberger et al., Laplace Redux, 2021, https://arxiv.org/abs/2106.14806, for last layers at large.
 The logits are linear in W, so nothing is linearised beyond the approximation itself.
 
+Members come in antithetic pairs, z_2e+1 = -z_2e: their mean logits are those of the trained weights, and with two
+classes or regions so is the segmentation of their mean probability, which of few independent draws of a wide posterior
+it is not. An odd number of members leaves the last without its twin.
+
 Exclusive classes do not feel what all their logits have in common, which G does not bound and a weak prior hardly does:
 that part of a draw is left out.
 """
@@ -42,13 +46,14 @@ class LastLayerLaplace(LastLayerPosterior):
     """One draw of the last layer's weights is one member."""
 
     files = (LAPLACE_FILE,)
+    antithetic = True
     reason_of_equal_members = "the weights drawn differ by less than rounding, the prior is that precise"
 
     def __init__(self, method: EpistemicMethod, fold_folder: Path, options: Mapping[str, Any]) -> None:
         super().__init__(method, fold_folder, options)
         self.fit = LaplaceFit.load(fold_folder)
         self._trained: tuple[Tensor, Tensor] | None = None
-        self._drawn: dict[int, tuple[Tensor, Tensor]] = {}
+        self._drawn: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
     @classmethod
     def missing(cls, method: EpistemicMethod, fold_folder: Path, network: nn.Module) -> Missing | None:
@@ -76,7 +81,6 @@ class LastLayerLaplace(LastLayerPosterior):
     def require_origin(self, checkpoint: Path, *, checkpoint_sha256: str, plans_sha256: str) -> None:
         self.fit.require_origin(checkpoint, checkpoint_sha256=checkpoint_sha256, plans_sha256=plans_sha256)
 
-    @torch.no_grad()
     def activate(self, network: nn.Module, generator: torch.Generator) -> None:
         """Copy one draw into the last layer.
 
@@ -86,15 +90,22 @@ class LastLayerLaplace(LastLayerPosterior):
             If the network's last layer is of another size, or the generator is not on the CPU. The network is
             unchanged.
         """
+        self._put(network, generator, sign=1)
+
+    def activate_twin(self, network: nn.Module, generator: torch.Generator) -> None:
+        self._put(network, generator, sign=-1)
+
+    @torch.no_grad()
+    def _put(self, network: nn.Module, generator: torch.Generator, *, sign: int) -> None:
         if generator.device.type != "cpu":
             raise ValueError(f"weights are drawn on the CPU, got a generator on {generator.device}")
         layer = last_layer_weights(network)
         if self._trained is None:
             self._require_size(layer[0], network)
             self._trained = layer[0].clone(), layer[1].clone()
-        key = generator.initial_seed()
+        key = generator.initial_seed(), sign
         if key not in self._drawn:
-            self._drawn[key] = self._draw(self._trained, generator)
+            self._drawn[key] = self._draw(self._trained, generator, sign=sign)
         _copy(self._drawn[key], layer)
 
     @torch.no_grad()
@@ -102,12 +113,12 @@ class LastLayerLaplace(LastLayerPosterior):
         if self._trained is not None:
             _copy(self._trained, last_layer_weights(network))
 
-    def _draw(self, trained: tuple[Tensor, Tensor], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _draw(self, trained: tuple[Tensor, Tensor], generator: torch.Generator, *, sign: int) -> tuple[Tensor, Tensor]:
         fit, (weight, bias) = self.fit, trained
         size = fit.curvature.num_logits, fit.curvature.num_inputs
         moved = draw_weights(
             self.fit.spectrum,
-            torch.randn(size, generator=generator, dtype=torch.float64),
+            sign * torch.randn(size, generator=generator, dtype=torch.float64),
             temperature=fit.temperature,
             prior_precision=fit.prior_precision,
             regions=fit.regions,

@@ -14,7 +14,7 @@ from tests.posteriors.laplace_fits import write_fit
 TEMPERATURE, PRECISION, NUM_DRAWS = 0.02, 1.0, 300
 
 
-def write_fitted_model(folders, folder):
+def write_fitted_model(folders, folder, *, temperature=TEMPERATURE, prior_precision=PRECISION):
     """A model of two classes, and the matrix τ G + δ I of its posterior."""
     folders.write_model_folder(folder)
     model = load_model(folder, folds=(0,))
@@ -22,7 +22,7 @@ def write_fitted_model(folders, folder):
     curvature = curvature_for(weight.shape[0], weight.shape[1] + 1)
     inputs = torch.randn((500, weight.shape[1] + 1), generator=torch.Generator().manual_seed(0))
     curvature.add(inputs, torch.tensor([[0.2, -0.2], [-0.2, 0.2]]).expand(500, 2, 2), torch.ones(500))
-    write_fit(model, model.checkpoints[0], curvature, temperature=TEMPERATURE, prior_precision=PRECISION)
+    write_fit(model, model.checkpoints[0], curvature, temperature=temperature, prior_precision=prior_precision)
     return model, curvature
 
 
@@ -84,3 +84,29 @@ def test_whole_samples_are_those_of_the_members(tmp_path, folders):
             halves = [predictor.model.network(part[None])[0].argmax(0) for part in data.split(16, dim=3)]
         np.testing.assert_array_equal(sample, torch.cat(halves, dim=2))
     assert len({sample.tobytes() for sample in prediction.samples}) == 3
+
+
+def test_members_in_pairs_keep_the_trained_segmentation(tmp_path, folders):
+    """With a posterior so wide that a single member segments another structure."""
+    folder = tmp_path / "model"
+    model, _ = write_fitted_model(folders, folder, temperature=1e-8, prior_precision=4.0)
+    image = folders.image_array()[None]
+    trained = StochasticPredictor(model, options=PredictionOptions(epistemic="none", mirroring=False))
+    expected = trained.predict_array(image, {"spacing": [1.0, 1.0, 1.0]}).segmentation
+    differing = []
+    for number in (1, 2, 6):
+        options = PredictionOptions(epistemic="laplace", num_members=number, mirroring=False)
+        predictor = StochasticPredictor.from_model_folder(folder, folds=(0,), options=options)
+        prediction = predictor.predict_array(image, {"spacing": [1.0, 1.0, 1.0]})
+        differing.append((prediction.segmentation != expected).mean())
+    assert differing[0] > 0.05
+    assert differing[1] == differing[2] == 0
+    weights = []
+    for member in predictor.members:
+        member.activate(predictor.model)
+        weights.append(torch.cat([each.flatten() for each in last_layer_weights(predictor.model.network)]).clone())
+    predictor.model.deactivate_posterior()
+    centre = torch.cat([each.flatten() for each in last_layer_weights(predictor.model.network)])
+    for one, twin in zip(weights[::2], weights[1::2], strict=True):
+        torch.testing.assert_close((one + twin) / 2, centre, rtol=0, atol=1e-5)
+        assert (one - twin).abs().max() > 0.1
