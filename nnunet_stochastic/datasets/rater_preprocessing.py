@@ -179,6 +179,7 @@ class RaterPreprocessing:
         image = RaterImage(case.images, self.plans, self.dataset_json, verbose=verbose)
         for name in names:
             configuration, raters = self.configurations[name]
+            raters.path.mkdir(exist_ok=True)
             files = [Path(file.name) for file in raters.files(case.name)]
             with staged_files(raters.path, files, name=case.name) as staging:
                 for rater, path in enumerate(case.masks):

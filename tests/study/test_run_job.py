@@ -224,7 +224,7 @@ def test_a_job_sees_the_gpu_that_it_holds(toy, monkeypatch):
     locks = Plan.read(toy.file).study.output / "locks" / "gpus"
     run(toy.file, "train", f"{SSN}/seed_0")
     (first,) = sorted(locks.glob("*_0.lock"))
-    with locked(first):
+    with locked(first, waiting_for="nobody"):
         run(toy.file, "train", f"{SSN}/seed_1")
     for seed, gpu in ((0, 4), (1, 7)):
         assert f"--c {gpu}\n" in (toy.output / f"logs/train/{SSN}/seed_{seed}.log").read_text()
