@@ -1,44 +1,68 @@
 #!/bin/sh
-# Everything of this comparison, from the data to the tables: sh run.sh SOURCE OUT
-# SOURCE holds imagesTr, imagesTs, ratersTr, ratersTs; nnUNet_raw, nnUNet_preprocessed and nnUNet_results are set.
+# The 2d half of this comparison, from the data to its table: sh run.sh SOURCE OUT
+# SOURCE holds imagesTr, imagesTs, ratersTr, ratersTs; nnUNet_raw, nnUNet_preprocessed and nnUNet_results are set, and
+# splits.json and patients.csv (case,patient of the test cases) lie in the folder that this is started in.
 set -eu
 source=$1 out=$2
 here=$(cd "$(dirname "$0")" && pwd)
 data=$here/../covariance_models
-dataset=$nnUNet_raw/Dataset501_LIDC3D
-export nnUNet_extTrainer=$here/trainers
+name=Dataset504_LIDC2Dc
+raw=$nnUNet_raw/$name
+export nnUNet_extTrainer=$here/trainers nnUNet_stochastic_seed=7
+model_options="-d 504 -c 2d -p nnUNetSmallPlans"
 
-python "$data/prepare.py" "$source" "$dataset"
-nnUNetv2_plan_and_preprocess -d 501 -c 3d_fullres --no_pp
-python "$data/shrink_plans.py" "$nnUNet_preprocessed/Dataset501_LIDC3D" 3d_fullres
-nnUNetv2_preprocess -d 501 -plans_name nnUNetSmallPlans -c 3d_fullres
-nnunet_stochastic_preprocess_raters -d 501 -p nnUNetSmallPlans -c 3d_fullres
-nnunet_stochastic_ensemble_splits -d 501 --num_members 3
+python "$data/prepare.py" "$source" "$raw" --crop 64
+nnUNetv2_plan_and_preprocess -d 504 -c 2d --no_pp
+python "$data/shrink_plans.py" "$nnUNet_preprocessed/$name" 2d --batch_size 8
+nnUNetv2_preprocess -d 504 -plans_name nnUNetSmallPlans -c 2d
+nnunet_stochastic_preprocess_raters -d 504 -p nnUNetSmallPlans -c 2d
+cp splits.json "$nnUNet_preprocessed/$name/splits_final.json"
+nnunet_stochastic_corrupt -i "$raw/imagesTs" -gt "$raw/labelsTs" -o shifted --shifts blur noise contrast
 
-train() { nnUNetv2_train 501 3d_fullres "$1" -tr "$2" -p nnUNetSmallPlans -device cpu; }
-for fold in 0 1 2; do
-    train $fold nnUNetTrainerShort
+train() { nnUNetv2_train 504 2d "$2" -tr "nnUNetTrainer$1" -p nnUNetSmallPlans; }
+for fold in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14; do
+    for trainer in PlainStudy MoBVolumeTuned LowRankTuned; do train $trainer $fold; done
 done
-
-# predict METHOD MODEL TRAINER SAMPLES OPTION...
-predict() {
-    method=$1 model=$2 trainer=$3 samples=$4
-    shift 4
-    nnunet_stochastic_predict -i "$dataset/imagesTs" -o "$out/$method/$model" -d 501 -c 3d_fullres -tr "$trainer" \
-        -p nnUNetSmallPlans --save_probabilities --disable_tta --num_samples 16 --save_samples "$samples" -device cpu "$@"
-    nnunet_stochastic_evaluate -pred "$out/$method/$model" -gt "$dataset/labelsTs" -gt_raters "$dataset/ratersTs"
-}
-for model in Softmax LowRank MoB MoBVolume; do
-    for fold in 0 1 2; do
-        train $fold nnUNetTrainer${model}Short
+for fold in 0 5; do
+    train SoftmaxTuned $fold
+    for model in Softmax MoBVolume LowRank; do
+        for method in Drop Cyclic SWAG EntSWAG; do train $model${method}Tuned $fold; done
     done
-    train 0 nnUNetTrainer${model}DropoutShort
-    train 0 nnUNetTrainer${model}SWAGShort
-    # A deterministic member has one sample.
-    [ $model = Softmax ] && few=3 many=5 || few=15 many=15
-    predict ensemble $model nnUNetTrainer${model}Short $few -f 0 1 2
-    predict dropout $model nnUNetTrainer${model}DropoutShort $many -f 0 --epistemic dropout --num_members 5
-    predict swag $model nnUNetTrainer${model}SWAGShort $many -f 0 --epistemic swag --num_members 5
+    for trainer in PlainStudy MoBVolumeTuned LowRankTuned; do
+        nnunet_stochastic_fit_laplace $model_options -tr nnUNetTrainer$trainer -f $fold
+    done
 done
-python "$here/table.py" "$out" "$dataset/ratersTs"
-nnunet_stochastic_report "$out"/*/*/evaluation -o "$out/report.html"
+
+# predict NAME TRAINER SAMPLES OPTION...
+predict() {
+    predicted=$out/$1 trainer=$2 samples=$3
+    shift 3
+    for shift in blur noise contrast; do
+        nnunet_stochastic_predict -i shifted/$shift -o "$predicted/$shift" $model_options -tr "nnUNetTrainer$trainer" \
+            --disable_tta "$@"
+    done
+    nnunet_stochastic_predict -i "$raw/imagesTs" -o "$predicted/ts" $model_options -tr "nnUNetTrainer$trainer" \
+        --disable_tta --save_probabilities --save_samples "$samples" "$@"
+    nnunet_stochastic_evaluate -pred "$predicted/ts" -gt "$raw/labelsTs" -gt_raters "$raw/ratersTs" --groups patients.csv \
+        -ood blur="$predicted/blur" noise="$predicted/noise" contrast="$predicted/contrast" --no_pictures
+}
+# A deterministic member has one sample.
+for model in Softmax MoBVolume LowRank; do
+    case $model in
+        Softmax) trainer=PlainStudy one=1 five=5 ;;
+        *) trainer=${model}Tuned one=15 five=15 ;;
+    esac
+    for group in A B; do
+        [ $group = A ] && fold=0 members="0 1 2 3 4" || fold=5 members="5 6 7 8 9"
+        predict $model-alone-$group $trainer $one -f $fold --epistemic none
+        [ $model = Softmax ] && predict $model-tuned-$group SoftmaxTuned 1 -f $fold --epistemic none
+        predict $model-ensemble-$group $trainer $five -f $members
+        predict $model-laplace-$group $trainer $five -f $fold --epistemic laplace --num_members 6
+        predict $model-dropout-$group ${model}DropTuned $five -f $fold --epistemic dropout --num_members 5
+        predict $model-cyclic-$group ${model}CyclicTuned $five -f $fold --epistemic checkpoints
+        predict $model-swag-$group ${model}SWAGTuned $five -f $fold --epistemic swag --num_members 5
+        predict $model-swag_ent-$group ${model}EntSWAGTuned $five -f $fold --epistemic swag --num_members 5
+    done
+    predict $model-folds-A $trainer $five -f 10 11 12 13 14
+done
+python "$here/table.py" "$out" patients.csv

@@ -1,8 +1,10 @@
-"""Table of a folder of evaluated predictions, one row per model and epistemic method.
+"""Tables of a folder of evaluated predictions, one row per model and epistemic method.
 
-    python table.py OUT RATERS
+    python table.py OUT PATIENTS
 
-OUT holds folders METHOD/MODEL as ``run.sh`` writes them; RATERS holds case_rater0.nii.gz ….
+OUT holds folders MODEL-METHOD-GROUP/ts as ``run.sh`` writes them, group A or B; rows have both. The second table has
+the differences to one network, trained on the same annotations, over groups and cases, with the 95 % interval of a
+bootstrap over patients.
 """
 
 from __future__ import annotations
@@ -13,45 +15,101 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import SimpleITK as sitk
+
+METHODS = {
+    "alone": "one network",
+    "tuned": "the same, fine-tuned",
+    "laplace": "Laplace",
+    "cyclic": "cyclic checkpoints",
+    "swag": "SWAG, 1e-3",
+    "swag_ent": "SWAG, 1e-4 (ENT)",
+    "dropout": "dropout",
+    "ensemble": "ensemble of five",
+    "folds": "five folds",
+}
+#: What the members are compared with: a softmax network alone is trained on labelsTr, these go on with annotators.
+REFERENCES = dict.fromkeys((("Softmax", method) for method in ("cyclic", "swag", "swag_ent", "dropout")), "tuned")
+SHIFTS = ("blur", "noise", "contrast")
+REPLICATES = 2000
 
 
-def relative_spread(volumes: np.ndarray) -> float:
-    """sd / mean of the volumes of one case, NaN where all are 0."""
-    return float(np.std(volumes, ddof=1) / np.mean(volumes)) if np.mean(volumes) > 0 else float("nan")
-
-
-def row(folder: Path) -> dict[str, float]:
+def numbers(folder: Path, measure: str) -> dict[str, float]:
     summary = json.loads((folder / "evaluation" / "summary.json").read_text())
-    images = pd.read_csv(folder / "evaluation" / "images.csv")
-    cases = json.loads((folder / "uncertainty.json").read_text())["cases"].values()
-    spreads = [relative_spread(case["sample_volumes"]["nodule"]["samples_ml"]) for case in cases]
-    raters = summary["results"]["raters"]["all classes"]
-    return {
-        "Dice": summary["results"]["reference"]["nodule"]["mean"]["dice"],
-        "NLL": raters["mean"]["nll"],
+    results, tasks = summary["results"], summary["tasks"]
+    raters, reference = (results[name]["all classes"] for name in ("raters", "reference"))
+    row = {
+        "Dice": reference["mean"]["dice"],
+        "NLL, vote": reference["mean"]["nll"],
+        "NLL, annotators": raters["mean"]["nll"],
         "ECE": raters["dataset"]["ece"],
-        "GED": summary["tasks"]["GED"]["iou"]["ID"],
-        "sd of volume": np.nanmean(spreads),
-        "AU": images["AU"].mean(),
-        "EU": images["EU"].mean(),
-        "EU/AU": summary["tasks"]["RATIO"]["ID"],
+        "GED": tasks["GED"]["iou"]["ID"],
+        "EU/AU": tasks.get("RATIO", {}).get("ID"),
+        "AURC": tasks["FD"]["ID"]["TU"]["aurc"],
     }
+    found = tasks.get("OODD", {}).get("shifts", {})
+    return row | {f"AUROC {shift}": found.get(shift, {}).get(measure) for shift in SHIFTS}
+
+
+def cases(folder: Path) -> pd.DataFrame:
+    """NLL against annotators and vote, Dice and GED per case."""
+    table = pd.read_csv(folder / "evaluation" / "cases.csv").query("set == 'ID'")
+    images = pd.read_csv(folder / "evaluation" / "images.csv").query("set == 'ID'").set_index("case")
+    is_vote = table["annotation"] == "reference"
+    means = {
+        "NLL, annotators": table[~is_vote].groupby("case")["nll"].mean(),
+        "NLL, vote": table[is_vote].groupby("case")["nll"].mean(),
+        "Dice": table[is_vote].groupby("case")["dice"].mean(),
+        "GED": images["ged_iou"],
+    }
+    return pd.DataFrame(means)
+
+
+def interval(differences: pd.Series, patients: pd.Series) -> tuple[float, float]:
+    """Bootstrap over patients of the mean over cases."""
+    by_patient = differences.groupby(patients.loc[differences.index]).agg(["sum", "count"]).to_numpy()
+    generator = np.random.default_rng(0)
+    drawn = by_patient[generator.integers(len(by_patient), size=(REPLICATES, len(by_patient)))].sum(axis=1)
+    low, high = np.quantile(drawn[:, 0] / drawn[:, 1], [0.025, 0.975])
+    return low, high
+
+
+def shown(values: list[float | None], digits: int) -> str:
+    return " / ".join("–" if value is None else f"{value:.{digits}f}" for value in values)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("raters", type=Path)
+    parser.add_argument("patients", type=Path, help="CSV file with the columns case and patient")
     arguments = parser.parse_args()
-    folders = sorted(path.parent.parent for path in arguments.out.glob("*/*/evaluation/summary.json"))
-    table = pd.DataFrame([{"epistemic": folder.parent.name, "model": folder.name, **row(folder)} for folder in folders])
-    print(table.sort_values(["model", "epistemic"]).to_string(index=False, float_format="{:.4g}".format))
-    spreads = []
-    for case in json.loads((folders[0] / "uncertainty.json").read_text())["cases"]:
-        masks = [sitk.ReadImage(str(path)) for path in sorted(arguments.raters.glob(f"{case}_rater*.nii.gz"))]
-        spreads.append(relative_spread(np.array([sitk.GetArrayViewFromImage(mask).sum() for mask in masks])))
-    print(f"raters: sd of volume {np.nanmean(spreads):.4g}")
+    patients = pd.read_csv(arguments.patients).set_index("case")["patient"]
+    found = {
+        tuple(path.parents[2].name.split("-")): path.parents[1]
+        for path in sorted(arguments.out.glob("*-*-*/ts/evaluation/summary.json"))
+    }
+    digits = {"Dice": 3, "NLL, vote": 4, "NLL, annotators": 4, "ECE": 4, "GED": 3, "EU/AU": 2, "AURC": 3}
+    print("| model | members | " + " | ".join([*digits, *(f"AUROC {shift}" for shift in SHIFTS)]) + " |")
+    models = dict.fromkeys(model for model, _, _ in found)
+    keys = [(model, method) for model in models for method in METHODS if (model, method, "A") in found]
+    for model, method in keys:
+        measure = "TU" if method in ("alone", "tuned") else "EU"
+        rows = [numbers(found[key], measure) for group in "AB" if (key := (model, method, group)) in found]
+        cells = [shown([row[name] for row in rows], digits.get(name, 2)) for name in rows[0]]
+        print(f"| {model} | {METHODS[method]} | " + " | ".join(cells) + " |")
+    print()
+    for model, method in keys:
+        alone = REFERENCES.get((model, method), "alone")
+        groups = [group for group in "AB" if (model, method, group) in found and (model, alone, group) in found]
+        if method == alone or not groups:
+            continue
+        difference = pd.concat([cases(found[model, method, g]) - cases(found[model, alone, g]) for g in groups])
+        cells = []
+        for name in difference:
+            values = difference[name].dropna()
+            low, high = interval(values, patients)
+            places = digits[name]
+            cells.append(f"{values.mean():+.{places}f} ({low:+.{places}f} to {high:+.{places}f})")
+        print(f"| {model} | {METHODS[method]} | " + " | ".join(cells) + " |")
 
 
 if __name__ == "__main__":
