@@ -14,6 +14,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from nnunet_stochastic.kernels.law_launch import partition_of, run_law
+
 __all__ = ["class_law"]
 
 _BLOCK = 128
@@ -33,32 +35,11 @@ def class_law(mean: Tensor, variance: Tensor, factor: Tensor, bases: Tensor | No
     bases
         B̂ of every partition, (G, G, G, C, R).
     """
-    mean, variance, factor = (tensor.contiguous() for tensor in (mean, variance, factor))
-    classes, planes, rows, columns = mean.shape
-    free, voxels = classes - 1, planes * rows * columns
+    free = len(mean) - 1
     result = torch.empty((free + free * (free + 1) // 2, *mean.shape[1:]), device=mean.device)
-    if bases is None:
-        grid, table, rank = torch.Size([1, 1, 1]), result, factor.shape[1]
-    else:
-        differences = (bases[..., 1:, :].float() - bases[..., :1, :].float()).contiguous()
-        grid, table, rank = differences.shape[:3], differences, factor.shape[0]
-    _law[(triton.cdiv(voxels, _BLOCK),)](
-        result,
-        mean,
-        variance,
-        factor,
-        table,
-        voxels,
-        planes,
-        rows,
-        columns,
-        *grid,
-        RANK=rank,
-        FREE=free,
-        ROWS=triton.next_power_of_2(free),
-        HAS_BASES=bases is not None,
-        BLOCK=_BLOCK,
-    )
+    differences = None if bases is None else (bases[..., 1:, :].float() - bases[..., :1, :].float()).contiguous()
+    rows = triton.next_power_of_2(free)
+    run_law(_law, result, (mean, variance, factor), differences, block=_BLOCK, FREE=free, ROWS=rows)
     return result
 
 
@@ -110,8 +91,7 @@ def _law(
     others = tl.load(mean + place, mask=present, other=0.0).to(tl.float32)
     tl.store(result + row.to(tl.int64) * voxels + voxel[None, :], others - first[None, :], mask=present)
 
-    z, y, x = voxel // (rows * columns), (voxel // columns) % rows, voxel % columns
-    partition = (z * grid_z // planes * grid_y + y * grid_y // rows) * grid_x + x * grid_x // columns
+    partition = partition_of(voxel, planes, rows, columns, grid_z, grid_y, grid_x)
     basis = table + (partition[None, :] * FREE + row) * RANK
     c0 = tl.zeros([ROWS, BLOCK], tl.float32)
     c1 = tl.zeros([ROWS, BLOCK], tl.float32)

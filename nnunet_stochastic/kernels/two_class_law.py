@@ -11,6 +11,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from nnunet_stochastic.kernels.law_launch import partition_of, run_law
+
 __all__ = ["two_class_law"]
 
 _BLOCK = 256
@@ -28,30 +30,9 @@ def two_class_law(mean: Tensor, variance: Tensor, factor: Tensor, bases: Tensor 
     bases
         B̂ of every partition, (G, G, G, 2, R).
     """
-    mean, variance, factor = (tensor.contiguous() for tensor in (mean, variance, factor))
     result = torch.empty(mean.shape, device=mean.device)
-    _, planes, rows, columns = mean.shape
-    voxels = planes * rows * columns
-    if bases is None:
-        grid, table, rank = torch.Size([1, 1, 1]), result, factor.shape[1]
-    else:
-        squares = (bases[..., 1, :].float() - bases[..., 0, :].float()).square().contiguous()
-        grid, table, rank = squares.shape[:3], squares, factor.shape[0]
-    _law[(triton.cdiv(voxels, _BLOCK),)](
-        result,
-        mean,
-        variance,
-        factor,
-        table,
-        voxels,
-        planes,
-        rows,
-        columns,
-        *grid,
-        RANK=rank,
-        HAS_BASES=bases is not None,
-        BLOCK=_BLOCK,
-    )
+    squares = None if bases is None else (bases[..., 1, :].float() - bases[..., 0, :].float()).square().contiguous()
+    run_law(_law, result, (mean, variance, factor), squares, block=_BLOCK)
     return result
 
 
@@ -78,8 +59,7 @@ def _law(
     total = tl.load(variance + voxel, mask=inside, other=0.0).to(tl.float32)
     total += tl.load(variance + voxels + voxel, mask=inside, other=0.0).to(tl.float32)
     if HAS_BASES:
-        z, y, x = voxel // (rows * columns), (voxel // columns) % rows, voxel % columns
-        partition = (z * grid_z // planes * grid_y + y * grid_y // rows) * grid_x + x * grid_x // columns
+        partition = partition_of(voxel, planes, rows, columns, grid_z, grid_y, grid_x)
         for r in range(RANK):
             scale = tl.load(factor + voxel, mask=inside, other=0.0).to(tl.float32)
             total += scale * scale * tl.load(table + partition * RANK + r, mask=inside, other=0.0)
