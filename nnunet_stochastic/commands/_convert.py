@@ -74,9 +74,13 @@ def carry_out(conversion: Conversion, arguments: argparse.Namespace) -> int:
     from nnunet_stochastic.datasets.conversion.run import PlannedFolder, planned_path
     from nnunet_stochastic.io.output_locks import locked_output_folder
 
-    if arguments.dry_run:
+    def planned() -> PlannedFolder:
         folder = PlannedFolder(conversion, overwrite=arguments.overwrite)
         print(folder.path, *conversion.notes, sep="\n  ")
+        return folder
+
+    if arguments.dry_run:
+        folder = planned()
         by_folder = defaultdict(list)
         for name in sorted(folder.missing):
             by_folder[f"images{part_suffix(conversion.parts[name])}"].append(name)
@@ -89,8 +93,7 @@ def carry_out(conversion: Conversion, arguments: argparse.Namespace) -> int:
 
     start = time.monotonic()
     with locked_output_folder(planned_path(conversion), option="-d"):
-        folder = PlannedFolder(conversion, overwrite=arguments.overwrite)
-        print(folder.path, *conversion.notes, sep="\n  ")
+        folder = planned()
         result = folder.run(num_processes=arguments.np, show_progress=not arguments.disable_progress_bar)
     counts: Counter[str] = Counter()
     for part, count in result.counts.items():

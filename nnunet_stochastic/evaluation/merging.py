@@ -180,8 +180,7 @@ class Merge:
 
     def run(self) -> dict[str, Any]:
         """Merge all cases, each written whole or not at all; returns their entries of uncertainty.json."""
-        # Here: torch comes with them, which takes seconds.
-        from nnunet_stochastic.inference.record import Record
+        from nnunet_stochastic.inference.record import Record  # here: torch comes with it, which takes seconds
 
         with locked_output_folder(self.folder):
             remove_leftovers(self.folder, set(self.cases))
