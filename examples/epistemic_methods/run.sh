@@ -46,23 +46,24 @@ predict() {
     nnunet_stochastic_evaluate -pred "$predicted/ts" -gt "$raw/labelsTs" -gt_raters "$raw/ratersTs" --groups patients.csv \
         -ood blur="$predicted/blur" noise="$predicted/noise" contrast="$predicted/contrast" --no_pictures
 }
+# Variables of a function are those of the script: predict sets predicted, trainer, samples and shift.
 # A deterministic member has one sample.
 for model in Softmax MoBVolume LowRank; do
     case $model in
-        Softmax) trainer=PlainStudy one=1 five=5 ;;
-        *) trainer=${model}Tuned one=15 five=15 ;;
+        Softmax) alone=PlainStudy one=1 five=5 ;;
+        *) alone=${model}Tuned one=15 five=15 ;;
     esac
     for group in A B; do
         [ $group = A ] && fold=0 members="0 1 2 3 4" || fold=5 members="5 6 7 8 9"
-        predict $model-alone-$group $trainer $one -f $fold --epistemic none
+        predict $model-alone-$group $alone $one -f $fold --epistemic none
         [ $model = Softmax ] && predict $model-tuned-$group SoftmaxTuned 1 -f $fold --epistemic none
-        predict $model-ensemble-$group $trainer $five -f $members
-        predict $model-laplace-$group $trainer $five -f $fold --epistemic laplace --num_members 6
+        predict $model-ensemble-$group $alone $five -f $members
+        predict $model-laplace-$group $alone $five -f $fold --epistemic laplace --num_members 6
         predict $model-dropout-$group ${model}DropTuned $five -f $fold --epistemic dropout --num_members 5
         predict $model-cyclic-$group ${model}CyclicTuned $five -f $fold --epistemic checkpoints
         predict $model-swag-$group ${model}SWAGTuned $five -f $fold --epistemic swag --num_members 5
         predict $model-swag_ent-$group ${model}EntSWAGTuned $five -f $fold --epistemic swag --num_members 5
     done
-    predict $model-folds-A $trainer $five -f 10 11 12 13 14
+    predict $model-folds-A $alone $five -f 10 11 12 13 14
 done
 python "$here/table.py" "$out" patients.csv
