@@ -74,24 +74,25 @@ def write_ensemble_splits(
     if not preprocessed.is_dir():
         raise FileNotFoundError(f"there is no folder {preprocessed}; plan and preprocess the dataset first")
     file = preprocessed / "splits_final.json"
-    existing = _read_splits(file) if file.is_file() else None
-    splits = existing or default_splits(raw)
-    if not 0 <= fold < len(splits):
-        source = file if existing else "nnU-Net's default"
-        raise ValueError(f"{source} has the folds 0 to {len(splits) - 1}, got -fold {fold}")
-    split = splits[fold]
-    ensemble = [split] * num_members
-    if existing == ensemble:
-        return EnsembleSplits(file, split, written=False)
-    if existing and not overwrite:
-        raise ValueError(
-            f"{file} exists, with {len(existing)} folds; models trained on them do not belong to the ensemble; "
-            "--overwrite replaces it and keeps a copy"
-        )
+    # From the look at what is there: of two at once the second would keep no copy of the first's.
     with locked_output_file(file, option="-d"):
+        existing = _read_splits(file) if file.is_file() else None
+        splits = existing or default_splits(raw)
+        if not 0 <= fold < len(splits):
+            source = file if existing else "nnU-Net's default"
+            raise ValueError(f"{source} has the folds 0 to {len(splits) - 1}, got -fold {fold}")
+        split = splits[fold]
+        ensemble = [split] * num_members
+        if existing == ensemble:
+            return EnsembleSplits(file, split, written=False)
+        if existing and not overwrite:
+            raise ValueError(
+                f"{file} exists, with {len(existing)} folds; models trained on them do not belong to the ensemble; "
+                "--overwrite replaces it and keeps a copy"
+            )
         backup = _back_up(file) if existing else None
         write_text(file, json.dumps(ensemble, indent=4, sort_keys=True))
-    return EnsembleSplits(file, split, written=True, backup=backup)
+        return EnsembleSplits(file, split, written=True, backup=backup)
 
 
 def default_splits(raw: Path) -> list[Split]:

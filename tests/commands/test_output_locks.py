@@ -218,7 +218,7 @@ WRITERS = {
         converter("rater_dataset.plan_rater_dataset", "-gt_raters", "x", "--name", "X", "--channel_names", "CT"),
         CONVERSION,
     ),
-    "ensemble_splits": Writer(ensemble_splits, "nnunet_stochastic.datasets.ensemble_splits._back_up", is_file=True),
+    "ensemble_splits": Writer(ensemble_splits, "nnunet_stochastic.datasets.ensemble_splits._read_splits", is_file=True),
     "export_dicom": Writer(export_dicom, "nnunet_stochastic.evaluation.dicom_export.DicomExport.state"),
     "export_model": Writer(export_model, "nnunet_stochastic.inference.model_export.export_model", is_file=True),
     "merge": Writer(merge, "nnunet_stochastic.evaluation.merging.Merge._merge_case"),
