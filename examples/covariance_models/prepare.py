@@ -1,9 +1,10 @@
 """Turn a folder of images and raters' masks into an nnU-Net dataset whose label is the raters' majority vote.
 
-    python prepare.py SOURCE DATASET_FOLDER [--crop 64]
+    python prepare.py SOURCE DATASET_FOLDER [--crop 64] [--test_spacing Z Y X]
 
 SOURCE holds imagesTr, imagesTs (case_0000.nii.gz) and ratersTr, ratersTs (case_rater0.nii.gz …, binary masks).
-``--crop`` keeps so many pixels in the middle of each axis in the plane.
+``--crop`` keeps so many pixels in the middle of each axis in the plane. ``--test_spacing`` resamples the test images
+(splines) and masks (linearly, half and more is inside) to that spacing in mm, for a network whose grid has it.
 """
 
 from __future__ import annotations
@@ -24,19 +25,37 @@ def centre(image: sitk.Image, size: int | None) -> sitk.Image:
     return sitk.RegionOfInterest(image, [size, size, depth], [(width - size) // 2, (height - size) // 2, 0])
 
 
+def at_spacing(image: sitk.Image, spacing: list[float] | None, *, is_mask: bool) -> sitk.Image:
+    """The same extent with voxels of another size (z, y, x), or the image as it is."""
+    if spacing is None:
+        return image
+    steps, sizes = image.GetSpacing(), image.GetSize()
+    target = spacing[::-1]
+    size = [max(round(n * step / wanted), 1) for n, step, wanted in zip(sizes, steps, target, strict=True)]
+    wanted = [n * step / m for n, step, m in zip(sizes, steps, size, strict=True)]
+    first = [(new / old - 1) / 2 for new, old in zip(wanted, steps, strict=True)]  # the outer borders coincide
+    corner = image.TransformContinuousIndexToPhysicalPoint(first)
+    interpolator = sitk.sitkLinear if is_mask else sitk.sitkBSpline
+    source = sitk.Cast(image, sitk.sitkFloat32)
+    result = sitk.Resample(source, size, sitk.Transform(), interpolator, corner, wanted, image.GetDirection())
+    return sitk.Cast(result >= 0.5, sitk.sitkUInt8) if is_mask else result
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path)
     parser.add_argument("dataset_folder", type=Path, help="…/nnUNet_raw/Dataset501_Name, must not exist")
     parser.add_argument("--crop", type=int)
+    parser.add_argument("--test_spacing", type=float, nargs=3)
     arguments = parser.parse_args()
     target = arguments.dataset_folder
     target.mkdir(parents=True)
-    for part in ("Tr", "Ts"):
+    for part, spacing in (("Tr", None), ("Ts", arguments.test_spacing)):
         for kind in ("images", "raters"):
             (target / f"{kind}{part}").mkdir()
             for path in sorted((arguments.source / f"{kind}{part}").glob("*.nii.gz")):
                 image = centre(sitk.ReadImage(str(path)), arguments.crop)
+                image = at_spacing(image, spacing, is_mask=kind == "raters")
                 sitk.WriteImage(image, str(target / f"{kind}{part}" / path.name))
         (target / f"labels{part}").mkdir()
         for path in sorted((target / f"images{part}").glob("*_0000.nii.gz")):
