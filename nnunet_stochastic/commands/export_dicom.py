@@ -94,8 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.i, output, dataset, series, cases, kinds=arguments.objects, codes_file=arguments.codes
     )
     raise_problems([*problems, *missing])
-    export.check_free(cases)
     with locked_output_folder(output):
+        export.check_free(cases)
         progress = not arguments.disable_progress_bar
         states = map_in_threads(
             export.state, cases, num_threads=arguments.np, description="checking", show_progress=progress

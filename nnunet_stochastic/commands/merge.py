@@ -55,7 +55,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     from nnunet_stochastic.evaluation.merging import MAPS_RULE, Merge, read_parts
 
     merge = Merge(tuple(read_parts(arguments.i)), arguments.o)
-    merge.check()
     cases = merge.run()
     structures = counted(len(merge.labels) - 1, "structure")
     print(f"{counted(len(cases), 'case')} with {structures} of {len(merge.parts)} models: {arguments.o}")

@@ -167,22 +167,18 @@ class Merge:
         names = [name for part in self.parts for name in part.dataset.labels.names]
         return {"background": 0, **{name: number for number, name in enumerate(names, start=1)}}
 
-    def check(self) -> None:
-        """Raise ``ValueError`` where files lie in the output folder that are none of an earlier merge."""
-        if self.folder.resolve() in {part.folder.resolve() for part in self.parts}:
-            raise ValueError(f"-o must not be one of -i, {self.folder}: choose another output folder")
-        if not self.folder.is_dir():
-            return
-        record = self.folder / _RECORD
-        of_merge = record.is_file() and "merged_from" in read_json(record, dict).get("settings", {})
-        if not of_merge and (record.is_file() or files_by_name(self.folder, self.parts[0].dataset.file_ending)):
-            raise ValueError(f"{self.folder} holds predictions that no merge has written; choose another output folder")
-
     def run(self) -> dict[str, Any]:
-        """Merge all cases, each written whole or not at all; returns their entries of uncertainty.json."""
+        """Merge all cases, each written whole or not at all; returns their entries of uncertainty.json.
+
+        Raises
+        ------
+        ValueError
+            Files lie in the output folder that are none of an earlier merge.
+        """
         from nnunet_stochastic.inference.record import Record  # here: torch comes with it, which takes seconds
 
         with locked_output_folder(self.folder):
+            self._check()
             remove_leftovers(self.folder, set(self.cases))
             record = Record(self.folder, self.settings(), other_cases=self.cases)
             write_json(self.folder / "dataset.json", self._dataset_json())
@@ -190,6 +186,15 @@ class Merge:
                 record.add(name, self._merge_case(name))
             record.finish()
         return record.cases
+
+    def _check(self) -> None:
+        """Raise ``ValueError`` where files lie in the output folder that are none of an earlier merge."""
+        if self.folder.resolve() in {part.folder.resolve() for part in self.parts}:
+            raise ValueError(f"-o must not be one of -i, {self.folder}: choose another output folder")
+        record = self.folder / _RECORD
+        of_merge = record.is_file() and "merged_from" in read_json(record, dict).get("settings", {})
+        if not of_merge and (record.is_file() or files_by_name(self.folder, self.parts[0].dataset.file_ending)):
+            raise ValueError(f"{self.folder} holds predictions that no merge has written; choose another output folder")
 
     def settings(self) -> dict[str, Any]:
         """Settings of the merged prediction: those that all parts have in common, and what each part is."""

@@ -219,9 +219,9 @@ WRITERS = {
         CONVERSION,
     ),
     "ensemble_splits": Writer(ensemble_splits, "nnunet_stochastic.datasets.ensemble_splits._read_splits", is_file=True),
-    "export_dicom": Writer(export_dicom, "nnunet_stochastic.evaluation.dicom_export.DicomExport.state"),
+    "export_dicom": Writer(export_dicom, "nnunet_stochastic.evaluation.dicom_export.DicomExport.check_free"),
     "export_model": Writer(export_model, "nnunet_stochastic.inference.model_export.export_model", is_file=True),
-    "merge": Writer(merge, "nnunet_stochastic.evaluation.merging.Merge._merge_case"),
+    "merge": Writer(merge, "nnunet_stochastic.evaluation.merging.Merge._check"),
     "scene": Writer(scene, "nnunet_stochastic.report.slicer_scene.case_volumes"),
 }
 
