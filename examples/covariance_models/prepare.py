@@ -29,15 +29,15 @@ def at_spacing(image: sitk.Image, spacing: list[float] | None, *, is_mask: bool)
     """The same extent with voxels of another size (z, y, x), or the image as it is."""
     if spacing is None:
         return image
-    steps, sizes = image.GetSpacing(), image.GetSize()
-    target = spacing[::-1]
-    size = [max(round(n * step / wanted), 1) for n, step, wanted in zip(sizes, steps, target, strict=True)]
-    wanted = [n * step / m for n, step, m in zip(sizes, steps, size, strict=True)]
-    first = [(new / old - 1) / 2 for new, old in zip(wanted, steps, strict=True)]  # the outer borders coincide
-    corner = image.TransformContinuousIndexToPhysicalPoint(first)
+    old_size, old_spacing = np.array(image.GetSize()), np.array(image.GetSpacing())
+    size = np.maximum(np.round(old_size * old_spacing / spacing[::-1]), 1).astype(int)
+    new_spacing = old_size * old_spacing / size
+    first = (new_spacing / old_spacing - 1) / 2  # the outer borders coincide
+    corner = image.TransformContinuousIndexToPhysicalPoint(first.tolist())
     interpolator = sitk.sitkLinear if is_mask else sitk.sitkBSpline
     source = sitk.Cast(image, sitk.sitkFloat32)
-    result = sitk.Resample(source, size, sitk.Transform(), interpolator, corner, wanted, image.GetDirection())
+    spaced = (corner, new_spacing.tolist(), image.GetDirection())
+    result = sitk.Resample(source, size.tolist(), sitk.Transform(), interpolator, *spaced)
     return sitk.Cast(result >= 0.5, sitk.sitkUInt8) if is_mask else result
 
 

@@ -4,7 +4,7 @@
 
 OUT holds folders MODEL-METHOD-GROUP/ts as ``run.sh`` writes them, group A or B; rows have both. The second table has
 the differences to one network, trained on the same annotations, over groups and cases, with the 95 % interval of a
-bootstrap over patients.
+bootstrap over patients; the third what these are of the ensemble's.
 """
 
 from __future__ import annotations
@@ -66,9 +66,13 @@ def cases(folder: Path) -> pd.DataFrame:
 
 def interval(differences: pd.Series, patients: pd.Series) -> tuple[float, float]:
     """Bootstrap over patients of the mean over cases."""
-    by_patient = differences.groupby(patients.loc[differences.index]).agg(["sum", "count"]).to_numpy()
-    generator = np.random.default_rng(0)
-    drawn = by_patient[generator.integers(len(by_patient), size=(REPLICATES, len(by_patient)))].sum(axis=1)
+    return interval_of_ratio(differences, pd.Series(1, differences.index), patients)
+
+
+def interval_of_ratio(above: pd.Series, below: pd.Series, patients: pd.Series) -> tuple[float, float]:
+    """Bootstrap over patients of the ratio of two sums over cases."""
+    sums = np.stack([values.groupby(patients.loc[values.index].to_numpy()).sum() for values in (above, below)], axis=1)
+    drawn = sums[np.random.default_rng(0).integers(len(sums), size=(REPLICATES, len(sums)))].sum(axis=1)
     low, high = np.quantile(drawn[:, 0] / drawn[:, 1], [0.025, 0.975])
     return low, high
 
@@ -97,18 +101,30 @@ def main() -> None:
         cells = [shown([row[name] for row in rows], digits.get(name, 2)) for name in rows[0]]
         print(f"| {model} | {METHODS[method]} | " + " | ".join(cells) + " |")
     print()
+    differences = {}
     for model, method in keys:
         alone = REFERENCES.get((model, method), "alone")
         groups = [group for group in "AB" if (model, method, group) in found and (model, alone, group) in found]
         if method == alone or not groups:
             continue
         difference = pd.concat([cases(found[model, method, g]) - cases(found[model, alone, g]) for g in groups])
+        differences[model, method] = difference
         cells = []
         for name in difference:
             values = difference[name].dropna()
             low, high = interval(values, patients)
             places = digits[name]
             cells.append(f"{values.mean():+.{places}f} ({low:+.{places}f} to {high:+.{places}f})")
+        print(f"| {model} | {METHODS[method]} | " + " | ".join(cells) + " |")
+    print()
+    for (model, method), difference in differences.items():
+        if method in ("ensemble", "folds"):  # there is one group of folds
+            continue
+        cells = []
+        for name in ("NLL, annotators", "NLL, vote"):
+            gains = difference[name], differences[model, "ensemble"][name]
+            low, high = interval_of_ratio(*gains, patients)
+            cells.append(f"{gains[0].sum() / gains[1].sum():.2f} ({low:.2f} to {high:.2f})")
         print(f"| {model} | {METHODS[method]} | " + " | ".join(cells) + " |")
 
 

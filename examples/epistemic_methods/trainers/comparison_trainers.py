@@ -29,8 +29,8 @@ class Study:
 
     def initialize(self):
         super().initialize()
-        if len(self.configuration_manager.patch_size) == 3:
-            self.network.to(memory_format=torch.channels_last_3d)  # convolutions on a CPU take half the time
+        if self.device.type == "cpu" and len(self.configuration_manager.patch_size) == 3:
+            self.network.to(memory_format=torch.channels_last_3d)  # convolutions take half the time
 
     def perform_actual_validation(self, save_probabilities=False):
         pass
