@@ -72,7 +72,8 @@ class Member:
             self._apply(model, draw)
 
     def _make_weights(self, model: Model, draw: tuple[str, int, str]) -> None:
-        load_weights(model, self.checkpoint)
+        model.set_weights(self.checkpoint.path, make=lambda: load_weights(model, self.checkpoint))
+        model.current_weights = None  # what follows changes them, or fails half-way
         self._apply(model, draw)
 
     def _apply(self, model: Model, draw: tuple[str, int, str]) -> None:

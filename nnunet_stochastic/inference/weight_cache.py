@@ -4,7 +4,10 @@ A checkpoint holds much besides the weights, and a draw of SWAG reads all snapsh
 either takes longer than a small image. What is made for the first time may stay the only time: it is not written.
 
     TMPDIR/nnunet_stochastic_weights_abc/lock    locked as long as the process lives
-    TMPDIR/nnunet_stochastic_weights_abc/0.pth
+    TMPDIR/nnunet_stochastic_weights_abc/0.raw
+
+A file is the bytes of the tensors of ``state_dict``, one after the other: a network has hundreds of them, and to unpickle
+each takes longer than to copy them all.
 
 A process that is killed leaves its folder, and the next one removes it.
 """
@@ -18,14 +21,17 @@ import weakref
 from collections.abc import Hashable
 from pathlib import Path
 
+import numpy as np
 import torch
 from filelock import FileLock, Timeout
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 __all__ = ["WeightCache", "remove_dead_caches"]
 
 _PREFIX = "nnunet_stochastic_weights_"
+#: Bytes, a multiple of the size of every type.
+_ALIGNMENT = 64
 
 
 class WeightCache:
@@ -45,11 +51,11 @@ class WeightCache:
         if path is None:
             return False
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except (OSError, RuntimeError) as error:  # somebody tidied the temporary folder up
+            kept = np.memmap(path, np.uint8, mode="c")  # not written to, but torch warns of what is read-only
+        except (OSError, ValueError) as error:  # somebody tidied the temporary folder up
             self._give_up(error)
             return False
-        network.load_state_dict(state)
+        _read(kept, network)
         return True
 
     def note(self, weights: Hashable, network: nn.Module) -> None:
@@ -63,9 +69,9 @@ class WeightCache:
             if self._folder is None:
                 self._folder = self._make_folder()
             number = sum(path is not None for path in self._files.values())
-            path = self._folder / f"{number}.pth"
-            torch.save(network.state_dict(), path)
-        except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError where the disk is full
+            path = self._folder / f"{number}.raw"
+            _write(network, path)
+        except OSError as error:
             self._give_up(error)
             return
         self._files[weights] = path
@@ -88,7 +94,7 @@ class WeightCache:
         self._files = dict.fromkeys(self._files)
         where = "the temporary folder" if self._folder is None else self._folder.parent
         if self._folder is not None:
-            for path in self._folder.glob("*.pth"):
+            for path in self._folder.glob("*.raw"):
                 path.unlink(missing_ok=True)
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         tqdm.write(
@@ -96,6 +102,29 @@ class WeightCache:
             "is slower; TMPDIR names another folder",
             file=sys.stderr,
         )
+
+
+def _tensors(network: nn.Module) -> list[tuple[Tensor, int]]:
+    """The tensors of the network's state, and where in its file each one starts."""
+    found, start = [], 0
+    for tensor in network.state_dict().values():
+        found.append((tensor, start))
+        start += -(-tensor.nbytes // _ALIGNMENT) * _ALIGNMENT
+    return found
+
+
+def _write(network: nn.Module, path: Path) -> None:
+    with path.open("wb") as file:
+        for tensor, start in _tensors(network):
+            file.write(bytes(start - file.tell()))
+            file.write(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
+
+
+@torch.no_grad()
+def _read(kept: np.ndarray, network: nn.Module) -> None:
+    for tensor, start in _tensors(network):
+        if count := tensor.numel():
+            tensor.copy_(torch.frombuffer(kept, dtype=tensor.dtype, count=count, offset=start).view(tensor.shape))
 
 
 def remove_dead_caches() -> None:

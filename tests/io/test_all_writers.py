@@ -60,7 +60,7 @@ ALLOWED = {
     ("inference/pipeline.py", "write_labels"): "into the hidden folder that OutputFolder publishes",
     ("inference/pipeline.py", "np.savez_compressed"): "into the hidden folder that OutputFolder publishes",
     ("inference/pipeline.py", "save_pickle"): "into the hidden folder that OutputFolder publishes",
-    ("inference/weight_cache.py", "torch.save"): "a temporary file of this process",
+    ("inference/weight_cache.py", "path.open"): "a temporary file of this process",
     ("inference/weight_cache.py", "folder.rename"): "a temporary folder of this process, once it is locked",
     ("report/page/embedding.py", "figure.savefig"): "into memory",
     ("study/validation_images.py", "link.symlink_to"): "_link, which link_validation_images calls in its staged folder",

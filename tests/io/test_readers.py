@@ -21,7 +21,7 @@ READERS = {
     "pickle.loads": set(),
     "load_pickle": {"datasets/rater_preprocessing.py", "training/raters.py"},
     "np.load": {"datasets/lidc_nodules.py", "evaluation/readers.py"},
-    "torch.load": {"checkpoints.py", "inference/weight_cache.py"},
+    "torch.load": {"checkpoints.py"},
 }
 
 
