@@ -17,20 +17,26 @@ Minkowski's inequality and E[y_j²] = exp(2 m_j + 2 v_j) give E[Y²] <= s², and
 * |H(p) - H(p')| <= Σ_c |Δp_c| ln(1 / |Δp_c|) for small Δp: H of a mean of such p̄ is off by s² (1 + ln((C - 1) / s²)).
 
 For s <= 1.7e-3, s h <= 5e-5 and C <= 5 that is 2.9e-6, 1.2e-5, 5.2e-5 and 4.4e-5, for every mean over members, too. So
-total and aleatoric are within 5.2e-5 of the limit of many samples, and epistemic and variance within 1e-4.
+total and aleatoric are within 5.2e-5 of the limit of many samples, and epistemic and variance within 1e-4. The number
+of classes is in the last bound alone, which is 6.0e-5 for a thousand.
+
+s is at least Σ_j exp(m_j), so that only voxels whose mean logits have a softmax of 1 / (1 + s) or more for a class need
+variances at all.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
 
+from nnunet_stochastic.distributions import GaussianLogits, full_precision
 from nnunet_stochastic.outcomes import OutcomeSpace
 from nnunet_stochastic.voxel_law import VoxelMoments
 
-__all__ = ["MOST_S", "MOST_SH", "certain_class", "moments_of_certain"]
+__all__ = ["MOST_S", "MOST_SH", "certain_class", "certain_voxels", "moments_of_certain"]
 
 #: Bounds of s, and of s h, up to which a voxel is certain.
 MOST_S, MOST_SH = 1.7e-3, 5e-5
@@ -56,21 +62,72 @@ def certain_class(space: OutcomeSpace, fields: Tensor) -> Tensor:
     if fields.device.type == "cpu" and not bool((fields[: space.num_log_ratios].abs() >= -math.log(MOST_S)).any()):
         return found
     for k in range(space.num_logits):
-        total, moment = torch.zeros_like(fields[0]), torch.zeros_like(fields[0])
-        for mean, variance in _differences(space, fields, k):
-            term = torch.exp(mean + variance)
-            total += term
-            moment += term * torch.sqrt((mean + 2 * variance).square_() + variance)
-        found[(total <= MOST_S) & (total * moment <= MOST_SH)] = k
+        found[_are_certain(_differences(space, fields, k))] = k
     return found
 
 
 def moments_of_certain(space: OutcomeSpace, fields: Tensor, k: int) -> VoxelMoments:
     """Moments of voxels that are certain of class ``k``: fields (D + F, n), as ``certain_class`` chooses them."""
-    first = [(mean, variance, torch.exp(mean + variance / 2)) for mean, variance in _differences(space, fields, k)]
-    others = [expected for _, _, expected in first]
-    probabilities = torch.stack([*others[:k], 1 - torch.stack(others).sum(0), *others[k:]])
-    entropy = torch.stack([(1 - mean - variance) * expected for mean, variance, expected in first]).sum(0)
+    mean, variance = (torch.stack(numbers) for numbers in zip(*_differences(space, fields, k), strict=True))
+    return _moments(mean, variance, k)
+
+
+def certain_voxels(distribution: GaussianLogits, *, at_least: float = 0.0) -> Iterator[tuple[Tensor, VoxelMoments]]:
+    """Voxels of a Gaussian over any number of exclusive classes that are all but certain of one.
+
+    Parameters
+    ----------
+    distribution
+        p(η) of one image, (1, C, *S), C at least 3.
+    at_least
+        Share of the voxels: where so many cannot be certain, none are looked for.
+
+    Yields
+    ------
+    tuple
+        Indices of n of them in the flattened S, and their moments, (C, n) and (n). No voxel comes twice; none does
+        where the distribution cannot be taken at some voxels.
+    """
+    means = full_precision(distribution.mean_logits)[0].flatten(1)
+    largest, classes = means.max(0)
+    may_be = torch.expm1(torch.logsumexp(means, 0) - largest) <= MOST_S
+    if may_be.sum() < at_least * len(may_be):
+        return
+    for k in classes[may_be].unique().tolist():
+        candidates = (may_be & (classes == k)).nonzero().squeeze(1)
+        for places, part in distribution.at(candidates) or ():
+            others = torch.tensor([j for j in range(part.shape[1]) if j != k], device=places.device)
+            logits = full_precision(part.mean_logits)[0]
+            mean = logits.index_select(0, others).sub_(logits[k])
+            variance = part.difference_variance(k)[0].index_select(0, others).clamp_min_(0)
+            certain = _are_certain([(mean, variance)]).nonzero().squeeze(1)
+            if len(certain):
+                moments = _moments(mean.index_select(1, certain), variance.index_select(1, certain), k)
+                yield candidates.index_select(0, places.index_select(0, certain)), moments
+
+
+def _are_certain(differences: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+    """Whether s and s h are within their bounds, (n).
+
+    Parameters
+    ----------
+    differences
+        Mean and variance of x_j - x_k, of one class j after the other, (n), or of several at once, (J, n).
+    """
+    s: Tensor | float = 0.0
+    h: Tensor | float = 0.0
+    for mean, variance in differences:
+        term = torch.exp(mean + variance)
+        absolute = torch.sqrt((mean + 2 * variance).square_() + variance).mul_(term)
+        s, h = (total + (each if each.ndim == 1 else each.sum(0)) for total, each in ((s, term), (h, absolute)))
+    return torch.as_tensor(s <= MOST_S) & (s * h <= MOST_SH)
+
+
+def _moments(mean: Tensor, variance: Tensor, k: int) -> VoxelMoments:
+    """The closed form, of mean and variance of x_j - x_k for each j but k, (C - 1, n)."""
+    others = torch.exp(mean + variance / 2)
+    probabilities = torch.cat([others[:k], 1 - others.sum(0, keepdim=True), others[k:]])
+    entropy = (1 - mean).sub_(variance).mul_(others).sum(0)
     return VoxelMoments(probabilities, entropy, probabilities.square().sum(0))
 
 

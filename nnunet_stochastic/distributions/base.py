@@ -18,7 +18,15 @@ from collections.abc import Hashable, Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["GaussianLogits", "LogitDistribution", "PointMass", "check_field", "full_precision"]
+__all__ = [
+    "GaussianLogits",
+    "LogitDistribution",
+    "PartOfLaw",
+    "PointMass",
+    "at_voxels",
+    "check_field",
+    "full_precision",
+]
 
 
 def check_field(name: str, field: Tensor, like: Tensor, channels: int | None = None) -> None:
@@ -172,6 +180,31 @@ class GaussianLogits(LogitDistribution):
         """Variance of each logit, the diagonal of the voxels' covariance, shape (B, C, *S), float32 or wider."""
         return self.voxel_covariance().diagonal(dim1=1, dim2=2).movedim(-1, 1)
 
+    def difference_variance(self, k: int) -> Tensor:
+        """Variance of the logits' differences to that of class ``k``, η_c - η_k, (B, C, *S), float32 or wider.
+
+        Where logits move together, the rounding of large terms may leave one below 0.
+        """
+        covariance = self.voxel_covariance()
+        variance = covariance.diagonal(dim1=1, dim2=2).movedim(-1, 1)
+        return variance + variance[:, k, None] - 2 * covariance[:, :, k]
+
+    def at(self, voxels: Tensor) -> list[tuple[Tensor, GaussianLogits]] | None:
+        """The law of some voxels alone, whose samples are those of the whole where the noise is.
+
+        Parameters
+        ----------
+        voxels
+            Indices of n voxels in the flattened S, int64.
+
+        Returns
+        -------
+        list of tuple
+            Parts of it: places of their voxels in ``voxels``, and a law of shape (B, C, m), with the shared noise of
+            the whole. Together they have each place once. ``None`` where this class has no such parts.
+        """
+        return None
+
     def difference_covariance(self) -> list[list[Tensor]]:
         """Covariance of the logits' differences to the first, η_c - η_0, at each voxel.
 
@@ -189,6 +222,11 @@ class GaussianLogits(LogitDistribution):
             ]
             for i in range(1, covariance.shape[1])
         ]
+
+
+def at_voxels(field: Tensor, voxels: Tensor, axes: int) -> Tensor:
+    """``field`` (…, *S), with S the last ``axes`` axes, at voxels of the flattened S: (…, n)."""
+    return field.flatten(field.ndim - axes).index_select(-1, voxels)
 
 
 class PointMass(GaussianLogits):
@@ -209,3 +247,48 @@ class PointMass(GaussianLogits):
 
     def voxel_variance(self) -> Tensor:
         return torch.zeros_like(full_precision(self.mean_logits))
+
+
+class PartOfLaw(LogitDistribution):
+    """A Gaussian p(η) at some voxels of one image, from the noise of the whole.
+
+    Parameters
+    ----------
+    distribution
+        The law of all voxels, (1, C, *S), which has parts.
+    voxels
+        Indices of n voxels in the flattened S, int64.
+    """
+
+    def __init__(self, distribution: GaussianLogits, voxels: Tensor) -> None:
+        batch, classes, *_ = distribution.shape
+        super().__init__((batch, classes, len(voxels)), dtype=distribution.dtype, device=distribution.device)
+        parts = distribution.at(voxels)
+        if parts is None:
+            raise ValueError(f"{type(distribution).__name__} cannot be taken at some voxels alone")
+        self._parts = parts
+        self._noise_channels = distribution.noise_channels
+        self._shared_noise_channels = distribution.shared_noise_channels
+
+    @property
+    def mean_logits(self) -> Tensor:
+        return self._joined([part.mean_logits for _, part in self._parts])
+
+    @property
+    def noise_channels(self) -> int:
+        return self._noise_channels
+
+    @property
+    def shared_noise_channels(self) -> int:
+        return self._shared_noise_channels
+
+    def transform(self, noise: Tensor, shared_noise: Tensor) -> Tensor:
+        return self._joined([part.transform(noise[..., places], shared_noise) for places, part in self._parts])
+
+    def _joined(self, fields: list[Tensor]) -> Tensor:
+        if len(fields) == 1:
+            return fields[0]
+        result = fields[0].new_empty((*fields[0].shape[:-1], self.shape[-1]))
+        for (places, _), field in zip(self._parts, fields, strict=True):
+            result[..., places] = field
+        return result

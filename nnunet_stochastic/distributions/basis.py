@@ -25,9 +25,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from nnunet_stochastic.distributions.base import GaussianLogits, check_field, full_precision
+from nnunet_stochastic.distributions.base import GaussianLogits, at_voxels, check_field, full_precision
 from nnunet_stochastic.distributions.cholesky import cholesky_of_field
-from nnunet_stochastic.distributions.partitions import apply_per_partition
+from nnunet_stochastic.distributions.partitions import apply_per_partition, partition_index
 from nnunet_stochastic.io.names import shown
 
 __all__ = ["BasisGaussian", "BasisSelection", "NoiseScope", "select_bases"]
@@ -169,6 +169,33 @@ class BasisGaussian(GaussianLogits):
         covariance = torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)
         covariance.diagonal(dim1=1, dim2=2).add_(full_precision(self.diag_var).movedim(1, -1))
         return covariance
+
+    def difference_variance(self, k: int) -> Tensor:
+        with torch.autocast(self.mean_logits.device.type, enabled=False):
+            bases, scale = full_precision(self.partition_bases), full_precision(self.basis_scale)
+            own = full_precision(self.diag_var)
+            differences = (bases - bases[..., k, None, :]).square()
+            return apply_per_partition(differences, scale.square()) + own + own[:, k, None]
+
+    def at(self, voxels: Tensor) -> list[tuple[Tensor, GaussianLogits]]:
+        """One part per partition: it has one basis."""
+        spatial, grid = self.mean_logits.shape[2:], self.partition_bases.shape[1:-2]
+        partition = torch.zeros((), dtype=torch.int64, device=voxels.device)
+        for length, blocks in zip(spatial, grid, strict=True):
+            block = partition_index(length, blocks, voxels.device)
+            partition = partition[..., None] * blocks + block
+        partition = partition.flatten().index_select(0, voxels)
+        bases = self.partition_bases.flatten(1, -3)
+        parts: list[tuple[Tensor, GaussianLogits]] = []
+        for number in partition.unique().tolist():
+            places = (partition == number).nonzero().squeeze(1)
+            chosen = voxels.index_select(0, places)
+            mean, variance, scale = (
+                at_voxels(field, chosen, len(spatial)) for field in (self.mean_logits, self.diag_var, self.basis_scale)
+            )
+            part = BasisGaussian(mean, variance, scale, bases[:, number, None], noise_scope=self.noise_scope)
+            parts.append((places, part))
+        return parts
 
     def difference_covariance(self) -> list[list[Tensor]]:
         bases, own = full_precision(self.partition_bases), full_precision(self.diag_var)

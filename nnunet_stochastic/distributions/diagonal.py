@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nnunet_stochastic.distributions.base import GaussianLogits, check_field, full_precision
+from nnunet_stochastic.distributions.base import GaussianLogits, at_voxels, check_field, full_precision
 
 __all__ = ["DiagonalGaussian"]
 
@@ -51,6 +51,15 @@ class DiagonalGaussian(GaussianLogits):
 
     def voxel_variance(self) -> Tensor:
         return full_precision(self.diag_var)
+
+    def difference_variance(self, k: int) -> Tensor:
+        own = self.voxel_variance()
+        return own + own[:, k, None]
+
+    def at(self, voxels: Tensor) -> list[tuple[Tensor, GaussianLogits]]:
+        axes = self.mean_logits.ndim - 2
+        mean, variance = (at_voxels(field, voxels, axes) for field in (self.mean_logits, self.diag_var))
+        return [(torch.arange(len(voxels), device=voxels.device), DiagonalGaussian(mean, variance))]
 
     def difference_covariance(self) -> list[list[Tensor]]:
         own = self.voxel_variance()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nnunet_stochastic.distributions.base import GaussianLogits, check_field, full_precision
+from nnunet_stochastic.distributions.base import GaussianLogits, at_voxels, check_field, full_precision
 
 __all__ = ["LowRankGaussian"]
 
@@ -72,6 +72,15 @@ class LowRankGaussian(GaussianLogits):
 
     def voxel_variance(self) -> Tensor:
         return torch.linalg.vector_norm(full_precision(self.cov_factor), dim=2).square() + full_precision(self.diag_var)
+
+    def difference_variance(self, k: int) -> Tensor:
+        factor, own = full_precision(self.cov_factor), full_precision(self.diag_var)
+        return (factor - factor[:, k, None]).square_().sum(2) + own + own[:, k, None]
+
+    def at(self, voxels: Tensor) -> list[tuple[Tensor, GaussianLogits]]:
+        axes = self.mean_logits.ndim - 2
+        fields = (at_voxels(field, voxels, axes) for field in (self.mean_logits, self.diag_var, self.cov_factor))
+        return [(torch.arange(len(voxels), device=voxels.device), LowRankGaussian(*fields))]
 
     def difference_covariance(self) -> list[list[Tensor]]:
         factor, own = full_precision(self.cov_factor), full_precision(self.diag_var)

@@ -18,7 +18,7 @@ from nnunet_stochastic.inference.seeds import NoiseKey
 from nnunet_stochastic.inference.sliding_window import Tile
 from nnunet_stochastic.kernels import use_kernels
 
-__all__ = ["MAX_CHANNELS", "MAX_SAMPLE", "voxel_noise"]
+__all__ = ["MAX_CHANNELS", "MAX_SAMPLE", "NoiseOfVoxels", "voxel_noise"]
 
 _CHANNEL_BITS, _SAMPLE_BITS = 12, 20
 #: Most channels of a sample, and the greatest number of a sample.
@@ -60,11 +60,8 @@ def voxel_noise(
     Tensor
         (channels, *T), float32.
     """
-    if not 0 <= channels <= MAX_CHANNELS:
-        raise ValueError(f"a voxel has noise of at most {MAX_CHANNELS} channels, got {channels}: predict fewer classes")
-    if not 0 <= sample <= MAX_SAMPLE:
-        raise ValueError(f"the number of a sample must be at least 0 and at most {MAX_SAMPLE}, got {sample}")
-    z, y, x = (range(index, index + 1) if isinstance(index, int) else range(index.start, index.stop) for index in tile)
+    _check(channels, sample)
+    z, y, x = _ranges(tile)
     key = noise.words(purpose)
     result = torch.empty((channels, len(z), len(y), len(x)), device=device)
     if use_kernels(result):
@@ -88,6 +85,54 @@ def voxel_noise(
                     drawn[:, first - NUM_WORDS * rows.start : last - NUM_WORDS * rows.start]
                 )
     return result[:, 0] if isinstance(tile[0], int) else result
+
+
+class NoiseOfVoxels:
+    """The same numbers at some voxels of a tile: a counter for every four neighbours along y of which one is wanted.
+
+    Parameters
+    ----------
+    tile
+        Indices of the tile in the image.
+    voxels
+        Indices of n voxels in the flattened tile, int64, on the device that computes the numbers.
+    """
+
+    def __init__(self, tile: Tile, voxels: Tensor) -> None:
+        z, y, x = _ranges(tile)
+        column, row, plane = voxels % len(x), voxels // len(x) % len(y), voxels // (len(x) * len(y))
+        quarter = (row + y.start) // NUM_WORDS - y.start // NUM_WORDS
+        num_quarters = (y.stop - 1) // NUM_WORDS - y.start // NUM_WORDS + 1
+        counters, place = ((plane * num_quarters + quarter) * len(x) + column).unique(return_inverse=True)
+        self._column = counters % len(x) + x.start
+        self._quarter = counters // len(x) % num_quarters + y.start // NUM_WORDS
+        self._plane = counters // (len(x) * num_quarters) + z.start
+        self._places = place * NUM_WORDS + (row + y.start) % NUM_WORDS
+
+    def draw(self, channels: int, *, noise: NoiseKey, sample: int, purpose: Hashable = "voxel noise") -> Tensor:
+        """(channels, n), float32; parameters as in ``voxel_noise``."""
+        _check(channels, sample)
+        key = noise.words(purpose)
+        result = torch.empty((channels, len(self._places)), device=self._places.device)
+        for channel in range(channels):
+            number = torch.full((1,), (sample << _CHANNEL_BITS) + channel, device=result.device)
+            words = philox4x32((self._plane, self._column, number, self._quarter), key)
+            drawn = torch.stack(normal_numbers(words), dim=1)
+            torch.index_select(drawn.flatten(), 0, self._places, out=result[channel])
+        return result
+
+
+def _check(channels: int, sample: int) -> None:
+    if not 0 <= channels <= MAX_CHANNELS:
+        raise ValueError(f"a voxel has noise of at most {MAX_CHANNELS} channels, got {channels}: predict fewer classes")
+    if not 0 <= sample <= MAX_SAMPLE:
+        raise ValueError(f"the number of a sample must be at least 0 and at most {MAX_SAMPLE}, got {sample}")
+
+
+def _ranges(tile: Tile) -> tuple[range, ...]:
+    return tuple(
+        range(index, index + 1) if isinstance(index, int) else range(index.start, index.stop) for index in tile
+    )
 
 
 def _pieces(whole: range, size: int) -> list[range]:

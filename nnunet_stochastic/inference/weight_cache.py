@@ -6,8 +6,8 @@ either takes longer than a small image. What is made for the first time may stay
     TMPDIR/nnunet_stochastic_weights_abc/lock    locked as long as the process lives
     TMPDIR/nnunet_stochastic_weights_abc/0.raw
 
-A file is the bytes of the tensors of ``state_dict``, one after the other: a network has hundreds of them, and to unpickle
-each takes longer than to copy them all.
+A file is the bytes of the tensors of ``state_dict``, one after the other: a network has hundreds of them, and to
+unpickle each takes longer than to copy them all.
 
 A process that is killed leaves its folder, and the next one removes it.
 """
@@ -117,7 +117,7 @@ def _write(network: nn.Module, path: Path) -> None:
     with path.open("wb") as file:
         for tensor, start in _tensors(network):
             file.write(bytes(start - file.tell()))
-            file.write(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
+            file.write(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
 
 
 @torch.no_grad()
