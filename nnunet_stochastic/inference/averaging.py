@@ -15,8 +15,7 @@ or not: with E members and V views, pair m of view v has that of the whole sampl
 dealt to that view and to member m mod E. There it is not drawn again. Errors of tiles then do not average out where
 they overlap. Independent samples of each member ("plug_in") have the noise of the whole samples of that member.
 
-Voxels of a Gaussian that are all but certain of one of several classes take no samples but in a kernel
-(``certain_voxels``).
+Voxels of a Gaussian that are all but certain of one of several classes take no samples on a CPU (``certain_voxels``).
 
 Of more than five classes a GPU keeps Σ_t w_t p̄_t / Σ_t w_t in half precision, ``HALF_UNIT`` times, scalars never.
 Where all noise is the voxels' own, samples and their sums are one kernel there.
@@ -139,9 +138,10 @@ class ProbabilityAverage(MemberCollector):
         """Add samples of the voxels that need them and the moments of the others; whether there are others."""
         if self._plug_in or self.space.scalar or not isinstance(distribution, GaussianLogits):
             return False  # independent samples are asked for as they are
-        if not distribution.has_samples or not (
-            known := list(certain_voxels(distribution, at_least=1 - _MOST_SAMPLED))
-        ):
+        if not distribution.has_samples or distribution.device.type != "cpu":
+            return False  # a GPU would wait until it is known which voxels these are
+        known = list(certain_voxels(distribution, at_least=1 - _MOST_SAMPLED))
+        if not known:
             return False
         spatial = distribution.shape[2:]
         is_known = torch.zeros(spatial.numel(), dtype=torch.bool, device=distribution.device)
