@@ -1,10 +1,11 @@
-"""Table of evaluated predictions, and differences of one model to others, paired over cases and seeds.
+"""Table of evaluated predictions, and differences to one of the models, paired over cases and seeds.
 
-    python table.py OUT RATERS PATIENTS MODEL OTHER [OTHER ...]
+    python table.py OUT RATERS PATIENTS REFERENCE MODEL [MODEL ...]
 
 OUT holds folders MODEL_SEED, each with its ``evaluation``; RATERS holds case_rater0.nii.gz …, PATIENTS is the table of
 cases and patients that ``--groups`` takes. Intervals: 95 %, 10,000 bootstrap draws of patients; a number of a case is
-its mean over seeds.
+its mean over seeds. Where an interval holds 0, behind it is the number of patients at
+which an interval around the same difference, narrower by the square root of their number, would not.
 """
 
 from __future__ import annotations
@@ -17,9 +18,17 @@ import numpy as np
 import pandas as pd
 import SimpleITK as sitk
 
+from nnunet_stochastic.evaluation.records import COVERAGE_LEVEL
+from nnunet_stochastic.metrics import interval_coverage
 from nnunet_stochastic.metrics.crps import crps_samples
 
 DRAWS = 10_000
+MOST_PATIENTS = 10_000  # that are named as deciding
+#: Of the columns of the table.
+DIGITS = {
+    **{"Dice": 4, "NLL, vote": 5, "NLL": 5, "ECE": 5, "MCE": 3, "GED": 3},
+    **{"CRPS/volume": 3, "coverage": 2, "sd/mean": 3, "raters' sd/mean": 3},
+}
 
 
 def rater_volumes(folder: Path, case: str) -> np.ndarray:
@@ -35,14 +44,20 @@ def numbers_of_cases(folder: Path, raters: dict[str, np.ndarray]) -> pd.DataFram
     """The numbers of each case of one prediction."""
     cases = pd.read_csv(folder / "evaluation" / "cases.csv")
     images = pd.read_csv(folder / "evaluation" / "images.csv").set_index("case")
-    against_raters = cases[cases["annotation"] != "reference"].groupby("case")
-    table = pd.DataFrame({"Dice": images["dice"], "NLL": against_raters["nll"].mean(), "GED": images["ged_iou"]})
+    is_vote = cases["annotation"] == "reference"
+    nll = {
+        name: cases[chosen].groupby("case")["nll"].mean() for name, chosen in (("vote", is_vote), ("raters", ~is_vote))
+    }
+    table = pd.DataFrame({"Dice": images["dice"], "NLL, vote": nll["vote"], "NLL": nll["raters"]})
+    table["GED"] = images["ged_iou"]
     predicted = json.loads((folder / "uncertainty.json").read_text())["cases"]
     for case, volumes in raters.items():
         sampled = np.array(predicted[case]["sample_volumes"]["nodule"]["samples_ml"])
         crps = np.mean([crps_samples(sampled, volume) for volume in volumes])
         table.loc[case, "CRPS/volume"] = crps / volumes.mean()
-        table.loc[case, "sd/mean"] = sampled.std(ddof=1) / sampled.mean() if sampled.any() else np.nan
+        table.loc[case, "coverage"] = interval_coverage(sampled, volumes, level=COVERAGE_LEVEL)
+        several = len(sampled) > 1 and sampled.any()
+        table.loc[case, "sd/mean"] = sampled.std(ddof=1) / sampled.mean() if several else np.nan
         table.loc[case, "raters' sd/mean"] = volumes.std(ddof=1) / volumes.mean()
     return table
 
@@ -62,6 +77,17 @@ def interval(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def calibration(folder: Path) -> dict[str, float]:
+    """ECE and MCE against raters, all cases pooled."""
+    summary = json.loads((folder / "evaluation" / "summary.json").read_text())
+    found = summary["results"]["raters"]["all classes"]["dataset"]
+    return {"ECE": found["ece"], "MCE": found["mce"]}
+
+
+def line(name: str, cells: list[str]) -> str:
+    return f"| {name} | " + " | ".join(cells) + " |"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
@@ -72,34 +98,44 @@ def main() -> None:
     patients = pd.read_csv(arguments.patients).set_index("case")["patient"]
     raters = {str(case): rater_volumes(arguments.raters, str(case)) for case in patients.index}
     weights = draws_of_patients(patients)
-    seeds: dict[str, list[pd.DataFrame]] = {}
+    print("mean over seeds, and what they reach from to:")
+    print(line("model", list(DIGITS)))
+    mean: dict[str, pd.DataFrame] = {}
     for model in arguments.models:
         folders = sorted(arguments.out.glob(f"{model}_[0-9]"))
-        seeds[model] = [numbers_of_cases(folder, raters).loc[patients.index] for folder in folders]
-        ece = [
-            json.loads((folder / "evaluation" / "summary.json").read_text())["results"]["raters"]["all classes"][
-                "dataset"
-            ]["ece"]
-            for folder in folders
-        ]
-        means = pd.DataFrame([each.mean() for each in seeds[model]])
-        cells = [
-            f"{name} {mean:.4f} ({means[name].min():.4f}-{means[name].max():.4f})"
-            for name, mean in means.mean().items()
-        ]
-        print(
-            f"{model}: {len(folders)} seeds; {'; '.join(cells)}; ECE {np.mean(ece):.5f} ({min(ece):.5f}-{max(ece):.5f})"
+        tables = [numbers_of_cases(folder, raters).loc[patients.index] for folder in folders]
+        mean[model] = sum(tables) / len(tables)
+        of_seeds = pd.DataFrame(
+            [{**each.mean(), **calibration(folder)} for each, folder in zip(tables, folders, strict=True)]
         )
-    mean = {model: sum(tables) / len(tables) for model, tables in seeds.items()}
-    first, *others = arguments.models
-    spread, of_raters = (mean[first][name].to_numpy() for name in ("sd/mean", "raters' sd/mean"))
-    low, high = np.quantile((weights @ spread) / (weights @ of_raters), (0.025, 0.975))
-    print(f"{first}: sd/mean over the raters' {spread.mean() / of_raters.mean():.3f} ({low:.3f} to {high:.3f})")
-    for other in others:
-        difference = mean[first] - mean[other]
-        for name in difference.columns[:-1]:
-            low, high = interval(difference[name].to_numpy(), weights)
-            print(f"{first} - {other}: {name} {difference[name].mean():+.4f} ({low:+.4f} to {high:+.4f})")
+        cells = [
+            f"{of_seeds[name].mean():.{digits}f} ({of_seeds[name].min():.{digits}f}-{of_seeds[name].max():.{digits}f})"
+            for name, digits in DIGITS.items()
+        ]
+        print(line(f"{model}, {len(folders)} seeds", cells))
+    reference, *others = arguments.models
+    columns = [name for name in mean[reference] if name not in ("sd/mean", "raters' sd/mean")]
+    print(f"\ndifference to {reference}; sd/mean over that of the raters:")
+    print(line("model", [*columns, "sd/mean, raters' = 1"]))
+    for model in others:
+        difference, cells = mean[model] - mean[reference], []
+        for name in columns:
+            values, digits = difference[name].to_numpy(), DIGITS[name]
+            low, high = interval(values, weights)
+            cell = f"{np.nanmean(values):+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
+            if low <= 0 <= high:
+                needed = patients.nunique() * ((high - low) / 2 / np.nanmean(values)) ** 2
+                cell += f" [{needed:.0f}]" if needed <= MOST_PATIENTS else f" [> {MOST_PATIENTS}]"
+            cells.append(cell)
+        spread, of_raters = (mean[model][name].to_numpy() for name in ("sd/mean", "raters' sd/mean"))
+        known = np.isfinite(spread)
+        if not known.any():  # one sample
+            print(line(model, [*cells, "–"]))
+            continue
+        of_draws = (weights[:, known] @ spread[known]) / (weights[:, known] @ of_raters[known])
+        low, high = np.quantile(of_draws, (0.025, 0.975))
+        ratio = spread[known].mean() / of_raters[known].mean()
+        print(line(model, [*cells, f"{ratio:.2f} ({low:.2f} to {high:.2f})"]))
 
 
 if __name__ == "__main__":
