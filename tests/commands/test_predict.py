@@ -196,7 +196,7 @@ def test_a_signal_tidies_up_and_says_how_to_go_on(trained, tmp_path, monkeypatch
     def end_at_c(self, data, *, case="", **options):
         result = predict_grid(self, data, case=case, **options)
         if case == "c":
-            weights.extend((tmp_path / "tmp").rglob("*.pth"))
+            weights.extend((tmp_path / "tmp").rglob("*.raw"))
             signal.raise_signal(number)
         return result
 
