@@ -22,6 +22,7 @@ BENCHMARKS = (
     "many_classes",
     "training_step",
     "sampling_traffic",
+    "certain_voxels",
     "low_rank_sampling",
     "basis_sampling",
     "exact_estimator",

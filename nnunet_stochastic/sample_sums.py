@@ -14,7 +14,7 @@ to first order (``OutcomeSpace.entropy_lost_by_sampling``).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor
 
@@ -89,9 +89,9 @@ class SampleSums:
 
     def add_view_of_some(
         self,
-        some: SampleSums | None,
+        some: SampleSums,
         voxels: Tensor,
-        known: Iterable[tuple[Tensor, VoxelMoments]],
+        known: Sequence[tuple[Tensor, VoxelMoments]],
         *,
         count: int,
         shape: Sequence[int],
@@ -102,11 +102,12 @@ class SampleSums:
         Parameters
         ----------
         some
-            Sums of the samples (P, n) of one view, which has not been closed; ``None`` where there are no such voxels.
+            Sums of the samples (P, n) of one view, which has not been closed, with the sums of this one; without any
+            where there are no such voxels.
         voxels
             Where these are, n indices in the flattened T.
         known
-            Where the others are, and their moments.
+            Where the others are, at least one, and their moments.
         count
             Number of the samples of the view.
         shape
@@ -116,9 +117,9 @@ class SampleSums:
         """
         size = math.prod(shape)
 
-        def whole(sampled: Tensor | None, moments: Iterable[tuple[Tensor, Tensor | None]] = ()) -> Tensor:
+        def whole(sampled: Tensor | None, moments: Sequence[tuple[Tensor, Tensor]] = ()) -> Tensor:
             """Sums (…, n) of the sampled voxels and ``count`` moments of the others, (…, *T)."""
-            pairs = [*((index, values * count) for index, values in moments if values is not None)]
+            pairs = [(index, values * count) for index, values in moments]
             pairs += [] if sampled is None else [(voxels, sampled)]
             result = pairs[0][1].new_zeros((*pairs[0][1].shape[:-1], size))
             for index, values in pairs:
@@ -126,20 +127,18 @@ class SampleSums:
             result = result.unflatten(-1, tuple(shape))
             return result.flip([axis - len(shape) for axis in flipped_axes]) if flipped_axes else result
 
-        known = list(known)
-        sampled = some or SampleSums(self.space)
         self._probability = _accumulate(
-            self._probability, whole(sampled._probability, [(index, each.mean) for index, each in known])
+            self._probability, whole(some._probability, [(index, each.mean) for index, each in known])
         )
         if self._with_square:
             squares = [(index, each.of_samples("square")) for index, each in known]
-            self._square = _accumulate(self._square, whole(sampled._square, squares))
+            self._square = _accumulate(self._square, whole(some._square, squares))
         if self._with_entropy:
             entropies = [(index, each.of_samples("entropy")) for index, each in known]
-            self._entropy = _accumulate(self._entropy, whole(sampled._entropy, entropies))
-        if self._with_lost_entropy and sampled._view is not None and sampled._view.num_units > 1:
+            self._entropy = _accumulate(self._entropy, whole(some._entropy, entropies))
+        if self._with_lost_entropy and some._view is not None and some._view.num_units > 1:
             # What is known is the limit of many samples, of which nothing is lost.
-            self._spread = _accumulate(self._spread, whole(sampled._view.spread()))
+            self._spread = _accumulate(self._spread, whole(some._view.spread()))
             self._spread_count += count
         self.count += count
 

@@ -266,9 +266,7 @@ class PartOfLaw(LogitDistribution):
         parts = distribution.at(voxels)
         if parts is None:
             raise ValueError(f"{type(distribution).__name__} cannot be taken at some voxels alone")
-        self._parts = parts
-        self._noise_channels = distribution.noise_channels
-        self._shared_noise_channels = distribution.shared_noise_channels
+        self._whole, self._parts = distribution, parts
 
     @property
     def mean_logits(self) -> Tensor:
@@ -276,11 +274,11 @@ class PartOfLaw(LogitDistribution):
 
     @property
     def noise_channels(self) -> int:
-        return self._noise_channels
+        return self._whole.noise_channels
 
     @property
     def shared_noise_channels(self) -> int:
-        return self._shared_noise_channels
+        return self._whole.shared_noise_channels
 
     def transform(self, noise: Tensor, shared_noise: Tensor) -> Tensor:
         return self._joined([part.transform(noise[..., places], shared_noise) for places, part in self._parts])

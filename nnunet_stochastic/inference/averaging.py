@@ -150,9 +150,8 @@ class ProbabilityAverage(MemberCollector):
         others = (~is_known).nonzero().squeeze(1)
         if len(others) > _MOST_SAMPLED * len(is_known):
             return False
-        sums: SampleSums | None = None
+        sums = self._new_sums()
         if len(others):
-            sums = self._new_sums()
             for unit in self._units(PartOfLaw(distribution, others), tile, view, None, NoiseOfVoxels(tile, others)):
                 sums.add(unit)
         assert isinstance(self._tile_sums, SampleSums), "all views of a tile are of one model"

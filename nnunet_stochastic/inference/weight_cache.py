@@ -51,19 +51,18 @@ class WeightCache:
         if path is None:
             return False
         try:
-            kept = np.memmap(path, np.uint8, mode="c")  # not written to, but torch warns of what is read-only
-        except (OSError, ValueError) as error:  # somebody tidied the temporary folder up
+            _read(path, network)
+        except (OSError, ValueError) as error:  # somebody tidied the temporary folder up, or the file is cut
             self._give_up(error)
             return False
-        _read(kept, network)
         return True
 
     def note(self, weights: Hashable, network: nn.Module) -> None:
-        """The network has been given these weights: keep them, if it is not for the first time."""
+        """The network has been given these weights: keep them, if it is not for the first time and they are tensors."""
         if weights not in self._files:
             self._files[weights] = None
             return
-        if not self._has_room:
+        if not self._has_room or not all(isinstance(value, Tensor) for value in network.state_dict().values()):
             return
         try:
             if self._folder is None:
@@ -121,7 +120,8 @@ def _write(network: nn.Module, path: Path) -> None:
 
 
 @torch.no_grad()
-def _read(kept: np.ndarray, network: nn.Module) -> None:
+def _read(path: Path, network: nn.Module) -> None:
+    kept = np.memmap(path, np.uint8, mode="c")  # not written to, but torch warns of what is read-only
     for tensor, start in _tensors(network):
         if count := tensor.numel():
             tensor.copy_(torch.frombuffer(kept, dtype=tensor.dtype, count=count, offset=start).view(tensor.shape))

@@ -83,7 +83,20 @@ def test_weights_come_back_bit_for_bit(seed: int) -> None:
         assert tensor.stride() == expected[name].stride()
 
 
-@pytest.mark.parametrize("trouble", ["full", "tidied"])
+class WithExtraState(torch.nn.Linear):
+    def get_extra_state(self) -> dict[str, int]:
+        return {"steps": 3}
+
+
+def test_a_state_that_is_more_than_tensors_is_not_kept(temporary) -> None:
+    cache, network = WeightCache(), WithExtraState(2, 2)
+    for _ in range(3):
+        cache.note("weights", network)
+    assert not cache.restore("weights", network)
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("trouble", ["full", "tidied", "cut"])
 def test_predictions_go_on_without_room_for_weights(tmp_path, temporary, folders, monkeypatch, capsys, trouble):
     model = folders.write_model_folder(tmp_path / "model", folds=(0, 1))
     for seed in range(4):
@@ -104,7 +117,10 @@ def test_predictions_go_on_without_room_for_weights(tmp_path, temporary, folders
         if trouble == "full":
             path.write_bytes(path.read_bytes()[:100])
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        shutil.rmtree(path.parent)
+        if trouble == "cut":
+            os.truncate(path, path.stat().st_size // 2)
+        else:
+            shutil.rmtree(path.parent)
 
     monkeypatch.setattr(weight_cache, "_write", write_badly)
     assert maps(tmp_path / "out") == expected
