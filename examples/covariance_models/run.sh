@@ -29,16 +29,19 @@ for seed in 0 1 2; do
         done
     done
 done
+mkdir -p "$out/options"
 for seed in 0 1; do
-    for option in MoBVolumeRaters $(printf "MoBVolume%s " $options); do
+    ln -sfn ../raters/MoBVolume_$seed "$out/options/MoBVolumeRaters_$seed" # of the three seeds those of the options
+    for option in $(printf "MoBVolume%s " $options); do
         train $option $seed
         predict $option $seed 16 options/${option}_$seed
     done
 done
 table() { python "$here/../energy_score/table.py" "$1" "$raw/ratersTs" patients.csv $2; }
+table "$out/vote" "Deterministic Plain $models"
+table "$out/raters" "Deterministic $models"
 for setting in vote raters; do
-    plain=$([ $setting = vote ] && echo Plain || true)
-    table "$out/$setting" "Deterministic $plain $models"
+    table "$out/$setting" "Diagonal SingleBasis MoB"
     table "$out/$setting" "MoB SingleBasis MoB2 MoB4 MoB5 LowRank MoBVolume"
 done
 table "$out/options" "MoBVolumeRaters $(printf "MoBVolume%s " $options)"

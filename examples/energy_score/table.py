@@ -4,8 +4,8 @@
 
 OUT holds folders MODEL_SEED, each with its ``evaluation``; RATERS holds case_rater0.nii.gz …, PATIENTS is the table of
 cases and patients that ``--groups`` takes. Intervals: 95 %, 10,000 bootstrap draws of patients; a number of a case is
-its mean over seeds. Where an interval holds 0, behind it is the number of patients at
-which an interval around the same difference, narrower by the square root of their number, would not.
+its mean over seeds. Where an interval holds 0, behind it is the number of patients at which an interval around the same
+difference, narrower by the square root of their number, would not.
 """
 
 from __future__ import annotations
@@ -101,8 +101,12 @@ def main() -> None:
     print("mean over seeds, and what they reach from to:")
     print(line("model", list(DIGITS)))
     mean: dict[str, pd.DataFrame] = {}
+    seeds: dict[str, list[str]] = {}
     for model in arguments.models:
         folders = sorted(arguments.out.glob(f"{model}_[0-9]"))
+        seeds[model] = [folder.name.removeprefix(f"{model}_") for folder in folders]
+        if not folders or seeds[model] != seeds[arguments.models[0]]:
+            parser.error(f"seeds differ, of which differences are to be paired, or there are none: {seeds}")
         tables = [numbers_of_cases(folder, raters).loc[patients.index] for folder in folders]
         mean[model] = sum(tables) / len(tables)
         of_seeds = pd.DataFrame(

@@ -51,7 +51,8 @@ class Tuned:
     def write_line(self):
         path = Path(self.output_folder) / "curve.csv"
         row = {"iterations": self.current_epoch * self.num_iterations_per_epoch, **self.scores_of_samples()}
-        pd.DataFrame([row]).to_csv(path, mode="a", header=not path.exists(), index=False)
+        is_first = self.current_epoch == 0  # of another training that began here, nothing is left
+        pd.DataFrame([row]).to_csv(path, mode="w" if is_first else "a", header=is_first, index=False)
 
     @torch.inference_mode()
     def scores_of_samples(self) -> dict[str, float]:
@@ -93,23 +94,11 @@ class Tuned:
         return (output[0] if isinstance(output, list) else output).softmax(1)[:, 1].cpu()
 
 
-class Vote(Tuned):
-    train_on_raters = False
-
-
 class Volume(BasisTrainer):
     noise_scope = "volume"
 
 
-class nnUNetTrainerDeterministicVote(Vote, FineTuningTrainer):
-    pass
-
-
 class nnUNetTrainerDeterministicRaters(Tuned, FineTuningTrainer):
-    pass
-
-
-class nnUNetTrainerDiagonalVote(Vote, DiagonalTrainer):
     pass
 
 
@@ -117,67 +106,79 @@ class nnUNetTrainerDiagonalRaters(Tuned, DiagonalTrainer):
     pass
 
 
-class nnUNetTrainerLowRankVote(Vote, LowRankTrainer):
-    pass
-
-
 class nnUNetTrainerLowRankRaters(Tuned, LowRankTrainer):
     pass
-
-
-class nnUNetTrainerSingleBasisVote(Vote, BasisTrainer):
-    num_bases = 1
 
 
 class nnUNetTrainerSingleBasisRaters(Tuned, BasisTrainer):
     num_bases = 1
 
 
-class nnUNetTrainerMoB2Vote(Vote, BasisTrainer):
-    num_bases = 2
-
-
 class nnUNetTrainerMoB2Raters(Tuned, BasisTrainer):
     num_bases = 2
-
-
-class nnUNetTrainerMoBVote(Vote, BasisTrainer):
-    pass
 
 
 class nnUNetTrainerMoBRaters(Tuned, BasisTrainer):
     pass
 
 
-class nnUNetTrainerMoB4Vote(Vote, BasisTrainer):
-    num_bases = 4
-
-
 class nnUNetTrainerMoB4Raters(Tuned, BasisTrainer):
     num_bases = 4
-
-
-class nnUNetTrainerMoB5Vote(Vote, BasisTrainer):
-    num_bases = 5
 
 
 class nnUNetTrainerMoB5Raters(Tuned, BasisTrainer):
     num_bases = 5
 
 
-class nnUNetTrainerSingleBasisVolumeVote(Vote, Volume):
-    num_bases = 1
-
-
 class nnUNetTrainerSingleBasisVolumeRaters(Tuned, Volume):
     num_bases = 1
 
 
-class nnUNetTrainerMoBVolumeVote(Vote, Volume):
+class nnUNetTrainerMoBVolumeRaters(Tuned, Volume):
     pass
 
 
-class nnUNetTrainerMoBVolumeRaters(Tuned, Volume):
+class Vote:
+    train_on_raters = False
+
+
+class nnUNetTrainerDeterministicVote(Vote, nnUNetTrainerDeterministicRaters):
+    pass
+
+
+class nnUNetTrainerDiagonalVote(Vote, nnUNetTrainerDiagonalRaters):
+    pass
+
+
+class nnUNetTrainerLowRankVote(Vote, nnUNetTrainerLowRankRaters):
+    pass
+
+
+class nnUNetTrainerSingleBasisVote(Vote, nnUNetTrainerSingleBasisRaters):
+    pass
+
+
+class nnUNetTrainerMoB2Vote(Vote, nnUNetTrainerMoB2Raters):
+    pass
+
+
+class nnUNetTrainerMoBVote(Vote, nnUNetTrainerMoBRaters):
+    pass
+
+
+class nnUNetTrainerMoB4Vote(Vote, nnUNetTrainerMoB4Raters):
+    pass
+
+
+class nnUNetTrainerMoB5Vote(Vote, nnUNetTrainerMoB5Raters):
+    pass
+
+
+class nnUNetTrainerSingleBasisVolumeVote(Vote, nnUNetTrainerSingleBasisVolumeRaters):
+    pass
+
+
+class nnUNetTrainerMoBVolumeVote(Vote, nnUNetTrainerMoBVolumeRaters):
     pass
 
 
