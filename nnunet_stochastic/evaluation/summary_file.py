@@ -77,7 +77,8 @@ class _Delta(File):
 def _model(name: str, base: Any, fields: dict[str, Any]) -> Any:
     """An object of this name that may have these keys, besides those of another."""
     optional: dict[str, Any] = {key: (kind, _ABSENT) for key, kind in fields.items()}
-    return create_model(name, __base__=base, **optional)
+    # It has no source to look for docstrings in, which took most of the time of importing this.
+    return create_model(name, __base__=base, __cls_kwargs__={"use_attribute_docstrings": False}, **optional)
 
 
 def _ending(value: Any) -> str:
