@@ -6,6 +6,8 @@ section 3.2, where no other source is named.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -22,6 +24,11 @@ from nnunet_stochastic.training.generative import GenerativeTrainer
 from nnunet_stochastic.training.phases import TrainingPhase, opening_phase
 
 __all__ = ["DiffusionTrainer", "ProbUNetTrainer", "SSNTrainer", "SoftmaxTrainer"]
+
+#: β times the voxels of a patch, 5e-4 · 128²: the weight of the KL divergence where the cross-entropy is a sum.
+_PAPER_KL_WEIGHT_OF_SUM = 5e-4 * 128**2
+#: Within this factor of it nothing needs saying; the paper's two data sets are apart by as much.
+_BALANCE_MARGIN = 8.0
 
 
 class SoftmaxTrainer(GenerativeTrainer):
@@ -74,7 +81,9 @@ class ProbUNetTrainer(GenerativeTrainer):
     network_class = ProbabilisticUNet
     #: Length of training in epochs: it overfits sooner than the others.
     training_epochs = 500
-    #: Weight β of the KL divergence, the paper's for LIDC; its value for Chaksu, 2.5e-3, is another subclass.
+    #: Weight β of the KL divergence, the paper's for LIDC; its value for Chaksu, 2.5e-3, is another subclass. The
+    #: cross-entropy is a mean over voxels, so that the same balance wants β in inverse proportion to the voxels of a
+    #: patch: 5e-4 is for the paper's 128 x 128.
     kl_weight = 5e-4
     #: Epochs in which that weight rises linearly from 0 to β; fewer where training is short, see ``phases``.
     kl_warm_up_epochs = 32
@@ -92,6 +101,23 @@ class ProbUNetTrainer(GenerativeTrainer):
 
     def phases(self) -> list[TrainingPhase]:
         return [*super().phases(), self._kl_warm_up]
+
+    def on_train_start(self) -> None:
+        super().on_train_start()
+        voxels = math.prod(self.configuration_manager.patch_size)
+        weight = self.kl_weight * voxels
+        message = (
+            f"the KL divergence has the weight {self.kl_weight:g} against a mean over the {voxels} voxels of a patch, "
+            f"as {weight:.3g} has against their sum"
+        )
+        if not 1 / _BALANCE_MARGIN < weight / _PAPER_KL_WEIGHT_OF_SUM < _BALANCE_MARGIN:
+            wrong = "the prior may not learn" if weight < _PAPER_KL_WEIGHT_OF_SUM else "the latent may not be told"
+            message = (
+                f"warning: {message}; with the paper's {_PAPER_KL_WEIGHT_OF_SUM:.3g} kl_weight would be "
+                f"{_PAPER_KL_WEIGHT_OF_SUM / voxels:.2g} here, a class attribute that a subclass of the trainer sets: "
+                f"otherwise {wrong} what tells one annotation from another"
+            )
+        self.print_to_log_file(message)
 
     def training_loss(self, outputs: dict[str, Tensor], target: Target) -> Tensor:
         return prob_unet_loss(outputs, target, beta=self.current_kl_weight, regions=self.label_manager.has_regions)

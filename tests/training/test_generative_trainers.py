@@ -13,7 +13,7 @@ import torch
 
 from nnunet_stochastic.losses import cross_entropy_loss, gaussian_kl
 from nnunet_stochastic.posteriors import ChannelDropout
-from nnunet_stochastic.training import DiffusionTrainer, ProbUNetTrainer, SnapshotTrainer, SSNTrainer
+from nnunet_stochastic.training import DiffusionTrainer, GenerativeTrainer, ProbUNetTrainer, SnapshotTrainer, SSNTrainer
 
 MODELS = ["nnUNetTrainerSoftmax", "nnUNetTrainerSSN", "nnUNetTrainerProbUNet", "nnUNetTrainerDiffusion"]
 ALL = [name + kind for name in MODELS for kind in ("", "Dropout", "SWAG")]
@@ -117,6 +117,33 @@ def test_weight_of_the_kl_divergence_rises_over_32_epochs(make_dataset, monkeypa
     monkeypatch.setattr(ProbUNetTrainer, "kl_warm_up_epochs", 0)
     trainer.current_epoch = 0
     assert trainer.current_kl_weight == 5e-4
+
+
+@pytest.mark.parametrize(
+    ("patch", "weight", "of_sum", "papers"),
+    [
+        ((128, 128), 5e-4, "8.19", None),
+        ((32, 32), 5e-4 * 16, "8.19", None),
+        ((32, 32), 5e-4, "0.512", "0.008"),
+        ((512, 512), 5e-4, "131", "3.1e-05"),
+        ((256, 256), 2.5e-3, "164", "0.00013"),
+        ((96, 96), 2.5e-3, "23", None),
+    ],
+)
+def test_weight_of_the_kl_divergence_is_told_against_the_sum_over_a_patch(
+    make_dataset, monkeypatch, tiny_generative_models, patch, weight, of_sum, papers
+) -> None:
+    trainer = make_dataset(2).trainer("nnUNetTrainerProbUNet")
+    lines: list[str] = []
+    monkeypatch.setattr(GenerativeTrainer, "on_train_start", lambda self: None)
+    monkeypatch.setattr(trainer, "print_to_log_file", lambda *words: lines.append(" ".join(words)))
+    monkeypatch.setattr(ProbUNetTrainer, "kl_weight", weight)
+    trainer.configuration_manager.configuration["patch_size"] = list(patch)
+    trainer.on_train_start()
+    (line,) = lines
+    assert f"as {of_sum} has against their sum" in line
+    assert line.startswith("warning: ") == (papers is not None)
+    assert papers is None or f"kl_weight would be {papers} here" in line
 
 
 def test_ssn_trains_its_mean_alone_for_10_epochs(make_dataset, tiny_generative_models) -> None:
