@@ -1,10 +1,11 @@
 """Turn a folder of images and raters' masks into an nnU-Net dataset whose label is the raters' majority vote.
 
-    python prepare.py SOURCE DATASET_FOLDER [--crop 64] [--test_spacing Z Y X]
+    python prepare.py SOURCE DATASET_FOLDER [--crop 64] [--spacing Z Y X | --test_spacing Z Y X]
 
 SOURCE holds imagesTr, imagesTs (case_0000.nii.gz) and ratersTr, ratersTs (case_rater0.nii.gz …, binary masks).
-``--crop`` keeps so many pixels in the middle of each axis in the plane. ``--test_spacing`` resamples the test images
-(splines) and masks (linearly, half and more is inside) to that spacing in mm, for a network whose grid has it.
+``--crop`` keeps so many pixels in the middle of each axis in the plane. ``--spacing`` resamples the images (splines)
+and masks (linearly, half and more is inside) to that spacing in mm, ``--test_spacing`` those of the test alone, for a
+network whose grid has it. Of a slice Z is only written down; nnU-Net wants it to be larger than Y and X.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ def at_spacing(image: sitk.Image, spacing: list[float] | None, *, is_mask: bool)
     size = np.maximum(np.round(old_size * old_spacing / spacing[::-1]), 1).astype(int)
     new_spacing = old_size * old_spacing / size
     first = (new_spacing / old_spacing - 1) / 2  # the outer borders coincide
+    is_slice = old_size == 1
+    new_spacing[is_slice], first[is_slice] = np.array(spacing[::-1])[is_slice], 0
     corner = image.TransformContinuousIndexToPhysicalPoint(first.tolist())
     interpolator = sitk.sitkLinear if is_mask else sitk.sitkBSpline
     source = sitk.Cast(image, sitk.sitkFloat32)
@@ -46,11 +49,13 @@ def main() -> None:
     parser.add_argument("source", type=Path)
     parser.add_argument("dataset_folder", type=Path, help="…/nnUNet_raw/Dataset501_Name, must not exist")
     parser.add_argument("--crop", type=int)
-    parser.add_argument("--test_spacing", type=float, nargs=3)
+    spacings = parser.add_mutually_exclusive_group()
+    spacings.add_argument("--spacing", type=float, nargs=3)
+    spacings.add_argument("--test_spacing", type=float, nargs=3)
     arguments = parser.parse_args()
     target = arguments.dataset_folder
     target.mkdir(parents=True)
-    for part, spacing in (("Tr", None), ("Ts", arguments.test_spacing)):
+    for part, spacing in (("Tr", arguments.spacing), ("Ts", arguments.spacing or arguments.test_spacing)):
         for kind in ("images", "raters"):
             (target / f"{kind}{part}").mkdir()
             for path in sorted((arguments.source / f"{kind}{part}").glob("*.nii.gz")):

@@ -17,12 +17,14 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("configuration")
     parser.add_argument("--batch_size", type=int, default=2)
+    parser.add_argument("--patch_size", type=int, nargs="+", help="default: as planned")
     arguments = parser.parse_args()
     folder = arguments.folder
     plans = json.loads((folder / "nnUNetPlans.json").read_text())
     plans["plans_name"] = "nnUNetSmallPlans"
     configuration = plans["configurations"][arguments.configuration]
     configuration["batch_size"] = arguments.batch_size
+    configuration["patch_size"] = arguments.patch_size or configuration["patch_size"]
     architecture = configuration["architecture"]["arch_kwargs"]
     stages = architecture["n_stages"]
     architecture["features_per_stage"] = (FEATURES + [FEATURES[-1]] * stages)[:stages]

@@ -1,14 +1,17 @@
-# Sourced with the arguments 2d|3d SOURCE: names of the data set and, unless its splits are there, the data set itself.
+# Sourced with the arguments 2d|2d_coarse|3d SOURCE: names of the data set and, unless its splits are there, the data set itself.
 # SOURCE holds imagesTr, imagesTs, ratersTr, ratersTs and cases.json, see splits.py; nnUNet_raw, nnUNet_preprocessed and
 # nnUNet_results are set. The current folder gets splits.json and patients.csv.
 methods=$(cd "$here/../epistemic_methods" && pwd)
 data=$(cd "$here/../covariance_models" && pwd)
 case $1 in
     2d) id=504 name=Dataset504_LIDC2Dc configuration=2d crop="--crop 64" grid="" batch=8 validation=120 ;;
+    # Of pixels so large that a network of self-attention learns them on two CPU cores.
+    2d_coarse) id=502 name=Dataset502_LIDC2D configuration=2d crop="--crop 48 --spacing 5 1.2 1.2" grid=""
+        batch="8 --patch_size 32 32" validation=80 ;;
     # A coarse grid for two CPU cores. The test crops are brought to it before, so that scores do not tell of resampling.
     3d) id=505 name=Dataset505_LIDC3Dc configuration=3d_fullres crop="--crop 48 --test_spacing 2 1.4 1.4"
         grid="-overwrite_target_spacing 2 1.4 1.4" batch=4 validation=40 ;;
-    *) echo "the first argument is 2d or 3d, not $1" >&2; exit 2 ;;
+    *) echo "the first argument is 2d, 2d_coarse or 3d, not $1" >&2; exit 2 ;;
 esac
 raw=$nnUNet_raw/$name
 export nnUNet_extTrainer="$here/trainers:$methods/trainers" nnUNet_stochastic_seed=7

@@ -9,6 +9,7 @@ import pytest
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
 from nnunet_stochastic.study.plan import Plan
+from nnunet_stochastic.training import DropoutTrainer, ProbUNetTrainer, SnapshotTrainer
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ENDED_ALIKE = ("calibrate", "evaluate")
@@ -107,12 +108,17 @@ def test_tiny(read):
         assert recursive_find_trainer_class_by_name(name).training_epochs <= 10
 
 
-def test_generative_models_are_trained_as_long_as_the_readme_says(read):
-    nodules = read("generative_models").study.datasets[0]
-    trainers = {model.name: nodules.trainer_of(model, method) for model, method in nodules.models if method == "none"}
-    iterations = {"SSN": 1200, "ProbUNet": 600, "Diffusion": 900}
-    assert trainers.keys() == iterations.keys() | {"MoB"}
-    for name, number in iterations.items():
-        assert recursive_find_trainer_class_by_name(trainers[name]).training_epochs * 10 == number
-    assert trainers["Diffusion"] == "nnUNetTrainerDiffusionSmallSWAG"  # one training for none and SWAG
-    assert nodules.start_from == recursive_find_trainer_class_by_name(trainers["MoB"]).deterministic_trainer
+def test_generative_models_are_trained_as_long_as_the_readme_says(monkeypatch):
+    monkeypatch.setenv("nnUNet_extTrainer", str(EXAMPLES / "generative_models" / "trainers"))
+    iterations = {"Softmax": (800, 300), "SSN": (1100, 300), "ProbUNet": (1200, 300), "Diffusion": (1200, 300)}
+    for model, lengths in iterations.items():
+        parts = [
+            recursive_find_trainer_class_by_name(f"nnUNetTrainer{model}Small{part}") for part in ("SWAG", "", "Dropout")
+        ]
+        for trainer in parts:
+            assert (trainer.full_epochs * 10, trainer.last_epochs * 10) == lengths
+        assert [issubclass(trainer, SnapshotTrainer) for trainer in parts] == [True, True, False]
+        assert [issubclass(trainer, DropoutTrainer) for trainer in parts] == [False, False, True]
+    # As much against the sum over a patch of 32 x 32 as the paper's against that over 128 x 128.
+    weight = recursive_find_trainer_class_by_name("nnUNetTrainerProbUNetSmall").kl_weight
+    assert weight * 32**2 == pytest.approx(ProbUNetTrainer.kl_weight * 128**2)

@@ -14,7 +14,13 @@ import torch
 from acvl_utils.cropping_and_padding.bounding_boxes import crop_and_pad_nd
 
 from nnunet_stochastic.networks.base import DistributionNetwork
-from nnunet_stochastic.training import BasisTrainer, DiagonalTrainer, FineTuningTrainer, LowRankTrainer
+from nnunet_stochastic.training import (
+    BasisTrainer,
+    DiagonalTrainer,
+    EnergyScoreTrainer,
+    FineTuningTrainer,
+    LowRankTrainer,
+)
 from nnunet_stochastic.training.raters import RaterFolder
 
 
@@ -135,6 +141,18 @@ class nnUNetTrainerSingleBasisVolumeRaters(Tuned, Volume):
 
 
 class nnUNetTrainerMoBVolumeRaters(Tuned, Volume):
+    pass
+
+
+class VolumeEnergy(EnergyScoreTrainer, Volume):
+    initial_scale = 2.0  # as nnUNetTrainerMoBEnergy
+
+
+class nnUNetTrainerSingleBasisEnergyRaters(Tuned, VolumeEnergy):
+    num_bases = 1
+
+
+class nnUNetTrainerMoBEnergyRaters(Tuned, VolumeEnergy):
     pass
 
 
