@@ -1,4 +1,5 @@
-# Sourced with the arguments 2d|2d_coarse|3d SOURCE: names of the data set and, unless its splits are there, the data set itself.
+# Sourced with the arguments 2d|2d_coarse|3d SOURCE: names of the data set and, unless its splits are there, the data
+# set itself.
 # SOURCE holds imagesTr, imagesTs, ratersTr, ratersTs and cases.json, see splits.py; nnUNet_raw, nnUNet_preprocessed and
 # nnUNet_results are set. The current folder gets splits.json and patients.csv.
 methods=$(cd "$here/../epistemic_methods" && pwd)

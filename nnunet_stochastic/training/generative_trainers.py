@@ -27,7 +27,7 @@ __all__ = ["DiffusionTrainer", "ProbUNetTrainer", "SSNTrainer", "SoftmaxTrainer"
 
 #: β times the voxels of a patch, 5e-4 · 128²: the weight of the KL divergence where the cross-entropy is a sum.
 _PAPER_KL_WEIGHT_OF_SUM = 5e-4 * 128**2
-#: Within this factor of it nothing needs saying; the paper's two data sets are apart by as much.
+#: Within this factor of it nothing needs saying: our choice, wider than the 5 between the paper's two values of β.
 _BALANCE_MARGIN = 8.0
 
 
