@@ -18,10 +18,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import kendalltau, rankdata
+from scipy.stats import kendalltau
 
 from nnunet_stochastic import metrics
 from nnunet_stochastic.conventions import PRESETS
+from nnunet_stochastic.evaluation import ranking
 from nnunet_stochastic.evaluation.bootstrap import case_weights
 from nnunet_stochastic.evaluation.case_sets import ID, CaseSet
 from nnunet_stochastic.evaluation.results import collect_results
@@ -47,7 +48,7 @@ PAPER = {
     "swag": {"Softmax": (7.8, 10.8), "SSN": (9.7, 9.8), "ProbUNet": (15.8, 11.2), "Diffusion": (7.0, 8.3)},
     "ensemble": {"Softmax": (3.0, 7.7), "SSN": (6.3, 6.8), "ProbUNet": (6.7, 5.7), "Diffusion": (6.5, 6.5)},
 }
-CRITERIA = ("performance", "Δ")
+CRITERIA = {ranking.PERFORMANCE: "performance", ranking.DELTA: "Δ"}
 ACE = {"dataset": "of all images together, as the paper's", "per_image": "the mean over images"}
 
 Model = tuple[str, str]
@@ -82,8 +83,10 @@ class Evaluated:
                 if task.variants:
                     sets = [of_set[ace] for of_set in sets]
                 right, wrong = right_and_wrong(task, sets)
-                found["performance", task.name, split] = task.direction * right
-                found["Δ", task.name, split] = metrics.entanglement(right, wrong, lower_is_better=task.direction < 0)
+                found[ranking.PERFORMANCE, task.name, split] = task.direction * right
+                found[ranking.DELTA, task.name, split] = metrics.entanglement(
+                    right, wrong, lower_is_better=task.direction < 0
+                )
         return found
 
     def scores(self) -> dict[str, float]:
@@ -115,21 +118,22 @@ def mean_ranks(
     values: Mapping[tuple[Model, str], Mapping[tuple[str, str, str], np.ndarray]], models: Sequence[Model]
 ) -> dict[tuple[str, str], np.ndarray]:
     """(criterion, task or "overall") -> ranks among the models, 1 is best, (seeds, models, 1 + DRAWS)."""
-    ranks: dict[tuple[str, str], list[np.ndarray]] = {}
-    for seed in SEEDS:
-        of_seed = [values[model, SEEDS[0] if model[1] == "ensemble" else seed] for model in models]
-        by_task: dict[tuple[str, str], list[np.ndarray]] = {}
-        for criterion, task, split in of_seed[0]:
-            stacked = np.stack([found[criterion, task, split] for found in of_seed])
-            by_task.setdefault((criterion, task), []).append(rankdata(-stacked, axis=0))
-        of_tasks = {key: np.mean(splits, axis=0) for key, splits in by_task.items()}
-        for criterion in CRITERIA:
-            of_tasks[criterion, "overall"] = np.mean(
-                [found for (of, _), found in of_tasks.items() if of == criterion], axis=0
-            )
-        for key, found in of_tasks.items():
-            ranks.setdefault(key, []).append(found)
-    return {key: np.stack(found) for key, found in ranks.items()}
+    rows = [
+        pd.DataFrame({"dataset": np.arange(len(found)), "value": found}).assign(
+            seed=seed, aleatoric=model[0], epistemic=model[1], task=task, split=split, direction=1, quantity=criterion
+        )
+        for seed in SEEDS
+        for model in models
+        for (criterion, task, split), found in values[model, SEEDS[0] if model[1] == "ensemble" else seed].items()
+    ]
+    # Each draw is ranked as a data set of its own.
+    table = ranking.mean_ranks(ranking.add_ranks(pd.concat(rows, ignore_index=True)))
+    order = pd.MultiIndex.from_tuples([(seed, *model) for seed in SEEDS for model in models])
+    ranks = {}
+    for key, found in table.groupby(["criterion", "task"]):
+        by_draw = found.pivot(index=["seed", *ranking.MODEL], columns="dataset", values="rank").loc[order]
+        ranks[key] = by_draw.to_numpy().reshape(len(SEEDS), len(models), -1)
+    return ranks
 
 
 def over_seeds(ranks: np.ndarray) -> np.ndarray:
@@ -206,12 +210,12 @@ def main() -> None:
 
 def print_agreement(ranks: Mapping[tuple[str, str], np.ndarray], ranked: Sequence[Model]) -> None:
     """Kendall's τ-b with the ranks of the paper."""
-    for number, criterion in enumerate(CRITERIA):
+    for number, (criterion, name) in enumerate(CRITERIA.items()):
         papers = [PAPER["swag" if method == "swag_ent" else method][model][number] for model, method in ranked]
         found = ranks[criterion, "overall"]
         taus = np.array([kendalltau(papers, found[:, draw]).statistic for draw in range(1 + DRAWS)])
         chance = kendalltau(papers, found[:, 0]).pvalue
-        print(f"τ with the paper's ranks of {criterion}: {shown(taus, 2)}, p = {chance:.2f}")
+        print(f"τ with the paper's ranks of {name}: {shown(taus, 2)}, p = {chance:.2f}")
 
 
 def print_claims(ranks: Mapping[tuple[str, str], np.ndarray], ranked: Sequence[Model]) -> None:
@@ -230,36 +234,40 @@ def print_claims(ranks: Mapping[tuple[str, str], np.ndarray], ranked: Sequence[M
         return ranks[key][places].mean(axis=0)
 
     claims = {
-        "performance: ensembles before other members": (("performance", "overall"), {"methods": ["ensemble"]}, single),
-        "Δ: ensembles before other members": (("Δ", "overall"), {"methods": ["ensemble"]}, single),
+        "performance: ensembles before other members": (
+            (ranking.PERFORMANCE, "overall"),
+            {"methods": ["ensemble"]},
+            single,
+        ),
+        "Δ: ensembles before other members": ((ranking.DELTA, "overall"), {"methods": ["ensemble"]}, single),
         "performance: dropout before SWAG and SWAG-D": (
-            ("performance", "overall"),
+            (ranking.PERFORMANCE, "overall"),
             {"methods": ["dropout"]},
             ("swag", "swag_diag"),
         ),
         "OODD, performance: ensembles before other members": (
-            ("performance", "OODD"),
+            (ranking.PERFORMANCE, "OODD"),
             {"methods": ["ensemble"]},
             single,
         ),
-        "OODD, Δ: ensembles before other members": (("Δ", "OODD"), {"methods": ["ensemble"]}, single),
+        "OODD, Δ: ensembles before other members": ((ranking.DELTA, "OODD"), {"methods": ["ensemble"]}, single),
     }
     print(line("claim", "ranks apart", ""))
     for name, (key, chosen, others) in claims.items():
         difference = mean(key, **chosen) - mean(key, others)
         print(line(name, shown(difference, 1, "+"), verdict(difference)))
     for name, key, better in (
-        ("AMB, Δ: softmax and SSN before the others", ("Δ", "AMB"), ("Softmax", "SSN")),
-        ("CAL, performance: softmax and SSN before the others", ("performance", "CAL"), ("Softmax", "SSN")),
-        ("CAL, Δ: Prob. U-Net before the others", ("Δ", "CAL"), ("ProbUNet",)),
+        ("AMB, Δ: softmax and SSN before the others", (ranking.DELTA, "AMB"), ("Softmax", "SSN")),
+        ("CAL, performance: softmax and SSN before the others", (ranking.PERFORMANCE, "CAL"), ("Softmax", "SSN")),
+        ("CAL, Δ: Prob. U-Net before the others", (ranking.DELTA, "CAL"), ("ProbUNet",)),
     ):
         others = [model for model in complete if model not in better]
         difference = mean(key, members, better) - mean(key, members, others)
         print(line(name, shown(difference, 1, "+"), verdict(difference)))
-    for criterion in CRITERIA:
+    for criterion, name in CRITERIA.items():
         place = ranked.index(("Softmax", "ensemble"))
         first = (np.argmin(ranks[criterion, "overall"], axis=0)[1:] == place).mean()
-        print(f"Softmax, ensemble: the first by {criterion} in {first:.0%} of the draws")
+        print(f"Softmax, ensemble: the first by {name} in {first:.0%} of the draws")
 
 
 def print_collapse(evaluated: Mapping[tuple[Model, str], Evaluated], models: Sequence[Model]) -> None:
