@@ -78,9 +78,20 @@ def workload_for(device: torch.device) -> Workload:
 
 
 def write_model_folder(
-    results: Path, workload: Workload, *, num_folds: int = 1, trainer_name: str = TRAINER, num_classes: int = 2
+    results: Path,
+    workload: Workload,
+    *,
+    num_folds: int = 1,
+    trainer_name: str = TRAINER,
+    num_classes: int = 2,
+    confident: bool = False,
 ) -> Path:
-    """Write folds 0 … num_folds - 1 into ``results``, laid out as nnUNet_results, and return the model's folder."""
+    """Write folds 0 … num_folds - 1 into ``results``, laid out as nnUNet_results, and return the model's folder.
+
+    Random weights are certain of no voxel. A ``confident`` network has mean logits a hundred times as large, and a
+    background that is ahead where its features are near 0: of three classes it is certain of 96 % of the voxels, of 42
+    and 118 classes of some 80 %, which is less than a trained network is.
+    """
     folder = results / DATASET / f"{trainer_name}__nnUNetPlans__{CONFIGURATION}"
     folder.mkdir(parents=True)
     (folder / "plans.json").write_text(json.dumps(plans(workload)))
@@ -92,6 +103,11 @@ def write_model_folder(
         network = trainer.build_network_architecture(
             manager, manager.get_configuration(CONFIGURATION), 1, num_classes, True
         )
+        if confident:
+            layer = network.decoder.seg_layers[-1]
+            with torch.no_grad():
+                layer.weight *= 100
+                layer.bias[0] += 15
         checkpoint = {
             "network_weights": network.state_dict(),
             "init_args": {"configuration": CONFIGURATION, "fold": fold},
