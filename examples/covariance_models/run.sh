@@ -14,16 +14,15 @@ predict() {
     nnunet_stochastic_evaluate -pred "$out/$4" -gt "$raw/labelsTs" -gt_raters "$raw/ratersTs" --groups patients.csv \
         --no_pictures
 }
-models="Diagonal LowRank SingleBasis MoB2 MoB MoB4 MoB5 SingleBasisVolume MoBVolume"
-energy="SingleBasisEnergy MoBEnergy" # of raters: one label per case has no spread to learn
+energy="SingleBasisEnergy MoBEnergy"
+models="Diagonal LowRank SingleBasis MoB2 MoB MoB4 MoB5 SingleBasisVolume MoBVolume $energy"
 options="Heads1 Scale02 Variance0 Argmax KL10 W10 Orth0 Partition1"
 for seed in 0 1 2; do
     train PlainStudy $seed
     predict PlainStudy $seed 1 vote/Plain_$seed
     for setting in Vote Raters; do
         folder=$(echo $setting | tr VR vr)
-        [ $setting = Raters ] && further=$energy || further=""
-        for model in Deterministic $models $further; do
+        for model in Deterministic $models; do
             train $model$setting $seed
             # A deterministic network has one sample.
             [ $model = Deterministic ] && samples=1 || samples=16
@@ -41,12 +40,12 @@ for seed in 0 1; do
 done
 table() { python "$here/../energy_score/table.py" "$1" "$raw/ratersTs" patients.csv $2; }
 table "$out/vote" "Deterministic Plain $models"
-table "$out/raters" "Deterministic $models $energy"
+table "$out/raters" "Deterministic $models"
 for setting in vote raters; do
     table "$out/$setting" "Diagonal SingleBasis MoB"
     table "$out/$setting" "MoB SingleBasis MoB2 MoB4 MoB5 LowRank MoBVolume"
+    table "$out/$setting" "LowRank MoBVolume $energy"
 done
-table "$out/raters" "LowRank MoBVolume $energy"
 table "$out/options" "MoBVolumeRaters $(printf "MoBVolume%s " $options)"
 python "$here/plot_curves.py" "$nnUNet_results/$name" curves.png Deterministic Diagonal LowRank SingleBasis MoB \
     SingleBasisVolume MoBVolume

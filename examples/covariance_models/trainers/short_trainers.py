@@ -200,6 +200,14 @@ class nnUNetTrainerMoBVolumeVote(Vote, nnUNetTrainerMoBVolumeRaters):
     pass
 
 
+class nnUNetTrainerSingleBasisEnergyVote(Vote, nnUNetTrainerSingleBasisEnergyRaters):
+    pass
+
+
+class nnUNetTrainerMoBEnergyVote(Vote, nnUNetTrainerMoBEnergyRaters):
+    pass
+
+
 # What the paper leaves open, one option at a time.
 
 
