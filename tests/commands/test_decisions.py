@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -37,14 +38,18 @@ AFFINE = np.vstack([AFFINE, [0, 0, 0, 1]])
 @pytest.fixture
 def folders(tmp_path):
     """Validation and new cases with the record of their prediction."""
-    made = MadeFolders(tmp_path)
+    return make_folders(tmp_path)
+
+
+def make_folders(root):
+    made = MadeFolders(root)
     made.add("val", VALIDATION, seed=1)
     made.add("new", ["a", "b", "c"], seed=2)
     for name in made.cases:
         write_record(made, name)
         write_plans(made, name, [2.5, 0.9, 0.7])
     lines = [f"{case},{patient}" for case, patient in PATIENTS.items()]
-    (tmp_path / "patients.csv").write_text("\n".join(["case,patient", *lines]) + "\n")
+    (root / "patients.csv").write_text("\n".join(["case,patient", *lines]) + "\n")
     return made
 
 
@@ -258,10 +263,19 @@ def test_a_table_of_patients_without_a_case(folders, capsys):
     assert not calibration_file(folders).exists()
 
 
+@pytest.fixture(scope="module")
+def decided_once(tmp_path_factory):
+    made = make_folders(tmp_path_factory.mktemp("decided"))
+    assert determine(made, "--groups", made.root / "patients.csv") == 0
+    return made
+
+
 @pytest.fixture
-def decided(folders):
-    assert determine(folders, "--groups", folders.root / "patients.csv") == 0
-    return folders
+def decided(decided_once, tmp_path):
+    """Folders to be changed, with decisions that are determined."""
+    made = MadeFolders(shutil.copytree(decided_once.root, tmp_path, dirs_exist_ok=True))
+    made.cases = dict(decided_once.cases)
+    return made
 
 
 def apply(made, *options, processes=1):
@@ -567,9 +581,10 @@ def test_predicted_without_lesions(decided, capsys):
     assert not (decided.root / "out" / "lesions.csv").exists()
 
 
-def test_the_validation_predictions_themselves(decided, capsys):
-    assert apply(decided, "-i", decided.root / "val" / "pred") == 0
-    assert f"note: the decisions were fitted to {decided.root}/val/pred itself" in capsys.readouterr().out
+def test_the_validation_predictions_themselves(folders, capsys):
+    assert determine(folders) == 0
+    assert apply(folders, "-i", folders.root / "val" / "pred") == 0
+    assert f"note: the decisions were fitted to {folders.root}/val/pred itself" in capsys.readouterr().out
 
 
 def test_options_that_do_not_fit(decided, capsys):

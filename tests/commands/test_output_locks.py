@@ -23,6 +23,7 @@ from nnunet_stochastic.commands import corrupt, report
 from nnunet_stochastic.datasets.conversion.common import Conversion
 from nnunet_stochastic.io import output_locks
 from nnunet_stochastic.io.output_locks import locked_output_file, locked_output_folder
+from nnunet_stochastic.study.checks import Machine
 from tests.commands.conftest import MadeFolders, write
 from tests.datasets.rater_dataset import write_rater_dataset
 from tests.dicom.predictions import MadePredictions
@@ -116,6 +117,7 @@ def study(place):
     module = import_module("nnunet_stochastic.commands.study")
     for name in ("check_datasets", "check_programs"):
         place.monkeypatch.setattr(module, name, lambda *_: None)
+    place.monkeypatch.setattr(module, "find_machine", lambda *_: Machine((), {}))
     (place.root / "study.yaml").write_text(STUDY)
     return [place.root / "study.yaml"], place.root / "out"
 

@@ -163,7 +163,9 @@ def test_steps_stay_on_the_device_in_the_right_precision(
     make_dataset, tiny_generative_models, monkeypatch, name: str, dtype: torch.dtype
 ) -> None:
     trainer = make_dataset(2).trainer(name)
-    monkeypatch.setattr(type(trainer), "num_steps", 2, raising=False)  # of diffusion: others cost the same again
+    # Of diffusion steps, of the attention U-Net levels: others cost the same again.
+    monkeypatch.setattr(type(trainer), "num_steps", 2, raising=False)
+    monkeypatch.setattr(type(trainer), "channel_multipliers", (1, 2), raising=False)
     trainer.on_train_start()
     convolved, parameters = record_precision(trainer)
     with on_fake_cuda(trainer, dtype) as (batches, watch):
