@@ -54,7 +54,7 @@ def add_case(curvature: LastLayerCurvature, space: OutcomeSpace, case: CaseTiles
             if not len(kept):
                 continue
             fields = tile.fields[:, part].index_select(1, kept)
-            features = tile.features[:, part].index_select(1, kept).T
+            features = tile.inputs(start + kept)
             inputs = torch.cat([features, features.new_ones(len(kept), 1)], dim=1)
             shares = shares.index_select(0, kept)
             probabilities, hessian = output_derivatives(space, fields, generator=generator)

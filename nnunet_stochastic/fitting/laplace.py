@@ -47,7 +47,7 @@ def require_last_layer(model: Model) -> None:
     except ValueError as error:
         raise ValueError(
             f"{model.trainer_name}: {error}; the Laplace approximation is of a last layer in whose weights the logits "
-            "are linear, which the generative models do not have"
+            "are linear, which models with a latent variable and diffusion do not have"
         ) from error
     if not has_voxel_law(model.space, has_samples=model.has_samples, gaussian=model.gaussian):
         raise ValueError(
@@ -122,7 +122,8 @@ class LaplaceFitting:
         model.network.to(self.device)
         weight, bias = last_layer_weights(model.network)
         settings = self._settings(checkpoint, cases)
-        fit = UnfinishedFit(checkpoint.folder, settings, num_logits=weight.shape[0], num_inputs=weight.shape[1] + 1)
+        num_inputs = weight[0].numel() + 1
+        fit = UnfinishedFit(checkpoint.folder, settings, num_logits=len(weight), num_inputs=num_inputs)
         with benchmarking_convolutions(self.device):
             self._sum_training(fit, cases, checkpoint.name, progress=progress)
             self._collect_validation(fit, cases, checkpoint.name, progress=progress)

@@ -28,6 +28,7 @@ from nnunet_stochastic.inference.sliding_window import (
     tile_weights,
     tiles,
 )
+from nnunet_stochastic.networks.last_layer import inputs_of_voxels, last_layer_weights
 from nnunet_stochastic.voxel_law import fields_of_law
 
 __all__ = ["CaseTiles", "TileFeatures"]
@@ -42,7 +43,9 @@ class TileFeatures:
     tile
         Index of the tile in the padded image.
     features
-        φ, (F, n).
+        Features in front of the last layer, (F, *T).
+    edges
+        Edges *K of the last layer's kernel.
     fields
         Fields of the law, (D + F', n), see ``voxel_law``.
     shares
@@ -51,8 +54,13 @@ class TileFeatures:
 
     tile: Tile
     features: Tensor
+    edges: tuple[int, ...]
     fields: Tensor
     shares: Tensor
+
+    def inputs(self, voxels: Tensor) -> Tensor:
+        """φ of voxels, indices (m) in the flattened tile on the features' device: (m, F · ΠK)."""
+        return inputs_of_voxels(self.features, voxels, self.edges)
 
 
 class CaseTiles:
@@ -107,6 +115,7 @@ class CaseTiles:
     def features(self) -> Iterator[TileFeatures]:
         """Run the network over the tiles."""
         network = self._model.network
+        edges = tuple(last_layer_weights(network)[0].shape[2:])
         for tile in self._tiles:
             shares = torch.where(self.annotated[tile], self._weights / self._total[tile], 0.0)
             if not bool(shares.any()):
@@ -115,6 +124,4 @@ class CaseTiles:
             distribution = predict_of_features(network, features)()
             assert isinstance(distribution, GaussianLogits), "other models have no known last layer"
             fields = fields_of_law(distribution, self._model.space)
-            yield TileFeatures(
-                tile, features[0].flatten(1).float(), fields.flatten(1), shares.flatten().to(fields.device)
-            )
+            yield TileFeatures(tile, features[0].float(), edges, fields.flatten(1), shares.flatten().to(fields.device))

@@ -93,13 +93,13 @@ def collect_points(case: CaseTiles, *, name: str, num_points: int) -> Validation
             continue
         chosen = here.to(tile.shares.device)
         shares = tile.shares[chosen]
-        some_features = (tile.features[:, chosen] * shares).cpu()
+        some_features = (tile.inputs(chosen) * shares[:, None]).cpu()
         some_fields = (tile.fields[:, chosen] * shares).cpu()
         if inputs is None or fields is None:
-            inputs = torch.ones(len(places), len(some_features) + 1)
+            inputs = torch.ones(len(places), some_features.shape[1] + 1)
             inputs[:, :-1] = 0
             fields = torch.zeros(len(some_fields), len(places))
-        inputs[:, :-1].index_add_(0, index[here], some_features.T)
+        inputs[:, :-1].index_add_(0, index[here], some_features)
         fields.index_add_(1, index[here], some_fields)
     assert inputs is not None, "tiles cover the image"
     assert fields is not None

@@ -12,13 +12,14 @@ torch.compile wrap nothing else.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 from torch import Tensor, nn
 
 from nnunet_stochastic.distributions import LogitDistribution
 from nnunet_stochastic.targets import Target
 
-__all__ = ["DistributionNetwork", "GenerativeNetwork"]
+__all__ = ["DistributionNetwork", "GenerativeNetwork", "LastLayerNetwork"]
 
 
 class DistributionNetwork(nn.Module, ABC):
@@ -61,3 +62,13 @@ class GenerativeNetwork(DistributionNetwork):
     @abstractmethod
     def training_outputs(self, x: Tensor, target: Target) -> dict[str, Tensor]:
         """Tensors by name, which depend on all parameters of the network."""
+
+
+class LastLayerNetwork(GenerativeNetwork):
+    """One whose logits, or where η is a Gaussian their mean, are a convolution ``output`` of its last features."""
+
+    output: nn.Module
+
+    @abstractmethod
+    def distributions_of_features(self, features: Tensor) -> Callable[[], LogitDistribution]:
+        """p(η) of features (B, F, *S) as a function of the weights that ``output`` has when it is called."""

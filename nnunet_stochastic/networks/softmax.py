@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
@@ -17,13 +17,13 @@ from nnunet_stochastic.networks.attention_unet import (
     AttentionUNet,
     zero_convolution,
 )
-from nnunet_stochastic.networks.base import GenerativeNetwork
+from nnunet_stochastic.networks.base import LastLayerNetwork
 from nnunet_stochastic.targets import Target
 
 __all__ = ["SoftmaxNetwork"]
 
 
-class SoftmaxNetwork(GenerativeNetwork):
+class SoftmaxNetwork(LastLayerNetwork):
     """Attention U-Net with one output.
 
     Parameters
@@ -66,3 +66,6 @@ class SoftmaxNetwork(GenerativeNetwork):
 
     def logit_distribution(self, x: Tensor) -> PointMass:
         return PointMass(self.deterministic_logits(x))
+
+    def distributions_of_features(self, features: Tensor) -> Callable[[], PointMass]:
+        return lambda: PointMass(self.output(features))

@@ -8,12 +8,12 @@ are 3x3 convolutions of the last features.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from nnunet_stochastic.distributions import LowRankGaussian, full_precision
+from nnunet_stochastic.distributions import GaussianLogits, LowRankGaussian, full_precision
 from nnunet_stochastic.networks.attention_blocks import Dimension, convolution
 from nnunet_stochastic.networks.attention_unet import (
     BASE_CHANNELS,
@@ -21,7 +21,7 @@ from nnunet_stochastic.networks.attention_unet import (
     AttentionUNet,
     zero_convolution,
 )
-from nnunet_stochastic.networks.base import GenerativeNetwork
+from nnunet_stochastic.networks.base import LastLayerNetwork
 from nnunet_stochastic.networks.heads.base import INITIAL_LOG_VARIANCE, LOG_VARIANCE_RANGE
 from nnunet_stochastic.networks.heads.low_rank import FACTOR_SCALE
 from nnunet_stochastic.targets import Target
@@ -31,7 +31,7 @@ __all__ = ["StochasticSegmentationNetwork"]
 _EPSILON = 1e-5
 
 
-class StochasticSegmentationNetwork(GenerativeNetwork):
+class StochasticSegmentationNetwork(LastLayerNetwork):
     """Attention U-Net with the heads of a low-rank Gaussian. Its deterministic prediction is μ.
 
     Parameters
@@ -82,17 +82,20 @@ class StochasticSegmentationNetwork(GenerativeNetwork):
 
     def training_outputs(self, x: Tensor, target: Target) -> dict[str, Tensor]:
         """``mean_logits`` and ``diag_var``, shape (B, C, *S), and ``cov_factor``, shape (B, C, R, *S)."""
-        return self._distribution_parameters(x)
+        return self._distribution_parameters(self.unet(x))
 
     def distribution(self, parameters: dict[str, Tensor]) -> LowRankGaussian:
         """p(η) with the parameters that ``training_outputs`` returned."""
         return LowRankGaussian(parameters["mean_logits"], parameters["diag_var"], parameters["cov_factor"])
 
     def logit_distribution(self, x: Tensor) -> LowRankGaussian:
-        return self.distribution(self._distribution_parameters(x))
+        return self.distribution(self._distribution_parameters(self.unet(x)))
 
-    def _distribution_parameters(self, x: Tensor) -> dict[str, Tensor]:
-        features = self.unet(x)
+    def distributions_of_features(self, features: Tensor) -> Callable[[], GaussianLogits]:
+        distribution = self.distribution(self._distribution_parameters(features))
+        return lambda: distribution.with_mean(full_precision(self.output(features)))
+
+    def _distribution_parameters(self, features: Tensor) -> dict[str, Tensor]:
         log_variance = full_precision(self.log_variance(features))
         return {
             "mean_logits": full_precision(self.output(features)),

@@ -131,10 +131,11 @@ class LastLayerLaplace(LastLayerPosterior):
     def _require_size(self, weight: Tensor, network: nn.Module) -> None:
         curvature = self.fit.curvature
         expected = curvature.num_logits, curvature.num_inputs - 1
-        if tuple(weight.shape[:2]) != expected:
+        found = weight.shape[0], weight[0].numel()
+        if found != expected:
             raise ValueError(
                 f"{self.fold_folder / LAPLACE_FILE} is of a last layer with {expected[0]} logits of {expected[1]} "
-                f"features, that of {type(network).__name__} has {weight.shape[0]} of {weight.shape[1]}: fit it again"
+                f"inputs, that of {type(network).__name__} has {found[0]} of {found[1]}: fit it again"
             )
 
 

@@ -15,7 +15,7 @@ from nnunet_stochastic.fitting.tile_features import CaseTiles
 from nnunet_stochastic.fitting.unfinished_fit import UNFINISHED_FILE
 from nnunet_stochastic.inference import PredictionOptions, StochasticPredictor
 from nnunet_stochastic.inference.sliding_window import tiles
-from nnunet_stochastic.networks.last_layer import last_layer
+from nnunet_stochastic.networks.last_layer import features_of, last_layer
 from nnunet_stochastic.posteriors.laplace_fit import LAPLACE_FILE, LaplaceFit
 from nnunet_stochastic.posteriors.last_layer_curvature import FullCurvature
 from tests.inference.predictors import half_precision_weights
@@ -81,6 +81,32 @@ def test_the_curvature_is_the_hessian_by_automatic_differentiation(make_model):
         model, case, lambda logits, labels: functional.cross_entropy(logits, labels, reduction="none")
     )
     close(fit(model).curvature.matrix, expected)
+
+
+@pytest.mark.parametrize("trainer", ["nnUNetTrainerSoftmax", "nnUNetTrainerSSN"])
+def test_a_last_layer_of_3x3_is_a_layer_of_the_features_around(make_model, tiny_generative_models, trainer):
+    """Σ φ̃ φ̃ᵀ of a case over its tiles, the inputs by convolutions that have one weight of 1 each."""
+    model = make_model(trainer, scale=0.3)
+    keep_one_training_case(model)
+    case = find_fold_cases(model, model.checkpoints[0]).load("case_0")
+    layer = last_layer(model.network)
+    assert layer.weight.shape[2:] == (3, 3, 3)
+    num_inputs = layer.weight[0].numel() + 1
+    units = torch.eye(num_inputs - 1).view(-1, *layer.weight.shape[1:])
+    expected = torch.zeros(num_inputs, num_inputs, dtype=torch.float64)
+    for tile, share in shares_of(case.image.shape[1:]):
+        features = features_of(model.network, case.image[(slice(None), *tile)][None]).detach()
+        inputs = functional.conv3d(features, units, padding=1)[0].flatten(1).double()
+        inputs = torch.cat([inputs, torch.ones_like(inputs[:1])])
+        expected += (inputs * share.flatten()) @ inputs.T
+    curvature = FullCurvature(1, num_inputs)
+    for tile in CaseTiles(model, case, CPU, step_size=0.5).features():
+        inputs = tile.inputs(torch.arange(len(tile.shares)))
+        inputs = torch.cat([inputs, torch.ones(len(inputs), 1)], 1)
+        curvature.add(inputs, torch.ones(len(inputs), 1), tile.shares)
+    close(curvature.matrix, expected)
+    result = fit(model)
+    assert (result.curvature.num_logits, result.curvature.num_inputs) == (len(layer.weight), num_inputs)
 
 
 def test_voxels_without_annotation_do_not_count(make_model):
@@ -242,10 +268,12 @@ def test_all_cases_have_no_validation(make_model):
     assert result.temperature == result.record["temperature_of_scores"] < 0.1
 
 
-@pytest.mark.parametrize("trainer", ["nnUNetTrainerSoftmax", "nnUNetTrainerSSN", "nnUNetTrainerProbUNet"])
-def test_generative_models_are_refused(make_model, tiny_generative_models, trainer):
+@pytest.mark.parametrize("trainer", ["nnUNetTrainerDiffusion", "nnUNetTrainerProbUNet"])
+def test_models_without_a_last_layer_are_refused(make_model, tiny_generative_models, trainer):
     model = make_model(trainer)
-    with pytest.raises(ValueError, match=rf"{trainer}: .* has no decoder with seg_layers.*generative models"):
+    with pytest.raises(
+        ValueError, match=rf"{trainer}: .* has no decoder with seg_layers.*latent variable and diffusion"
+    ):
         LaplaceFitting(model, CPU)
 
 

@@ -13,6 +13,7 @@ from nnunet_stochastic.epistemic import NUM_MEMBERS, EpistemicMethod
 from nnunet_stochastic.inference import PredictionOptions, StochasticPredictor, members, sweep
 from nnunet_stochastic.networks.last_layer import distribution_of_features, features_of, last_layer
 from nnunet_stochastic.posteriors import LastLayerPosterior, WeightPosterior
+from tests.inference.predictors import TinySoftmax, TinySSN
 
 PROPERTIES = {"spacing": [1.0, 1.0, 1.0]}
 
@@ -71,12 +72,17 @@ def add_method(monkeypatch):
     return add
 
 
-@pytest.mark.parametrize("trainer", ["nnUNetTrainer", "nnUNetTrainerMoBVolume", "nnUNetTrainerLowRank"])
-def test_one_forward_pass_serves_all_members(tmp_path, folders, add_method, trainer):
-    folder = folders.write_model_folder(
-        tmp_path / trainer, trainer=recursive_find_trainer_class_by_name(trainer), folds=(0, 1)
-    )
+@pytest.mark.parametrize(
+    "trainer", ["nnUNetTrainer", "nnUNetTrainerMoBVolume", "nnUNetTrainerLowRank", TinySoftmax, TinySSN]
+)
+def test_one_forward_pass_serves_all_members(tmp_path, folders, add_method, find_trainer, trainer):
+    planned = isinstance(trainer, str)
+    trainer = recursive_find_trainer_class_by_name(trainer) if planned else find_trainer(trainer)
+    size = {} if planned else {"dimension": 2, "patch_size": 8, "mirror_axes": (0,)}
+    folder = folders.write_model_folder(tmp_path / "model", trainer=trainer, folds=(0, 1), **size)
     image, predictions, passes = folders.image_array()[None], [], []
+    if not planned:
+        image = image[:, :2, :12, :12]  # attention is slow
     for posterior in (MovedLastLayer, MovedNetwork):
         add_method(posterior)
         options = PredictionOptions(epistemic="moved", num_members=3, num_saved_samples=6, num_samples=4)
@@ -87,7 +93,8 @@ def test_one_forward_pass_serves_all_members(tmp_path, folders, add_method, trai
             nonlocal count
             count += 1
 
-        predictor.model.network.encoder.register_forward_hook(counting)
+        network = predictor.model.network
+        (network.encoder if planned else network.unet).register_forward_hook(counting)
         predictions.append(predictor.predict_array(image, PROPERTIES))
         passes.append(count)
     assert passes[1] == 3 * passes[0]
