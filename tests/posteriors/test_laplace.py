@@ -165,7 +165,7 @@ def test_a_weak_or_strong_prior(posterior):
 
 def test_a_generator_of_a_device_or_another_layer_is_refused(posterior):
     made = posterior(3)
-    with pytest.raises(ValueError, match="is of a last layer with 3 logits of 5 features, that of Network has 2 of 5"):
+    with pytest.raises(ValueError, match="is of a last layer with 3 logits of 5 inputs, that of Network has 2 of 5"):
         made.activate(make_network(2), torch.Generator())
     network = make_network(3)
     network.decoder.seg_layers[0] = nn.Conv3d(FEATURES, 3, 3)
