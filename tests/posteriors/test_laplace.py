@@ -169,7 +169,7 @@ def test_a_generator_of_a_device_or_another_layer_is_refused(posterior):
         made.activate(make_network(2), torch.Generator())
     network = make_network(3)
     network.decoder.seg_layers[0] = nn.Conv3d(FEATURES, 3, 3)
-    with pytest.raises(ValueError, match="must be a 1x1 convolution with a bias"):
+    with pytest.raises(ValueError, match="must be a convolution with a bias that keeps the size"):
         made.activate(network, torch.Generator())
 
 
