@@ -28,7 +28,7 @@ from nnunet_stochastic.inference.sliding_window import (
     tile_weights,
     tiles,
 )
-from nnunet_stochastic.networks.last_layer import inputs_of_voxels, last_layer_weights
+from nnunet_stochastic.networks.last_layer import last_layer_weights, windows
 from nnunet_stochastic.voxel_law import fields_of_law
 
 __all__ = ["CaseTiles", "TileFeatures"]
@@ -42,10 +42,8 @@ class TileFeatures:
     ----------
     tile
         Index of the tile in the padded image.
-    features
-        Features in front of the last layer, (F, *T).
-    edges
-        Edges *K of the last layer's kernel.
+    windows
+        Features in front of the last layer, around each voxel, (F, *T, *K).
     fields
         Fields of the law, (D + F', n), see ``voxel_law``.
     shares
@@ -53,14 +51,15 @@ class TileFeatures:
     """
 
     tile: Tile
-    features: Tensor
-    edges: tuple[int, ...]
+    windows: Tensor
     fields: Tensor
     shares: Tensor
 
     def inputs(self, voxels: Tensor) -> Tensor:
-        """φ of voxels, indices (m) in the flattened tile on the features' device: (m, F · ΠK)."""
-        return inputs_of_voxels(self.features, voxels, self.edges)
+        """φ of voxels, (m, F · ΠK), in the order of ``W.flatten(1)``; indices (m) in the flattened T, on its device."""
+        shape = self.windows.shape[1 : 1 + len(self.tile)]
+        index: tuple[slice | Tensor, ...] = (slice(None), *torch.unravel_index(voxels, shape))
+        return self.windows[index].transpose(0, 1).flatten(1)
 
 
 class CaseTiles:
@@ -115,7 +114,7 @@ class CaseTiles:
     def features(self) -> Iterator[TileFeatures]:
         """Run the network over the tiles."""
         network = self._model.network
-        edges = tuple(last_layer_weights(network)[0].shape[2:])
+        edges = last_layer_weights(network)[0].shape[2:]
         for tile in self._tiles:
             shares = torch.where(self.annotated[tile], self._weights / self._total[tile], 0.0)
             if not bool(shares.any()):
@@ -124,4 +123,5 @@ class CaseTiles:
             distribution = predict_of_features(network, features)()
             assert isinstance(distribution, GaussianLogits), "other models have no known last layer"
             fields = fields_of_law(distribution, self._model.space)
-            yield TileFeatures(tile, features[0].float(), edges, fields.flatten(1), shares.flatten().to(fields.device))
+            around = windows(features[0].float(), edges)
+            yield TileFeatures(tile, around, fields.flatten(1), shares.flatten().to(fields.device))

@@ -35,6 +35,22 @@ class DistributionNetwork(nn.Module, ABC):
         """p(η) of images (B, channels, *S)."""
 
 
+class LastLayerNetwork(DistributionNetwork):
+    """One whose logits, or where η is a Gaussian their mean, are a convolution of its last features."""
+
+    @property
+    @abstractmethod
+    def last_layer(self) -> nn.Module:
+        """Module that is called with the last features, whose ``weight`` and ``bias`` are those of the convolution."""
+
+    @abstractmethod
+    def distributions_of_features(self, features: Tensor) -> Callable[[], LogitDistribution]:
+        """p(η) of features (B, F, *S) as a function of the weights that ``last_layer`` has when it is called.
+
+        What else p(η) consists of does not depend on them, and is computed once.
+        """
+
+
 class GenerativeNetwork(DistributionNetwork):
     """A network that is trained with annotations as input."""
 
@@ -62,13 +78,3 @@ class GenerativeNetwork(DistributionNetwork):
     @abstractmethod
     def training_outputs(self, x: Tensor, target: Target) -> dict[str, Tensor]:
         """Tensors by name, which depend on all parameters of the network."""
-
-
-class LastLayerNetwork(GenerativeNetwork):
-    """One whose logits, or where η is a Gaussian their mean, are a convolution ``output`` of its last features."""
-
-    output: nn.Module
-
-    @abstractmethod
-    def distributions_of_features(self, features: Tensor) -> Callable[[], LogitDistribution]:
-        """p(η) of features (B, F, *S) as a function of the weights that ``output`` has when it is called."""

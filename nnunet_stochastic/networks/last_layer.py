@@ -9,33 +9,29 @@ changes W and b alone leaves φ as it is, so one pass up to φ serves any number
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from nnunet_stochastic.distributions import LogitDistribution, PointMass
 from nnunet_stochastic.networks.base import LastLayerNetwork
-from nnunet_stochastic.networks.stochastic import StochasticNetwork
 
 __all__ = [
     "distribution_of_features",
     "distributions_of_features",
     "features_of",
-    "inputs_of_voxels",
     "last_layer",
     "last_layer_weights",
+    "windows",
 ]
 
 
 def last_layer(network: nn.Module) -> nn.Module:
     """The last layer of a network; ``ValueError`` where none is known."""
     if isinstance(network, LastLayerNetwork):
-        return network.output
+        return network.last_layer
     layers = getattr(getattr(network, "decoder", None), "seg_layers", None)
     if not isinstance(layers, nn.ModuleList) or not len(layers):
         raise ValueError(
@@ -77,32 +73,25 @@ def _keeps_the_size(layer: nn.Module, edges: tuple[int, ...]) -> bool:
     )
 
 
-def inputs_of_voxels(features: Tensor, voxels: Tensor, edges: tuple[int, ...]) -> Tensor:
-    """φ of some voxels, in the order of ``W.flatten(1)``: the features in a box around each, 0 outside of the image.
+def windows(features: Tensor, edges: Sequence[int]) -> Tensor:
+    """φ of each voxel, in the order of ``W``: the features in a box around it, 0 outside of the image.
 
     Parameters
     ----------
     features
         Features of one image, (F, *S).
-    voxels
-        Indices of n voxels in the flattened S, int64.
     edges
         Odd edges *K of the box, as many as S has.
 
     Returns
     -------
     Tensor
-        (n, F · ΠK).
+        (F, *S, *K), a view of the padded features.
     """
-    padded = functional.pad(features, [edge // 2 for edge in reversed(edges) for _ in range(2)])
-    strides = [math.prod(padded.shape[axis + 2 :]) for axis in range(len(edges))]
-    first = torch.zeros_like(voxels)
-    for axis, (length, stride) in enumerate(zip(features.shape[1:], strides, strict=True)):
-        first += voxels // math.prod(features.shape[axis + 2 :]) % length * stride
-    steps = [range(0, edge * stride, stride) for edge, stride in zip(edges, strides, strict=True)]
-    offsets = torch.tensor([sum(step) for step in itertools.product(*steps)]).to(voxels.device)
-    around = (first[:, None] + offsets).flatten()
-    return padded.flatten(1).index_select(1, around).unflatten(1, (-1, len(offsets))).transpose(0, 1).flatten(1)
+    boxes = functional.pad(features, [edge // 2 for edge in reversed(edges) for _ in range(2)])
+    for axis, edge in enumerate(edges, start=1):
+        boxes = boxes.unfold(axis, edge, 1)
+    return boxes
 
 
 def features_of(network: nn.Module, x: Tensor) -> Tensor:
@@ -126,15 +115,8 @@ def distribution_of_features(network: nn.Module, features: Tensor) -> LogitDistr
 
 
 def distributions_of_features(network: nn.Module, features: Tensor) -> Callable[[], LogitDistribution]:
-    """p(η) of features (B, F, *S) as a function of the W and b that the network has when it is called.
-
-    What else p(η) consists of does not depend on them, and is computed once.
-    """
+    """p(η) of features (B, F, *S) as a function of the W and b that the network has when it is called."""
     if isinstance(network, LastLayerNetwork):
         return network.distributions_of_features(features)
     layer = last_layer(network)
-    if not isinstance(network, StochasticNetwork):
-        return lambda: PointMass(layer(features))
-    heads = network.heads
-    distribution = network.distribution(heads.distribution_parameters(features))
-    return lambda: distribution.with_mean(heads.mean_logits(features))
+    return lambda: PointMass(layer(features))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from nnunet_stochastic.distributions import PointMass
 from nnunet_stochastic.networks.attention_blocks import Dimension
@@ -17,13 +17,13 @@ from nnunet_stochastic.networks.attention_unet import (
     AttentionUNet,
     zero_convolution,
 )
-from nnunet_stochastic.networks.base import LastLayerNetwork
+from nnunet_stochastic.networks.base import GenerativeNetwork, LastLayerNetwork
 from nnunet_stochastic.targets import Target
 
 __all__ = ["SoftmaxNetwork"]
 
 
-class SoftmaxNetwork(LastLayerNetwork):
+class SoftmaxNetwork(GenerativeNetwork, LastLayerNetwork):
     """Attention U-Net with one output.
 
     Parameters
@@ -56,6 +56,10 @@ class SoftmaxNetwork(LastLayerNetwork):
             in_channels, dimension=dimension, base_channels=base_channels, channel_multipliers=channel_multipliers
         )
         self.output = zero_convolution(self.unet, num_channels)
+
+    @property
+    def last_layer(self) -> nn.Module:
+        return self.output
 
     def deterministic_logits(self, x: Tensor) -> Tensor:
         return self.output(self.unet(x))

@@ -21,7 +21,7 @@ from nnunet_stochastic.networks.attention_unet import (
     AttentionUNet,
     zero_convolution,
 )
-from nnunet_stochastic.networks.base import LastLayerNetwork
+from nnunet_stochastic.networks.base import GenerativeNetwork, LastLayerNetwork
 from nnunet_stochastic.networks.heads.base import INITIAL_LOG_VARIANCE, LOG_VARIANCE_RANGE
 from nnunet_stochastic.networks.heads.low_rank import FACTOR_SCALE
 from nnunet_stochastic.targets import Target
@@ -31,7 +31,7 @@ __all__ = ["StochasticSegmentationNetwork"]
 _EPSILON = 1e-5
 
 
-class StochasticSegmentationNetwork(LastLayerNetwork):
+class StochasticSegmentationNetwork(GenerativeNetwork, LastLayerNetwork):
     """Attention U-Net with the heads of a low-rank Gaussian. Its deterministic prediction is μ.
 
     Parameters
@@ -76,6 +76,10 @@ class StochasticSegmentationNetwork(LastLayerNetwork):
         # Small, but not 0, where the gradient of P would be 0.
         nn.init.normal_(self.factor.weight, std=FACTOR_SCALE / math.sqrt(self.factor.weight[0].numel()))
         nn.init.normal_(self.factor.get_parameter("bias"), std=FACTOR_SCALE)
+
+    @property
+    def last_layer(self) -> nn.Module:
+        return self.output
 
     def deterministic_logits(self, x: Tensor) -> Tensor:
         return self.output(self.unet(x))

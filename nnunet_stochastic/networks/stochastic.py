@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from nnunet_stochastic.distributions import GaussianLogits
-from nnunet_stochastic.networks.base import DistributionNetwork
+from nnunet_stochastic.networks.base import LastLayerNetwork
 from nnunet_stochastic.networks.heads import GaussianHeads
 
 __all__ = ["StochasticNetwork"]
 
 
-class StochasticNetwork(DistributionNetwork):
+class StochasticNetwork(LastLayerNetwork):
     """A backbone with heads.
 
     Parameters
@@ -58,6 +58,10 @@ class StochasticNetwork(DistributionNetwork):
     @property
     def heads(self) -> GaussianHeads:
         return self.decoder.seg_layers[-1]
+
+    @property
+    def last_layer(self) -> nn.Module:
+        return self.heads
 
     def names_of_added_weights(self) -> set[str]:
         """Names in the state dict that the deterministic network does not have."""
@@ -100,3 +104,7 @@ class StochasticNetwork(DistributionNetwork):
     def logit_distribution(self, x: Tensor) -> GaussianLogits:
         _, parameters = self(x, return_parameters=True)
         return self.distribution(parameters)
+
+    def distributions_of_features(self, features: Tensor) -> Callable[[], GaussianLogits]:
+        distribution = self.distribution(self.heads.distribution_parameters(features))
+        return lambda: distribution.with_mean(self.heads.mean_logits(features))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -40,7 +42,13 @@ class MadeFolders:
         self.root = root
         self.cases: dict[str, dict[str, MadeCase]] = {}
 
-    def add(self, name: str, cases: list[str], *, seed: int, epistemic: float = 1.0) -> None:
+    def copy(self, root: Path) -> MadeFolders:
+        """The same files below another root, which may be there, to be changed."""
+        made = MadeFolders(shutil.copytree(self.root, root, dirs_exist_ok=True))
+        made.cases = dict(self.cases)
+        return made
+
+    def add(self, name: str, cases: Sequence[str], *, seed: int, epistemic: float = 1.0) -> None:
         """Make a set; ``epistemic`` scales its EU maps."""
         rng = np.random.default_rng(seed)
         folder = self.root / name

@@ -259,14 +259,14 @@ EVALUATED = ["raters/case_b_rater1", "pred/case_b", "pred/samples/case_b_002", "
 
 @cases(ANY, PLACE, GRID, LABELS)
 def test_evaluate_a_reference(evaluating, tmp_path, capsys, kind):
-    folders = MadeFolders(copy_of(evaluating.root, tmp_path))
+    folders = evaluating.copy(tmp_path / "copy")
     path = folders.root / "id/gt/case_b.nii.gz"
     expect_message(Reading(path, folders.evaluate, [folders.root / "out/summary.json"]), kind, capsys)
 
 
 @pytest.mark.parametrize(("measure", "largest"), [("AU", 0.7), ("EU", 0.7), ("TU", 1.39)])
 def test_maps_of_more_than_the_entropy_of_the_classes(evaluating, tmp_path, capsys, measure, largest):
-    folders = MadeFolders(copy_of(evaluating.root, tmp_path))
+    folders = evaluating.copy(tmp_path / "copy")
     path = folders.map_file("id", measure, "case_b")
     stored(with_value(largest))(path)
     if measure != "AU":
@@ -281,7 +281,7 @@ def test_maps_of_more_than_the_entropy_of_the_classes(evaluating, tmp_path, caps
 def test_evaluate_other_files(evaluating, tmp_path, capsys, kind, file):
     if kind in LABELS.values() and "total" in file:
         kind = MAPS["negative map"]
-    folders = MadeFolders(copy_of(evaluating.root, tmp_path))
+    folders = evaluating.copy(tmp_path / "copy")
     path = folders.root / "id" / f"{file}.nii.gz"
     expect_message(Reading(path, folders.evaluate, [folders.root / "out/summary.json"]), kind, capsys)
 
@@ -289,7 +289,7 @@ def test_evaluate_other_files(evaluating, tmp_path, capsys, kind, file):
 @pytest.mark.parametrize("file", ["gt/case_b", "pred/total/case_b"])
 @cases({name: kind for name, kind in (ANY | GRID).items() if name in SOME})
 def test_determine_calibration(evaluating, tmp_path, capsys, kind, file):
-    folders = MadeFolders(copy_of(evaluating.root, tmp_path))
+    folders = evaluating.copy(tmp_path / "copy")
     options = [*folders.options("id", "-val"), "-np", "1", "--disable_progress_bar"]
     path = folders.root / "id" / f"{file}.nii.gz"
     written = [folders.root / "id/pred/calibration.json"]
@@ -299,7 +299,7 @@ def test_determine_calibration(evaluating, tmp_path, capsys, kind, file):
 @pytest.mark.parametrize("file", ["pred/case_b", "pred/total/case_b"])
 @cases({name: kind for name, kind in ANY.items() if name in SOME})
 def test_apply_calibration(evaluating, tmp_path, capsys, kind, file):
-    folders = MadeFolders(copy_of(evaluating.root, tmp_path))
+    folders = evaluating.copy(tmp_path / "copy")
     root = folders.root
     options = ["-i", root / "id/pred", "-calibration", root / "val/pred/calibration.json", "-o", root / "confidence"]
     start = [*map(str, options), "-np", "1", "--disable_progress_bar"]
@@ -360,7 +360,7 @@ ODD = {
 
 @pytest.mark.parametrize("odd", ODD.values(), ids=ODD.keys())
 def test_odd_files_give_the_results_of_plain_ones(evaluating, tmp_path, capsys, odd):
-    folders = MadeFolders(copy_of(evaluating.root, tmp_path))
+    folders = evaluating.copy(tmp_path / "copy")
     assert folders.evaluate() == 0
     plain = folders.summary()
     for path in (folders.root / "id").glob("**/case_b*.nii.gz"):

@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -37,18 +36,18 @@ AFFINE = np.vstack([AFFINE, [0, 0, 0, 1]])
 
 @pytest.fixture
 def folders(tmp_path):
-    """Validation and new cases with the record of their prediction."""
     return make_folders(tmp_path)
 
 
-def make_folders(root):
+def make_folders(root, *, new=("a", "b", "c"), patients=PATIENTS):
+    """Validation and new cases with the record of their prediction, and a table of patients."""
     made = MadeFolders(root)
     made.add("val", VALIDATION, seed=1)
-    made.add("new", ["a", "b", "c"], seed=2)
+    made.add("new", new, seed=2)
     for name in made.cases:
         write_record(made, name)
         write_plans(made, name, [2.5, 0.9, 0.7])
-    lines = [f"{case},{patient}" for case, patient in PATIENTS.items()]
+    lines = [f"{case},{patient}" for case, patient in patients.items()]
     (root / "patients.csv").write_text("\n".join(["case,patient", *lines]) + "\n")
     return made
 
@@ -273,9 +272,7 @@ def decided_once(tmp_path_factory):
 @pytest.fixture
 def decided(decided_once, tmp_path):
     """Folders to be changed, with decisions that are determined."""
-    made = MadeFolders(shutil.copytree(decided_once.root, tmp_path, dirs_exist_ok=True))
-    made.cases = dict(decided_once.cases)
-    return made
+    return decided_once.copy(tmp_path)
 
 
 def apply(made, *options, processes=1):

@@ -3,7 +3,6 @@
 import csv
 import json
 import re
-import shutil
 
 import pytest
 
@@ -14,12 +13,11 @@ from nnunet_stochastic.evaluation.folder import evaluate_folder
 from nnunet_stochastic.evaluation.records import to_json
 from nnunet_stochastic.evaluation.summary_file import SummaryFile
 from nnunet_stochastic.io.text import read_json
-from tests.commands.conftest import MadeFolders
 from tests.commands.test_decisions import (
-    VALIDATION,
     assert_close,
     change_record,
     determine,
+    make_folders,
     statistics,
     write_plans,
     write_record,
@@ -32,13 +30,7 @@ PATIENTS = {"a": "one", "b": "one", "c": "two", "d": "three"}
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     """Validation and new cases, and decisions about the new ones in the folder `decided`."""
-    made = MadeFolders(tmp_path_factory.mktemp("prepared"))
-    made.add("val", VALIDATION, seed=1)
-    made.add("new", NEW, seed=2)
-    for name in made.cases:
-        write_record(made, name)
-        write_plans(made, name, [2.5, 0.9, 0.7])
-    (made.root / "patients.csv").write_text("case,patient\n" + "".join(f"{c},{p}\n" for c, p in PATIENTS.items()))
+    made = make_folders(tmp_path_factory.mktemp("prepared"), new=NEW, patients=PATIENTS)
     assert determine(made) == 0
     assert apply(made) == 0
     return made
@@ -47,10 +39,7 @@ def prepared(tmp_path_factory):
 @pytest.fixture
 def folders(prepared, tmp_path):
     """The same folders, to be changed."""
-    made = MadeFolders(tmp_path / "made")
-    shutil.copytree(prepared.root, made.root)
-    made.cases = dict(prepared.cases)
-    return made
+    return prepared.copy(tmp_path / "made")
 
 
 def apply(made):

@@ -54,9 +54,8 @@ def test_means_over_few_points_are_unbiased(make_model):
     tiles, case = tiles_of(model)
     function = torch.from_numpy(case.labels[0]).flatten().float() + torch.arange(case.labels.size) / case.labels.size
     whole, count = tuple(slice(0, size) for size in tiles.shape), case.labels.size
-    tiles.features = lambda: iter(
-        [TileFeatures(whole, function.view(1, *tiles.shape), (1, 1, 1), torch.zeros(2, count), torch.ones(count))]
-    )
+    windows = function.view(1, *tiles.shape, 1, 1, 1)
+    tiles.features = lambda: iter([TileFeatures(whole, windows, torch.zeros(2, count), torch.ones(count))])
     means = []
     for number in range(60):
         points = collect_points(tiles, name=f"draw_{number}", num_points=200)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from nnunet_stochastic.networks import SoftmaxNetwork
-from nnunet_stochastic.networks.last_layer import inputs_of_voxels, last_layer_weights
+from nnunet_stochastic.networks.last_layer import last_layer_weights, windows
 
 
 @pytest.mark.parametrize(
@@ -22,10 +22,11 @@ def test_weights_times_inputs_are_the_convolution(layer):
     torch.manual_seed(0)
     shape = (4, 6, 5)[-len(layer.kernel_size) :]
     features = torch.randn(layer.in_channels, *shape)
-    expected = layer(features[None])[0].flatten(1).T
-    voxels = torch.randperm(len(expected))[:20]  # corners, edges and inner ones, in any order
-    inputs = inputs_of_voxels(features, voxels, layer.kernel_size)
-    torch.testing.assert_close(inputs @ layer.weight.flatten(1).T + layer.bias, expected[voxels], rtol=0, atol=1e-5)
+    found = windows(features, layer.kernel_size)
+    assert found.shape == (layer.in_channels, *shape, *layer.kernel_size)
+    inputs = found.flatten(1, len(shape)).transpose(0, 1).flatten(1)
+    logits = (inputs @ layer.weight.flatten(1).T + layer.bias).T.unflatten(1, shape)
+    torch.testing.assert_close(logits, layer(features[None])[0], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(
