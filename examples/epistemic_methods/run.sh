@@ -16,7 +16,7 @@ for fold in 0 5; do
         for method in Drop Cyclic SWAG EntSWAG; do train $model${method}Tuned $fold; done
     done
     for trainer in PlainStudy MoBVolumeTuned LowRankTuned; do
-        nnunet_stochastic_fit_laplace $model_options -tr nnUNetTrainer$trainer -f $fold
+        nnunet_stochastic_fit_laplace $model_options -tr nnUNetTrainer$trainer -f $fold --overwrite
     done
 done
 

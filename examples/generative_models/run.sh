@@ -51,6 +51,15 @@ for model in $models; do
         predict $model-swag-$seed ${model}SmallSWAG $all -f $seed --epistemic swag --num_members 3 $each
         predict $model-swag_ent-$seed ${model}Small $all -f $seed --epistemic swag --num_members 3 $each
     done
+    # Beside the tables, as ENT has it not, where the logits are linear in a last layer.
+    case $model in
+        Softmax | SSN)
+            nnunet_stochastic_fit_laplace $model_options -tr "nnUNetTrainer${model}Small" -f 0 1 2 --overwrite
+            for seed in 0 1 2; do
+                predict $model-laplace-$seed ${model}Small $all -f $seed --epistemic laplace --num_members 4 $each
+            done
+            ;;
+    esac
 done
 python "$here/table.py" "$out" patients.csv
 python "$here/pictures.py" "$nnUNet_results/$name" "$out" "$raw"
