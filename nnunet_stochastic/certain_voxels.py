@@ -36,10 +36,23 @@ from nnunet_stochastic.distributions import GaussianLogits, full_precision
 from nnunet_stochastic.outcomes import OutcomeSpace
 from nnunet_stochastic.voxel_law import VoxelMoments
 
-__all__ = ["MOST_S", "MOST_SH", "certain_class", "certain_voxels", "moments_of_certain"]
+__all__ = [
+    "MOST_S",
+    "MOST_SH",
+    "OF_ITSELF",
+    "are_certain",
+    "certain_class",
+    "differences",
+    "moments_of_certain",
+    "moments_of_differences",
+]
 
 #: Bounds of s, and of s h, up to which a voxel is certain.
 MOST_S, MOST_SH = 1.7e-3, 5e-5
+#: The m of a class to itself: of no probability, and finite.
+OF_ITSELF = -1e4
+
+_VOXELS_AT_ONCE = 1 << 13  # the temporaries of some dozen classes stay in the cache of a CPU
 
 
 def certain_class(space: OutcomeSpace, fields: Tensor) -> Tensor:
@@ -72,38 +85,53 @@ def moments_of_certain(space: OutcomeSpace, fields: Tensor, k: int) -> VoxelMome
     return _moments(mean, variance, k)
 
 
-def certain_voxels(distribution: GaussianLogits, *, at_least: float = 0.0) -> Iterator[tuple[Tensor, VoxelMoments]]:
-    """Voxels of a Gaussian over any number of exclusive classes that are all but certain of one.
+def are_certain(mean: Tensor, variance: Tensor) -> Tensor:
+    """Whether voxels are certain of the class to which their differences are taken, as ``differences`` has them.
+
+    Parameters
+    ----------
+    mean, variance
+        m and v, each (C, n).
+
+    Returns
+    -------
+    Tensor
+        (n), bool.
+    """
+    return _are_certain([(mean, variance)])
+
+
+def moments_of_differences(mean: Tensor, variance: Tensor, classes: Tensor) -> VoxelMoments:
+    """Moments of voxels that are certain of ``classes`` (n), by m and v as ``differences`` has them, each (C, n)."""
+    probabilities = torch.exp(mean + variance / 2)
+    entropy = (1 - mean).sub_(variance).mul_(probabilities).sum(0)
+    probabilities.scatter_(0, classes[None], 1 - probabilities.sum(0, keepdim=True))
+    return VoxelMoments(probabilities, entropy, probabilities.square().sum(0))
+
+
+def differences(distribution: GaussianLogits) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
+    """Differences of the logits to the one whose mean is the largest, some voxels after the other.
 
     Parameters
     ----------
     distribution
-        p(η) of one image, (1, C, *S), C at least 3.
-    at_least
-        Share of the voxels: where so many cannot be certain, none are looked for.
+        p(η) of one image, (1, C, *S).
 
     Yields
     ------
     tuple
-        Indices of n of them in the flattened S, and their moments, (C, n) and (n). No voxel comes twice; none does
-        where the distribution cannot be taken at some voxels.
+        Which n voxels of the flattened S; m and v, each (C, n), v at least 0; and the class k, (n). The class itself
+        is given as one without probability: m = ``OF_ITSELF``, v = 0.
     """
-    means = full_precision(distribution.mean_logits)[0].flatten(1)
-    largest, classes = means.max(0)
-    may_be = torch.expm1(torch.logsumexp(means, 0) - largest) <= MOST_S
-    if may_be.sum() < at_least * len(may_be):
-        return
-    for k in classes[may_be].unique().tolist():
-        candidates = (may_be & (classes == k)).nonzero().squeeze(1)
-        for places, part in distribution.at(candidates) or ():
-            others = torch.tensor([j for j in range(part.shape[1]) if j != k], device=places.device)
-            logits = full_precision(part.mean_logits)[0]
-            mean = logits.index_select(0, others).sub_(logits[k])
-            variance = part.difference_variance(k)[0].index_select(0, others).clamp_min_(0)
-            certain = _are_certain([(mean, variance)]).nonzero().squeeze(1)
-            if len(certain):
-                moments = _moments(mean.index_select(1, certain), variance.index_select(1, certain), k)
-                yield candidates.index_select(0, places.index_select(0, certain)), moments
+    logits = full_precision(distribution.mean_logits)
+    largest, classes = logits.max(1)
+    variances = distribution.difference_variance(classes)[0].flatten(1)
+    logits, largest, classes = logits[0].flatten(1), largest.flatten(), classes.flatten()
+    for start in range(0, len(classes), _VOXELS_AT_ONCE):
+        part = slice(start, min(start + _VOXELS_AT_ONCE, len(classes)))
+        k = classes[part]
+        mean = (logits[:, part] - largest[part]).scatter_(0, k[None], OF_ITSELF)
+        yield part, mean, variances[:, part].clamp_min(0), k
 
 
 def _are_certain(differences: Iterable[tuple[Tensor, Tensor]]) -> Tensor:

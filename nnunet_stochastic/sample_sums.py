@@ -13,15 +13,43 @@ to first order (``OutcomeSpace.entropy_lost_by_sampling``).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from nnunet_stochastic.outcomes import OutcomeSpace
 from nnunet_stochastic.voxel_law import VoxelMoments
 
-__all__ = ["SampleSums"]
+__all__ = ["SampleSums", "ViewTotals"]
+
+
+@dataclass(frozen=True)
+class ViewTotals:
+    """Sums over the samples of one view.
+
+    Parameters
+    ----------
+    probability
+        Σ_k p_k, (P, *T).
+    square, entropy
+        Σ_k Σ_c p_kc² and Σ_k H(p_k), (*T); ``None`` where they are not wanted.
+    spread
+        Estimate of Var[Σ_k p_k], (P, *T); ``None`` where it is not wanted or not known.
+    count
+        Number of samples.
+    """
+
+    probability: Tensor
+    square: Tensor | None
+    entropy: Tensor | None
+    spread: Tensor | None
+    count: int
+
+    @property
+    def num_axes(self) -> int:
+        """Of T."""
+        return self.probability.ndim - 1
 
 
 class SampleSums:
@@ -87,60 +115,22 @@ class SampleSums:
             self._spread = _accumulate(self._spread, view.spread())
             self._spread_count += view.count
 
-    def add_view_of_some(
-        self,
-        some: SampleSums,
-        voxels: Tensor,
-        known: Sequence[tuple[Tensor, VoxelMoments]],
-        *,
-        count: int,
-        shape: Sequence[int],
-        flipped_axes: tuple[int, ...] = (),
-    ) -> None:
-        """Add a view of which some voxels have been sampled and the moments of the others are known.
+    def add_view(self, view: ViewTotals, *, flipped_axes: tuple[int, ...] = ()) -> None:
+        """Add all samples of a view, with the sums of this one; axes as in ``add``."""
 
-        Parameters
-        ----------
-        some
-            Sums of the samples (P, n) of one view, which has not been closed, with the sums of this one; without any
-            where there are no such voxels.
-        voxels
-            Where these are, n indices in the flattened T.
-        known
-            Where the others are, at least one, and their moments.
-        count
-            Number of the samples of the view.
-        shape
-            T.
-        flipped_axes
-            As in ``add``.
-        """
-        size = math.prod(shape)
+        def unflipped(values: Tensor) -> Tensor:
+            axes = [axis + values.ndim - view.num_axes for axis in flipped_axes]
+            return values.flip(axes) if axes else values
 
-        def whole(sampled: Tensor | None, moments: Sequence[tuple[Tensor, Tensor]] = ()) -> Tensor:
-            """Sums (…, n) of the sampled voxels and ``count`` moments of the others, (…, *T)."""
-            pairs = [(index, values * count) for index, values in moments]
-            pairs += [] if sampled is None else [(voxels, sampled)]
-            result = pairs[0][1].new_zeros((*pairs[0][1].shape[:-1], size))
-            for index, values in pairs:
-                result[..., index] = values
-            result = result.unflatten(-1, tuple(shape))
-            return result.flip([axis - len(shape) for axis in flipped_axes]) if flipped_axes else result
-
-        self._probability = _accumulate(
-            self._probability, whole(some._probability, [(index, each.mean) for index, each in known])
-        )
-        if self._with_square:
-            squares = [(index, each.of_samples("square")) for index, each in known]
-            self._square = _accumulate(self._square, whole(some._square, squares))
-        if self._with_entropy:
-            entropies = [(index, each.of_samples("entropy")) for index, each in known]
-            self._entropy = _accumulate(self._entropy, whole(some._entropy, entropies))
-        if self._with_lost_entropy and some._view is not None and some._view.num_units > 1:
-            # What is known is the limit of many samples, of which nothing is lost.
-            self._spread = _accumulate(self._spread, whole(some._view.spread()))
-            self._spread_count += count
-        self.count += count
+        self._probability = _accumulate(self._probability, unflipped(view.probability))
+        if view.square is not None:
+            self._square = _accumulate(self._square, unflipped(view.square))
+        if view.entropy is not None:
+            self._entropy = _accumulate(self._entropy, unflipped(view.entropy))
+        if view.spread is not None:
+            self._spread = _accumulate(self._spread, unflipped(view.spread))
+            self._spread_count += view.count
+        self.count += view.count
 
     def add_expectation(self, moments: VoxelMoments) -> None:
         """Add what a sample is expected to add: the moments (P, *T) and (*T) of its law."""

@@ -42,7 +42,7 @@ ORDER = (
     *("checkpoints", "degenerate_samples", "outcomes", "plans", "targets"),
     *("kernels", "distributions", "networks", "losses", "posteriors", "training"),
     # Samples -> moments -> maps.
-    *("voxel_law", "certain_voxels", "sample_sums", "moments", "maps", "inference"),
+    *("voxel_law", "certain_voxels", "relevant_classes", "sample_sums", "moments", "maps", "inference"),
     # What is fitted to a trained network afterwards.
     "fitting",
     # Maps -> numbers -> figures.

@@ -1,6 +1,12 @@
 """Distributions over logits: parameters in, samples and covariances out. Knows torch alone."""
 
-from nnunet_stochastic.distributions.base import GaussianLogits, LogitDistribution, PartOfLaw, PointMass, full_precision
+from nnunet_stochastic.distributions.base import (
+    GaussianLogits,
+    LogitDistribution,
+    PointMass,
+    SomeLogits,
+    full_precision,
+)
 from nnunet_stochastic.distributions.basis import BasisGaussian, BasisSelection, NoiseScope, select_bases
 from nnunet_stochastic.distributions.denoising import DenoisingLogits
 from nnunet_stochastic.distributions.diagonal import DiagonalGaussian
@@ -24,8 +30,8 @@ __all__ = [
     "LowRankGaussian",
     "NoiseSchedule",
     "NoiseScope",
-    "PartOfLaw",
     "PointMass",
+    "SomeLogits",
     "apply_per_partition",
     "basis_entropy_loss",
     "full_precision",

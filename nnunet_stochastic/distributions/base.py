@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -21,9 +22,8 @@ from torch import Tensor
 __all__ = [
     "GaussianLogits",
     "LogitDistribution",
-    "PartOfLaw",
     "PointMass",
-    "at_voxels",
+    "SomeLogits",
     "check_field",
     "full_precision",
 ]
@@ -180,28 +180,39 @@ class GaussianLogits(LogitDistribution):
         """Variance of each logit, the diagonal of the voxels' covariance, shape (B, C, *S), float32 or wider."""
         return self.voxel_covariance().diagonal(dim1=1, dim2=2).movedim(-1, 1)
 
-    def difference_variance(self, k: int) -> Tensor:
-        """Variance of the logits' differences to that of class ``k``, η_c - η_k, (B, C, *S), float32 or wider.
+    def difference_variance(self, classes: Tensor) -> Tensor:
+        """Variance of the logits' differences to that of one class, η_c - η_k, float32 or wider.
 
-        Where logits move together, the rounding of large terms may leave one below 0.
+        Parameters
+        ----------
+        classes
+            The class k of each voxel, (B, *S), int64.
+
+        Returns
+        -------
+        Tensor
+            Shape (B, C, *S); 0 of class k itself. Where logits move together, the rounding of large terms may leave
+            another below 0.
         """
-        covariance = self.voxel_covariance()
+        covariance, k = self.voxel_covariance(), classes[:, None]
         variance = covariance.diagonal(dim1=1, dim2=2).movedim(-1, 1)
-        return variance + variance[:, k, None] - 2 * covariance[:, :, k]
+        with_k = torch.take_along_dim(covariance, k[:, None], dim=2)[:, :, 0]
+        return (variance + torch.take_along_dim(variance, k, dim=1) - 2 * with_k).scatter_(1, k, 0)
 
-    def at(self, voxels: Tensor) -> list[tuple[Tensor, GaussianLogits]] | None:
-        """The law of some voxels alone, whose samples are those of the whole where the noise is.
+    def at(self, voxels: Tensor, classes: Tensor) -> SomeLogits | None:
+        """The law of some logits of one image, B = 1, as a map of the noise of the whole.
 
         Parameters
         ----------
         voxels
             Indices of n voxels in the flattened S, int64.
+        classes
+            The class of each, (n), int64.
 
         Returns
         -------
-        list of tuple
-            Parts of it: places of their voxels in ``voxels``, and a law of shape (B, C, m), with the shared noise of
-            the whole. Together they have each place once. ``None`` where this class has no such parts.
+        SomeLogits
+            ``None`` where this class has no such map.
         """
         return None
 
@@ -224,9 +235,28 @@ class GaussianLogits(LogitDistribution):
         ]
 
 
-def at_voxels(field: Tensor, voxels: Tensor, axes: int) -> Tensor:
-    """``field`` (…, *S), with S the last ``axes`` axes, at voxels of the flattened S: (…, n)."""
-    return field.flatten(field.ndim - axes).index_select(-1, voxels)
+@dataclass(frozen=True)
+class SomeLogits:
+    """Some logits of a Gaussian p(η), each at a voxel of its own: η = μ + σ z1 + Σ_r F_r z2_r.
+
+    z1 is the noise of its voxel in the channel that has the number of its class.
+
+    Parameters
+    ----------
+    mean
+        μ, shape (n), float32 or wider.
+    std
+        σ, shape (n); ``None`` where it is 0.
+    factor
+        F, shape (R, n).
+    first_channel
+        z2 is the noise of the voxel in the R channels from this one on; ``None`` where it is the image's shared noise.
+    """
+
+    mean: Tensor
+    std: Tensor | None
+    factor: Tensor
+    first_channel: int | None = None
 
 
 class PointMass(GaussianLogits):
@@ -247,46 +277,3 @@ class PointMass(GaussianLogits):
 
     def voxel_variance(self) -> Tensor:
         return torch.zeros_like(full_precision(self.mean_logits))
-
-
-class PartOfLaw(LogitDistribution):
-    """A Gaussian p(η) at some voxels of one image, from the noise of the whole.
-
-    Parameters
-    ----------
-    distribution
-        The law of all voxels, (1, C, *S), which has parts.
-    voxels
-        Indices of n voxels in the flattened S, int64.
-    """
-
-    def __init__(self, distribution: GaussianLogits, voxels: Tensor) -> None:
-        batch, classes, *_ = distribution.shape
-        super().__init__((batch, classes, len(voxels)), dtype=distribution.dtype, device=distribution.device)
-        parts = distribution.at(voxels)
-        if parts is None:
-            raise ValueError(f"{type(distribution).__name__} cannot be taken at some voxels alone")
-        self._whole, self._parts = distribution, parts
-
-    @property
-    def mean_logits(self) -> Tensor:
-        return self._joined([part.mean_logits for _, part in self._parts])
-
-    @property
-    def noise_channels(self) -> int:
-        return self._whole.noise_channels
-
-    @property
-    def shared_noise_channels(self) -> int:
-        return self._whole.shared_noise_channels
-
-    def transform(self, noise: Tensor, shared_noise: Tensor) -> Tensor:
-        return self._joined([part.transform(noise[..., places], shared_noise) for places, part in self._parts])
-
-    def _joined(self, fields: list[Tensor]) -> Tensor:
-        if len(fields) == 1:
-            return fields[0]
-        result = fields[0].new_empty((*fields[0].shape[:-1], self.shape[-1]))
-        for (places, _), field in zip(self._parts, fields, strict=True):
-            result[..., places] = field
-        return result

@@ -25,9 +25,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from nnunet_stochastic.distributions.base import GaussianLogits, at_voxels, check_field, full_precision
+from nnunet_stochastic.distributions.base import GaussianLogits, SomeLogits, check_field, full_precision
 from nnunet_stochastic.distributions.cholesky import cholesky_of_field
-from nnunet_stochastic.distributions.partitions import apply_per_partition, partition_index
+from nnunet_stochastic.distributions.partitions import apply_per_partition, partition_of_voxels
 from nnunet_stochastic.io.names import shown
 
 __all__ = ["BasisGaussian", "BasisSelection", "NoiseScope", "select_bases"]
@@ -170,32 +170,34 @@ class BasisGaussian(GaussianLogits):
         covariance.diagonal(dim1=1, dim2=2).add_(full_precision(self.diag_var).movedim(1, -1))
         return covariance
 
-    def difference_variance(self, k: int) -> Tensor:
+    def difference_variance(self, classes: Tensor) -> Tensor:
+        k = classes[:, None]
         with torch.autocast(self.mean_logits.device.type, enabled=False):
             bases, scale = full_precision(self.partition_bases), full_precision(self.basis_scale)
+            squared = scale.square()
+            of_k = [
+                rows[self._partition, of_image].movedim(-1, 0)
+                for rows, of_image in zip(bases.flatten(1, -3), classes, strict=True)
+            ]
+            variance = apply_per_partition(bases.square(), squared)
             own = full_precision(self.diag_var)
-            differences = (bases - bases[..., k, None, :]).square()
-            return apply_per_partition(differences, scale.square()) + own + own[:, k, None]
+            variance += variance.gather(1, k) + own + own.gather(1, k)
+            variance -= apply_per_partition(bases, squared.mul_(torch.stack(of_k))).mul_(2)
+        return variance.scatter_(1, k, 0)
 
-    def at(self, voxels: Tensor) -> list[tuple[Tensor, GaussianLogits]]:
-        """One part per partition: it has one basis."""
-        spatial, grid = self.mean_logits.shape[2:], self.partition_bases.shape[1:-2]
-        partition = torch.zeros((), dtype=torch.int64, device=voxels.device)
-        for length, blocks in zip(spatial, grid, strict=True):
-            block = partition_index(length, blocks, voxels.device)
-            partition = partition[..., None] * blocks + block
-        partition = partition.flatten().index_select(0, voxels)
-        bases = self.partition_bases.flatten(1, -3)
-        parts: list[tuple[Tensor, GaussianLogits]] = []
-        for number in partition.unique().tolist():
-            places = (partition == number).nonzero().squeeze(1)
-            chosen = voxels.index_select(0, places)
-            mean, variance, scale = (
-                at_voxels(field, chosen, len(spatial)) for field in (self.mean_logits, self.diag_var, self.basis_scale)
-            )
-            part = BasisGaussian(mean, variance, scale, bases[:, number, None], noise_scope=self.noise_scope)
-            parts.append((places, part))
-        return parts
+    def at(self, voxels: Tensor, classes: Tensor) -> SomeLogits:
+        mean = full_precision(self.mean_logits)[0].flatten(1)[classes, voxels]
+        if self._is_cheaper_by_factor:
+            factor = mean.new_zeros(len(self._cholesky), len(mean))
+            for i, row in enumerate(self._cholesky):
+                places = (classes == i).nonzero().squeeze(1)
+                for j, entry in enumerate(row):
+                    factor[j, places] = entry[0].flatten()[voxels[places]]
+            return SomeLogits(mean, None, factor, first_channel=0)
+        bases, num_classes = full_precision(self.partition_bases[0].flatten(0, -3)), self.mean_logits.shape[1]
+        factor = bases[self._partition.flatten()[voxels], classes].T * self.basis_scale[0].flatten(1)[:, voxels]
+        std = full_precision(self.diag_var[0].flatten(1)[classes, voxels]).sqrt_()
+        return SomeLogits(mean, std, factor, first_channel=num_classes if self.projects_own_noise else None)
 
     def difference_covariance(self) -> list[list[Tensor]]:
         bases, own = full_precision(self.partition_bases), full_precision(self.diag_var)
@@ -209,6 +211,11 @@ class BasisGaussian(GaussianLogits):
         with torch.autocast(self.mean_logits.device.type, enabled=False):
             bases, scale = full_precision(self.partition_bases), full_precision(self.basis_scale)
             return apply_per_partition(bases.square(), scale.square()) + full_precision(self.diag_var)
+
+    @cached_property
+    def _partition(self) -> Tensor:
+        """Number of the partition of every voxel, (*S)."""
+        return partition_of_voxels(self.mean_logits.shape[2:], self.partition_bases.shape[1:-2], self.device)
 
     @property
     def _is_cheaper_by_factor(self) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nnunet_stochastic.distributions.base import GaussianLogits, at_voxels, check_field, full_precision
+from nnunet_stochastic.distributions.base import GaussianLogits, SomeLogits, check_field, full_precision
 
 __all__ = ["DiagonalGaussian"]
 
@@ -52,14 +52,13 @@ class DiagonalGaussian(GaussianLogits):
     def voxel_variance(self) -> Tensor:
         return full_precision(self.diag_var)
 
-    def difference_variance(self, k: int) -> Tensor:
-        own = self.voxel_variance()
-        return own + own[:, k, None]
+    def difference_variance(self, classes: Tensor) -> Tensor:
+        own, k = self.voxel_variance(), classes[:, None]
+        return (own + own.gather(1, k)).scatter_(1, k, 0)
 
-    def at(self, voxels: Tensor) -> list[tuple[Tensor, GaussianLogits]]:
-        axes = self.mean_logits.ndim - 2
-        mean, variance = (at_voxels(field, voxels, axes) for field in (self.mean_logits, self.diag_var))
-        return [(torch.arange(len(voxels), device=voxels.device), DiagonalGaussian(mean, variance))]
+    def at(self, voxels: Tensor, classes: Tensor) -> SomeLogits:
+        mean, std = (field[0].flatten(1)[classes, voxels] for field in (self.mean_logits, self._std))
+        return SomeLogits(full_precision(mean), std, std.new_zeros(0, len(std)))
 
     def difference_covariance(self) -> list[list[Tensor]]:
         own = self.voxel_variance()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nnunet_stochastic.distributions.base import GaussianLogits, at_voxels, check_field, full_precision
+from nnunet_stochastic.distributions.base import GaussianLogits, SomeLogits, check_field, full_precision
 
 __all__ = ["LowRankGaussian"]
 
@@ -73,14 +73,18 @@ class LowRankGaussian(GaussianLogits):
     def voxel_variance(self) -> Tensor:
         return torch.linalg.vector_norm(full_precision(self.cov_factor), dim=2).square() + full_precision(self.diag_var)
 
-    def difference_variance(self, k: int) -> Tensor:
-        factor, own = full_precision(self.cov_factor), full_precision(self.diag_var)
-        return (factor - factor[:, k, None]).square_().sum(2) + own + own[:, k, None]
+    def difference_variance(self, classes: Tensor) -> Tensor:
+        own, k = full_precision(self.diag_var), classes[:, None]
+        of_k = full_precision(torch.take_along_dim(self.cov_factor, k[:, None], dim=1)[:, 0])
+        total = own + own.gather(1, k)
+        for c in range(total.shape[1]):  # class by class: no temporary is larger than of_k
+            total[:, c] += (full_precision(self.cov_factor[:, c]) - of_k).square_().sum(1)
+        return total.scatter_(1, k, 0)
 
-    def at(self, voxels: Tensor) -> list[tuple[Tensor, GaussianLogits]]:
-        axes = self.mean_logits.ndim - 2
-        fields = (at_voxels(field, voxels, axes) for field in (self.mean_logits, self.diag_var, self.cov_factor))
-        return [(torch.arange(len(voxels), device=voxels.device), LowRankGaussian(*fields))]
+    def at(self, voxels: Tensor, classes: Tensor) -> SomeLogits:
+        mean, std = (field[0].flatten(1)[classes, voxels] for field in (self.mean_logits, self._std))
+        factor = self.cov_factor[0].flatten(2)[classes, :, voxels].T.contiguous()
+        return SomeLogits(full_precision(mean), std, full_precision(factor))
 
     def difference_covariance(self) -> list[list[Tensor]]:
         factor, own = full_precision(self.cov_factor), full_precision(self.diag_var)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["apply_per_partition", "partition_grid", "partition_index"]
+__all__ = ["apply_per_partition", "partition_grid", "partition_index", "partition_of_voxels"]
 
 
 def partition_grid(spatial_shape: Sequence[int], partitions: int) -> tuple[int, ...]:
@@ -25,6 +25,16 @@ def partition_grid(spatial_shape: Sequence[int], partitions: int) -> tuple[int, 
 def partition_index(length: int, blocks: int, device: torch.device | None = None) -> Tensor:
     """Block of every voxel of an axis, int64, shape (length,), values 0 … blocks - 1."""
     return torch.arange(length, device=device) * blocks // length
+
+
+def partition_of_voxels(
+    spatial_shape: Sequence[int], grid: Sequence[int], device: torch.device | None = None
+) -> Tensor:
+    """Number of the block of every voxel in the flattened ``grid``, int64, shape (*S)."""
+    number = torch.zeros((), dtype=torch.int64, device=device)
+    for length, blocks in zip(spatial_shape, grid, strict=True):
+        number = number[..., None] * blocks + partition_index(length, blocks, device)
+    return number
 
 
 def apply_per_partition(matrices: Tensor, field: Tensor) -> Tensor:

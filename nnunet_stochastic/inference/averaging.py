@@ -15,7 +15,7 @@ or not: with E members and V views, pair m of view v has that of the whole sampl
 dealt to that view and to member m mod E. There it is not drawn again. Errors of tiles then do not average out where
 they overlap. Independent samples of each member ("plug_in") have the noise of the whole samples of that member.
 
-Voxels of a Gaussian that are all but certain of one of several classes take no samples on a CPU (``certain_voxels``).
+On a CPU a Gaussian over several classes is sampled at each voxel in the classes that matter there (``view_samples``).
 
 Of more than five classes a GPU keeps Σ_t w_t p̄_t / Σ_t w_t in half precision, ``HALF_UNIT`` times, scalars never.
 Where all noise is the voxels' own, samples and their sums are one kernel there.
@@ -28,26 +28,25 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 import torch
 from torch import Tensor
 
-from nnunet_stochastic.certain_voxels import certain_voxels
-from nnunet_stochastic.distributions import GaussianLogits, LogitDistribution, PartOfLaw
+from nnunet_stochastic.distributions import GaussianLogits, LogitDistribution
 from nnunet_stochastic.inference.collector import MemberCollector, OnLogits
 from nnunet_stochastic.inference.samples import index_of_sample, noise_of_sample
 from nnunet_stochastic.inference.seeds import NoiseKey
 from nnunet_stochastic.inference.sliding_window import Tile, View, tile_start
 from nnunet_stochastic.inference.stitching import Stitching
 from nnunet_stochastic.inference.tile_sums import TileSums, kernel_draws_samples
-from nnunet_stochastic.inference.voxel_noise import NoiseOfVoxels, voxel_noise
+from nnunet_stochastic.inference.view_samples import NoiseOfView, sampled_view
+from nnunet_stochastic.inference.voxel_noise import voxel_noise
 from nnunet_stochastic.kernels import use_kernels
 from nnunet_stochastic.moments import HALF_UNIT, MomentSums, normalised
 from nnunet_stochastic.outcomes import OutcomeSpace
 from nnunet_stochastic.prediction_choices import SettledEstimator
-from nnunet_stochastic.sample_sums import SampleSums
+from nnunet_stochastic.sample_sums import SampleSums, ViewTotals
 from nnunet_stochastic.voxel_law import MAX_CLASSES, VoxelMoments, exact_moments, fields_of_law
 
 __all__ = ["ProbabilityAverage"]
 
 _SAMPLED_CHANNELS = 16  # channels of logits sampled at once
-_MOST_SAMPLED = 0.5  # of the voxels of a tile, above which picking them out takes more memory than it saves time
 _VOXELS_AT_ONCE = 1 << 20  # of a mean in half precision
 
 
@@ -129,41 +128,30 @@ class ProbabilityAverage(MemberCollector):
             self._tile_sums.add_expectation(exact_moments(self.space, fields))
             return
         self._tiles_share_noise = distribution.shared_noise_channels > 0 or distribution.repeats_network
-        if not self._add_where_uncertain(distribution, tile, view):
-            for unit in self._units(distribution, tile, view, on_logits):
-                self._tile_sums.add(unit, flipped_axes=view.flipped_axes)
-            self._tile_sums.close_view()
+        totals = self._sampled_view(distribution, tile, view)
+        if totals is not None:
+            self._tile_sums.add_view(totals, flipped_axes=view.flipped_axes)
+            return
+        for unit in self._units(distribution, tile, view, on_logits):
+            self._tile_sums.add(unit, flipped_axes=view.flipped_axes)
+        self._tile_sums.close_view()
 
-    def _add_where_uncertain(self, distribution: LogitDistribution, tile: Tile, view: View) -> bool:
-        """Add samples of the voxels that need them and the moments of the others; whether there are others."""
+    def _sampled_view(self, distribution: LogitDistribution, tile: Tile, view: View) -> ViewTotals | None:
+        """Sums of the classes that matter at each voxel, where these can be sampled alone."""
         if self._plug_in or self.space.scalar or not isinstance(distribution, GaussianLogits):
-            return False  # independent samples are asked for as they are
+            return None  # independent samples are asked for as they are
         if not distribution.has_samples or distribution.device.type != "cpu":
-            return False  # a GPU would wait until it is known which voxels these are
-        known = list(certain_voxels(distribution, at_least=1 - _MOST_SAMPLED))
-        if not known:
-            return False
-        spatial = distribution.shape[2:]
-        is_known = torch.zeros(spatial.numel(), dtype=torch.bool, device=distribution.device)
-        for index, _ in known:
-            is_known[index] = True
-        others = (~is_known).nonzero().squeeze(1)
-        if len(others) > _MOST_SAMPLED * len(is_known):
-            return False
-        sums = self._new_sums()
-        if len(others):
-            for unit in self._units(PartOfLaw(distribution, others), tile, view, None, NoiseOfVoxels(tile, others)):
-                sums.add(unit)
-        assert isinstance(self._tile_sums, SampleSums), "all views of a tile are of one model"
-        self._tile_sums.add_view_of_some(
-            sums,
-            others,
-            known,
-            count=self._samples_of_views[view],
-            shape=spatial,
-            flipped_axes=view.flipped_axes,
+            return None  # a GPU would wait until it is known which voxels these are
+        count, key = self._samples_of_views[view], self._purpose_of_noise(view)
+        shared = self._shared_noise(distribution, (count + 1) // 2, key)
+        return sampled_view(
+            distribution,
+            NoiseOfView(tile, self._noise, (*key, tile_start(tile)), shared[:, 0]),
+            count=count,
+            square=self._square is not None,
+            entropy=self._entropy is not None,
+            lost_entropy=self._lost is not None,
         )
-        return True
 
     def _new_sums(self) -> SampleSums:
         return SampleSums(
@@ -276,34 +264,27 @@ class ProbabilityAverage(MemberCollector):
         sums.add(slice(0, moments.mean.shape[1]), moments)
 
     def _units(
-        self,
-        distribution: LogitDistribution,
-        tile: Tile,
-        view: View,
-        on_logits: OnLogits | None,
-        voxels: NoiseOfVoxels | None = None,
+        self, distribution: LogitDistribution, tile: Tile, view: View, on_logits: OnLogits | None
     ) -> Iterator[list[Tensor]]:
-        """Logits (C, *T) of the samples of a view, independent ones apart and antithetic pairs together.
-
-        Of a law of ``voxels`` of the tile alone they are (C, n).
-        """
+        """Logits (C, *T) of the samples of a view, independent ones apart and antithetic pairs together."""
         key = self._purpose_of_noise(view)
-        shared = self._noise.generator(*key)
         # A few samples at a time: all K at once would make the memory grow with K, but LowRank reads its factor only
         # once per call.
         at_once = max(1, _SAMPLED_CHANNELS // distribution.shape[1])
         at_once += at_once % 2
         num_samples, drawn = self._samples_of_views[view], 0
+        num_draws = num_samples if self._plug_in else (num_samples + 1) // 2
+        shared = None if distribution.repeats_network else self._shared_noise(distribution, num_draws, key)
         for start in range(0, num_samples, at_once):
             count = min(at_once, num_samples - start)
             draws = count if self._plug_in else (count + 1) // 2
             orders, indices = range(drawn, drawn + draws), []
-            if distribution.repeats_network:
+            if shared is None:
                 indices = [self._index_of_sample(order, view) for order in orders]
                 noise, shared_noise = self._noise_of_samples(distribution, tile, view, indices)
             else:
-                noise = self._noise_of_tile(distribution, tile, (*key, tile_start(tile)), orders, voxels)
-                shared_noise = _shared_noise(distribution, draws, shared)
+                noise = self._noise_of_tile(distribution, tile, (*key, tile_start(tile)), orders)
+                shared_noise = shared[drawn : drawn + draws]
             drawn += draws
             if not self._plug_in:
                 noise, shared_noise = (
@@ -339,26 +320,17 @@ class ProbabilityAverage(MemberCollector):
         return own, shared
 
     def _noise_of_tile(
-        self,
-        distribution: LogitDistribution,
-        tile: Tile,
-        purpose: tuple[Hashable, ...],
-        samples: Iterable[int],
-        voxels: NoiseOfVoxels | None,
+        self, distribution: LogitDistribution, tile: Tile, purpose: tuple[Hashable, ...], samples: Iterable[int]
     ) -> Tensor:
-        """Numbers of the voxels of a tile, (K, 1, N, *T), or of some of them, (K, 1, N, n)."""
+        """Numbers of the voxels of a tile, (K, 1, N, *T)."""
         channels, device = distribution.noise_channels, distribution.device
-        if voxels is not None:
-            drawn = [voxels.draw(channels, noise=self._noise, sample=n, purpose=purpose) for n in samples]
-        else:
-            drawn = [
-                voxel_noise(tile, channels, noise=self._noise, sample=n, purpose=purpose, device=device)
-                for n in samples
-            ]
+        drawn = [
+            voxel_noise(tile, channels, noise=self._noise, sample=n, purpose=purpose, device=device) for n in samples
+        ]
         return torch.stack(drawn)[:, None].to(distribution.dtype)
 
-
-def _shared_noise(distribution: LogitDistribution, num_samples: int, generator: torch.Generator) -> Tensor:
-    """Numbers that all voxels of a sample share, (K, 1, M), drawn on the CPU."""
-    size = (num_samples, 1, distribution.shared_noise_channels)
-    return torch.randn(size, generator=generator, dtype=distribution.dtype).to(distribution.device)
+    def _shared_noise(self, distribution: LogitDistribution, count: int, purpose: tuple[Hashable, ...]) -> Tensor:
+        """Numbers that all voxels of a sample share, (K, 1, M), drawn on the CPU."""
+        generator, size = self._noise.generator(*purpose), (1, distribution.shared_noise_channels)
+        drawn = [torch.randn(size, generator=generator, dtype=distribution.dtype) for _ in range(count)]
+        return torch.stack(drawn).to(distribution.device)

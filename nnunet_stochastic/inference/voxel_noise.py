@@ -96,30 +96,46 @@ class NoiseOfVoxels:
         Indices of the tile in the image.
     voxels
         Indices of n voxels in the flattened tile, int64, on the device that computes the numbers.
+    channels
+        Channel of each, (n), int64; ``None`` for the first.
     """
 
-    def __init__(self, tile: Tile, voxels: Tensor) -> None:
+    def __init__(self, tile: Tile, voxels: Tensor, channels: Tensor | None = None) -> None:
         z, y, x = _ranges(tile)
         column, row, plane = voxels % len(x), voxels // len(x) % len(y), voxels // (len(x) * len(y))
         quarter = (row + y.start) // NUM_WORDS - y.start // NUM_WORDS
         num_quarters = (y.stop - 1) // NUM_WORDS - y.start // NUM_WORDS + 1
-        counters, place = ((plane * num_quarters + quarter) * len(x) + column).unique(return_inverse=True)
+        counters, self._last_channel = (plane * num_quarters + quarter) * len(x) + column, 0
+        if channels is not None and len(channels):
+            self._last_channel = int(channels.max())
+            counters += channels * (len(z) * num_quarters * len(x))
+        counters, place = counters.unique(return_inverse=True)
         self._column = counters % len(x) + x.start
         self._quarter = counters // len(x) % num_quarters + y.start // NUM_WORDS
-        self._plane = counters // (len(x) * num_quarters) + z.start
+        plane = counters // (len(x) * num_quarters)
+        self._plane = plane % len(z) + z.start
+        self._channel = plane // len(z)
         self._places = place * NUM_WORDS + (row + y.start) % NUM_WORDS
 
-    def draw(self, channels: int, *, noise: NoiseKey, sample: int, purpose: Hashable = "voxel noise") -> Tensor:
-        """(channels, n), float32; parameters as in ``voxel_noise``."""
-        _check(channels, sample)
-        key = noise.words(purpose)
-        result = torch.empty((channels, len(self._places)), device=self._places.device)
-        for channel in range(channels):
-            number = torch.full((1,), (sample << _CHANNEL_BITS) + channel, device=result.device)
+    def draw(self, channels: range, samples: range, *, noise: NoiseKey, purpose: Hashable = "voxel noise") -> Tensor:
+        """Numbers of several channels, counted from each voxel's, and of several samples.
+
+        Returns
+        -------
+        Tensor
+            (samples, channels, n), float32: of each as ``voxel_noise``.
+        """
+        _check(self._last_channel + channels.stop, samples.stop - 1)
+        key, device = noise.words(purpose), self._places.device
+        numbers = [(sample << _CHANNEL_BITS) + channel for sample in samples for channel in channels]
+        result = torch.empty((len(numbers), len(self._places)), device=device)
+        for rows in _pieces(range(len(numbers)), _COUNTERS // max(1, len(self._plane))):
+            part = slice(rows.start, rows.stop)
+            number = self._channel + torch.tensor(numbers[part], device=device)[:, None]
             words = philox4x32((self._plane, self._column, number, self._quarter), key)
-            drawn = torch.stack(normal_numbers(words), dim=1)
-            torch.index_select(drawn.flatten(), 0, self._places, out=result[channel])
-        return result
+            drawn = torch.stack(normal_numbers(words), dim=-1).flatten(1)
+            torch.index_select(drawn, 1, self._places, out=result[part])
+        return result.unflatten(0, (len(samples), len(channels)))
 
 
 def _check(channels: int, sample: int) -> None:

@@ -88,7 +88,7 @@ def write_nearly_equal_folds(folders, folder, labels, trainer, *, relative=1e-4)
 @pytest.mark.parametrize("labels", ALL_LABELS)
 @pytest.mark.parametrize("trainer", FAMILIES)
 def test_members_that_agree_have_no_epistemic_uncertainty(tmp_path, folders, find_trainer, trainer, labels):
-    """EU/AU < 0.002 with 10 samples for every family; the plug-in estimator takes their noise for EU > 0.01 AU."""
+    """EU/AU < 0.002 with 10 samples for every family; the plug-in estimator takes their noise for EU > 0.005 AU."""
     if trainer is TinyDiffusion and labels == "REGIONS":
         pytest.skip("the diffusion model predicts exclusive classes")
     folder = write_nearly_equal_folds(folders, tmp_path / "model", labels, find_trainer(trainer))
@@ -106,7 +106,7 @@ def test_members_that_agree_have_no_epistemic_uncertainty(tmp_path, folders, fin
     if model.gaussian and model.space.scalar:
         assert ratio("auto") < 0.002
     if aleatoric == "model":
-        assert ratio("plug_in") > 0.01
+        assert ratio("plug_in") > 0.005
 
 
 class ConstantLaw(torch.nn.Module):
