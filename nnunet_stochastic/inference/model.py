@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from nnunetv2.utilities.label_handling.label_handling import LabelManager, determine_num_input_channels
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import nn
@@ -23,6 +21,7 @@ from nnunet_stochastic.networks import DistributionNetwork
 from nnunet_stochastic.outcomes import OutcomeSpace
 from nnunet_stochastic.plans import find_label_manager, find_reader_writer, read_configuration
 from nnunet_stochastic.posteriors import WeightPosterior
+from nnunet_stochastic.training.trainer_class import find_trainer_class
 
 __all__ = ["Checkpoint", "Model", "load_model", "load_weights", "read_header"]
 
@@ -167,7 +166,7 @@ def load_model(
         )
 
     configuration_manager = read_configuration(plans_file, plans_manager, found_configuration, trust=trust_checkpoint)
-    trainer_class = _find_trainer(found_trainer)
+    trainer_class = find_trainer_class(found_trainer)
     network = _build_network(trainer_class, plans_manager, configuration_manager, dataset_json, label_manager)
     model = Model(
         folder=folder,
@@ -237,17 +236,6 @@ def read_header(path: Path, *, trust: bool) -> tuple[str, str, tuple[int, ...]]:
     if not (isinstance(axes, list | tuple) and set(axes) <= {0, 1, 2}):
         raise ValueError(f"{path}: inference_allowed_mirroring_axes must be axes 0 to 2, got {str(axes)[:60]}")
     return trainer, configuration, tuple(axes)
-
-
-def _find_trainer(trainer_name: str) -> Any:
-    try:
-        trainer_class: Any = recursive_find_trainer_class_by_name(trainer_name)
-    except RuntimeError as error:
-        raise ValueError(str(error)) from error
-    is_trainer = inspect.isclass(trainer_class) and issubclass(trainer_class, nnUNetTrainer)
-    if not is_trainer:
-        raise ValueError(f"{trainer_name}, which the checkpoint names, is no trainer of nnU-Net")
-    return trainer_class
 
 
 def _build_network(

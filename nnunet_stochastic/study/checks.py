@@ -180,7 +180,7 @@ def _check_raw_dataset(dataset: Dataset, folders: Folders, name: str) -> None:
 
 _LOOK = """
 import inspect, json, re, sys
-from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+from nnunet_stochastic.training.trainer_class import find_trainer_class
 sys.stdout, out = sys.stderr, sys.stdout
 problems, epochs = {}, {}
 
@@ -198,7 +198,7 @@ def count(trainer):
 continues = sys.argv[2] == "continue"
 for name in sys.argv[3:]:
     try:
-        number = count(recursive_find_trainer_class_by_name(name))
+        number = count(find_trainer_class(name))
         if isinstance(number, int):
             epochs[name] = number
     except Exception as error:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
+from nnunet_stochastic.training.trainer_class import find_trainer_class
 from tests.inference import model_folder
 from tests.inference import sweeping as sweeping_functions
 
@@ -27,9 +27,9 @@ def find_trainer(monkeypatch):
     known = {}
 
     def find(name):
-        return known[name] if name in known else recursive_find_trainer_class_by_name(name)
+        return known[name] if name in known else find_trainer_class(name)
 
-    monkeypatch.setattr("nnunet_stochastic.inference.model.recursive_find_trainer_class_by_name", find)
+    monkeypatch.setattr("nnunet_stochastic.inference.model.find_trainer_class", find)
 
     def register(trainer):
         known[trainer.__name__] = trainer
