@@ -25,7 +25,7 @@ def folder(tmp_path, monkeypatch):
     activate()
     trainer = recursive_find_trainer_class_by_name("nnUNetTrainerMoB")
     # nnU-Net prints where it looks for trainers, which is no part of the examples.
-    monkeypatch.setattr("nnunet_stochastic.inference.model.recursive_find_trainer_class_by_name", lambda name: trainer)
+    monkeypatch.setattr("nnunet_stochastic.inference.model.find_trainer_class", lambda name: trainer)
     write_model_folder(tmp_path / MODEL, trainer=trainer)
     for seed, case in enumerate(("case_001", "case_002")):
         array = image_array(seed)
