@@ -19,9 +19,6 @@ Minkowski's inequality and E[y_j²] = exp(2 m_j + 2 v_j) give E[Y²] <= s², and
 For s <= 1.7e-3, s h <= 5e-5 and C <= 5 that is 2.9e-6, 1.2e-5, 5.2e-5 and 4.4e-5, for every mean over members, too. So
 total and aleatoric are within 5.2e-5 of the limit of many samples, and epistemic and variance within 1e-4. The number
 of classes is in the last bound alone, which is 6.0e-5 for a thousand.
-
-s is at least Σ_j exp(m_j), so that only voxels whose mean logits have a softmax of 1 / (1 + s) or more for a class need
-variances at all.
 """
 
 from __future__ import annotations
@@ -32,7 +29,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from nnunet_stochastic.distributions import GaussianLogits, full_precision
+from nnunet_stochastic.distributions import GaussianLogits
 from nnunet_stochastic.outcomes import OutcomeSpace
 from nnunet_stochastic.voxel_law import VoxelMoments
 
@@ -120,12 +117,12 @@ def differences(distribution: GaussianLogits) -> Iterator[tuple[slice, Tensor, T
     Yields
     ------
     tuple
-        Which n voxels of the flattened S; m and v, each (C, n), v at least 0; and the class k, (n). The class itself
-        is given as one without probability: m = ``OF_ITSELF``, v = 0.
+        Which n voxels of the flattened S; m and v, each (C, n), float32, v at least 0; and the class k, (n). The class
+        itself is given as one without probability: m = ``OF_ITSELF``, v = 0.
     """
-    logits = full_precision(distribution.mean_logits)
+    logits = distribution.mean_logits.float()
     largest, classes = logits.max(1)
-    variances = distribution.difference_variance(classes)[0].flatten(1)
+    variances = distribution.difference_variance(classes)[0].flatten(1).float()
     logits, largest, classes = logits[0].flatten(1), largest.flatten(), classes.flatten()
     for start in range(0, len(classes), _VOXELS_AT_ONCE):
         part = slice(start, min(start + _VOXELS_AT_ONCE, len(classes)))

@@ -23,6 +23,9 @@ from nnunet_stochastic.sample_sums import ViewTotals
 
 __all__ = ["NoiseOfView", "sampled_view"]
 
+#: Picking out the classes of each voxel takes as long as so many samples of all logits, if all are picked.
+_SAMPLES_TO_PICK = 16
+
 _LOGITS_AT_ONCE = 1 << 20  # of all samples of some voxels: a few temporaries of this size are alive
 
 
@@ -84,9 +87,12 @@ def sampled_view(
     Returns
     -------
     ViewTotals
-        ``None`` where the distribution has no law of some logits alone.
+        ``None`` where the distribution has no law of some logits alone, or samples of all are cheaper.
     """
     _, num_classes, *shape = distribution.shape
+    none = torch.zeros(0, dtype=torch.int64)
+    if distribution.at(none, none) is None:
+        return None
     pairs_of_samples = len(noise.shared)
     sums = _Sums(
         num_classes,
@@ -103,14 +109,18 @@ def sampled_view(
         if len(known):
             sums.add_certain(known + part.start, mean[:, known], variance[:, known], classes[known])
             mean, variance, classes = mean[:, others], variance[:, others], classes[others]
-        place, of_place = relevant_classes(mean, variance, classes).T.nonzero().unbind(1)
-        found.append((others[place] + part.start, of_place))
+        relevant, left_out = relevant_classes(mean, variance, classes)
+        sums.expect(others + part.start, left_out, classes)
+        place, of_place = relevant.T.nonzero().unbind(1)
+        found.append(((others[place] + part.start).to(torch.int32), of_place.to(torch.int32)))
     voxels, classes = (torch.cat(parts) for parts in zip(*found, strict=True))
+    del found
+    if len(voxels) * _SAMPLES_TO_PICK > distribution.mean_logits.numel() * count:
+        return None
     for group in _groups(voxels, classes, max(1, _LOGITS_AT_ONCE // (2 * pairs_of_samples))):
         law = distribution.at(group.voxels, group.classes)
-        if law is None:
-            return None
-        sums.add_sampled(group, law.mean, _deviations(law, group, noise))
+        assert law is not None, "a distribution has a law of any logits, or of none"
+        sums.add_sampled(group, law.mean.float(), _deviations(law, group, noise))
     return sums.totals(shape)
 
 
@@ -157,22 +167,22 @@ def _groups(voxels: Tensor, classes: Tensor, most: int) -> Iterator[_Group]:
         for size in of_group.unique().tolist():
             chosen = first + (of_group == size).nonzero().squeeze(1)
             pairs = starts[chosen] + torch.arange(size, device=ids.device)[:, None]
-            blocks.append((ids[chosen], classes[pairs]))
+            blocks.append((ids[chosen].long(), classes[pairs].long()))
         yield _Group(blocks)
         first = last
 
 
 def _deviations(law: SomeLogits, group: _Group, noise: NoiseOfView) -> Tensor:
     """What the noise adds to the mean of each pair, (U, pairs)."""
-    rank = len(law.factor)
+    rank, all_factors = len(law.factor), law.factor.float()
     if law.std is not None:
-        result = noise.own(group.voxels, group.classes).mul_(law.std)
+        result = noise.own(group.voxels, group.classes).mul_(law.std.float())
     else:
-        result = law.mean.new_zeros(len(noise.shared), len(law.mean))
+        result = torch.zeros(len(noise.shared), len(law.mean))
     if law.first_channel is None:
-        return result.addmm_(noise.shared, law.factor) if rank else result
+        return result.addmm_(noise.shared.float(), all_factors) if rank else result
     channels = range(law.first_channel, law.first_channel + rank)
-    factors = (factor for _, _, factor in group.of_blocks(law.factor))
+    factors = (factor for _, _, factor in group.of_blocks(all_factors))
     numbers = noise.own_channels(torch.cat([voxels for voxels, _ in group.blocks]), channels)
     start = 0
     for (voxels, _, total), factor in zip(group.of_blocks(result), factors, strict=True):
@@ -191,6 +201,7 @@ class _Sums:
     ) -> None:
         self._count = count
         self._probability = torch.zeros(num_classes, num_voxels)
+        self._likeliest = torch.zeros(num_voxels, dtype=torch.int64)
         self._spread = torch.zeros(num_classes, num_voxels) if spread else None
         self._square = torch.zeros(num_voxels) if square else None
         self._entropy = torch.zeros(num_voxels) if entropy else None
@@ -203,6 +214,11 @@ class _Sums:
             self._square[voxels] = moments.of_samples("square") * self._count
         if self._entropy is not None:
             self._entropy[voxels] = moments.of_samples("entropy") * self._count
+
+    def expect(self, voxels: Tensor, left_out: Tensor, classes: Tensor) -> None:
+        """Voxels that will be sampled: e_j of the classes that will not, 0 of the others, (C, n), and their k, (n)."""
+        self._probability[:, voxels] = left_out
+        self._likeliest[voxels] = classes
 
     def add_sampled(self, group: _Group, mean: Tensor, deviations: Tensor) -> None:
         """Voxels whose pairs have logits mean ± deviations, (pairs) and (U, pairs)."""
@@ -217,14 +233,22 @@ class _Sums:
             if is_half:
                 p[-1, 1] = 0
             units = p.sum(1)
-            self._probability[classes, voxels] = units.sum(0)
+            sampled = units.sum(0)
+            is_k = classes == self._likeliest[voxels]
+            left_out = self._probability[:, voxels] * (sampled * is_k).sum(0)  # Σ_k P_j
+            taken = left_out.sum(0)
+            self._probability[:, voxels] = left_out.scatter_(0, classes, sampled - is_k * taken)
             if self._square is not None:
                 self._square[voxels] = p.square().sum((0, 1, 2))
             if self._entropy is not None:
                 each = total.log_().squeeze(2) - logits.mul_(p).sum(2)
                 if is_half:
                     each[-1, 1] = 0
-                self._entropy[voxels] = each.sum((0, 1)).clamp_min_(0)
+                total_entropy = each.sum((0, 1)).clamp_min_(0)
+                of_left_out = torch.special.entr(left_out.div_(self._count)).scatter_(0, classes, 0).sum(0)
+                self._entropy[voxels] = (
+                    total_entropy + of_left_out * self._count + taken * (1 - total_entropy / self._count)
+                )
             if self._spread is not None:
                 self._spread[classes, voxels] = self._spread_of(units)
 

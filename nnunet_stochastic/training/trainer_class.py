@@ -40,7 +40,10 @@ def find_trainer_class(name: str) -> type[nnUNetTrainer]:
     package = nnunetv2.training.nnUNetTrainer
     found: Any = next(_of_package(Path(package.__path__[0]), package.__name__, name), None)
     if found is None:
-        found = next(_of_folders(name), None)
+        try:
+            found = next(_of_folders(name), None)
+        except Exception:  # a module may need what nnU-Net has imported by then; if not, nnU-Net says what is wrong
+            found = None
     if found is None:
         try:
             found = recursive_find_trainer_class_by_name(name)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import os
+import subprocess
+import sys
 
 import pytest
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
@@ -51,6 +53,32 @@ def test_folders_are_searched_in_their_order_after_nnunet(tmp_path, monkeypatch:
     assert find_trainer_class("nnUNetTrainer") is nnUNetTrainer
     monkeypatch.setenv("nnUNet_extTrainer", os.pathsep.join(map(str, reversed(folders))))
     assert find_trainer_class("nnUNetTrainerOfMine").place == "b"  # the module of the other folder did not stay
+
+
+def test_modules_that_need_what_nnunet_imports_are_found(tmp_path) -> None:
+    """In a process of its own, where nothing is imported yet."""
+    variants = "nnunetv2.training.nnUNetTrainer.variants"
+    (tmp_path / "of_variants.py").write_text(
+        f"import nnunetv2\n\nbase = {variants}.training_length.nnUNetTrainer_Xepochs.nnUNetTrainer_5epochs\n\n\n"
+        "class nnUNetTrainerOfVariants(base):\n    pass\n"
+    )
+    look = "from nnunet_stochastic.training.trainer_class import find_trainer_class as f; print(f('%s').__name__)"
+    done = subprocess.run(
+        [sys.executable, "-c", look % "nnUNetTrainerOfVariants"],
+        env={**os.environ, "nnUNet_extTrainer": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "nnUNetTrainerOfVariants"
+
+
+def test_what_external_modules_raise_is_told(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "failing.py").write_text("raise RuntimeError('nnUNet_raw is not defined')\n")
+    monkeypatch.setenv("nnUNet_extTrainer", str(tmp_path))
+    with pytest.raises(ValueError, match="nnUNet_raw is not defined"):
+        find_trainer_class("nnUNetTrainerOfMine")
 
 
 def test_what_is_no_trainer_is_refused() -> None:
