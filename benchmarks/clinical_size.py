@@ -51,8 +51,12 @@ class _Question:
 _QUESTIONS = (
     _Question("whole command, clinical size, exact", 2, 300, time_limit=1.0),
     _Question("whole command, clinical size, 3 classes, K = 30", 3, 300, ("--estimator", "mc"), time_limit=1.3),
-    _Question("whole command, 72 slices, 42 classes, K = 30", 42, 72, ("--estimator", "mc"), confident=True),
-    _Question("whole command, 24 slices, 118 classes, K = 30", 118, 24, ("--estimator", "mc"), confident=True),
+    _Question(
+        "whole command, 72 slices, 42 classes, K = 30", 42, 72, ("--estimator", "mc"), confident=True, time_limit=1.3
+    ),
+    _Question(
+        "whole command, 24 slices, 118 classes, K = 30", 118, 24, ("--estimator", "mc"), confident=True, time_limit=1.3
+    ),
 )
 
 
