@@ -78,8 +78,10 @@ def certain_class(space: OutcomeSpace, fields: Tensor) -> Tensor:
 
 def moments_of_certain(space: OutcomeSpace, fields: Tensor, k: int) -> VoxelMoments:
     """Moments of voxels that are certain of class ``k``: fields (D + F, n), as ``certain_class`` chooses them."""
-    mean, variance = (torch.stack(numbers) for numbers in zip(*_differences(space, fields, k), strict=True))
-    return _moments(mean, variance, k)
+    of_itself = torch.full_like(fields[0], OF_ITSELF), torch.zeros_like(fields[0])
+    each = _differences(space, fields, k)
+    mean, variance = (torch.stack(numbers) for numbers in zip(*each[:k], of_itself, *each[k:], strict=True))
+    return moments_of_differences(mean, variance, torch.full_like(fields[0], k, dtype=torch.int64))
 
 
 def are_certain(mean: Tensor, variance: Tensor) -> Tensor:
@@ -146,14 +148,6 @@ def _are_certain(differences: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
         absolute = torch.sqrt((mean + 2 * variance).square_() + variance).mul_(term)
         s, h = (total + (each if each.ndim == 1 else each.sum(0)) for total, each in ((s, term), (h, absolute)))
     return torch.as_tensor(s <= MOST_S) & (s * h <= MOST_SH)
-
-
-def _moments(mean: Tensor, variance: Tensor, k: int) -> VoxelMoments:
-    """The closed form, of mean and variance of x_j - x_k for each j but k, (C - 1, n)."""
-    others = torch.exp(mean + variance / 2)
-    probabilities = torch.cat([others[:k], 1 - others.sum(0, keepdim=True), others[k:]])
-    entropy = (1 - mean).sub_(variance).mul_(others).sum(0)
-    return VoxelMoments(probabilities, entropy, probabilities.square().sum(0))
 
 
 def _differences(space: OutcomeSpace, fields: Tensor, k: int) -> list[tuple[Tensor, Tensor]]:

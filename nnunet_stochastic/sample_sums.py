@@ -46,11 +46,6 @@ class ViewTotals:
     spread: Tensor | None
     count: int
 
-    @property
-    def num_axes(self) -> int:
-        """Of T."""
-        return self.probability.ndim - 1
-
 
 class SampleSums:
     """Sums over samples.
@@ -119,7 +114,7 @@ class SampleSums:
         """Add all samples of a view, with the sums of this one; axes as in ``add``."""
 
         def unflipped(values: Tensor) -> Tensor:
-            axes = [axis + values.ndim - view.num_axes for axis in flipped_axes]
+            axes = [axis - (view.probability.ndim - 1) for axis in flipped_axes]  # T is last
             return values.flip(axes) if axes else values
 
         self._probability = _accumulate(self._probability, unflipped(view.probability))

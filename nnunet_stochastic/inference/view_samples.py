@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -136,21 +137,21 @@ class _Group:
 
     blocks: list[tuple[Tensor, Tensor]]
 
-    @property
+    @cached_property
     def voxels(self) -> Tensor:
         """Of all pairs, block after block, those of a block class after class."""
         return torch.cat([voxels.expand(classes.shape).flatten() for voxels, classes in self.blocks])
 
-    @property
+    @cached_property
     def classes(self) -> Tensor:
         """Of all pairs, in the same order."""
         return torch.cat([classes.flatten() for _, classes in self.blocks])
 
-    def of_blocks(self, values: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Voxels (n), classes (J, n) and values (..., J, n) of the blocks, of values of all pairs."""
-        sizes = [classes.numel() for _, classes in self.blocks]
-        for (voxels, classes), part in zip(self.blocks, values.split(sizes, dim=-1), strict=True):
-            yield voxels, classes, part.unflatten(-1, classes.shape)
+    def of_blocks(self, values: Tensor) -> list[Tensor]:
+        """Values (..., J, n) of each block, views of the values of all pairs, (..., pairs)."""
+        shapes = [classes.shape for _, classes in self.blocks]
+        parts = values.split([shape.numel() for shape in shapes], dim=-1)
+        return [part.unflatten(-1, shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def _groups(voxels: Tensor, classes: Tensor, most: int) -> Iterator[_Group]:
@@ -174,22 +175,19 @@ def _groups(voxels: Tensor, classes: Tensor, most: int) -> Iterator[_Group]:
 
 def _deviations(law: SomeLogits, group: _Group, noise: NoiseOfView) -> Tensor:
     """What the noise adds to the mean of each pair, (U, pairs)."""
-    rank, all_factors = len(law.factor), law.factor.float()
+    rank, factor = len(law.factor), law.factor.float()
     if law.std is not None:
         result = noise.own(group.voxels, group.classes).mul_(law.std.float())
     else:
         result = torch.zeros(len(noise.shared), len(law.mean))
     if law.first_channel is None:
-        return result.addmm_(noise.shared.float(), all_factors) if rank else result
+        return result.addmm_(noise.shared.float(), factor) if rank else result
     channels = range(law.first_channel, law.first_channel + rank)
-    factors = (factor for _, _, factor in group.of_blocks(all_factors))
-    numbers = noise.own_channels(torch.cat([voxels for voxels, _ in group.blocks]), channels)
-    start = 0
-    for (voxels, _, total), factor in zip(group.of_blocks(result), factors, strict=True):
-        of_block = numbers[..., start : start + len(voxels)]
-        for row, number in zip(factor, of_block.unbind(1), strict=True):
+    voxels = [of_block for of_block, _ in group.blocks]
+    numbers = noise.own_channels(torch.cat(voxels), channels).split([len(of_block) for of_block in voxels], dim=-1)
+    for total, rows, of_block in zip(group.of_blocks(result), group.of_blocks(factor), numbers, strict=True):
+        for row, number in zip(rows, of_block.unbind(1), strict=True):
             total.addcmul_(row, number[:, None])
-        start += len(voxels)
     return result
 
 
@@ -223,9 +221,9 @@ class _Sums:
     def add_sampled(self, group: _Group, mean: Tensor, deviations: Tensor) -> None:
         """Voxels whose pairs have logits mean ± deviations, (pairs) and (U, pairs)."""
         is_half = self._count % 2 == 1
-        means = (values for _, _, values in group.of_blocks(mean))
-        for (voxels, classes, deviation), of_block in zip(group.of_blocks(deviations), means, strict=True):
-            logits = torch.stack([of_block + deviation, of_block - deviation], dim=1)  # (U, 2, J, n)
+        values = zip(group.blocks, group.of_blocks(mean), group.of_blocks(deviations), strict=True)
+        for (voxels, classes), centre, deviation in values:
+            logits = torch.stack([centre + deviation, centre - deviation], dim=1)  # (U, 2, J, n)
             logits -= logits.amax(2, keepdim=True)
             p = logits.exp()
             total = p.sum(2, keepdim=True)
