@@ -36,6 +36,7 @@ from nnunet_stochastic.voxel_law import VoxelMoments
 __all__ = [
     "MOST_S",
     "MOST_SH",
+    "MOST_V",
     "OF_ITSELF",
     "are_certain",
     "certain_class",
@@ -46,6 +47,9 @@ __all__ = [
 
 #: Bounds of s, and of s h, up to which a voxel is certain.
 MOST_S, MOST_SH = 1.7e-3, 5e-5
+#: Bound of v up to which e^d has its expectation beside samples. That of a wider one is carried by values that few
+#: samples reach: where means are resampled by their logarithms it would stand out from voxels beside it.
+MOST_V = 4.0
 #: The m of a class to itself: of no probability, and finite.
 OF_ITSELF = -1e4
 
@@ -85,19 +89,19 @@ def moments_of_certain(space: OutcomeSpace, fields: Tensor, k: int) -> VoxelMome
 
 
 def are_certain(mean: Tensor, variance: Tensor) -> Tensor:
-    """Whether voxels are certain of the class to which their differences are taken, as ``differences`` has them.
+    """Whether voxels are certain of the class to which their differences are taken, and these narrow enough.
 
     Parameters
     ----------
     mean, variance
-        m and v, each (C, n).
+        m and v, each (C, n), as ``differences`` has them.
 
     Returns
     -------
     Tensor
         (n), bool.
     """
-    return _are_certain([(mean, variance)])
+    return _are_certain([(mean, variance)]) & (variance <= MOST_V).all(0)
 
 
 def moments_of_differences(mean: Tensor, variance: Tensor, classes: Tensor) -> VoxelMoments:

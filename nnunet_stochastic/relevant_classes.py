@@ -31,6 +31,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nnunet_stochastic.certain_voxels import MOST_V
+
 __all__ = ["MOST_LEFT_OUT", "relevant_classes"]
 
 #: ε: what the classes that are left out may have of the probability.
@@ -42,7 +44,8 @@ _STEP = 4.0
 def relevant_classes(mean: Tensor, variance: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
     """Classes of which samples are needed.
 
-    Classes are left out whose e_j is below a limit, which is ε / 4^i of the smallest i that keeps their sum below ε.
+    Classes are left out whose v_j is at most ``MOST_V`` and whose e_j is below a limit, which is ε / 4^i of the
+    smallest i that keeps their sum below ε.
 
     Parameters
     ----------
@@ -56,7 +59,7 @@ def relevant_classes(mean: Tensor, variance: Tensor, classes: Tensor) -> tuple[T
     tuple of Tensor
         Which are relevant, (C, n), bool, and e_j of the others, 0 of these, (C, n).
     """
-    terms = torch.exp(mean + variance / 2)
+    terms = torch.exp(mean + variance / 2).masked_fill_(variance > MOST_V, torch.inf)
     limit = torch.full_like(terms[0], MOST_LEFT_OUT)
     while True:
         sums = torch.where(terms <= limit, terms, 0).sum(0)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nnunet_stochastic.certain_voxels import MOST_S, MOST_SH, are_certain, differences, moments_of_differences
+from nnunet_stochastic.certain_voxels import MOST_S, MOST_SH, MOST_V, are_certain, differences, moments_of_differences
 from nnunet_stochastic.distributions import BasisGaussian, DiagonalGaussian, GaussianLogits, LowRankGaussian
 from nnunet_stochastic.inference import view_samples
 from nnunet_stochastic.inference.averaging import ProbabilityAverage
@@ -107,7 +107,7 @@ def test_certain_voxels_are_those_of_the_bounds_with_the_moments_of_many_samples
         m = (mean[:, n] - mean[k, n])[others]
         v = (entries.diagonal() + entries[k, k] - 2 * entries[:, k])[others]
         s, h = (m + v).exp().sum(), ((m + v).exp() * ((m + 2 * v) ** 2 + v).sqrt()).sum()
-        if s <= MOST_S and s * h <= MOST_SH:
+        if s <= MOST_S and s * h <= MOST_SH and v.max() <= MOST_V:
             expected.append(n)
     voxels = are_certain(m_found, v_found).nonzero().squeeze(1)
     assert voxels.tolist() == expected
@@ -135,8 +135,10 @@ def test_what_is_left_out_has_the_probability_of_the_bound(name: str) -> None:
     assert terms.sum(0).max() <= MOST_LEFT_OUT
     assert relevant.T[torch.arange(VOXELS), classes].all()
     assert 2 < relevant.sum(0).float().mean() < CLASSES - 1
-    # A class that is left in would have been too much, by the steps of the limit.
-    least = torch.where(relevant, (mean + variance / 2).exp(), math.inf).scatter_(0, classes[None], math.inf).amin(0)
+    # A class that is left in is wide, or would have been too much by the steps of the limit.
+    assert relevant[variance > MOST_V].all()
+    narrow = relevant & (variance <= MOST_V)
+    least = torch.where(narrow, (mean + variance / 2).exp(), math.inf).scatter_(0, classes[None], math.inf).amin(0)
     beyond = least.isfinite()
     assert (least[beyond] > MOST_LEFT_OUT / 4 / CLASSES).all()
     logits = distribution.rsample(400, generator=torch.Generator().manual_seed(0))[:, 0].flatten(2).double()
@@ -164,6 +166,17 @@ def test_what_is_left_out_has_the_probability_of_the_bound(name: str) -> None:
     seen = ~relevant & (p.mean(0) > 1e-9)
     assert int(seen.sum()) > 50
     assert (mean_of_q[seen].log() - p.mean(0)[seen].log()).abs().median() < 0.2
+
+
+def test_wide_classes_are_sampled_beside_samples() -> None:
+    """The expectation of e^d is carried by values that few samples reach: its logarithm stands out from theirs."""
+    mean = torch.tensor([-1e4, -40.0, -40.0, -40.0])[:, None]
+    variance = torch.tensor([0.0, 1.0, MOST_V, MOST_V + 0.01])[:, None]
+    relevant, terms = relevant_classes(mean, variance, torch.tensor([0]))
+    assert relevant[:, 0].tolist() == [True, False, False, True]
+    assert float(terms[3]) == 0
+    assert not are_certain(mean, variance)[0]
+    assert are_certain(mean[:3], variance[:3])[0]
 
 
 def test_logits_that_are_no_numbers_are_not_left_out() -> None:
