@@ -157,6 +157,21 @@ class GaussianLogits(LogitDistribution):
         other._mean_logits = mean_logits
         return other
 
+    def given_shared_noise(self, shared_noise: Tensor) -> Sequence[GaussianLogits] | None:
+        """The law p(η | z2) of each of K samples, which is left to the noise of their voxels.
+
+        Parameters
+        ----------
+        shared_noise
+            Shared noise z2 of the samples, shape (K, B, M).
+
+        Returns
+        -------
+        sequence of GaussianLogits
+            K laws without shared noise; ``None`` where this class has none.
+        """
+        return None if self.shared_noise_channels else [self] * len(shared_noise)
+
     @property
     def has_diagonal_noise(self) -> bool:
         """Whether noise of a voxel's own moves one logit each: η = μ + σ ∘ z1 + P z2, with N = C and z2 shared."""

@@ -19,6 +19,7 @@ SingleBasis is the case of one basis for all partitions. ``noise_scope`` says wh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Literal, get_args
 
@@ -27,6 +28,7 @@ from torch import Tensor
 
 from nnunet_stochastic.distributions.base import GaussianLogits, SomeLogits, check_field, full_precision
 from nnunet_stochastic.distributions.cholesky import cholesky_of_field
+from nnunet_stochastic.distributions.diagonal import DiagonalGaussian
 from nnunet_stochastic.distributions.partitions import apply_per_partition, partition_of_voxels
 from nnunet_stochastic.io.names import shown
 
@@ -132,23 +134,30 @@ class BasisGaussian(GaussianLogits):
     def transform(self, noise: Tensor, shared_noise: Tensor) -> Tensor:
         if self._is_cheaper_by_factor:
             return self._transform_by_factor(noise)
-        mean, std = full_precision(self.mean_logits), full_precision(self.diag_var).sqrt()
-        classes = mean.shape[1]
+        std = full_precision(self.diag_var).sqrt()
         if self.noise_scope == "volume":
-            grid_axes = (1,) * (self.mean_logits.ndim - 2)
-            scaled_bases = shared_noise.unflatten(1, (-1, *grid_axes, 1)) * self.partition_bases
-            projected = [apply_per_partition(bases, self.basis_scale) for bases in scaled_bases]
-        else:
-            projected = [
-                apply_per_partition(self.partition_bases, self.basis_scale * basis_noise)
-                for basis_noise in noise[:, :, classes:]
-            ]
+            return torch.addcmul(self._means_given(shared_noise), std, noise)
+        mean, classes = full_precision(self.mean_logits), self.mean_logits.shape[1]
         return torch.stack(
             [
-                torch.addcmul(mean, std, own) + low_rank
-                for own, low_rank in zip(noise[:, :, :classes], projected, strict=True)
+                torch.addcmul(mean, std, numbers[:, :classes])
+                + apply_per_partition(self.partition_bases, self.basis_scale * numbers[:, classes:])
+                for numbers in noise
             ]
         )
+
+    def given_shared_noise(self, shared_noise: Tensor) -> Sequence[GaussianLogits] | None:
+        if self.noise_scope != "volume":
+            return super().given_shared_noise(shared_noise)
+        return DiagonalGaussian.of_means(self._means_given(shared_noise), self.diag_var)
+
+    def _means_given(self, shared_noise: Tensor) -> Tensor:
+        """μ + B̂ (a ∘ z2), shape (K, B, C, *S), in volume scope."""
+        grid_axes = (1,) * (self.mean_logits.ndim - 2)
+        of_samples = shared_noise.transpose(0, 1).unflatten(0, (-1, *grid_axes))[..., None, :]
+        scaled_bases = (of_samples * self.partition_bases[..., None, :, :]).flatten(-3, -2)
+        projected = apply_per_partition(scaled_bases, self.basis_scale).unflatten(1, (len(shared_noise), -1))
+        return full_precision(self.mean_logits) + projected.transpose(0, 1)
 
     @property
     def has_diagonal_noise(self) -> bool:

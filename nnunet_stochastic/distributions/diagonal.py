@@ -31,6 +31,12 @@ class DiagonalGaussian(GaussianLogits):
         self.diag_var = diag_var
         self._std = full_precision(diag_var).sqrt()
 
+    @classmethod
+    def of_means(cls, means: Tensor, diag_var: Tensor) -> list[GaussianLogits]:
+        """One law around each of K means (K, B, C, *S), all of the same variances."""
+        first = cls(means[0], diag_var)
+        return [first.with_mean(mean) for mean in means.unbind()]
+
     @property
     def noise_channels(self) -> int:
         return self.mean_logits.shape[1]

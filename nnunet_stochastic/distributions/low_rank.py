@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from nnunet_stochastic.distributions.base import GaussianLogits, SomeLogits, check_field, full_precision
+from nnunet_stochastic.distributions.diagonal import DiagonalGaussian
 
 __all__ = ["LowRankGaussian"]
 
@@ -52,8 +53,17 @@ class LowRankGaussian(GaussianLogits):
         return self.cov_factor.shape[2]
 
     def transform(self, noise: Tensor, shared_noise: Tensor) -> Tensor:
-        low_rank = torch.einsum("bcrn,kbr->kbcn", self.cov_factor.flatten(3), shared_noise.to(self.cov_factor.dtype))
-        return torch.addcmul(full_precision(self.mean_logits), self._std, noise) + low_rank.reshape(noise.shape)
+        return torch.addcmul(self._means_given(shared_noise), self._std, noise)
+
+    def given_shared_noise(self, shared_noise: Tensor) -> list[GaussianLogits]:
+        return DiagonalGaussian.of_means(self._means_given(shared_noise), self.diag_var)
+
+    def _means_given(self, shared_noise: Tensor) -> Tensor:
+        """μ + P z2, shape (K, B, C, *S)."""
+        of_images = shared_noise.to(self.cov_factor.dtype).transpose(0, 1)
+        # Class by class: one product for all of them would copy P.
+        low_rank = torch.stack([of_images @ factor for factor in self.cov_factor.flatten(3).unbind(1)], dim=2)
+        return full_precision(self.mean_logits) + low_rank.transpose(0, 1).unflatten(3, self.shape[2:])
 
     @property
     def has_diagonal_noise(self) -> bool:

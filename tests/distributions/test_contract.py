@@ -54,6 +54,17 @@ def test_diagonal_noise_has_its_factors(case) -> None:
     torch.testing.assert_close(distribution.transform(noise, shared), expected)
 
 
+def test_given_shared_noise_the_noise_of_voxels_is_left(case) -> None:
+    """p(η | z2) has the samples of p(η) with that z2."""
+    distribution = case.distribution(batch=2)
+    noise, shared = distribution.draw_noise(3), distribution.draw_shared_noise(3)
+    laws = distribution.given_shared_noise(shared)
+    assert len(laws) == 3
+    for law, numbers, expected in zip(laws, noise, distribution.transform(noise, shared), strict=True):
+        assert law.shared_noise_channels == 0
+        torch.testing.assert_close(law.transform(numbers[None], shared[:1, :, :0])[0], expected)
+
+
 def test_samples_are_differentiable_in_every_parameter(case) -> None:
     names = list(case.tensors)
     tensors = [case.tensors[name].clone().requires_grad_() for name in names]

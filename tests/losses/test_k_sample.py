@@ -109,7 +109,12 @@ def single_basis(mean: torch.Tensor, variance: torch.Tensor, factor: torch.Tenso
     return BasisGaussian(mean, variance, factor[:, 0], factor[:, None, None, :, :, 0, 0])
 
 
-@pytest.mark.parametrize("build", [low_rank, single_basis])
+def volume_bases(mean: torch.Tensor, variance: torch.Tensor, factor: torch.Tensor) -> BasisGaussian:
+    bases = factor.permute(0, 3, 4, 1, 2)[:, :2, :1]
+    return BasisGaussian(mean, variance, factor[:, 0], bases, noise_scope="volume")
+
+
+@pytest.mark.parametrize("build", [low_rank, single_basis, volume_bases])
 def test_recomputation_changes_neither_value_nor_gradient(tensors, target, build) -> None:
     results = []
     for recompute in (True, False):
@@ -121,7 +126,7 @@ def test_recomputation_changes_neither_value_nor_gradient(tensors, target, build
 
 
 def test_recomputation_keeps_no_graph_of_a_sample(tensors, target) -> None:
-    """Bytes saved for the backward pass do not grow with K."""
+    """What is saved for the backward pass does not grow with K but for a mean of each of few samples, (B, C, *S)."""
 
     def saved_elements(num_samples: int, recompute: bool) -> int:
         count = 0
@@ -136,8 +141,32 @@ def test_recomputation_keeps_no_graph_of_a_sample(tensors, target) -> None:
             k_sample_loss(distribution, cross_entropy, target, num_samples, recompute=recompute)
         return count
 
-    assert saved_elements(10, recompute=True) - saved_elements(1, recompute=True) <= 20
+    assert saved_elements(40, recompute=True) - saved_elements(20, recompute=True) <= 40
+    assert saved_elements(40, recompute=True) < saved_elements(10, recompute=True)
+    assert saved_elements(10, recompute=True) - saved_elements(1, recompute=True) <= 9 * tensors[0].numel()
     assert saved_elements(10, recompute=False) > 5 * saved_elements(1, recompute=False)
+
+
+@pytest.mark.parametrize("build", [low_rank, volume_bases])
+def test_samples_with_shared_noise_have_the_covariance_of_their_law(tensors, target, build) -> None:
+    """Of logits of all voxels, from samples that are drawn together and apart."""
+    mean, variance, factor = (tensor.detach()[:1] for tensor in tensors)
+    law, samples = build(mean, variance, factor), []
+
+    def recorded(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        samples.append((logits - mean).flatten())
+        return logits.sum()
+
+    torch.manual_seed(0)
+    for num_samples in [10] * 200 + [20] * 100:  # 30 and 60 channels of means
+        k_sample_loss(law, recorded, target[:1], num_samples)
+    _, columns = law.noise_factors()
+    columns = columns[0].movedim(1, -1).flatten(0, -2)
+    expected = columns @ columns.T + variance.flatten().diag()
+    own = expected.diagonal()
+    for found in (torch.stack(samples[:2000]), torch.stack(samples[2000:])):
+        error = ((own[:, None] * own + expected.square()) / len(found)).sqrt()
+        assert ((found.T.cov() - expected).abs() < 5.5 * error).all()
 
 
 @pytest.mark.parametrize("recompute", [True, False])
