@@ -187,10 +187,7 @@ class ProbabilityAverage(MemberCollector):
 
     def _weights_of_mean(self, tile: Tile) -> Tensor:
         """Weights (*T) with which a tile is added to the mean: in half precision no sum may leave its range."""
-        stitching = self._stitching
-        if not self._in_half:
-            return stitching.weights
-        return stitching.weights * HALF_UNIT / stitching.total_weight[tile]
+        return self._stitching.shares(tile) * HALF_UNIT if self._in_half else self._stitching.weights
 
     def _uses_kernel(self, distribution: LogitDistribution) -> bool:
         chosen = not self._exact and not self._plug_in and use_kernels(self._mean)

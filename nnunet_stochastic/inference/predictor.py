@@ -378,7 +378,8 @@ class StochasticPredictor:
         shape = tuple(image.shape[1:])
         image_tiles = tiles(shape, patch_size, options.step_size)
         weights = tile_weights(patch_size).to(sums_device)
-        stitching = Stitching(weights, sum_of_weights(image_tiles, weights, shape))
+        # While the network runs, its device holds the sums; image and weights of the whole image stay on the host.
+        stitching = Stitching(weights, sum_of_weights(image_tiles, weights, shape).cpu())
         samples_of_views = self._samples_of_views(noise)
         one_network = self.blends_laws and len(self.members) == 1 and not self.has_samples
         sums: MomentSums | None = None
@@ -387,7 +388,7 @@ class StochasticPredictor:
         sweep = Sweep(
             model,
             self.device,
-            image.to(sums_device),
+            image,
             image_tiles,
             stitching,
             list(samples_of_views),

@@ -29,6 +29,7 @@ __all__ = [
     "predict_features",
     "predict_logit_distribution",
     "predict_of_features",
+    "send",
     "spread_samples",
     "sum_of_weights",
     "tile_patch",
@@ -135,8 +136,15 @@ def tile_start(tile: Tile) -> tuple[int, ...]:
 
 def tile_patch(image: Tensor, tile: Tile, device: torch.device) -> Tensor:
     """The patch (1, channels, *T) of a tile of an image (channels, *S), on ``device``."""
-    index = (slice(None), *tile)
-    return image[index][None].to(device)
+    return send(image[(slice(None), *tile)][None], device)
+
+
+def send(part: Tensor, device: torch.device) -> Tensor:
+    """A part of an image on ``device``; a GPU gets it from the host without a pause in what it computes."""
+    if part.device.type != "cpu" or device.type != "cuda" or not torch.cuda.is_available():
+        return part.to(device)
+    pinned = torch.empty(part.shape, dtype=part.dtype, pin_memory=True)
+    return pinned.copy_(part).to(device, non_blocking=True)
 
 
 def mirrored_views(mirror_axes: Sequence[int]) -> list[View]:

@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from nnunet_stochastic.inference.sliding_window import Tile
+from nnunet_stochastic.inference.sliding_window import Tile, send
 
 __all__ = ["Stitching"]
 
@@ -22,7 +22,7 @@ class Stitching:
     weights
         Weights w of a tile, (*T), where the sums are kept.
     total_weight
-        Sum Σ_t w_t of the weights, (*S), positive.
+        Sum Σ_t w_t of the weights, (*S), positive. It may lie elsewhere: on the host it takes none of a GPU's memory.
     """
 
     weights: Tensor
@@ -35,7 +35,11 @@ class Stitching:
 
     def zeros(self, *channels: int, dtype: torch.dtype | None = None) -> Tensor:
         """An empty sum, (*channels, *S), float32 by default."""
-        return self.total_weight.new_zeros((*channels, *self.total_weight.shape), dtype=dtype)
+        return self.weights.new_zeros((*channels, *self.total_weight.shape), dtype=dtype)
+
+    def shares(self, tile: Tile) -> Tensor:
+        """w_t / Σ_t w_t of a tile, (*T)."""
+        return self.weights / send(self.total_weight[tile], self.weights.device)
 
     def add(self, total: Tensor, tile: Tile, values: Tensor) -> None:
         """Add a tile (…, *T), on any device, to a sum (…, *S)."""
@@ -44,4 +48,4 @@ class Stitching:
 
     def finish(self, total: Tensor) -> Tensor:
         """The mean, in the memory of the sum, once all tiles have been added."""
-        return total.div_(self.total_weight)
+        return total.div_(self.total_weight.to(total.device))

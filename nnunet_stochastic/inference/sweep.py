@@ -55,7 +55,7 @@ class Sweep:
     device
         Device on which the network runs.
     image
-        Preprocessed and padded image (channels, *S), where the sums are kept.
+        Preprocessed and padded image (channels, *S), on any device.
     tiles
         Tiles of the image.
     stitching

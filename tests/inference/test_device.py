@@ -44,11 +44,17 @@ CUDA = torch.device("cuda")
 
 
 class CudaIsTheCpu(TorchFunctionMode):
-    """Lets tensors that are to go to a CUDA device stay on the CPU."""
+    """Lets tensors that are to go to a CUDA device stay on the CPU, and keeps their shapes."""
+
+    def __init__(self):
+        super().__init__()
+        self.sent = set()
 
     def __torch_function__(self, function, types, arguments=(), keywords=None):
         if function is torch.device:
             return function(*arguments, **(keywords or {}))
+        if function is torch.Tensor.to and any(str(value).startswith("cuda") for value in arguments[1:]):
+            self.sent.add(tuple(arguments[0].shape))
 
         def on_cpu(value):
             is_cuda = isinstance(value, (str, torch.device)) and str(value).startswith("cuda")
@@ -115,6 +121,14 @@ def test_the_stand_in_predicts_as_the_cpu(predictor, image, accumulate_on_device
         found = predictor("cuda", accumulate_on_device=accumulate_on_device).predict_array(image, PROPERTIES)
     np.testing.assert_array_equal(found.maps["total"], expected.maps["total"])
     np.testing.assert_array_equal(np.stack(found.samples), np.stack(expected.samples))
+
+
+def test_images_stay_on_the_host(predictor, image):
+    """While the network runs its device has no more of the image's size than the sums."""
+    with CudaIsTheCpu() as mode:
+        predictor("cuda").predict_preprocessed(torch.from_numpy(image))
+    assert (1, 1, 8, 8, 8) in mode.sent
+    assert (1, 8, 12, 13) not in mode.sent
 
 
 @pytest.mark.parametrize("passes", [1, 6, 9, 12])
