@@ -346,7 +346,7 @@ def _add_prediction_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--not_on_device",
         action="store_true",
-        help="keep image and sums in main memory: slower, for large images",
+        help="keep sums in main memory: slower, for large images",
     )
     add_disable_progress_bar(group)
     add("--verbose", action="store_true", help="print more")

@@ -72,7 +72,7 @@ class PredictionOptions:
     mirroring
         Whether to predict mirrored views, too, along the axes the model was trained with.
     accumulate_on_device
-        Whether to keep image and sums on the device (CUDA only); where they do not fit they go to the CPU.
+        Whether to keep sums on the device (CUDA only); where they do not fit they go to the CPU.
 
     Examples
     --------

@@ -269,9 +269,7 @@ class StochasticPredictor:
             try:
                 return self._predict_moments(data, self.device, case, on_sample, on_member, progress)
             except torch.cuda.OutOfMemoryError:
-                tqdm.write(
-                    "image and sums do not fit into the memory of the device: they stay on the CPU, which is slower"
-                )
+                tqdm.write("sums do not fit into the memory of the device: they stay on the CPU, which is slower")
             torch.cuda.empty_cache()
         return self._predict_moments(data, torch.device("cpu"), case, on_sample, on_member, progress)
 

@@ -357,7 +357,7 @@ def test_every_prediction_stays_on_the_device(folders, fake_cuda, trainer, label
 
 @pytest.mark.parametrize("trainer", TRAINERS)
 def test_sums_on_the_cpu_take_what_the_device_predicts(folders, fake_cuda, trainer, monkeypatch):
-    """Where they do not fit into its memory: image and sums on the CPU, the network on the device."""
+    """Where they do not fit into its memory: sums on the CPU, the network on the device."""
     # Which voxels are certain depends on values, of which these tensors have none.
     monkeypatch.setattr(
         "nnunet_stochastic.inference.blending.LawBlend._moments_of_classes",
