@@ -44,17 +44,19 @@ CUDA = torch.device("cuda")
 
 
 class CudaIsTheCpu(TorchFunctionMode):
-    """Lets tensors that are to go to a CUDA device stay on the CPU, and keeps their shapes."""
+    """Lets tensors that are to go to a CUDA device stay on the CPU, and keeps the shapes of what goes there and back."""
 
     def __init__(self):
         super().__init__()
-        self.sent = set()
+        self.sent, self.fetched = set(), set()
 
     def __torch_function__(self, function, types, arguments=(), keywords=None):
         if function is torch.device:
             return function(*arguments, **(keywords or {}))
         if function is torch.Tensor.to and any(str(value).startswith("cuda") for value in arguments[1:]):
             self.sent.add(tuple(arguments[0].shape))
+        if function is torch.Tensor.cpu:
+            self.fetched.add(tuple(arguments[0].shape))
 
         def on_cpu(value):
             is_cuda = isinstance(value, (str, torch.device)) and str(value).startswith("cuda")
@@ -129,6 +131,7 @@ def test_images_stay_on_the_host(predictor, image):
         predictor("cuda").predict_preprocessed(torch.from_numpy(image))
     assert (1, 1, 8, 8, 8) in mode.sent
     assert (1, 8, 12, 13) not in mode.sent
+    assert (8, 12, 13) in mode.fetched  # the sum of the tiles' weights
 
 
 @pytest.mark.parametrize("passes", [1, 6, 9, 12])
@@ -292,13 +295,13 @@ def is_on_cuda(tensor: torch.Tensor) -> bool:
 
 @pytest.mark.parametrize(("trainer", "labels"), PREDICTIONS)
 def test_every_prediction_stays_on_the_device(folders, fake_cuda, trainer, labels):
-    """A whole sweep of two members under autocast, sums and image on the device, with samples, by every estimator."""
+    """A whole sweep of two members under autocast, the sums on the device, with samples, by every estimator."""
     network, space = fake_network(folders, trainer, labels)
     has_samples, gaussian = getattr(network, "has_samples", False), getattr(network, "is_gaussian", False)
     shape, patch_size = (1, 8, 8 if trainer is TinyDiffusion else 12), (8, 8)
-    image = torch.empty(1, *shape, device=CUDA)
+    image = torch.empty(1, *shape)
     image_tiles = tiles(shape, patch_size, 0.5)
-    stitching = Stitching(torch.empty(patch_size, device=CUDA), torch.empty(shape, device=CUDA))
+    stitching = Stitching(torch.empty(patch_size, device=CUDA), torch.empty(shape))
     views = mirrored_views((0,))
     blends_laws = has_voxel_law(space, has_samples=has_samples, gaussian=gaussian)
     noise = NoiseKey(0, "case")
