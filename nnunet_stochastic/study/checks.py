@@ -207,7 +207,7 @@ gpus = 0
 if sys.argv[1] == "cuda":
     import torch
     gpus = torch.cuda.device_count()
-json.dump({"gpus": gpus, "trainers": problems, "epochs": epochs}, out)
+print(json.dumps({"gpus": gpus, "trainers": problems, "epochs": epochs}), file=out, flush=True)
 """
 
 
