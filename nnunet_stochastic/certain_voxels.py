@@ -49,8 +49,8 @@ __all__ = [
 MOST_S, MOST_SH = 1.7e-3, 5e-5
 #: Bound of v up to which e^d has its expectation beside samples. That of a wider one is carried by values that few
 #: samples reach: where means are resampled by their logarithms it would stand out from voxels beside it. Blended laws
-#: have no such bound: 30 samples of a lattice have a mean logarithm that is off by 0.06 at v = 9 and by 1.5 at v = 25,
-#: where the expectation is 3e-9.
+#: have no such bound: 30 samples of a lattice have a mean logarithm that is off by 0.1 to 0.4 at v = 9 (three to five
+#: classes), and by 1.5 to 3.3 at v = 25, where the expectation is below 1e-8.
 MOST_V = 4.0
 #: The m of a class to itself: of no probability, and finite.
 OF_ITSELF = -1e4

@@ -84,6 +84,9 @@ class LogitDistribution(ABC):
     def transform(self, noise: Tensor, shared_noise: Tensor) -> Tensor:
         """Samples made of given standard normal numbers, differentiable in the parameters.
 
+        What is computed of a Gaussian by ``given_shared_noise``, ``at`` and ``noise_factors`` is of the same map: a
+        subclass with a map of its own has its own of these, too.
+
         Parameters
         ----------
         noise

@@ -12,6 +12,8 @@ from nnunet_stochastic.inference.sliding_window import Tile, send
 
 __all__ = ["Stitching"]
 
+_PLANES_AT_ONCE = 16  # of the weights on their way to the sums' device
+
 
 @dataclass(frozen=True)
 class Stitching:
@@ -48,4 +50,7 @@ class Stitching:
 
     def finish(self, total: Tensor) -> Tensor:
         """The mean, in the memory of the sum, once all tiles have been added."""
-        return total.div_(self.total_weight.to(total.device))
+        planes = total.split(_PLANES_AT_ONCE, dim=-self.total_weight.ndim)
+        for part, weight in zip(planes, self.total_weight.split(_PLANES_AT_ONCE), strict=True):
+            part.div_(weight.to(total.device))
+        return total

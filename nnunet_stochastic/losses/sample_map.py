@@ -11,8 +11,9 @@ device is made anew in both passes. The noise itself, kept from one pass to the 
 4 (C + R) bytes per voxel and sample at worst (8 GB for 100 classes, K = 5 and two patches of 128³): memory would grow
 with K. The seeds come from torch's default generator, so a seeded training repeats them.
 
-Noise that a sample shares is given to all samples at once where these are few: P of LowRank, R times as large as the
-logits, is then read once, and its gradient written once, not by every sample.
+Noise that the voxels of a sample share is given to all samples at once where these are few: P of LowRank, R times as
+large as the logits, is then read once, and its gradient computed once, not by every sample. The means of all samples
+are kept for that, up to 16 channels of them.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ __all__ = ["map_samples"]
 Result = TypeVar("Result", Tensor, tuple[Tensor, Tensor])
 
 _SEEDS = 2**63 - 1  # number of them: torch takes whole numbers of 64 bits
-_MOST_CHANNELS = 32  # of the means of all samples given their shared noise, which are kept for the backward pass
+_MOST_CHANNELS = 16  # of the means of all samples given their shared noise
 
 
 def map_samples(
@@ -75,7 +76,7 @@ def map_samples(
 
 
 def _laws_of_samples(distribution: LogitDistribution, num_samples: int) -> Sequence[LogitDistribution]:
-    """What each sample is drawn from: its law given its shared noise, where all of these are little memory."""
+    """What each sample is drawn from: its law given its shared noise, where all of these have few channels."""
     few = num_samples * distribution.shape[1] <= _MOST_CHANNELS
     if few and isinstance(distribution, GaussianLogits) and distribution.shared_noise_channels:
         generator = torch.Generator(distribution.device).manual_seed(int(torch.randint(_SEEDS, ())))

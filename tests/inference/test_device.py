@@ -44,7 +44,7 @@ CUDA = torch.device("cuda")
 
 
 class CudaIsTheCpu(TorchFunctionMode):
-    """Lets tensors that are to go to a CUDA device stay on the CPU, and keeps the shapes of what goes there and back."""
+    """Lets tensors that are to go to a CUDA device stay on the CPU, and keeps the shapes of what comes and goes."""
 
     def __init__(self):
         super().__init__()

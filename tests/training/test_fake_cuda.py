@@ -186,8 +186,10 @@ def test_steps_stay_on_the_device_in_the_right_precision(
         for parameter in ("mean_logits", "diag_var", "bases", "basis_log_weights"):
             assert of_distribution.get(parameter, torch.float32) == torch.float32, parameter
     if hasattr(trainer, "build_heads"):
-        # Once for the noise of the voxels and once for what they share, in the step that samples.
-        assert watch.generators == 2 * trainer.num_training_samples
+        # Once for the noise of the voxels and once for what they share, in the step that samples; and what voxels share
+        # once for all samples.
+        shares = "cov_factor" in parameters[0] or getattr(trainer, "noise_scope", "voxel") == "volume"
+        assert watch.generators == 2 * trainer.num_training_samples + shares
 
 
 def test_the_watch_sees_a_generator_of_the_wrong_device(make_dataset) -> None:
