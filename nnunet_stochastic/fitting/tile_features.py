@@ -28,6 +28,7 @@ from nnunet_stochastic.inference.sliding_window import (
     tile_weights,
     tiles,
 )
+from nnunet_stochastic.inference.stitching import Stitching
 from nnunet_stochastic.networks.last_layer import last_layer_weights, windows
 from nnunet_stochastic.voxel_law import fields_of_law
 
@@ -93,8 +94,8 @@ class CaseTiles:
             np.ones(case.labels.shape[1:], bool) if ignored is None else (case.labels != ignored).all(0)
         )
         self._tiles = tiles(self.shape, patch_size, step_size)
-        self._weights = tile_weights(patch_size)
-        self._total = sum_of_weights(self._tiles, self._weights, self.shape)
+        weights = tile_weights(patch_size)
+        self._stitching = Stitching(weights, sum_of_weights(self._tiles, weights, self.shape))
 
     @property
     def labels(self) -> Tensor:
@@ -116,7 +117,7 @@ class CaseTiles:
         network = self._model.network
         edges = last_layer_weights(network)[0].shape[2:]
         for tile in self._tiles:
-            shares = torch.where(self.annotated[tile], self._weights / self._total[tile], 0.0)
+            shares = torch.where(self.annotated[tile], self._stitching.shares(tile), 0.0)
             if not bool(shares.any()):
                 continue
             features = predict_features(network, tile_patch(self._image, tile, self._device))

@@ -98,7 +98,7 @@ def test_squared_score_is_that_of_the_gradient_of_the_case(make_model):
         sums = add_case(curvature, model.space, tiles, name="case_0")
     total = 0.0
     for tile in tiles._tiles:
-        share = tiles._weights / tiles._total[tile]
+        share = tiles._stitching.weights / tiles._stitching.total_weight[tile]
         labels = torch.from_numpy(case.labels)[(slice(None), *tile)].long()
         logits = model.network(case.image[(slice(None), *tile)][None])
         total = total + (share * torch.nn.functional.cross_entropy(logits, labels, reduction="none")[0]).sum()

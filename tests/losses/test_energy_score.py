@@ -10,7 +10,7 @@ import torch
 from torch.autograd import gradcheck
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
-from nnunet_stochastic.distributions import BasisGaussian, DiagonalGaussian, PointMass
+from nnunet_stochastic.distributions import BasisGaussian, LogitDistribution, LowRankGaussian, PointMass
 from nnunet_stochastic.losses import energy_score, energy_score_loss
 from nnunet_stochastic.metrics.ged import generalized_energy_distance
 from nnunet_stochastic.targets import Target, encode_target
@@ -153,14 +153,16 @@ def test_of_a_point_mass_is_soft_iou_and_cross_entropy() -> None:
     assert float(result) == pytest.approx(expected, abs=1e-6)
 
 
-def test_cross_entropy_is_that_of_the_predictive_mean() -> None:
+def test_cross_entropy_is_that_of_the_predictive_mean(monkeypatch) -> None:
     """With regions, the mixture's likelihood of what a voxel is labelled in all regions together."""
     generator = torch.Generator().manual_seed(0)
     mean, variance = torch.randn(2, 2, 4, 3, generator=generator), torch.rand(2, 2, 4, 3, generator=generator)
-    distribution = DiagonalGaussian(mean, variance)
+    distribution = LowRankGaussian(mean, variance, torch.randn(2, 2, 3, 4, 3, generator=generator))
     samples: list[torch.Tensor] = []
-    draw = distribution.transform
-    distribution.transform = lambda *noise: samples.append(draw(*noise)) or samples[-1]  # type: ignore[method-assign]
+    draw = LogitDistribution.rsample
+    monkeypatch.setattr(
+        LogitDistribution, "rsample", lambda *given, **more: samples.append(draw(*given, **more)) or samples[-1]
+    )
     for regions in (False, True):
         samples.clear()
         target = as_regions(masks(2, 2, 4, 3)) if regions else encode_target(masks(2, 1, 4, 3), 2)
